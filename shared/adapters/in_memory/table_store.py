@@ -1,0 +1,68 @@
+"""A table service in a dictionary, with the ETags, atomicity and errors of the real one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+
+from shared.adapters.tables.store import (
+    Delete,
+    Insert,
+    Merge,
+    PreconditionFailed,
+    Row,
+    RowChange,
+    RowExists,
+    RowMissing,
+    TableMissing,
+)
+
+
+class InMemoryTableStore:
+    """Implements `TableStore` for one process: the ledger of unit tests, benches and a gateway without storage."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, defaultdict[str, dict[str, Row]]] = {}
+        self._version = 0
+
+    async def create_table(self, table: str) -> None:
+        self._tables.setdefault(table, defaultdict(dict))
+
+    async def get(self, table: str, partition: str, key: str) -> Row | None:
+        return self._partition(table, partition).get(key)
+
+    async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:  # noqa: ARG002
+        rows = self._partition(table, partition)
+        for change in changes:
+            self._check(rows, change)
+        self._version += 1
+        etag = str(self._version)
+        for change in changes:
+            match change:
+                case Merge(key, fields, _):
+                    rows[key] = Row(key, {**rows[key].fields, **fields}, etag)
+                case Insert(key, fields):
+                    rows[key] = Row(key, fields, etag)
+                case Delete(key):
+                    del rows[key]
+        return etag
+
+    async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
+        rows = self._tables[table][partition] if table in self._tables else {}
+        for key in sorted(key for key in rows if first <= key < last):
+            yield rows[key]
+
+    def _partition(self, table: str, partition: str) -> dict[str, Row]:
+        if table not in self._tables:
+            raise TableMissing
+        return self._tables[table][partition]
+
+    @staticmethod
+    def _check(rows: dict[str, Row], change: RowChange) -> None:
+        match change:
+            case Insert(key) if key in rows:
+                raise RowExists
+            case Merge(key) | Delete(key) if key not in rows:
+                raise RowMissing
+            case Merge(key, _, etag) if rows[key].etag != etag:
+                raise PreconditionFailed

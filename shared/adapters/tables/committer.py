@@ -1,0 +1,395 @@
+"""The commit protocol: how one process changes one lane, whatever becomes of its requests and their answers.
+
+Operations that arrive while a transaction is in flight ride in the next one. A transaction starts with a merge of the
+balance row under `If-Match` and carries a commit id that the balance row keeps, so that after any error reading the
+balance tells whether it was committed. docs/ledger.md explains the protocol; tests/contract and tests/unit prove it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from shared.adapters.tables.rows import (
+    BALANCE_KEY,
+    REGISTRY_TABLE,
+    balance_fields,
+    balance_from,
+    charged_from,
+    entry_key,
+    marker_key,
+    partition_of,
+    reservation_key,
+    row_change,
+    table_of,
+)
+from shared.adapters.tables.store import (
+    MAX_BATCH_ROWS,
+    AnswerLost,
+    Insert,
+    Merge,
+    PreconditionFailed,
+    Rejected,
+    Row,
+    RowChange,
+    RowExists,
+    StoreError,
+    TableMissing,
+    TableStore,
+)
+from shared.application.ports import Clock
+from shared.domain.audit import HashChain, genesis
+from shared.domain.errors import BudgetExceeded, GatewayError, LedgerUnavailable, PeriodNotOpen, QuotaExceeded
+from shared.domain.identifiers import BillingPeriod, timestamp
+from shared.domain.ledger import (
+    RECENT_COMMITS,
+    Balance,
+    EntryKind,
+    InsertEntry,
+    InsertReservation,
+    LateSettle,
+    Limit,
+    Operation,
+    Outcome,
+    Plan,
+    Refusal,
+    Reserve,
+    Settle,
+    plan_commit,
+)
+from shared.domain.money import usd
+
+FRESH_SECONDS = 0.25
+CONTENDED_FRESH_SECONDS = 0.015
+CONTENDED_CONFLICT_RATE = 0.3
+PATIENCE_SECONDS = 2.0
+FIRST_BACKOFF_SECONDS = 0.05
+LONGEST_BACKOFF_SECONDS = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    operation: Operation
+    answer: asyncio.Future[Balance]
+    resolved: bool = False
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether it must still be committed: a settlement is owed to the books even when nobody waits for it."""
+        return not self.resolved and (not self.answer.done() or isinstance(self.operation, Settle | LateSettle))
+
+    def succeed(self, balance: Balance) -> None:
+        if not self.answer.done():
+            self.answer.set_result(balance)
+
+    def fail(self, error: GatewayError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+            self.answer.exception()  # marks it as retrieved: the waiter may have gone
+
+
+class _Abandoned(Exception):
+    """Nobody waits for the batch in hand any more, and nothing of it is owed to the books."""
+
+
+class _Verdict(Enum):
+    COMMITTED = auto()
+    RESUBMIT = auto()
+    PLAN_AGAIN = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """The balance row as last seen."""
+
+    balance: Balance
+    etag: str
+    seen_at: float
+
+
+@dataclass(slots=True, eq=False)
+class Committer:
+    """The only writer of one lane in this process."""
+
+    store: TableStore
+    chain: HashChain
+    clock: Clock
+    tenant_id: str
+    period: str
+    opening_limit: Limit | None = None
+    _queue: deque[_Pending] = field(default_factory=deque)
+    _copy: _Copy | None = None
+    _runner: asyncio.Task[None] | None = None
+    _conflict_rate: float = 0.0
+    _down_since: float | None = None
+    _backoff: float = FIRST_BACKOFF_SECONDS
+
+    @property
+    def idle(self) -> bool:
+        return self._runner is None
+
+    async def submit(self, operation: Operation) -> Balance:
+        """Commit `operation` and return the balance after it; raises what the ledger port promises."""
+        return await self.enqueue(operation)
+
+    def enqueue(self, operation: Operation) -> asyncio.Future[Balance]:
+        """Accept `operation` now; the future tells when and how it ended."""
+        pending = _Pending(operation, asyncio.get_running_loop().create_future())
+        self._queue.append(pending)
+        if self._runner is None:
+            self._runner = asyncio.create_task(self._run())
+        return pending.answer
+
+    async def finish(self) -> None:
+        """Return when the queue is empty and nothing is in flight."""
+        while self._runner is not None:
+            await asyncio.wait([self._runner])
+
+    async def _run(self) -> None:
+        batch: list[_Pending] = []
+        try:
+            while self._queue:
+                batch = self._take()
+                await self._commit_or_fail(batch)
+        except BaseException:
+            for pending in batch:
+                pending.fail(LedgerUnavailable())
+            raise
+        finally:
+            self._runner = asyncio.create_task(self._run()) if self._queue else None
+
+    async def _commit_or_fail(self, batch: list[_Pending]) -> None:
+        try:
+            await self._commit(batch)
+        except _Abandoned:
+            return
+        except GatewayError as error:
+            for pending in batch:
+                pending.fail(error)
+        except Rejected:
+            await self._commit_singly(batch)
+
+    async def _commit_singly(self, batch: list[_Pending]) -> None:
+        """One operation that storage rejects must not take the others of its batch with it."""
+        if len(batch) == 1:
+            batch[0].fail(LedgerUnavailable("The ledger rejected the record of this request."))
+            return
+        for pending in batch:
+            await self._commit_or_fail([pending])
+
+    def _take(self) -> list[_Pending]:
+        """The next batch: settlements before reservations, one operation a rid, no more rows than a transaction has."""
+        batch: list[_Pending] = []
+        later: list[_Pending] = []
+        rids: set[str] = set()
+        rows = 1
+        for pending in sorted(self._queue, key=lambda pending: isinstance(pending.operation, Reserve)):
+            operation = pending.operation
+            if not pending.is_owed:
+                continue
+            if rows + operation.rows > MAX_BATCH_ROWS or operation.rid in rids:
+                later.append(pending)
+                continue
+            rows += operation.rows
+            batch.append(pending)
+            if operation.rid:
+                rids.add(operation.rid)
+        self._queue = deque(later)
+        return batch
+
+    async def _commit(self, batch: list[_Pending]) -> None:
+        while batch:
+            copy = await self._current(batch)
+            operations = [pending.operation for pending in batch]
+            plan = plan_commit(copy.balance, operations, uuid.uuid4().hex[:16], timestamp(self.clock.now()), self.chain)
+            if plan.refused and self._age(copy) > FRESH_SECONDS:
+                self._copy = None
+                continue
+            if plan.is_empty or await self._make_durable(plan, copy, batch):
+                self._answer(batch, plan)
+                return
+            batch = [pending for pending in batch if pending.is_owed]
+
+    def _answer(self, batch: Iterable[_Pending], plan: Plan) -> None:
+        refusals = {id(operation): refusal for operation, refusal in plan.refused}
+        failures = {id(operation): error for operation, error in plan.failed}
+        for pending in batch:
+            operation = pending.operation
+            if error := failures.get(id(operation)):
+                pending.fail(error)
+            elif (refusal := refusals.get(id(operation))) and isinstance(operation, Reserve):
+                pending.fail(self._refused(operation, refusal, plan.balance))
+            else:
+                self._acknowledge(pending, plan.balance)
+
+    def _refused(self, operation: Reserve, refusal: Refusal, balance: Balance) -> GatewayError:
+        retry_at = BillingPeriod.parse(self.period).end
+        amount = operation.reservation.amount
+        if refusal is Refusal.TOKENS:
+            return QuotaExceeded(
+                f"The monthly token quota would be exceeded: this request may use up to {amount.tokens} tokens and "
+                f"{balance.available_tokens} are available until the period {self.period} ends.",
+                retry_at,
+            )
+        if refusal is Refusal.MONEY:
+            return BudgetExceeded(
+                f"The monthly budget would be exceeded: this request may cost up to {usd(amount.pusd)} USD and "
+                f"{usd(balance.available_pusd or 0)} USD are available until the period {self.period} ends.",
+                retry_at,
+            )
+        return PeriodNotOpen(f"The billing period {self.period} admits no further requests.")
+
+    async def _make_durable(self, plan: Plan, copy: _Copy, batch: list[_Pending]) -> bool:
+        """Whether the plan was committed. If not, it provably never will be."""
+        changes: list[RowChange] = [Merge(BALANCE_KEY, balance_fields(plan.balance), copy.etag)]
+        changes += [row_change(change) for change in plan.changes]
+        while True:
+            try:
+                etag = await self.store.submit(self._table, self._partition, changes, plan.commit_id)
+            except Rejected:
+                raise
+            except StoreError as error:
+                verdict = await self._resolve(error, plan, copy, batch)
+                if verdict is not _Verdict.RESUBMIT:
+                    return verdict is _Verdict.COMMITTED
+            else:
+                self._copy = _Copy(plan.balance, etag, self.clock.monotonic())
+                self._note_conflict(happened=False)
+                return True
+
+    async def _resolve(self, error: StoreError, plan: Plan, copy: _Copy, batch: list[_Pending]) -> _Verdict:
+        """What became of a transaction that was answered with an error, told by reading the balance."""
+        self._note_conflict(happened=isinstance(error, PreconditionFailed))
+        current = await self._read(batch, in_flight=True)
+        if plan.commit_id in current.balance.recent:
+            return _Verdict.COMMITTED
+        if current.etag == copy.etag:
+            if isinstance(error, AnswerLost):
+                return _Verdict.RESUBMIT
+            await self._reclassify(batch, current.balance)
+            return _Verdict.PLAN_AGAIN
+        if current.balance.version - copy.balance.version > RECENT_COMMITS and await self._left_its_mark(plan, batch):
+            return _Verdict.COMMITTED
+        return _Verdict.PLAN_AGAIN
+
+    async def _left_its_mark(self, plan: Plan, batch: list[_Pending]) -> bool:
+        """Whether a row that only this plan can have written is there, once its commit id has left the balance row."""
+        entry = next((change.entry for change in plan.changes if isinstance(change, InsertEntry)), None)
+        if entry is not None:
+            row = await self._point_read(entry_key(entry.seq), batch)
+            return row is not None and row.fields["commit_id"] == plan.commit_id
+        holds = (change.reservation.rid for change in plan.changes if isinstance(change, InsertReservation))
+        rid = next(holds, None)
+        if rid is None:
+            return False
+        is_held = await self._point_read(reservation_key(rid), batch) is not None
+        return is_held or await self._point_read(marker_key(rid), batch) is not None
+
+    async def _reclassify(self, batch: list[_Pending], balance: Balance) -> None:
+        """After 404 or 409 with an unmoved balance: find the operations that are no longer what they were."""
+        for pending in batch:
+            operation = pending.operation
+            if not operation.rid:
+                continue
+            is_held = await self._point_read(reservation_key(operation.rid), batch) is not None
+            marker = None if is_held else await self._point_read(marker_key(operation.rid), batch)
+            if isinstance(operation, Settle) and marker:
+                charged = charged_from(marker.fields)
+                pending.operation = LateSettle(operation.reservation, operation.outcome, charged)
+                continue
+            if isinstance(operation, Reserve):
+                is_done = is_held or marker is not None
+            else:
+                is_done = not is_held and not (marker and isinstance(operation, LateSettle))
+            if is_done:
+                pending.resolved = True
+                self._acknowledge(pending, balance)
+
+    def _acknowledge(self, pending: _Pending, balance: Balance) -> None:
+        """Tell the waiter that its operation is in the books; void a hold whose waiter was told otherwise, or left."""
+        operation = pending.operation
+        if isinstance(operation, Reserve) and pending.answer.done():
+            self.enqueue(Settle(operation.reservation, Outcome(EntryKind.VOID, error_code="abandoned")))
+        pending.succeed(balance)
+
+    async def _current(self, batch: list[_Pending]) -> _Copy:
+        """The copy in hand, unless contention makes it likely to be stale."""
+        copy = self._copy
+        contended = self._conflict_rate > CONTENDED_CONFLICT_RATE
+        if copy is None or (contended and self._age(copy) > CONTENDED_FRESH_SECONDS):
+            return await self._read(batch, in_flight=False)
+        return copy
+
+    async def _read(self, batch: list[_Pending], *, in_flight: bool) -> _Copy:
+        """Read the balance row, opening it if it does not exist, until storage answers."""
+        while True:
+            try:
+                row = await self._point_read(BALANCE_KEY, batch, in_flight=in_flight)
+            except TableMissing:
+                row = None
+            if row is not None:
+                self._copy = _Copy(balance_from(row.fields), row.etag, self.clock.monotonic())
+                return self._copy
+            await self._open(batch, in_flight=in_flight)
+
+    async def _open(self, batch: list[_Pending], *, in_flight: bool) -> None:
+        """Insert the registry row and then the balance row, each if absent."""
+        if self.opening_limit is None:
+            raise PeriodNotOpen(f"The billing period {self.period} was never opened for this tenant.")
+        limit = self.opening_limit
+        balance = Balance(genesis(self.period, self._partition), limit, limit)
+        for table, partition, row in (
+            (REGISTRY_TABLE, self.period, Insert(self._partition, {})),
+            (self._table, self._partition, Insert(BALANCE_KEY, balance_fields(balance))),
+        ):
+            try:
+                await self.store.create_table(table)
+                await self.store.submit(table, partition, [row], "open")
+            except RowExists:
+                continue
+            except AnswerLost:
+                await self._wait_for_storage(batch, in_flight=in_flight)
+                return
+
+    async def _point_read(self, key: str, batch: list[_Pending], *, in_flight: bool = True) -> Row | None:
+        while True:
+            try:
+                row = await self.store.get(self._table, self._partition, key)
+            except AnswerLost:
+                await self._wait_for_storage(batch, in_flight=in_flight)
+            else:
+                self._down_since = None
+                self._backoff = FIRST_BACKOFF_SECONDS
+                return row
+
+    async def _wait_for_storage(self, batch: list[_Pending], *, in_flight: bool) -> None:
+        """Back off; once patience is at its end tell everyone who waits, and go on only for what is owed."""
+        now = self.clock.monotonic()
+        if self._down_since is None:
+            self._down_since = now
+        if now - self._down_since >= PATIENCE_SECONDS:
+            for pending in (*batch, *self._queue):
+                pending.fail(LedgerUnavailable())
+            if not in_flight and not any(pending.is_owed for pending in batch):
+                raise _Abandoned
+        await self.clock.sleep(self._backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        self._backoff = min(LONGEST_BACKOFF_SECONDS, self._backoff * 2)
+
+    def _note_conflict(self, *, happened: bool) -> None:
+        self._conflict_rate += 0.1 * (happened - self._conflict_rate)
+
+    def _age(self, copy: _Copy) -> float:
+        return self.clock.monotonic() - copy.seen_at
+
+    @property
+    def _table(self) -> str:
+        return table_of(self.period)
+
+    @property
+    def _partition(self) -> str:
+        return partition_of(self.tenant_id)

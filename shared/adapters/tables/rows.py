@@ -1,0 +1,161 @@
+"""How the ledger's objects are written as table rows, and read back.
+
+To add an entry field, add it to the domain object; if its value can exceed 2^31, name it in `INT64_FIELDS` too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from shared.adapters.tables.store import Delete, Insert, RowChange
+from shared.domain.ledger import (
+    NO_LIMIT,
+    Amount,
+    Attempt,
+    Balance,
+    Change,
+    DeleteMarker,
+    DeleteReservation,
+    Fields,
+    FieldValue,
+    InsertEntry,
+    InsertMarker,
+    InsertReservation,
+    LaneState,
+    Limit,
+    Reservation,
+)
+from shared.domain.usage import Usage
+
+BALANCE_KEY = "B"
+ENTRY_RANGE = ("E|", "E}")
+RESERVATION_RANGE = ("P|", "P}")
+REGISTRY_TABLE = "registry"
+
+_AMOUNTS = ("used", "reserved", "excess")
+INT64_FIELDS: Final = frozenset(
+    {"tokens", "pusd", "input_bound", "output_bound", "seq", "version"}
+    | {f"{name}_{unit}" for name in (*_AMOUNTS, "limit", "limit0") for unit in ("tokens", "pusd")}
+    | {f"usage_{name}" for name in Usage.__slots__}
+)
+
+
+def table_of(period: str) -> str:
+    """`2026-11` is kept in `ledger202611`: retention is dropping a table."""
+    return "ledger" + period.replace("-", "")
+
+
+def partition_of(tenant_id: str, lane: int = 0) -> str:
+    return f"{tenant_id}|{lane:02}"
+
+
+def entry_key(seq: int) -> str:
+    return f"E|{seq:016}"
+
+
+def reservation_key(rid: str) -> str:
+    return f"P|{rid}"
+
+
+def marker_key(rid: str) -> str:
+    return f"X|{rid}"
+
+
+def balance_fields(balance: Balance) -> Fields:
+    """Row `B`. No limit is written as -1, because a merge cannot remove a property."""
+    fields: Fields = {
+        "state": balance.state.value,
+        "open_reservations": balance.open_reservations,
+        "seq": balance.seq,
+        "version": balance.version,
+        "head": balance.head,
+        "recent": ",".join(balance.recent),
+    }
+    for name, limit in (("limit", balance.limit), ("limit0", balance.limit0)):
+        fields[f"{name}_tokens"] = NO_LIMIT if limit.tokens is None else limit.tokens
+        fields[f"{name}_pusd"] = NO_LIMIT if limit.pusd is None else limit.pusd
+    for name, amount in zip(_AMOUNTS, (balance.used, balance.reserved, balance.excess), strict=True):
+        fields[f"{name}_tokens"] = amount.tokens
+        fields[f"{name}_pusd"] = amount.pusd
+    return fields
+
+
+def balance_from(fields: Mapping[str, FieldValue]) -> Balance:
+    """The inverse of `balance_fields`."""
+    recent = str(fields["recent"])
+    return Balance(
+        head=str(fields["head"]),
+        limit=_limit(fields, "limit"),
+        limit0=_limit(fields, "limit0"),
+        state=LaneState(str(fields["state"])),
+        used=_amount(fields, "used_"),
+        reserved=_amount(fields, "reserved_"),
+        excess=_amount(fields, "excess_"),
+        open_reservations=int(fields["open_reservations"]),
+        seq=int(fields["seq"]),
+        version=int(fields["version"]),
+        recent=tuple(recent.split(",")) if recent else (),
+    )
+
+
+def reservation_fields(reservation: Reservation, commit_id: str) -> Fields:
+    """Row `P`."""
+    return {
+        "tenant_id": reservation.tenant_id,
+        "period": reservation.period,
+        "tokens": reservation.amount.tokens,
+        "pusd": reservation.amount.pusd,
+        "input_bound": reservation.input_bound,
+        "output_bound": reservation.output_bound,
+        "created": reservation.created,
+        "deadline": reservation.deadline,
+        "instance": reservation.instance,
+        "commit_id": commit_id,
+        **reservation.attempt.fields(),
+    }
+
+
+def reservation_from(key: str, fields: Mapping[str, FieldValue]) -> Reservation:
+    """The inverse of `reservation_fields`."""
+    return Reservation(
+        rid=key.partition("|")[2],
+        tenant_id=str(fields["tenant_id"]),
+        period=str(fields["period"]),
+        amount=_amount(fields),
+        input_bound=int(fields["input_bound"]),
+        output_bound=int(fields["output_bound"]),
+        created=str(fields["created"]),
+        deadline=str(fields["deadline"]),
+        instance=str(fields["instance"]),
+        attempt=Attempt.from_fields(fields),
+    )
+
+
+def charged_from(fields: Mapping[str, FieldValue]) -> Amount:
+    """What an expired marker `X` says was charged."""
+    return _amount(fields)
+
+
+def row_change(change: Change) -> RowChange:
+    """A planned change as the row operation that makes it."""
+    match change:
+        case InsertReservation(reservation, commit_id):
+            return Insert(reservation_key(reservation.rid), reservation_fields(reservation, commit_id))
+        case DeleteReservation(rid):
+            return Delete(reservation_key(rid))
+        case InsertEntry(entry):
+            return Insert(entry_key(entry.seq), entry.fields() | {"hash": entry.hash})
+        case InsertMarker(rid, charged):
+            return Insert(marker_key(rid), {"tokens": charged.tokens, "pusd": charged.pusd})
+        case DeleteMarker(rid):
+            return Delete(marker_key(rid))
+
+
+def _amount(fields: Mapping[str, FieldValue], prefix: str = "") -> Amount:
+    return Amount(int(fields[f"{prefix}tokens"]), int(fields[f"{prefix}pusd"]))
+
+
+def _limit(fields: Mapping[str, FieldValue], name: str) -> Limit:
+    tokens, pusd = int(fields[f"{name}_tokens"]), int(fields[f"{name}_pusd"])
+    return Limit(None if tokens == NO_LIMIT else tokens, None if pusd == NO_LIMIT else pusd)

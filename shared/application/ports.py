@@ -1,0 +1,242 @@
+"""What the application needs of the world. Every method is one atomic operation; adapters implement them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from shared.domain.audit import AuditEvent
+from shared.domain.ledger import Account, Balance, LedgerEntry, Outcome, Reservation
+from shared.domain.pricing import Price
+from shared.domain.routing import Backend, Catalog, Deployment
+from shared.domain.tenancy import GatewayKey, Tenant
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time, as far as the gateway decides by it."""
+
+    def now(self) -> datetime:
+        """The current time in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after `seconds`."""
+        ...
+
+
+class Ledger(Protocol):
+    """The books. All methods raise `LedgerUnavailable` when storage cannot be reached."""
+
+    async def open(self, account: Account) -> Balance:
+        """Open the account's balance if it is not open yet (insert-if-absent); idempotent."""
+        ...
+
+    async def reserve(self, account: Account, reservation: Reservation) -> Balance:
+        """Hold `reservation.amount`, opening the balance first if need be; returns the balance after it.
+
+        Raises `QuotaExceeded`, `BudgetExceeded` or `PeriodNotOpen`. If the caller is cancelled, or storage fails,
+        a hold that was committed all the same is voided as soon as that is known.
+        """
+        ...
+
+    async def settle(self, reservation: Reservation, outcome: Outcome) -> Balance:
+        """Resolve a reservation with what was consumed (charge) or with nothing (void).
+
+        Idempotent by `rid`. If the reservation has expired meanwhile, the difference is charged (late entry). After
+        `LedgerUnavailable` the settlement is not lost: it is retried for as long as this process lives.
+        """
+        ...
+
+    async def expire(self, reservation: Reservation, outcome: Outcome) -> Balance:
+        """Resolve a reservation past its deadline; does nothing if it is resolved already."""
+        ...
+
+    async def change_limit(self, account: Account, actor: str, reason: str) -> Balance:
+        """Make `account.limit` the period's limit, by an entry. Raises `PeriodNotOpen` if the period is closed."""
+        ...
+
+    async def begin_closing(self, account: Account) -> Balance:
+        """Admit no further reservation in this period; idempotent."""
+        ...
+
+    async def close(self, account: Account) -> Balance:
+        """Write the `close` entry; idempotent. Raises `ReservationsOpen` while any reservation is open."""
+        ...
+
+    async def balance(self, tenant_id: str, period: str) -> Balance | None:
+        """The balance as stored now, or `None` if it was never opened."""
+        ...
+
+    def entries(self, tenant_id: str, period: str, first: int, last: int) -> AsyncIterator[LedgerEntry]:
+        """The entries numbered `first` to `last`, ascending."""
+        ...
+
+    def reservations(self, tenant_id: str, period: str) -> AsyncIterator[Reservation]:
+        """The open reservations."""
+        ...
+
+    def tenants(self, period: str) -> AsyncIterator[str]:
+        """The ids of all tenants whose balance was ever opened in a period (the registry), ascending."""
+        ...
+
+    def genesis(self, tenant_id: str, period: str) -> str:
+        """The chain head before the first entry."""
+        ...
+
+    async def drain(self) -> None:
+        """Return when nothing that was accepted waits to be committed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned(Generic[T]):
+    """A stored object and the ETag of the version that was read."""
+
+    value: T
+    etag: str
+
+
+class TenantDirectory(Protocol):
+    """Tenants by id. Raises `StorageUnavailable`."""
+
+    async def get(self, tenant_id: str) -> Versioned[Tenant] | None:
+        """The tenant, whatever its state."""
+        ...
+
+    async def insert(self, tenant: Tenant) -> Versioned[Tenant]:
+        """Register a tenant; `AlreadyExists` if the id is taken."""
+        ...
+
+    async def replace(self, tenant: Tenant, etag: str) -> Versioned[Tenant]:
+        """Replace the version named by `etag` (`*` for any); `VersionConflict` if it is not current."""
+        ...
+
+    async def list(self, limit: int, cursor: str | None) -> tuple[list[Versioned[Tenant]], str | None]:
+        """At most `limit` tenants by id after `cursor`, and the cursor of the next page."""
+        ...
+
+
+class KeyDirectory(Protocol):
+    """Gateway keys by tenant and key id. Raises `StorageUnavailable`."""
+
+    async def get(self, tenant_id: str, key_id: str) -> GatewayKey | None:
+        """The key, in force or not."""
+        ...
+
+    async def insert(self, key: GatewayKey) -> None:
+        """Add a key."""
+        ...
+
+    async def replace(self, key: GatewayKey) -> None:
+        """Overwrite a key that exists."""
+        ...
+
+    async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
+        """Every key of a tenant."""
+        ...
+
+
+class CatalogStore(Protocol):
+    """Backends and deployments. Raises `StorageUnavailable`."""
+
+    async def load(self) -> Catalog:
+        """Everything that is configured."""
+        ...
+
+    async def put_backend(self, backend: Backend) -> None:
+        """Insert or replace."""
+        ...
+
+    async def put_deployment(self, deployment: Deployment) -> None:
+        """Insert or replace."""
+        ...
+
+
+class PriceStore(Protocol):
+    """The insert-only price book. Raises `StorageUnavailable`."""
+
+    async def load(self) -> Sequence[Price]:
+        """Every row."""
+        ...
+
+    async def insert(self, price: Price) -> None:
+        """Add a row; inserting the identical row again changes nothing."""
+        ...
+
+
+class AuditLog(Protocol):
+    """Administrative acts. Raises `StorageUnavailable`."""
+
+    async def record(self, event: AuditEvent) -> None:
+        """Append an event."""
+        ...
+
+
+class ReportStore(Protocol):
+    """Files of a closed period. Raises `StorageUnavailable`."""
+
+    async def write_once(self, path: str, content: bytes) -> None:
+        """Write a file that does not exist; an existing one with the same content is left as it is.
+
+        Raises `AlreadyExists` if a file with other content is there.
+        """
+        ...
+
+    async def read(self, path: str) -> bytes | None:
+        """The file's content, or `None`."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Counts tokens."""
+
+    def count(self, text: str, model: str) -> int:
+        """Tokens of `text` under the vocabulary of `model`."""
+        ...
+
+
+class UpstreamResponse(Protocol):
+    """An answer whose head has arrived and whose body has not been read."""
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+
+    async def read(self) -> bytes:
+        """The whole body. Raises `BackendBroken` or `BackendTimeout`."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises `BackendBroken` or `BackendTimeout`; may be resumed after cancellation."""
+        ...
+
+    def close(self) -> None:
+        """Drop the connection if the body was not read to its end."""
+        ...
+
+
+class Upstream(Protocol):
+    """Forwards a request to a backend."""
+
+    async def post(self, backend: Backend, path: str, body: bytes, headers: Mapping[str, str]) -> UpstreamResponse:
+        """Send and return when the response's head is there.
+
+        `path` follows the backend's resource, query included. Raises `BackendUnavailable` if the request provably was
+        not processed, `BackendTimeout` or `BackendBroken` if it may have been.
+        """
+        ...
+
+
+class BackendProbe(Protocol):
+    """Asks a backend whether it is reachable and accepts the gateway's identity."""
+
+    async def reachable(self, backend: Backend) -> bool:
+        """Whether the backend answers."""
+        ...

@@ -1,0 +1,84 @@
+"""Names and numbers that identify things, and the billing period."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from shared.domain.errors import InvalidRequest
+
+TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_PERIOD = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+_MAX_NAME_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BillingPeriod:
+    """A calendar month in UTC, `[start, end)`, written `YYYY-MM`."""
+
+    year: int
+    month: int
+
+    @classmethod
+    def parse(cls, text: str) -> BillingPeriod:
+        """Read `YYYY-MM`; anything else is an `InvalidRequest`."""
+        match = _PERIOD.fullmatch(text)
+        if match is None or match[1] == "0000":
+            raise InvalidRequest("A billing period is written YYYY-MM, for example 2026-11.", "period")
+        return cls(int(match[1]), int(match[2]))
+
+    @classmethod
+    def containing(cls, moment: datetime) -> BillingPeriod:
+        """The period of a moment, which must carry a time zone."""
+        moment = moment.astimezone(UTC)
+        return cls(moment.year, moment.month)
+
+    @property
+    def start(self) -> datetime:
+        return datetime(self.year, self.month, 1, tzinfo=UTC)
+
+    @property
+    def end(self) -> datetime:
+        return self.next().start
+
+    def next(self) -> BillingPeriod:
+        return BillingPeriod(self.year + 1, 1) if self.month == 12 else BillingPeriod(self.year, self.month + 1)
+
+    def previous(self) -> BillingPeriod:
+        return BillingPeriod(self.year - 1, 12) if self.month == 1 else BillingPeriod(self.year, self.month - 1)
+
+    def __str__(self) -> str:
+        return f"{self.year:04}-{self.month:02}"
+
+
+def new_rid() -> str:
+    """A UUIDv7 (RFC 9562) as 32 hexadecimal digits: sortable by time, one per upstream attempt."""
+    milliseconds = time.time_ns() // 1_000_000
+    tail = int.from_bytes(os.urandom(10), "big")
+    value = milliseconds << 80 | 0x7 << 76 | (tail >> 68 & 0xFFF) << 64 | 0b10 << 62 | tail & (1 << 62) - 1
+    return f"{value:032x}"
+
+
+def checked_tenant_id(text: str) -> str:
+    """Return `text` if it may be a tenant id, else raise `InvalidRequest`."""
+    if TENANT_ID.fullmatch(text) is None:
+        raise InvalidRequest(
+            "A tenant id has 1 to 40 lower-case letters, digits and hyphens and starts with a letter or digit.",
+            "tenant_id",
+        )
+    return text
+
+
+def checked_name(text: str, param: str) -> str:
+    """Return `text` if it may name a deployment or backend: 1 to 128 printable characters."""
+    if not 0 < len(text) <= _MAX_NAME_LENGTH or not text.isprintable() or text.strip() != text:
+        raise InvalidRequest(f"'{param}' must have 1 to {_MAX_NAME_LENGTH} printable characters.", param)
+    return text
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds: how every stored and shown time is written."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,532 @@
+"""The arithmetic of the ledger: balances, reservations, entries, and what one commit does to a lane.
+
+Everything here is pure. `shared/adapters/tables/committer.py` makes a `Plan` durable. The vocabulary is that of
+docs/glossary.md; the invariants I1-I10 are checked by `shared/application/verify_ledger.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Self, TypeAlias, TypedDict, Unpack
+
+from shared.domain.audit import HashChain
+from shared.domain.errors import GatewayError, PeriodNotOpen
+from shared.domain.money import MAX_PERIOD_PUSD
+from shared.domain.usage import Usage
+
+RECENT_COMMITS = 32
+NO_LIMIT = -1
+
+FieldValue: TypeAlias = str | int | bool
+Fields: TypeAlias = dict[str, FieldValue]
+
+
+class LaneState(StrEnum):
+    OPEN = "OPEN"
+    CLOSING = "CLOSING"
+    CLOSED = "CLOSED"
+
+
+class ExpiryPolicy(StrEnum):
+    """What a reservation whose gateway died is charged until a late settlement corrects it."""
+
+    INPUT = "input"
+    FULL = "full"
+    NONE = "none"
+
+
+class EntryKind(StrEnum):
+    CHARGE = "charge"
+    VOID = "void"
+    EXPIRE = "expire"
+    LATE = "late"
+    LIMIT = "limit"
+    CLOSE = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Tokens and pUSD, which are always held and charged together."""
+
+    tokens: int = 0
+    pusd: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.tokens + other.tokens, self.pusd + other.pusd)
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(self.tokens - other.tokens, self.pusd - other.pusd)
+
+    def beyond(self, other: Amount) -> Amount:
+        """How far this amount exceeds another, in each unit, never below zero."""
+        return Amount(max(0, self.tokens - other.tokens), max(0, self.pusd - other.pusd))
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A period's quota and budget; `None` means none. Money never exceeds 9 million USD a period (Int64)."""
+
+    tokens: int | None = None
+    pusd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose balance a reservation is held against, and the limit under which it opens if it is not open yet."""
+
+    tenant_id: str
+    period: str
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The facts of one upstream attempt that are known before it is made."""
+
+    deployment: str
+    backend: str
+    region: str
+    model: str
+    price_version: str
+    user: str
+    key_id: str
+    request_id: str
+    cost_center: str
+    streamed: bool
+
+    def fields(self) -> Fields:
+        """The facts, flat, as stored in reservations and entries."""
+        return {name: getattr(self, name) for name in Attempt.__slots__}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, FieldValue]) -> Self:
+        """The inverse of `fields`; what was left out is empty."""
+        texts = {name: _text(fields, name) for name in Attempt.__slots__ if name != "streamed"}
+        return cls(**texts, streamed=bool(fields.get("streamed")))
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A pending hold with a deadline; resolves exactly once. Times are RFC 3339 in UTC with milliseconds."""
+
+    rid: str
+    tenant_id: str
+    period: str
+    amount: Amount
+    input_bound: int
+    output_bound: int
+    created: str
+    deadline: str
+    instance: str
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended and what it is charged."""
+
+    kind: EntryKind
+    amount: Amount = Amount()
+    usage: Usage = Usage()
+    status: int = 0
+    error_code: str = ""
+    latency_ms: int = 0
+    estimated: bool = False
+    content_filter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One immutable, numbered, chained row: usage record and audit record of an attempt, or a change of the lane."""
+
+    seq: int
+    kind: EntryKind
+    timestamp: str
+    commit_id: str
+    rid: str = ""
+    amount: Amount = Amount()
+    reserved: Amount = Amount()
+    attempt: Attempt | None = None
+    outcome: Outcome | None = None
+    limit: Limit | None = None
+    actor: str = ""
+    reason: str = ""
+    hash: str = ""
+
+    def fields(self) -> Fields:
+        """Every field but the hash, flat, as stored and as covered by the chain. Empty values are left out."""
+        fields: Fields = {
+            "seq": self.seq,
+            "kind": self.kind.value,
+            "timestamp": self.timestamp,
+            "commit_id": self.commit_id,
+            "rid": self.rid,
+            "tokens": self.amount.tokens,
+            "pusd": self.amount.pusd,
+            "reserved_tokens": self.reserved.tokens,
+            "reserved_pusd": self.reserved.pusd,
+            "actor": self.actor,
+            "reason": self.reason,
+        }
+        if self.attempt is not None:
+            fields |= self.attempt.fields()
+        if self.outcome is not None:
+            fields |= {name: getattr(self.outcome, name) for name in _OUTCOME_FIELDS}
+            fields |= {f"usage_{name}": getattr(self.outcome.usage, name) for name in Usage.__slots__}
+        if self.limit is not None:
+            fields |= {
+                "limit_tokens": NO_LIMIT if self.limit.tokens is None else self.limit.tokens,
+                "limit_pusd": NO_LIMIT if self.limit.pusd is None else self.limit.pusd,
+            }
+        return {name: value for name, value in fields.items() if value not in ("", 0) or name in _ALWAYS}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, FieldValue]) -> Self:
+        """The inverse of `fields`, with `hash`."""
+        kind = EntryKind(str(fields["kind"]))
+        amount = Amount(_int(fields, "tokens"), _int(fields, "pusd"))
+        attempt = outcome = limit = None
+        if "deployment" in fields:
+            attempt = Attempt.from_fields(fields)
+            outcome = Outcome(
+                kind=kind,
+                amount=amount,
+                usage=Usage(*(_int(fields, f"usage_{name}") for name in Usage.__slots__)),
+                status=_int(fields, "status"),
+                error_code=_text(fields, "error_code"),
+                latency_ms=_int(fields, "latency_ms"),
+                estimated=bool(fields.get("estimated")),
+                content_filter=_text(fields, "content_filter"),
+            )
+        if kind is EntryKind.LIMIT:
+            limit = Limit(
+                *(
+                    None if value == NO_LIMIT else value
+                    for value in (_int(fields, "limit_tokens"), _int(fields, "limit_pusd"))
+                )
+            )
+        return cls(
+            seq=_int(fields, "seq"),
+            kind=kind,
+            timestamp=_text(fields, "timestamp"),
+            commit_id=_text(fields, "commit_id"),
+            rid=_text(fields, "rid"),
+            amount=amount,
+            reserved=Amount(_int(fields, "reserved_tokens"), _int(fields, "reserved_pusd")),
+            attempt=attempt,
+            outcome=outcome,
+            limit=limit,
+            actor=_text(fields, "actor"),
+            reason=_text(fields, "reason"),
+            hash=_text(fields, "hash"),
+        )
+
+
+_OUTCOME_FIELDS = ("status", "error_code", "latency_ms", "estimated", "content_filter")
+_ALWAYS = frozenset({"seq", "tokens", "pusd", "deployment", "limit_tokens", "limit_pusd"})
+
+
+def _int(fields: Mapping[str, FieldValue], name: str) -> int:
+    return int(fields.get(name, 0))
+
+
+def _text(fields: Mapping[str, FieldValue], name: str) -> str:
+    return str(fields.get(name, ""))
+
+
+@dataclass(slots=True)
+class Balance:
+    """One lane's row `B`. `available = limit - used - reserved`. A plan works on a copy of it."""
+
+    head: str
+    limit: Limit = Limit()
+    limit0: Limit = Limit()
+    state: LaneState = LaneState.OPEN
+    used: Amount = Amount()
+    reserved: Amount = Amount()
+    excess: Amount = Amount()
+    open_reservations: int = 0
+    seq: int = 0
+    version: int = 0
+    recent: tuple[str, ...] = ()
+
+    @property
+    def available_tokens(self) -> int | None:
+        """Tokens left to reserve, never below zero; `None` where there is no quota."""
+        if self.limit.tokens is None:
+            return None
+        return max(0, self.limit.tokens - self.used.tokens - self.reserved.tokens)
+
+    @property
+    def available_pusd(self) -> int | None:
+        """pUSD left to reserve, never below zero; `None` where there is no budget."""
+        if self.limit.pusd is None:
+            return None
+        return max(0, self.limit.pusd - self.used.pusd - self.reserved.pusd)
+
+    def refusal(self, amount: Amount) -> Refusal | None:
+        """Why `amount` is not admitted: `used + reserved + amount <= limit` must hold in both units."""
+        if self.state is not LaneState.OPEN:
+            return Refusal.NOT_OPEN
+        held = self.used + self.reserved + amount
+        if self.limit.tokens is not None and held.tokens > self.limit.tokens:
+            return Refusal.TOKENS
+        if held.pusd > (MAX_PERIOD_PUSD if self.limit.pusd is None else self.limit.pusd):
+            return Refusal.MONEY
+        return None
+
+
+class Refusal(StrEnum):
+    """Why a reservation was not admitted."""
+
+    NOT_OPEN = "not_open"
+    TOKENS = "tokens"
+    MONEY = "money"
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open the lane if it is not open yet, and tell its balance."""
+
+    rows = 0
+    rid = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Hold an upper bound before the upstream call."""
+
+    reservation: Reservation
+    rows = 1
+
+    @property
+    def rid(self) -> str:
+        return self.reservation.rid
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Record what was consumed (or that nothing was) and give back the rest of the hold."""
+
+    reservation: Reservation
+    outcome: Outcome
+    rows = 2
+
+    @property
+    def rid(self) -> str:
+        return self.reservation.rid
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Resolve a reservation past its deadline by its tenant's policy, leaving a marker for the late settlement."""
+
+    reservation: Reservation
+    outcome: Outcome
+    rows = 3
+
+    @property
+    def rid(self) -> str:
+        return self.reservation.rid
+
+
+@dataclass(frozen=True, slots=True)
+class LateSettle:
+    """The settlement of a reservation that has expired: charges the difference to what expiry charged."""
+
+    reservation: Reservation
+    outcome: Outcome
+    charged: Amount
+    rows = 2
+
+    @property
+    def rid(self) -> str:
+        return self.reservation.rid
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLimit:
+    """Replace the period's limit, with who did it and why."""
+
+    limit: Limit
+    actor: str
+    reason: str
+    rows = 1
+    rid = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BeginClosing:
+    """Admit no further reservation; what is open may still resolve."""
+
+    rows = 0
+    rid = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Write the last entry. Requires that no reservation is open."""
+
+    rows = 1
+    rid = ""
+
+
+Operation: TypeAlias = Open | Reserve | Settle | Expire | LateSettle | ChangeLimit | BeginClosing | Close
+
+
+@dataclass(frozen=True, slots=True)
+class InsertReservation:
+    reservation: Reservation
+    commit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReservation:
+    rid: str
+
+
+@dataclass(frozen=True, slots=True)
+class InsertEntry:
+    entry: LedgerEntry
+
+
+@dataclass(frozen=True, slots=True)
+class InsertMarker:
+    """The expired marker `X`: what was charged at expiry, until the late settlement comes."""
+
+    rid: str
+    charged: Amount
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteMarker:
+    rid: str
+
+
+Change: TypeAlias = InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker
+
+
+class ReservationsOpen(GatewayError):
+    """A lane with open reservations cannot be closed."""
+
+
+class EntryFacts(TypedDict, total=False):
+    """What an entry states beyond its number, kind and commit."""
+
+    rid: str
+    amount: Amount
+    reserved: Amount
+    attempt: Attempt
+    outcome: Outcome
+    limit: Limit
+    actor: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one commit would do: the balance after it, the rows it changes, and what it refuses."""
+
+    balance: Balance
+    commit_id: str
+    now: str
+    chain: HashChain
+    changes: list[Change] = field(default_factory=list)
+    refused: list[tuple[Reserve, Refusal]] = field(default_factory=list)
+    failed: list[tuple[Operation, GatewayError]] = field(default_factory=list)
+    is_empty: bool = True
+
+    def apply(self, operation: Operation) -> None:
+        """Add one operation, or record why it is refused."""
+        try:
+            match operation:
+                case Open():
+                    return
+                case Reserve():
+                    self._reserve(operation)
+                case _:
+                    self._change(operation)
+        except GatewayError as error:
+            self.failed.append((operation, error))
+
+    def _reserve(self, operation: Reserve) -> None:
+        balance, reservation = self.balance, operation.reservation
+        refusal = balance.refusal(reservation.amount)
+        if refusal is not None:
+            self.refused.append((operation, refusal))
+            return
+        balance.reserved += reservation.amount
+        balance.open_reservations += 1
+        self.changes.append(InsertReservation(reservation, self.commit_id))
+        self.is_empty = False
+
+    def _change(self, operation: Settle | Expire | LateSettle | ChangeLimit | BeginClosing | Close) -> None:
+        if self.balance.state is LaneState.CLOSED:
+            raise PeriodNotOpen("The billing period is closed.")
+        match operation:
+            case Settle() | Expire():
+                self._resolve(operation)
+            case LateSettle():
+                self._settle_late(operation)
+            case ChangeLimit():
+                self.balance.limit = operation.limit
+                self._append(EntryKind.LIMIT, limit=operation.limit, actor=operation.actor, reason=operation.reason)
+            case BeginClosing():
+                self.balance.state = LaneState.CLOSING
+            case Close():
+                self._close()
+        self.is_empty = False
+
+    def _resolve(self, operation: Settle | Expire) -> None:
+        reservation, outcome = operation.reservation, operation.outcome
+        self.balance.reserved -= reservation.amount
+        self.balance.open_reservations -= 1
+        self.changes.append(DeleteReservation(reservation.rid))
+        self._book(reservation, outcome, outcome.kind, outcome.amount)
+        self.balance.excess += outcome.amount.beyond(reservation.amount)
+        if isinstance(operation, Expire):
+            self.changes.append(InsertMarker(reservation.rid, outcome.amount))
+
+    def _settle_late(self, operation: LateSettle) -> None:
+        reservation, outcome = operation.reservation, operation.outcome
+        self.changes.append(DeleteMarker(reservation.rid))
+        self._book(reservation, outcome, EntryKind.LATE, outcome.amount - operation.charged)
+        self.balance.excess += outcome.amount.beyond(reservation.amount)
+
+    def _close(self) -> None:
+        if self.balance.open_reservations:
+            raise ReservationsOpen(f"{self.balance.open_reservations} reservations are still open.")
+        self._append(EntryKind.CLOSE)
+        self.balance.state = LaneState.CLOSED
+
+    def _book(self, reservation: Reservation, outcome: Outcome, kind: EntryKind, amount: Amount) -> None:
+        self.balance.used += amount
+        self._append(
+            kind,
+            rid=reservation.rid,
+            amount=amount,
+            reserved=reservation.amount,
+            attempt=reservation.attempt,
+            outcome=outcome,
+        )
+
+    def _append(self, kind: EntryKind, **facts: Unpack[EntryFacts]) -> None:
+        balance = self.balance
+        balance.seq += 1
+        entry = LedgerEntry(balance.seq, kind, self.now, self.commit_id, **facts)
+        balance.head = self.chain.extend(balance.head, entry.fields())
+        self.changes.append(InsertEntry(replace(entry, hash=balance.head)))
+
+
+def plan_commit(base: Balance, operations: Iterable[Operation], commit_id: str, now: str, chain: HashChain) -> Plan:
+    """What committing `operations` in this order does to a lane whose balance is `base`."""
+    balance = copy.copy(base)
+    plan = Plan(balance, commit_id, now, chain)
+    for operation in operations:
+        plan.apply(operation)
+    balance.version += 1
+    balance.recent = (commit_id, *base.recent[: RECENT_COMMITS - 1])
+    return plan

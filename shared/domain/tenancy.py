@@ -1,0 +1,97 @@
+"""Tenants and their keys."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from shared.domain.ledger import ExpiryPolicy, Limit
+from shared.domain.money import pusd_from_usd
+from shared.domain.routing import Residency
+
+_KEY_PREFIX = "tg"
+
+
+class TenantState(StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    CLOSED = "closed"
+
+
+class DisconnectPolicy(StrEnum):
+    """What happens upstream when a client hangs up mid-stream."""
+
+    DRAIN = "drain"
+    CUT = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """The owner of a quota and a bill. `None` for quota or budget means none; `0` means nothing is allowed."""
+
+    tenant_id: str
+    name: str
+    created_at: datetime
+    cost_center: str = ""
+    contact: str = ""
+    deployments: tuple[str, ...] = ()
+    monthly_quota_tokens: int | None = None
+    monthly_budget_usd: str | None = None
+    residency: Residency = field(default_factory=Residency)
+    on_disconnect: DisconnectPolicy = DisconnectPolicy.DRAIN
+    expiry_policy: ExpiryPolicy = ExpiryPolicy.INPUT
+    tags: Mapping[str, str] = field(default_factory=dict)
+    state: TenantState = TenantState.ACTIVE
+
+    @property
+    def limit(self) -> Limit:
+        """Quota and budget in the ledger's units."""
+        budget = None if self.monthly_budget_usd is None else pusd_from_usd(self.monthly_budget_usd)
+        return Limit(self.monthly_quota_tokens, budget)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayKey:
+    """A credential of a tenant. Only a SHA-256 of its secret is kept: 256 random bits need no slow hash."""
+
+    tenant_id: str
+    key_id: str
+    secret_sha256: str = field(repr=False)
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def accepts(self, secret: str, now: datetime) -> bool:
+        """Whether this key is in force and `secret` is its secret, compared in constant time."""
+        in_force = self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+        return hmac.compare_digest(secret_digest(secret), self.secret_sha256) and in_force
+
+
+def new_gateway_key(tenant_id: str, now: datetime, expires_at: datetime | None) -> tuple[GatewayKey, str]:
+    """A fresh key and the credential `tg_{key id}_{secret}`, which is shown once and never stored.
+
+    The key id starts with the tenant id, so that a credential is found by its tenant's partition.
+    """
+    key_id = f"{tenant_id}-{secrets.token_hex(4)}"
+    secret = secrets.token_urlsafe(32)
+    key = GatewayKey(tenant_id, key_id, secret_digest(secret), now, expires_at)
+    return key, f"{_KEY_PREFIX}_{key_id}_{secret}"
+
+
+def parse_gateway_key(credential: str) -> tuple[str, str, str] | None:
+    """Split a credential into tenant id, key id and secret; `None` if it is not of that form."""
+    prefix, _, rest = credential.partition("_")
+    key_id, _, secret = rest.partition("_")
+    tenant_id, _, suffix = key_id.rpartition("-")
+    if prefix != _KEY_PREFIX or not tenant_id or not suffix or not secret:
+        return None
+    return tenant_id, key_id, secret
+
+
+def secret_digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

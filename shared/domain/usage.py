@@ -1,0 +1,94 @@
+"""What one upstream attempt consumed, in disjoint meters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Meter(StrEnum):
+    """The disjoint meters that are priced. Reasoning tokens lie inside `OUTPUT`."""
+
+    INPUT = "input"
+    CACHED_INPUT = "cached_input"
+    CACHE_WRITE = "cache_write"
+    AUDIO_INPUT = "audio_input"
+    OUTPUT = "output"
+    AUDIO_OUTPUT = "audio_output"
+
+
+INPUT_METERS = (Meter.INPUT, Meter.CACHED_INPUT, Meter.CACHE_WRITE, Meter.AUDIO_INPUT)
+OUTPUT_METERS = (Meter.OUTPUT, Meter.AUDIO_OUTPUT)
+REQUIRED_METERS = (Meter.INPUT, Meter.OUTPUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens by meter; `reasoning` is recorded beside them and never added."""
+
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    audio_input: int = 0
+    output: int = 0
+    audio_output: int = 0
+    reasoning: int = 0
+
+    @property
+    def input_tokens(self) -> int:
+        """All input, cached or not."""
+        return self.input + self.cached_input + self.cache_write + self.audio_input
+
+    @property
+    def output_tokens(self) -> int:
+        """All output, reasoning included."""
+        return self.output + self.audio_output
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def quantities(self) -> Iterator[tuple[Meter, int]]:
+        """Each meter that has tokens, with its tokens."""
+        for meter in Meter:
+            if quantity := getattr(self, meter.value):
+                yield meter, quantity
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in Usage.__slots__))
+
+
+def disjoint_usage(
+    *,
+    prompt: int,
+    completion: int,
+    cached: int = 0,
+    cache_write: int = 0,
+    audio_in: int = 0,
+    audio_out: int = 0,
+    reasoning: int = 0,
+) -> Usage:
+    """Split overlapping totals into disjoint meters: `input = prompt - cached - cache_write - audio_in`.
+
+    Details that contradict their total are cut to what is left of it, so that the meters always add up to
+    `prompt + completion` and never fall below zero.
+    """
+    prompt, completion = max(0, prompt), max(0, completion)
+    cached_input = _within(cached, prompt)
+    written = _within(cache_write, prompt - cached_input)
+    audio_input = _within(audio_in, prompt - cached_input - written)
+    audio_output = _within(audio_out, completion)
+    return Usage(
+        input=prompt - cached_input - written - audio_input,
+        cached_input=cached_input,
+        cache_write=written,
+        audio_input=audio_input,
+        output=completion - audio_output,
+        audio_output=audio_output,
+        reasoning=max(0, reasoning),
+    )
+
+
+def _within(part: int, whole: int) -> int:
+    return min(max(0, part), whole)
