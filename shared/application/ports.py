@@ -12,6 +12,7 @@ from shared.domain.ledger import Account, Balance, LedgerEntry, Outcome, Reserva
 from shared.domain.pricing import Price
 from shared.domain.routing import Backend, Catalog, Deployment
 from shared.domain.tenancy import GatewayKey, Tenant
+from shared.domain.usage import Usage
 
 T = TypeVar("T")
 
@@ -213,8 +214,11 @@ class UpstreamResponse(Protocol):
         """The whole body. Raises `BackendBroken` or `BackendTimeout`."""
         ...
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises `BackendBroken` or `BackendTimeout`; may be resumed after cancellation."""
+    async def next_chunk(self) -> bytes:
+        """The next bytes as they arrive, empty at the end; may be called again after a cancellation.
+
+        Raises `BackendBroken` or `BackendTimeout`.
+        """
         ...
 
     def close(self) -> None:
@@ -239,4 +243,81 @@ class BackendProbe(Protocol):
 
     async def reachable(self, backend: Backend) -> bool:
         """Whether the backend answers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """What the gateway reads of a request's body; everything else passes through unread.
+
+    `input_tokens` counts the input as the model will; `input_margin` is what the count may be short of the truth.
+    """
+
+    body: bytes
+    model: str | None
+    streamed: bool
+    wants_usage: bool
+    max_output_tokens: int | None
+    choices: int
+    user: str
+    texts: Sequence[str]
+    fixed_tokens: int
+    input_margin: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the gateway reads of an answer. `usage` is `None` where upstream stated none."""
+
+    usage: Usage | None
+    content_filter: frozenset[str]
+    texts: Sequence[str]
+
+
+class EventReader(Protocol):
+    """Reads one streamed answer as it passes."""
+
+    usage: Usage | None
+    content_filter: set[str]
+    ended: bool
+    """Whether upstream said that the stream is complete."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The complete events that may go to the caller now; what ends the stream is withheld."""
+        ...
+
+    def ending(self) -> bytes:
+        """What was withheld."""
+        ...
+
+    def texts(self, events: bytes) -> Sequence[str]:
+        """The generated text in released events, one string a choice."""
+        ...
+
+
+class InferenceFormat(Protocol):
+    """The wire format of one inference operation."""
+
+    def read_request(self, body: bytes) -> InferenceRequest:
+        """Raises `InvalidRequest`."""
+        ...
+
+    def forwarded_body(self, request: InferenceRequest, model: str | None, max_output_tokens: int | None) -> bytes:
+        """The body to send upstream: the caller's bytes, with `model` and an output cap set where given."""
+        ...
+
+    def read_completion(self, body: bytes) -> Completion:
+        """Raises `BackendBroken` if the answer cannot be read."""
+        ...
+
+    def filtered_prompt(self, status: int, body: bytes) -> frozenset[str] | None:
+        """The categories for which upstream's filter refused the prompt, or `None` if it did not."""
+        ...
+
+    def event_reader(self, request: InferenceRequest) -> EventReader:
+        """A reader for one streamed answer."""
+        ...
+
+    def error_event(self, code: str, message: str) -> bytes:
+        """How an error is told once a stream has begun."""
         ...

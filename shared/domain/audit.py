@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 
@@ -46,4 +46,3 @@ class AuditEvent:
     before: Mapping[str, object] | None = None
     after: Mapping[str, object] | None = None
     source_address: str = ""
-    details: Mapping[str, object] = field(default_factory=dict)

@@ -110,14 +110,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A pending hold with a deadline; resolves exactly once. Times are RFC 3339 in UTC with milliseconds."""
+    """A pending hold with a deadline; resolves exactly once. Times are RFC 3339 in UTC with milliseconds.
+
+    `amount` is the upper bound that is held; `input_tokens` and `output_tokens` are what expiry may charge.
+    """
 
     rid: str
     tenant_id: str
     period: str
     amount: Amount
-    input_bound: int
-    output_bound: int
+    input_tokens: int
+    output_tokens: int
     created: str
     deadline: str
     instance: str
@@ -340,6 +343,7 @@ class LateSettle:
     reservation: Reservation
     outcome: Outcome
     charged: Amount
+    charged_usage: Usage
     rows = 2
 
     @property
@@ -399,6 +403,7 @@ class InsertMarker:
 
     rid: str
     charged: Amount
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,15 +490,18 @@ class Plan:
         self.balance.reserved -= reservation.amount
         self.balance.open_reservations -= 1
         self.changes.append(DeleteReservation(reservation.rid))
-        self._book(reservation, outcome, outcome.kind, outcome.amount)
+        self._book(reservation, outcome, outcome.kind)
         self.balance.excess += outcome.amount.beyond(reservation.amount)
         if isinstance(operation, Expire):
-            self.changes.append(InsertMarker(reservation.rid, outcome.amount))
+            self.changes.append(InsertMarker(reservation.rid, outcome.amount, outcome.usage))
 
     def _settle_late(self, operation: LateSettle) -> None:
         reservation, outcome = operation.reservation, operation.outcome
         self.changes.append(DeleteMarker(reservation.rid))
-        self._book(reservation, outcome, EntryKind.LATE, outcome.amount - operation.charged)
+        difference = replace(
+            outcome, amount=outcome.amount - operation.charged, usage=outcome.usage - operation.charged_usage
+        )
+        self._book(reservation, difference, EntryKind.LATE)
         self.balance.excess += outcome.amount.beyond(reservation.amount)
 
     def _close(self) -> None:
@@ -502,12 +510,12 @@ class Plan:
         self._append(EntryKind.CLOSE)
         self.balance.state = LaneState.CLOSED
 
-    def _book(self, reservation: Reservation, outcome: Outcome, kind: EntryKind, amount: Amount) -> None:
-        self.balance.used += amount
+    def _book(self, reservation: Reservation, outcome: Outcome, kind: EntryKind) -> None:
+        self.balance.used += outcome.amount
         self._append(
             kind,
             rid=reservation.rid,
-            amount=amount,
+            amount=outcome.amount,
             reserved=reservation.amount,
             attempt=reservation.attempt,
             outcome=outcome,

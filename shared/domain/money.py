@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from typing import TypeVar
+
+LineT = TypeVar("LineT", bound=tuple[str, ...])
 
 PUSD_PER_USD = 10**12
 PUSD_PER_CENT = 10**10
-PUSD_PER_TOKEN_PER_USD_PER_MILLION = 10**6
 MAX_PERIOD_USD = 9_000_000
 MAX_PERIOD_PUSD = MAX_PERIOD_USD * PUSD_PER_USD
 
@@ -41,7 +43,7 @@ def usd_of_cents(amount: int) -> str:
     return f"{sign}{magnitude // 100}.{magnitude % 100:02}"
 
 
-def allocate_cents(lines: Mapping[tuple[str, ...], int]) -> dict[tuple[str, ...], int]:
+def allocate_cents(lines: Mapping[LineT, int]) -> dict[LineT, int]:
     """Whole cents of each line so that they add up to the rounded total (largest remainder, ties by key)."""
     floors = {key: pusd // PUSD_PER_CENT for key, pusd in lines.items()}
     missing = cents(sum(lines.values())) - sum(floors.values())

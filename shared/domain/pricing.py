@@ -65,15 +65,16 @@ class RateCard:
 
     def cost(self, usage: Usage) -> int:
         """Exact cost in pUSD. A meter without a row of its own is charged as its base meter (input or output)."""
-        return sum(quantity * self._rate(meter) for meter, quantity in usage.quantities())
+        return sum(quantity * self.rate(meter) for meter, quantity in usage.quantities())
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """The most these tokens can cost in pUSD, whatever meters they turn out to be."""
-        dearest_input = max(self._rate(meter) for meter in INPUT_METERS)
-        dearest_output = max(self._rate(meter) for meter in OUTPUT_METERS)
+        dearest_input = max(self.rate(meter) for meter in INPUT_METERS)
+        dearest_output = max(self.rate(meter) for meter in OUTPUT_METERS)
         return input_tokens * dearest_input + output_tokens * dearest_output
 
-    def _rate(self, meter: Meter) -> int:
+    def rate(self, meter: Meter) -> int:
+        """pUSD per token of a meter."""
         rate = self.rates.get(meter)
         if rate is None:
             return self.rates[Meter.INPUT if meter in INPUT_METERS else Meter.OUTPUT]

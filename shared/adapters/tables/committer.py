@@ -299,8 +299,8 @@ class Committer:
             is_held = await self._point_read(reservation_key(operation.rid), batch) is not None
             marker = None if is_held else await self._point_read(marker_key(operation.rid), batch)
             if isinstance(operation, Settle) and marker:
-                charged = charged_from(marker.fields)
-                pending.operation = LateSettle(operation.reservation, operation.outcome, charged)
+                charged, usage = charged_from(marker.fields)
+                pending.operation = LateSettle(operation.reservation, operation.outcome, charged, usage)
                 continue
             if isinstance(operation, Reserve):
                 is_done = is_held or marker is not None

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 from yarl import URL
 
+from shared.adapters.credentials import TokenProvider
 from shared.adapters.tables.entity_group import (
     decode_page,
     decode_row,
@@ -60,14 +61,6 @@ class SharedKey:
 
     def __repr__(self) -> str:
         return f"SharedKey(account={self._account!r}, key=***)"
-
-
-class TokenProvider(Protocol):
-    """Hands out access tokens of the process's one identity."""
-
-    async def token(self, scope: str) -> str:
-        """A token for `scope` that is valid now."""
-        ...
 
 
 class BearerToken:
@@ -136,7 +129,9 @@ class RestTableStore:
         path = f"{table}()"
         try:
             async with self._session.get(
-                URL(f"{self._endpoint}/{path}{query}", encoded=True), headers=await self._headers(path), timeout=self._timeout
+                URL(f"{self._endpoint}/{path}{query}", encoded=True),
+                headers=await self._headers(path),
+                timeout=self._timeout,
             ) as response:
                 next_keys = (
                     (name, response.headers.get(f"x-ms-continuation-{name}"))

@@ -35,7 +35,7 @@ REGISTRY_TABLE = "registry"
 
 _AMOUNTS = ("used", "reserved", "excess")
 INT64_FIELDS: Final = frozenset(
-    {"tokens", "pusd", "input_bound", "output_bound", "seq", "version"}
+    {"tokens", "pusd", "input_tokens", "output_tokens", "seq", "version"}
     | {f"{name}_{unit}" for name in (*_AMOUNTS, "limit", "limit0") for unit in ("tokens", "pusd")}
     | {f"usage_{name}" for name in Usage.__slots__}
 )
@@ -106,8 +106,8 @@ def reservation_fields(reservation: Reservation, commit_id: str) -> Fields:
         "period": reservation.period,
         "tokens": reservation.amount.tokens,
         "pusd": reservation.amount.pusd,
-        "input_bound": reservation.input_bound,
-        "output_bound": reservation.output_bound,
+        "input_tokens": reservation.input_tokens,
+        "output_tokens": reservation.output_tokens,
         "created": reservation.created,
         "deadline": reservation.deadline,
         "instance": reservation.instance,
@@ -123,8 +123,8 @@ def reservation_from(key: str, fields: Mapping[str, FieldValue]) -> Reservation:
         tenant_id=str(fields["tenant_id"]),
         period=str(fields["period"]),
         amount=_amount(fields),
-        input_bound=int(fields["input_bound"]),
-        output_bound=int(fields["output_bound"]),
+        input_tokens=int(fields["input_tokens"]),
+        output_tokens=int(fields["output_tokens"]),
         created=str(fields["created"]),
         deadline=str(fields["deadline"]),
         instance=str(fields["instance"]),
@@ -132,9 +132,9 @@ def reservation_from(key: str, fields: Mapping[str, FieldValue]) -> Reservation:
     )
 
 
-def charged_from(fields: Mapping[str, FieldValue]) -> Amount:
-    """What an expired marker `X` says was charged."""
-    return _amount(fields)
+def charged_from(fields: Mapping[str, FieldValue]) -> tuple[Amount, Usage]:
+    """What an expired marker `X` says was charged, and for which usage."""
+    return _amount(fields), Usage(*(int(fields[f"usage_{name}"]) for name in Usage.__slots__))
 
 
 def row_change(change: Change) -> RowChange:
@@ -146,8 +146,9 @@ def row_change(change: Change) -> RowChange:
             return Delete(reservation_key(rid))
         case InsertEntry(entry):
             return Insert(entry_key(entry.seq), entry.fields() | {"hash": entry.hash})
-        case InsertMarker(rid, charged):
-            return Insert(marker_key(rid), {"tokens": charged.tokens, "pusd": charged.pusd})
+        case InsertMarker(rid, charged, usage):
+            buckets: Fields = {f"usage_{name}": getattr(usage, name) for name in Usage.__slots__}
+            return Insert(marker_key(rid), {"tokens": charged.tokens, "pusd": charged.pusd, **buckets})
         case DeleteMarker(rid):
             return Delete(marker_key(rid))
 

@@ -1,0 +1,50 @@
+"""Report files in Azure Blob Storage."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import ContentSettings
+from azure.storage.blob.aio import BlobServiceClient
+
+from shared.domain.errors import AlreadyExists, StorageUnavailable
+
+CONTAINER = "chargeback"
+_CONTENT_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
+
+
+class BlobReports:
+    """Implements `ReportStore` in the container `chargeback`."""
+
+    def __init__(self, connect: Callable[[], BlobServiceClient]) -> None:
+        self._connect = connect
+
+    async def write_once(self, path: str, content: bytes) -> None:
+        settings = ContentSettings(content_type=_CONTENT_TYPES[path.rpartition(".")[2]])
+        try:
+            async with self._connect() as service:
+                container = service.get_container_client(CONTAINER)
+                with contextlib.suppress(ResourceExistsError):
+                    await container.create_container()
+                try:
+                    await container.upload_blob(path, content, overwrite=False, content_settings=settings)
+                except ResourceExistsError:
+                    await self._require_same(path, content)
+        except AzureError as error:
+            raise StorageUnavailable("The report store cannot be reached.") from error
+
+    async def read(self, path: str) -> bytes | None:
+        try:
+            async with self._connect() as service:
+                download = await service.get_blob_client(CONTAINER, path).download_blob()
+                return await download.readall()
+        except ResourceNotFoundError:
+            return None
+        except AzureError as error:
+            raise StorageUnavailable("The report store cannot be reached.") from error
+
+    async def _require_same(self, path: str, content: bytes) -> None:
+        if await self.read(path) != content:
+            raise AlreadyExists(f"'{path}' exists with other content.")

@@ -1,0 +1,103 @@
+"""Documents in Azure Table Storage, through azure-data-tables. Never on the path of a request that is cached."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import TableEntity, UpdateMode
+from azure.data.tables.aio import TableClient, TableServiceClient
+
+from shared.adapters.documents import Document
+from shared.domain.errors import AlreadyExists, StorageUnavailable, VersionConflict
+
+
+class TableDocuments:
+    """Implements `Documents`. A table is created when this process first writes to it."""
+
+    def __init__(self, service: TableServiceClient) -> None:
+        self._service = service
+        self._known_tables: set[str] = set()
+
+    async def get(self, table: str, partition: str, key: str) -> Document | None:
+        try:
+            async with _translated():
+                return _document(await self._service.get_table_client(table).get_entity(partition, key))
+        except ResourceNotFoundError:
+            return None
+
+    async def insert(self, table: str, partition: str, key: str, text: str) -> str:
+        async with _translated():
+            client = await self._writable(table)
+            answer = await client.create_entity(_entity(partition, key, text))
+        return str(answer["etag"])
+
+    async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
+        condition = MatchConditions.IfPresent if etag == "*" else MatchConditions.IfNotModified
+        async with _translated():
+            client = await self._writable(table)
+            try:
+                answer = await client.update_entity(
+                    _entity(partition, key, text), mode=UpdateMode.REPLACE, etag=etag, match_condition=condition
+                )
+            except ResourceNotFoundError:
+                raise VersionConflict from None
+        return str(answer["etag"])
+
+    async def put(self, table: str, partition: str, key: str, text: str) -> None:
+        async with _translated():
+            client = await self._writable(table)
+            await client.upsert_entity(_entity(partition, key, text), mode=UpdateMode.REPLACE)
+
+    async def list(
+        self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
+    ) -> list[Document]:
+        client = self._service.get_table_client(table)
+        condition = "PartitionKey eq @key" if partition is not None else "PartitionKey gt @key"
+        key = after if partition is None else partition
+        found: list[Document] = []
+        try:
+            async with _translated():
+                async for entity in client.query_entities(condition, parameters={"key": key}, results_per_page=limit):
+                    found.append(_document(entity))
+                    if len(found) == limit:
+                        break
+        except ResourceNotFoundError:
+            return []
+        return found
+
+    async def _writable(self, table: str) -> TableClient:
+        if table not in self._known_tables:
+            await self._service.create_table_if_not_exists(table)
+            self._known_tables.add(table)
+        return self._service.get_table_client(table)
+
+
+def _entity(partition: str, key: str, text: str) -> dict[str, str]:
+    return {"PartitionKey": partition, "RowKey": key, "document": text}
+
+
+def _document(entity: TableEntity) -> Document:
+    return Document(entity["PartitionKey"], entity["RowKey"], entity["document"], str(entity.metadata["etag"]))
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """The SDK's errors as the port's; `ResourceNotFoundError` is left to the method, which knows what it means."""
+    try:
+        yield
+    except ResourceNotFoundError:
+        raise
+    except ResourceExistsError:
+        raise AlreadyExists("An object of that name exists.") from None
+    except ResourceModifiedError:
+        raise VersionConflict from None
+    except AzureError as error:
+        raise StorageUnavailable("The configuration store cannot be reached.") from error

@@ -1,0 +1,104 @@
+"""Forwards inference over one pooled aiohttp session, raw bytes both ways (ADR 3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from shared.adapters.credentials import TokenProvider
+from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
+from shared.domain.routing import Backend, BackendAuth
+
+_NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTimeouts:
+    """Bounds in seconds, each named in the error it causes."""
+
+    connect: float
+    head: float
+    idle: float
+    total: float
+
+
+class AiohttpUpstream:
+    """Implements `Upstream`."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, tokens: TokenProvider | None, api_key: str, timeouts: UpstreamTimeouts
+    ) -> None:
+        self._session = session
+        self._tokens = tokens
+        self._api_key = api_key
+        self._timeouts = timeouts
+        self._client_timeout = aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect)
+
+    async def post(self, backend: Backend, path: str, body: bytes, headers: Mapping[str, str]) -> AiohttpResponse:
+        url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
+        authorized = {**headers, **await self._authorization(backend)}
+        try:
+            async with asyncio.timeout(self._timeouts.head):
+                response = await self._session.post(
+                    url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
+                )
+        except _NOT_PROCESSED as error:
+            raise BackendUnavailable("No backend of the deployment could be reached.") from error
+        except TimeoutError as error:
+            raise BackendTimeout(
+                f"The backend did not begin to answer within the head timeout of {self._timeouts.head:g} s."
+            ) from error
+        except aiohttp.ClientError as error:
+            raise BackendBroken("The connection to the backend broke before it answered.") from error
+        return AiohttpResponse(response, self._timeouts)
+
+    async def _authorization(self, backend: Backend) -> dict[str, str]:
+        if backend.auth is BackendAuth.API_KEY:
+            return {"api-key": self._api_key}
+        if self._tokens is None:
+            raise BackendUnavailable("No identity is configured for backends that need one.")
+        try:
+            return {"Authorization": f"Bearer {await self._tokens.token(backend.token_scope)}"}
+        except StorageUnavailable as error:
+            raise BackendUnavailable("The gateway's own identity could not be obtained.") from error
+
+
+class AiohttpResponse:
+    """Implements `UpstreamResponse`."""
+
+    def __init__(self, response: aiohttp.ClientResponse, timeouts: UpstreamTimeouts) -> None:
+        self.status = response.status
+        self.headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
+        self._response = response
+        self._timeouts = timeouts
+        if response.connection is not None and response.connection.protocol is not None:
+            response.connection.protocol.read_timeout = timeouts.idle
+
+    async def read(self) -> bytes:
+        try:
+            return await self._response.read()
+        except TimeoutError as error:
+            raise self._timed_out() from error
+        except aiohttp.ClientError as error:
+            raise BackendBroken("The connection to the backend broke while it answered.") from error
+
+    async def next_chunk(self) -> bytes:
+        try:
+            return await self._response.content.readany()
+        except TimeoutError as error:
+            raise self._timed_out() from error
+        except aiohttp.ClientError as error:
+            raise BackendBroken("The connection to the backend broke while it answered.") from error
+
+    def close(self) -> None:
+        self._response.release()
+
+    def _timed_out(self) -> BackendTimeout:
+        return BackendTimeout(
+            f"The backend fell silent for the idle timeout of {self._timeouts.idle:g} s or exceeded the total of "
+            f"{self._timeouts.total:g} s."
+        )

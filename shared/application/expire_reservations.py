@@ -1,0 +1,52 @@
+"""Resolve reservations whose gateway died, by their tenant's policy, so that no hold stays for ever."""
+
+from __future__ import annotations
+
+from shared.application.cached import Cached
+from shared.application.ports import Clock, Ledger, TenantDirectory
+from shared.domain.identifiers import BillingPeriod, timestamp
+from shared.domain.ledger import Amount, EntryKind, ExpiryPolicy, Outcome, Reservation
+from shared.domain.pricing import PriceBook
+from shared.domain.usage import Usage
+
+
+class ExpireReservations:
+    """What the timer of the same name does. A late settlement corrects what it charged."""
+
+    def __init__(self, tenants: TenantDirectory, ledger: Ledger, prices: Cached[PriceBook], clock: Clock) -> None:
+        self._tenants = tenants
+        self._ledger = ledger
+        self._prices = prices
+        self._clock = clock
+
+    async def __call__(self) -> int:
+        """Sweep the current and the previous period; returns how many reservations were past their deadline."""
+        current = BillingPeriod.containing(self._clock.now())
+        return sum([await self.sweep(str(period)) for period in (current.previous(), current)])
+
+    async def sweep(self, period: str) -> int:
+        """Sweep every lane of one period."""
+        expired = 0
+        async for tenant_id in self._ledger.tenants(period):
+            expired += await self.sweep_lane(tenant_id, period)
+        return expired
+
+    async def sweep_lane(self, tenant_id: str, period: str) -> int:
+        """Expire what is past its deadline in one tenant's lane."""
+        now = timestamp(self._clock.now())
+        due = [held async for held in self._ledger.reservations(tenant_id, period) if held.deadline < now]
+        if due:
+            tenant = await self._tenants.get(tenant_id)
+            policy = tenant.value.expiry_policy if tenant else ExpiryPolicy.INPUT
+            for reservation in due:
+                await self._ledger.expire(reservation, await self._outcome(reservation, policy))
+        return len(due)
+
+    async def _outcome(self, reservation: Reservation, policy: ExpiryPolicy) -> Outcome:
+        usage = Usage(
+            input=0 if policy is ExpiryPolicy.NONE else reservation.input_tokens,
+            output=reservation.output_tokens if policy is ExpiryPolicy.FULL else 0,
+        )
+        rates = (await self._prices.get()).of_version(reservation.attempt.price_version)
+        amount = Amount(usage.total_tokens, rates.cost(usage))
+        return Outcome(EntryKind.EXPIRE, amount, usage, error_code="expired", estimated=True)

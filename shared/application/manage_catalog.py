@@ -1,0 +1,126 @@
+"""Backends, deployments and prices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from urllib.parse import urlsplit
+
+from shared.application.cached import Cached
+from shared.application.ports import CatalogStore, PriceStore
+from shared.application.record_audit import Actor, RecordAudit
+from shared.domain.errors import InvalidRequest, NotFound
+from shared.domain.pricing import Price, PriceBook
+from shared.domain.routing import Backend, Catalog, Deployment
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class ManageCatalog:
+    """Changes are audited and effective in this process at once, in others within 25 s.
+
+    `host_suffixes` bounds where backends may be, so that the management API cannot make the gateway call elsewhere.
+    """
+
+    def __init__(
+        self,
+        store: CatalogStore,
+        catalog: Cached[Catalog],
+        audit: RecordAudit,
+        host_suffixes: Sequence[str],
+        *,
+        allow_loopback: bool,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._audit = audit
+        self._host_suffixes = tuple(host_suffixes)
+        self._allow_loopback = allow_loopback
+
+    async def load(self) -> Catalog:
+        """Everything that is configured, as stored now."""
+        return await self._store.load()
+
+    async def backend(self, backend_id: str) -> Backend:
+        """Raises `NotFound`."""
+        found = (await self.load()).backends.get(backend_id)
+        if found is None:
+            raise NotFound(f"No backend '{backend_id}' is configured.")
+        return found
+
+    async def deployment(self, name: str) -> Deployment:
+        """Raises `NotFound`."""
+        found = (await self.load()).deployments.get(name)
+        if found is None:
+            raise NotFound(f"No deployment '{name}' is configured.")
+        return found
+
+    async def put_backend(self, backend: Backend, actor: Actor) -> Backend:
+        """Insert or replace. Raises `InvalidRequest` where the endpoint is not allowed."""
+        self._require_allowed(backend.endpoint)
+        before = (await self.load()).backends.get(backend.backend_id)
+        await self._store.put_backend(backend)
+        self._catalog.invalidate()
+        await self._audit(
+            actor,
+            "backend.put",
+            backend.backend_id,
+            before=asdict(before) if before else None,
+            after=asdict(backend),
+        )
+        return backend
+
+    async def put_deployment(self, deployment: Deployment, actor: Actor) -> Deployment:
+        """Insert or replace. Raises `InvalidRequest` if a backend of the pool does not exist."""
+        catalog = await self.load()
+        unknown = [name for name in deployment.backends if name not in catalog.backends]
+        if unknown:
+            raise InvalidRequest(f"No backend '{unknown[0]}' is configured.", "backends")
+        before = catalog.deployments.get(deployment.name)
+        await self._store.put_deployment(deployment)
+        self._catalog.invalidate()
+        await self._audit(
+            actor,
+            "deployment.put",
+            deployment.name,
+            before=asdict(before) if before else None,
+            after=asdict(deployment),
+        )
+        return deployment
+
+    def _require_allowed(self, endpoint: str) -> None:
+        try:
+            url = urlsplit(endpoint)
+            host, _ = url.hostname or "", url.port
+        except ValueError:
+            raise InvalidRequest("'endpoint' is not a valid URL.", "endpoint") from None
+        if url.username or url.password or url.query or url.fragment or ".." in url.path:
+            raise InvalidRequest("'endpoint' must be a plain URL without credentials, query or '..'.", "endpoint")
+        if self._allow_loopback and host in LOOPBACK_HOSTS and url.scheme in ("http", "https"):
+            return
+        if url.scheme != "https" or not host.endswith(self._host_suffixes):
+            raise InvalidRequest(
+                f"'endpoint' must be https and its host must end with one of: {', '.join(self._host_suffixes)}.",
+                "endpoint",
+            )
+
+
+class ManagePrices:
+    """The insert-only price book."""
+
+    def __init__(self, store: PriceStore, prices: Cached[PriceBook], audit: RecordAudit) -> None:
+        self._store = store
+        self._prices = prices
+        self._audit = audit
+
+    async def insert(self, price: Price, actor: Actor) -> Price:
+        """Add a row. There is no changing one: insert a later `effective_from` instead."""
+        await self._store.insert(price)
+        self._prices.invalidate()
+        await self._audit(actor, "price.insert", f"{price.model}/{price.price_id}", after=asdict(price))
+        return price
+
+    async def list(self) -> list[Price]:
+        """Every row, by model, meter and date."""
+        rows = await self._store.load()
+        return sorted(rows, key=lambda price: (price.model, price.meter, price.effective_from, price.price_id))

@@ -1,0 +1,87 @@
+"""Register, change and retire tenants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from shared.application.authenticate import Authenticate
+from shared.application.ports import Clock, Ledger, TenantDirectory, Versioned
+from shared.application.record_audit import Actor, RecordAudit
+from shared.domain.errors import InvalidRequest, NotFound
+from shared.domain.identifiers import BillingPeriod
+from shared.domain.ledger import Account, LaneState
+from shared.domain.tenancy import Tenant, TenantState
+
+ANY_VERSION = "*"
+
+
+class ManageTenants:
+    """Every change is audited and effective in this process at once, in others within 25 s."""
+
+    def __init__(
+        self, tenants: TenantDirectory, ledger: Ledger, authenticate: Authenticate, audit: RecordAudit, clock: Clock
+    ) -> None:
+        self._tenants = tenants
+        self._ledger = ledger
+        self._authenticate = authenticate
+        self._audit = audit
+        self._clock = clock
+
+    async def register(self, tenant: Tenant, actor: Actor) -> Versioned[Tenant]:
+        """Raises `AlreadyExists`."""
+        stored = await self._tenants.insert(tenant)
+        await self._audit(actor, "tenant.register", tenant.tenant_id, after=asdict(tenant))
+        return stored
+
+    async def get(self, tenant_id: str) -> Versioned[Tenant]:
+        """Raises `NotFound`."""
+        found = await self._tenants.get(tenant_id)
+        if found is None:
+            raise NotFound(f"No tenant '{tenant_id}' is registered.")
+        return found
+
+    async def list(self, limit: int, cursor: str | None) -> tuple[list[Versioned[Tenant]], str | None]:
+        """A page of tenants by id, and the cursor of the next."""
+        return await self._tenants.list(limit, cursor)
+
+    async def change(
+        self, tenant_id: str, changes: Mapping[str, Any], etag: str, actor: Actor, *, action: str = "tenant.change"
+    ) -> Versioned[Tenant]:
+        """Replace the named fields. A new quota or budget holds for the open periods from now on, by an entry.
+
+        Raises `NotFound` and `VersionConflict`.
+        """
+        before = await self.get(tenant_id)
+        after = await self._tenants.replace(replace(before.value, **changes), etag)
+        self._authenticate.forget(tenant_id)
+        await self._apply_limit(after.value, actor)
+        await self._audit(actor, action, tenant_id, before=asdict(before.value), after=asdict(after.value))
+        return after
+
+    async def suspend(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
+        """Refuse the tenant's requests until it is resumed."""
+        return await self._move(tenant_id, TenantState.SUSPENDED, actor, "tenant.suspend")
+
+    async def resume(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
+        """Serve a suspended tenant again."""
+        return await self._move(tenant_id, TenantState.ACTIVE, actor, "tenant.resume")
+
+    async def close(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
+        """Refuse the tenant's requests for good; its records stay."""
+        return await self._move(tenant_id, TenantState.CLOSED, actor, "tenant.close")
+
+    async def _move(self, tenant_id: str, state: TenantState, actor: Actor, action: str) -> Versioned[Tenant]:
+        tenant = await self.get(tenant_id)
+        if tenant.value.state is TenantState.CLOSED and state is not TenantState.CLOSED:
+            raise InvalidRequest("A closed tenant stays closed.", "state")
+        return await self.change(tenant_id, {"state": state}, tenant.etag, actor, action=action)
+
+    async def _apply_limit(self, tenant: Tenant, actor: Actor) -> None:
+        current = BillingPeriod.containing(self._clock.now())
+        for period in (str(current), str(current.next())):
+            balance = await self._ledger.balance(tenant.tenant_id, period)
+            if balance is not None and balance.state is LaneState.OPEN and balance.limit != tenant.limit:
+                account = Account(tenant.tenant_id, period, tenant.limit)
+                await self._ledger.change_limit(account, actor.name, "tenant changed")

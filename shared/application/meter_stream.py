@@ -1,0 +1,122 @@
+"""Pass a streamed answer on as it comes, and book it before its last event is released."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from shared.application.background import Background
+from shared.application.metered_attempt import MeteredAttempt
+from shared.application.ports import EventReader, InferenceFormat, UpstreamResponse
+from shared.domain.errors import BackendBroken, BackendTimeout, GatewayError, LedgerUnavailable
+from shared.domain.tenancy import DisconnectPolicy
+
+_FOLD_BYTES = 65_536
+
+
+class MeteredStream:
+    """One stream. Either `events` runs to its end, or `abandon` is called when the caller has gone."""
+
+    def __init__(
+        self,
+        attempt: MeteredAttempt,
+        response: UpstreamResponse,
+        wire: InferenceFormat,
+        reader: EventReader,
+        background: Background,
+        on_disconnect: DisconnectPolicy,
+        drain_seconds: float,
+    ) -> None:
+        self._attempt = attempt
+        self._response = response
+        self._wire = wire
+        self._reader = reader
+        self._background = background
+        self._on_disconnect = on_disconnect
+        self._drain_seconds = drain_seconds
+        self._delivered = _DeliveredText(attempt, reader)
+        self._is_booked = False
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Chunks of complete events for the caller. An error ends them as an event of its own."""
+        try:
+            while chunk := await self._response.next_chunk():
+                if released := self._reader.feed(chunk):
+                    yield released
+                    self._delivered.add(released)
+            if not self._reader.ended and self._reader.usage is None:
+                raise BackendBroken("The backend ended the stream early.")
+            await self._book("")
+        except (BackendBroken, BackendTimeout) as error:
+            yield await self._broken(error)
+        except LedgerUnavailable as error:
+            yield self._wire.error_event("ledger_unavailable", str(error))
+        else:
+            if ending := self._reader.ending():
+                yield ending
+
+    def abandon(self) -> None:
+        """The caller has gone: book what is consumed all the same, in the background."""
+        if not self._is_booked:
+            self._background.start(self._finish_without_caller())
+
+    async def _broken(self, error: GatewayError) -> bytes:
+        code = "backend_timeout" if isinstance(error, BackendTimeout) else "backend_error"
+        try:
+            await self._book(code)
+        except LedgerUnavailable as unavailable:
+            return self._wire.error_event("ledger_unavailable", str(unavailable))
+        return self._wire.error_event(code, str(error))
+
+    async def _finish_without_caller(self) -> None:
+        if self._on_disconnect is DisconnectPolicy.DRAIN:
+            try:
+                async with asyncio.timeout(self._drain_seconds):
+                    while chunk := await self._response.next_chunk():
+                        self._reader.feed(chunk)
+            except (BackendBroken, BackendTimeout, TimeoutError):
+                pass  # what upstream did not state is estimated
+        try:
+            await self._book("client_disconnected")
+        except LedgerUnavailable:
+            return  # the ledger keeps the settlement and retries it
+
+    async def _book(self, error_code: str) -> None:
+        """Settle once: with upstream's usage if it was stated, else with the input and what was delivered."""
+        self._is_booked = True
+        self._response.close()
+        reader = self._reader
+        if reader.usage is not None:
+            await self._attempt.charge(
+                reader.usage, status=200, error_code=error_code, content_filter=reader.content_filter
+            )
+        else:
+            await self._attempt.charge_estimate(
+                self._delivered.tokens(), status=200, error_code=error_code, content_filter=reader.content_filter
+            )
+
+
+class _DeliveredText:
+    """Counts delivered output for the rare stream without a stated usage, in bounded memory and only if it must."""
+
+    def __init__(self, attempt: MeteredAttempt, reader: EventReader) -> None:
+        self._attempt = attempt
+        self._reader = reader
+        self._events: list[bytes] = []
+        self._bytes = 0
+        self._tokens = 0
+
+    def add(self, events: bytes) -> None:
+        self._events.append(events)
+        self._bytes += len(events)
+        if self._bytes >= _FOLD_BYTES:
+            self._fold()
+
+    def tokens(self) -> int:
+        self._fold()
+        return self._tokens
+
+    def _fold(self) -> None:
+        self._tokens += self._attempt.count(self._reader.texts(b"".join(self._events)))
+        self._events.clear()
+        self._bytes = 0

@@ -1,0 +1,285 @@
+"""Serve one inference request: admit it, forward it, meter it, and book what it consumed before the last byte goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import quote
+
+from shared.application.authenticate import TenantPrincipal
+from shared.application.background import Background
+from shared.application.cached import Cached
+from shared.application.meter_stream import MeteredStream
+from shared.application.metered_attempt import MeteredAttempt
+from shared.application.ports import (
+    Clock,
+    InferenceFormat,
+    InferenceRequest,
+    Ledger,
+    Tokenizer,
+    Upstream,
+    UpstreamResponse,
+)
+from shared.domain.errors import (
+    BackendBroken,
+    BackendTimeout,
+    BackendUnavailable,
+    DeploymentNotFound,
+    InvalidRequest,
+    ResidencyViolation,
+    TenantSuspended,
+)
+from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
+from shared.domain.ledger import Account, Amount, Attempt, Balance, Reservation
+from shared.domain.pricing import PriceBook
+from shared.domain.routing import Backend, Catalog, Route, eligible
+from shared.domain.tenancy import Tenant, TenantState
+
+MAX_USER_CHARACTERS = 256
+_LARGE_INPUT_CHARACTERS = 262_144
+_SWEEP_MARGIN_SECONDS = 60
+_REFUSED_FOR_NOW = frozenset({429, 503})
+_MISCONFIGURED = frozenset({401, 403, 404})
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceCall:
+    """What a caller asks for."""
+
+    request_id: str
+    body: bytes
+    deployment: str | None
+    """The deployment in the path, or `None` where the body's `model` names it."""
+    operation: str
+    """The path behind the deployment or behind `/openai/v1`, for example `chat/completions`."""
+    api_version: str
+    headers: Mapping[str, str]
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An answer on its way: upstream's status and headers, who served it, and the body or the stream."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    backend: Backend
+    balance: Balance
+    body: bytes = b""
+    stream: MeteredStream | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServingLimits:
+    """Bounds in seconds."""
+
+    request_seconds: float
+    drain_seconds: float
+
+
+class ServeInference:
+    """The use case behind every inference route."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        upstream: Upstream,
+        tokenizer: Tokenizer,
+        catalog: Cached[Catalog],
+        prices: Cached[PriceBook],
+        clock: Clock,
+        background: Background,
+        limits: ServingLimits,
+        instance: str,
+    ) -> None:
+        self._ledger = ledger
+        self._upstream = upstream
+        self._tokenizer = tokenizer
+        self._catalog = catalog
+        self._prices = prices
+        self._clock = clock
+        self._background = background
+        self._limits = limits
+        self._instance = instance
+
+    async def __call__(self, caller: TenantPrincipal, call: InferenceCall, wire: InferenceFormat) -> Served:
+        """Raises the errors of docs/errors.md; what was consumed is in the ledger in every case."""
+        if caller.tenant.state is not TenantState.ACTIVE:
+            raise TenantSuspended
+        request = wire.read_request(call.body)
+        route = await self._route(caller.tenant, call.deployment or request.model)
+        backend = route.backends[0]
+        attempt, balance = await self._admit(caller, call, request, route, backend)
+        try:
+            response = await self._send(call, request, wire, route, backend)
+            if request.streamed and response.status == 200:
+                return self._stream(caller.tenant, request, wire, response, attempt, backend, balance)
+            body = await response.read()
+        except BackendUnavailable:
+            await attempt.void(status=503, error_code="no_backend_available")
+            raise
+        except BackendTimeout:
+            await attempt.charge_estimate(0, status=504, error_code="backend_timeout")
+            raise
+        except BackendBroken:
+            await attempt.charge_estimate(0, status=502, error_code="backend_error")
+            raise
+        except asyncio.CancelledError:
+            self._background.start(attempt.charge_estimate(0, status=499, error_code="cancelled"))
+            raise
+        if response.status == 200:
+            balance = await self._book_completion(wire, body, attempt)
+        else:
+            balance = await self._book_refusal(wire, response, body, attempt)
+        return Served(response.status, tuple(response.headers), backend, balance, body)
+
+    async def _route(self, tenant: Tenant, name: str | None) -> Route:
+        if not name:
+            raise InvalidRequest("'model' is required and must name a deployment.", "model")
+        catalog = await self._catalog.get()
+        deployment = catalog.deployments.get(name)
+        if deployment is None or name not in tenant.deployments:
+            raise DeploymentNotFound
+        pool = catalog.pool(deployment)
+        if not pool:
+            raise BackendUnavailable(f"No backend is configured for the deployment '{name}'.")
+        backends = eligible(pool, tenant.residency)
+        if not backends:
+            raise ResidencyViolation(
+                f"No backend of the deployment '{name}' lies where this tenant's data may be processed."
+            )
+        return Route(deployment, tuple(backends))
+
+    async def _admit(
+        self, caller: TenantPrincipal, call: InferenceCall, request: InferenceRequest, route: Route, backend: Backend
+    ) -> tuple[MeteredAttempt, Balance]:
+        """Hold the upper bound of what the attempt can cost."""
+        tenant, now, prices = caller.tenant, self._clock.now(), await self._prices.get()
+        rates = prices.rate_card(backend.billed_as, now)
+        input_tokens = await self._input_tokens(request, backend.model)
+        output_tokens = request.choices * _output_bound(request, route)
+        bound = input_tokens + request.input_margin
+        deadline = now + timedelta(seconds=self._limits.request_seconds + _SWEEP_MARGIN_SECONDS)
+        reservation = Reservation(
+            rid=new_rid(),
+            tenant_id=tenant.tenant_id,
+            period=str(BillingPeriod.containing(now)),
+            amount=Amount(bound + output_tokens, rates.bound(bound, output_tokens)),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            created=timestamp(now),
+            deadline=timestamp(deadline),
+            instance=self._instance,
+            attempt=Attempt(
+                deployment=route.deployment.name,
+                backend=backend.backend_id,
+                region=backend.region,
+                model=backend.model,
+                price_version=rates.version,
+                user=call.user or request.user[:MAX_USER_CHARACTERS] or caller.key_id,
+                key_id=caller.key_id,
+                request_id=call.request_id,
+                cost_center=tenant.cost_center,
+                streamed=request.streamed,
+            ),
+        )
+        started_at = self._clock.monotonic()
+        account = Account(tenant.tenant_id, reservation.period, tenant.limit)
+        balance = await self._ledger.reserve(account, reservation)
+        return MeteredAttempt(self._ledger, self._clock, self._tokenizer, reservation, rates, started_at), balance
+
+    async def _input_tokens(self, request: InferenceRequest, model: str) -> int:
+        """A large input is counted on a thread, so that open streams go on meanwhile."""
+        if sum(map(len, request.texts)) > _LARGE_INPUT_CHARACTERS:
+            return request.fixed_tokens + await asyncio.to_thread(self._count, request, model)
+        return request.fixed_tokens + self._count(request, model)
+
+    def _count(self, request: InferenceRequest, model: str) -> int:
+        return sum(self._tokenizer.count(text, model) for text in request.texts)
+
+    async def _send(
+        self, call: InferenceCall, request: InferenceRequest, wire: InferenceFormat, route: Route, backend: Backend
+    ) -> UpstreamResponse:
+        cap = route.deployment.max_output_tokens if request.max_output_tokens is None else None
+        if call.deployment is None:
+            path = f"/openai/v1/{call.operation}"
+            model = backend.upstream_deployment if backend.upstream_deployment != request.model else None
+        else:
+            path = f"/openai/deployments/{quote(backend.upstream_deployment, safe='')}/{call.operation}"
+            model = None
+        if call.api_version:
+            path += f"?api-version={quote(call.api_version, safe='')}"
+        body = wire.forwarded_body(request, model, cap)
+        return await self._upstream.post(backend, path, body, call.headers)
+
+    def _stream(
+        self,
+        tenant: Tenant,
+        request: InferenceRequest,
+        wire: InferenceFormat,
+        response: UpstreamResponse,
+        attempt: MeteredAttempt,
+        backend: Backend,
+        balance: Balance,
+    ) -> Served:
+        stream = MeteredStream(
+            attempt,
+            response,
+            wire,
+            wire.event_reader(request),
+            self._background,
+            tenant.on_disconnect,
+            self._limits.drain_seconds,
+        )
+        return Served(response.status, tuple(response.headers), backend, balance, stream=stream)
+
+    @staticmethod
+    async def _book_completion(wire: InferenceFormat, body: bytes, attempt: MeteredAttempt) -> Balance:
+        try:
+            completion = wire.read_completion(body)
+        except BackendBroken:
+            await attempt.charge_estimate(0, status=502, error_code="backend_error")
+            raise
+        if completion.usage is None:
+            output_tokens = attempt.count(completion.texts)
+            return await attempt.charge_estimate(
+                output_tokens, status=200, error_code="", content_filter=completion.content_filter
+            )
+        return await attempt.charge(completion.usage, status=200, content_filter=completion.content_filter)
+
+    @staticmethod
+    async def _book_refusal(
+        wire: InferenceFormat, response: UpstreamResponse, body: bytes, attempt: MeteredAttempt
+    ) -> Balance:
+        """Book an answer other than 200; raises unless upstream's own answer is what the caller should see."""
+        status = response.status
+        filtered = wire.filtered_prompt(status, body)
+        if filtered is not None:
+            return await attempt.charge_estimate(0, status=status, error_code="content_filter", content_filter=filtered)
+        balance = await attempt.void(status=status, error_code=f"upstream_{status}")
+        if status in _REFUSED_FOR_NOW:
+            raise BackendUnavailable("Every backend of the deployment is busy. Retry later.", _retry_after(response))
+        if status >= 500 or status in _MISCONFIGURED:
+            raise BackendBroken(f"The backend refused the gateway's request with status {status}.")
+        if status == 408:
+            raise BackendTimeout("The backend gave up waiting for the request.")
+        return balance
+
+
+def _output_bound(request: InferenceRequest, route: Route) -> int:
+    """The most tokens one choice can have: the caller's cap, else the deployment's, else what is held by default."""
+    if request.max_output_tokens is not None:
+        return request.max_output_tokens
+    return route.deployment.max_output_tokens or route.deployment.reserve_output_tokens
+
+
+def _retry_after(response: UpstreamResponse) -> float:
+    """Seconds until upstream wants to be asked again: `retry-after-ms`, else `retry-after`, else one."""
+    stated = {name.lower(): value for name, value in response.headers}
+    for name, unit in ((b"retry-after-ms", 1000), (b"retry-after", 1)):
+        value = stated.get(name, b"")
+        if value.isdigit():
+            return int(value) / unit
+    return 1.0

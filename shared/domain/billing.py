@@ -1,0 +1,135 @@
+"""Statements of a period: exact sums per line, rounded to cents once, so that lines add up to totals."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from shared.domain.ledger import Balance, EntryKind, LedgerEntry
+from shared.domain.money import allocate_cents, cents
+from shared.domain.pricing import PriceBook
+
+LineKey = tuple[str, str, str]
+"""Deployment, model, meter."""
+
+REQUEST_KINDS = frozenset({EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE})
+FIRST_FAILED_STATUS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """What one tenant consumed of one meter of one model under one deployment name."""
+
+    deployment: str
+    model: str
+    meter: str
+    quantity: int
+    cost_pusd: int
+    cost_cents: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One tenant's bill for a period. `cost_cents` is the exact cost rounded half-even; the lines add up to it."""
+
+    tenant_id: str
+    tenant_name: str
+    cost_center: str
+    tags: Mapping[str, str]
+    requests: int
+    failed_requests: int
+    tokens_used: int
+    quota_tokens: int | None
+    budget_pusd: int | None
+    estimated_tokens: int
+    content_filter_flags: int
+    cost_pusd: int
+    cost_cents: int
+    chain_head: str
+    entries: int
+    lines: tuple[StatementLine, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over entries, fed one at a time."""
+
+    prices: PriceBook
+    requests: int = 0
+    failed_requests: int = 0
+    tokens: int = 0
+    cost_pusd: int = 0
+    estimated_tokens: int = 0
+    content_filter_flags: int = 0
+    quantities: Counter[LineKey] = field(default_factory=Counter)
+    costs: dict[LineKey, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, entry: LedgerEntry) -> None:
+        """Count one entry. Late entries carry differences, so that plain sums are right."""
+        attempt, outcome = entry.attempt, entry.outcome
+        if attempt is None or outcome is None:
+            return
+        if entry.kind in REQUEST_KINDS:
+            self.requests += 1
+            self.failed_requests += outcome.status >= FIRST_FAILED_STATUS or entry.kind is EntryKind.EXPIRE
+        self.tokens += entry.amount.tokens
+        self.cost_pusd += entry.amount.pusd
+        self.estimated_tokens += entry.amount.tokens if outcome.estimated else 0
+        self.content_filter_flags += bool(outcome.content_filter)
+        rates = self.prices.of_version(attempt.price_version)
+        for meter, quantity in outcome.usage.quantities():
+            key = (attempt.deployment, attempt.model, meter.value)
+            self.quantities[key] += quantity
+            self.costs[key] += quantity * rates.rate(meter)
+
+    def lines(self) -> tuple[StatementLine, ...]:
+        """The lines in order of their key, in cents that add up to the rounded total."""
+        allocated = allocate_cents(self.costs)
+        return tuple(
+            StatementLine(*key, self.quantities[key], self.costs[key], allocated[key]) for key in sorted(self.costs)
+        )
+
+
+def statement(
+    tenant_id: str,
+    tenant_name: str,
+    cost_center: str,
+    tags: Mapping[str, str],
+    balance: Balance,
+    tally: Tally,
+) -> Statement:
+    """The bill that a tally of all entries and the final balance give."""
+    return Statement(
+        tenant_id=tenant_id,
+        tenant_name=tenant_name,
+        cost_center=cost_center,
+        tags=tags,
+        requests=tally.requests,
+        failed_requests=tally.failed_requests,
+        tokens_used=balance.used.tokens,
+        quota_tokens=balance.limit.tokens,
+        budget_pusd=balance.limit.pusd,
+        estimated_tokens=tally.estimated_tokens,
+        content_filter_flags=tally.content_filter_flags,
+        cost_pusd=tally.cost_pusd,
+        cost_cents=cents(tally.cost_pusd),
+        chain_head=balance.head,
+        entries=balance.seq,
+        lines=tally.lines(),
+    )
+
+
+def cost_centers(statements: Iterable[Statement]) -> dict[str, int]:
+    """Cents by cost center, in order of their names."""
+    totals: Counter[str] = Counter()
+    for bill in statements:
+        totals[bill.cost_center] += bill.cost_cents
+    return dict(sorted(totals.items()))
+
+
+def utilization_percent(used: int, quota: int | None) -> float | None:
+    """Used of quota in percent with one decimal; `None` where there is no quota. A zero quota is fully used."""
+    if quota is None:
+        return None
+    return round(100 * used / quota, 1) if quota else 100.0
