@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import ContentSettings
-from azure.storage.blob.aio import BlobServiceClient
 
 from shared.domain.errors import AlreadyExists, StorageUnavailable
+
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import BlobServiceClient
 
 CONTAINER = "chargeback"
 _CONTENT_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
@@ -22,6 +24,8 @@ class BlobReports:
         self._connect = connect
 
     async def write_once(self, path: str, content: bytes) -> None:
+        from azure.storage.blob import ContentSettings
+
         settings = ContentSettings(content_type=_CONTENT_TYPES[path.rpartition(".")[2]])
         try:
             async with self._connect() as service:

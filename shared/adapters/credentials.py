@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from shared.domain.errors import StorageUnavailable
@@ -28,12 +29,23 @@ class IdentityUnavailable(StorageUnavailable):
 
 
 class CachedTokens:
-    """Implements `TokenProvider`: one request a scope in flight, refreshed ahead of expiry."""
+    """Implements `TokenProvider`: one request a scope in flight, refreshed ahead of expiry.
 
-    def __init__(self, credential: AsyncTokenCredential) -> None:
-        self.credential = credential
+    The credential is made when it is first needed: azure-identity is not imported where no identity is used.
+    """
+
+    def __init__(self, make_credential: Callable[[], AsyncTokenCredential]) -> None:
+        self._make_credential = make_credential
+        self._credential: AsyncTokenCredential | None = None
         self._tokens: dict[str, AccessToken] = {}
         self._requests: dict[str, asyncio.Task[AccessToken]] = {}
+
+    @property
+    def credential(self) -> AsyncTokenCredential:
+        """The process's one credential, for SDK clients that take one."""
+        if self._credential is None:
+            self._credential = self._make_credential()
+        return self._credential
 
     async def token(self, scope: str) -> str:
         held = self._tokens.get(scope)
@@ -47,7 +59,8 @@ class CachedTokens:
 
     async def close(self) -> None:
         """Release the credential's connections."""
-        await self.credential.close()
+        if self._credential is not None:
+            await self._credential.close()
 
     def _request(self, scope: str) -> asyncio.Task[AccessToken]:
         request = self._requests.get(scope)
@@ -58,11 +71,11 @@ class CachedTokens:
         return request
 
     async def _fetch(self, scope: str) -> AccessToken:
-        from azure.core.exceptions import ClientAuthenticationError
+        from azure.core.exceptions import AzureError
 
         try:
             token = await self.credential.get_token(scope)
-        except ClientAuthenticationError as error:
+        except AzureError as error:
             raise IdentityUnavailable("The gateway's own identity could not be obtained.") from error
         finally:
             del self._requests[scope]
@@ -70,15 +83,15 @@ class CachedTokens:
         return token
 
 
-def managed_identity(client_id: str) -> CachedTokens:
+def managed_identity(client_id: str) -> AsyncTokenCredential:
     """Managed identity, user-assigned where a client id is given."""
     from azure.identity.aio import ManagedIdentityCredential
 
-    return CachedTokens(ManagedIdentityCredential(client_id=client_id or None))
+    return ManagedIdentityCredential(client_id=client_id or None)
 
 
-def developer_identity(client_id: str) -> CachedTokens:
+def developer_identity(client_id: str) -> AsyncTokenCredential:
     """Whatever a developer machine or workload offers: environment, workload identity, Azure CLI and the like."""
     from azure.identity.aio import DefaultAzureCredential
 
-    return CachedTokens(DefaultAzureCredential(managed_identity_client_id=client_id or None))
+    return DefaultAzureCredential(managed_identity_client_id=client_id or None)

@@ -30,7 +30,7 @@ class AiohttpUpstream:
     """Implements `Upstream`."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, tokens: TokenProvider | None, api_key: str, timeouts: UpstreamTimeouts
+        self, session: aiohttp.ClientSession, tokens: TokenProvider, api_key: str, timeouts: UpstreamTimeouts
     ) -> None:
         self._session = session
         self._tokens = tokens
@@ -59,8 +59,6 @@ class AiohttpUpstream:
     async def _authorization(self, backend: Backend) -> dict[str, str]:
         if backend.auth is BackendAuth.API_KEY:
             return {"api-key": self._api_key}
-        if self._tokens is None:
-            raise BackendUnavailable("No identity is configured for backends that need one.")
         try:
             return {"Authorization": f"Bearer {await self._tokens.token(backend.token_scope)}"}
         except StorageUnavailable as error:

@@ -9,7 +9,7 @@ from typing import Any
 from shared.application.authenticate import Authenticate
 from shared.application.ports import Clock, Ledger, TenantDirectory, Versioned
 from shared.application.record_audit import Actor, RecordAudit
-from shared.domain.errors import InvalidRequest, NotFound
+from shared.domain.errors import InvalidRequest, NotFound, VersionConflict
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger import Account, LaneState
 from shared.domain.tenancy import Tenant, TenantState
@@ -49,16 +49,27 @@ class ManageTenants:
     async def change(
         self, tenant_id: str, changes: Mapping[str, Any], etag: str, actor: Actor, *, action: str = "tenant.change"
     ) -> Versioned[Tenant]:
-        """Replace the named fields. A new quota or budget holds for the open periods from now on, by an entry.
+        """Replace the named fields of the version `etag` (`*`: of whichever is current when they are written).
 
-        Raises `NotFound` and `VersionConflict`.
+        A new quota or budget holds for the open periods from now on, by an entry. Raises `NotFound`, `VersionConflict`.
         """
-        before = await self.get(tenant_id)
-        after = await self._tenants.replace(replace(before.value, **changes), etag)
+        before, after = await self._replace(tenant_id, changes, etag)
         self._authenticate.forget(tenant_id)
         await self._apply_limit(after.value, actor)
         await self._audit(actor, action, tenant_id, before=asdict(before.value), after=asdict(after.value))
         return after
+
+    async def _replace(
+        self, tenant_id: str, changes: Mapping[str, Any], etag: str
+    ) -> tuple[Versioned[Tenant], Versioned[Tenant]]:
+        while True:
+            before = await self.get(tenant_id)
+            changed = replace(before.value, **changes)
+            try:
+                return before, await self._tenants.replace(changed, before.etag if etag == ANY_VERSION else etag)
+            except VersionConflict:
+                if etag != ANY_VERSION:
+                    raise
 
     async def suspend(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
         """Refuse the tenant's requests until it is resumed."""

@@ -107,19 +107,13 @@ class _Books:
         self._expect("I5", not both, f"open and resolved at once: {', '.join(sorted(both))}")
         self._expect("I7", self.excess == balance.excess, f"excess is {self.excess}, the balance says {balance.excess}")
         for unit in ("tokens", "pusd"):
-            limit = getattr(balance.limit, unit)
-            allowed = getattr(balance.excess, unit) + (limit or 0)
-            is_kept = limit is None or self._was_lowered(balance) or getattr(committed, unit) <= allowed
-            self._expect("I7", is_kept, f"used and reserved {unit} exceed limit and excess")
+            first, limit = getattr(balance.limit0, unit), getattr(balance.limit, unit)
+            was_lowered = limit is not None and (first is None or limit < first)
+            is_kept = limit is None or getattr(committed, unit) <= limit + getattr(balance.excess, unit)
+            self._expect("I7", is_kept or was_lowered, f"used and reserved {unit} exceed limit and excess")
         if balance.state is LaneState.CLOSED:
             is_closed = self.last_kind is EntryKind.CLOSE and not held
             self._expect("I9", is_closed, "the lane is CLOSED, but its last entry is not close or a hold is open")
-
-    @staticmethod
-    def _was_lowered(balance: Balance) -> bool:
-        """A limit lowered within the period may lie below what was already used."""
-        before, now = balance.limit0, balance.limit
-        return before != now
 
 
 class VerifyLedger:

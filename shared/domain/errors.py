@@ -71,13 +71,6 @@ class VersionConflict(GatewayError):
         super().__init__("The object was changed since it was read. Read it again and repeat the change.")
 
 
-class VersionRequired(GatewayError):
-    """A change of a managed object came without `If-Match`."""
-
-    def __init__(self) -> None:
-        super().__init__("Send the ETag of the version you read in the 'If-Match' header, or '*' for any version.")
-
-
 class UnpricedModel(GatewayError):
     """No price applies: the request is refused, never served free of charge."""
 

@@ -1,0 +1,163 @@
+"""The table of contents: every route and timer of the gateway. Each delegates; nothing is decided here.
+
+Every HTTP function is anonymous to the host and authenticates itself: the host's function keys know no tenants.
+Annotations are read by the Functions worker: `Request` in, `Response` out, and no union of responses.
+"""
+
+import azure.functions as func
+from azurefunctions.extensions.http.fastapi import Request, Response
+
+from shared import timers
+from shared.http import health, inference, management, openapi
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+
+
+@app.route("openai/deployments/{deployment}/chat/completions", methods=["POST"])
+async def chat_completions(req: Request) -> Response:
+    return await inference.chat_completions(req)
+
+
+@app.route("openai/v1/chat/completions", methods=["POST"])
+async def chat_completions_v1(req: Request) -> Response:
+    return await inference.chat_completions_v1(req)
+
+
+@app.route("manage/tenants", methods=["GET"])
+async def list_tenants(req: Request) -> Response:
+    return await management.list_tenants(req)
+
+
+@app.route("manage/tenants", methods=["POST"])
+async def register_tenant(req: Request) -> Response:
+    return await management.register_tenant(req)
+
+
+@app.route("manage/tenants/{tenant}", methods=["GET"])
+async def get_tenant(req: Request) -> Response:
+    return await management.get_tenant(req)
+
+
+@app.route("manage/tenants/{tenant}", methods=["PATCH"])
+async def change_tenant(req: Request) -> Response:
+    return await management.change_tenant(req)
+
+
+@app.route("manage/tenants/{tenant}", methods=["DELETE"])
+async def close_tenant(req: Request) -> Response:
+    return await management.close_tenant(req)
+
+
+@app.route("manage/tenants/{tenant}/suspend", methods=["POST"])
+async def suspend_tenant(req: Request) -> Response:
+    return await management.suspend_tenant(req)
+
+
+@app.route("manage/tenants/{tenant}/resume", methods=["POST"])
+async def resume_tenant(req: Request) -> Response:
+    return await management.resume_tenant(req)
+
+
+@app.route("manage/tenants/{tenant}/keys", methods=["GET"])
+async def list_keys(req: Request) -> Response:
+    return await management.list_keys(req)
+
+
+@app.route("manage/tenants/{tenant}/keys", methods=["POST"])
+async def create_key(req: Request) -> Response:
+    return await management.create_key(req)
+
+
+@app.route("manage/tenants/{tenant}/keys/{key}", methods=["DELETE"])
+async def revoke_key(req: Request) -> Response:
+    return await management.revoke_key(req)
+
+
+@app.route("manage/tenants/{tenant}/usage", methods=["GET"])
+async def tenant_usage(req: Request) -> Response:
+    return await management.tenant_usage(req)
+
+
+@app.route("manage/tenants/{tenant}/entries", methods=["GET"])
+async def tenant_entries(req: Request) -> Response:
+    return await management.tenant_entries(req)
+
+
+@app.route("manage/backends", methods=["GET"])
+async def list_backends(req: Request) -> Response:
+    return await management.list_backends(req)
+
+
+@app.route("manage/backends/{backend}", methods=["GET"])
+async def get_backend(req: Request) -> Response:
+    return await management.get_backend(req)
+
+
+@app.route("manage/backends/{backend}", methods=["PUT"])
+async def put_backend(req: Request) -> Response:
+    return await management.put_backend(req)
+
+
+@app.route("manage/deployments", methods=["GET"])
+async def list_deployments(req: Request) -> Response:
+    return await management.list_deployments(req)
+
+
+@app.route("manage/deployments/{deployment}", methods=["GET"])
+async def get_deployment(req: Request) -> Response:
+    return await management.get_deployment(req)
+
+
+@app.route("manage/deployments/{deployment}", methods=["PUT"])
+async def put_deployment(req: Request) -> Response:
+    return await management.put_deployment(req)
+
+
+@app.route("manage/prices", methods=["GET"])
+async def list_prices(req: Request) -> Response:
+    return await management.list_prices(req)
+
+
+@app.route("manage/prices", methods=["POST"])
+async def insert_price(req: Request) -> Response:
+    return await management.insert_price(req)
+
+
+@app.route("me", methods=["GET"])
+async def me(req: Request) -> Response:
+    return await management.me(req)
+
+
+@app.route("me/usage", methods=["GET"])
+async def my_usage(req: Request) -> Response:
+    return await management.my_usage(req)
+
+
+@app.route("healthz", methods=["GET"])
+async def healthz(req: Request) -> Response:
+    return await health.healthz(req)
+
+
+@app.route("readyz", methods=["GET"])
+async def readyz(req: Request) -> Response:
+    return await health.readyz(req)
+
+
+@app.route("openapi.json", methods=["GET"])
+async def openapi_document(req: Request) -> Response:
+    return await openapi.openapi(req)
+
+
+@app.timer_trigger(schedule="0 0 0 1,25-31 * *", arg_name="timer")
+async def reset_monthly_quotas(timer: func.TimerRequest) -> None:
+    await timers.reset_monthly_quotas(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="0 0 2 3 * *", arg_name="timer")
+async def export_chargeback(timer: func.TimerRequest) -> None:
+    await timers.export_chargeback(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="0 * * * * *", arg_name="timer")
+async def expire_reservations(timer: func.TimerRequest) -> None:
+    await timers.expire_reservations(past_due=timer.past_due)

@@ -1,0 +1,1 @@
+"""What a laptop has instead of Azure. Never imported by `shared/`."""

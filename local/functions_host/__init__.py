@@ -1,0 +1,1 @@
+"""A small Azure Functions host: what `func start` is where Core Tools cannot be installed."""

@@ -1,0 +1,63 @@
+"""`python -m local.functions_host`: serve function_app.py on `TALLYGATE_PORT` until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from local.functions_host.indexing import FunctionLoadError, index, load_app, route_prefix_of
+from local.functions_host.server import FunctionsHost, load_local_settings
+from local.functions_host.timers import Timers
+
+ROOT = Path(__file__).resolve().parents[2]
+SHUTDOWN_SECONDS = 15
+
+
+async def _shut_down() -> None:
+    from shared.composition import close_current_gateway
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SHUTDOWN_SECONDS):
+            await close_current_gateway()
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("azure").setLevel(logging.WARNING)
+    settings = ROOT / "local.settings.json"
+    if settings.exists():
+        for name, value in load_local_settings(settings.read_text()).items():
+            os.environ.setdefault(name, value)
+    port = int(os.environ.get("TALLYGATE_PORT", "7071"))
+    data = Path(os.environ.get("TALLYGATE_DATA", ".local"))
+    try:
+        http, timer_functions = index(load_app("function_app"), route_prefix_of(ROOT / "host.json"))
+    except FunctionLoadError as error:
+        print(f"The functions host cannot start: {error}", file=sys.stderr)
+        return 2
+    try:
+        listener = socket.create_server(("127.0.0.1", port), backlog=2048)
+    except OSError:
+        print(f"Port {port} is taken. Choose another with TALLYGATE_PORT.", file=sys.stderr)
+        return 2
+    host = FunctionsHost(http, Timers(timer_functions, data / "timers"), os.environ.get("HOST_KEY", ""), _shut_down)
+    config = uvicorn.Config(
+        host,
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The host as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from local.functions_host.indexing import HttpFunction
+from local.functions_host.routing import Router, is_permitted
+from local.functions_host.timers import Timers
+
+logger = logging.getLogger("functions_host")
+HOST_BODY_LIMIT = 104_857_600
+_ADMIN_FUNCTIONS = "/admin/functions/"
+
+
+class FunctionsHost:
+    """Routes requests to HTTP functions and keeps the timers running. `on_shutdown` runs after the last request."""
+
+    def __init__(
+        self,
+        functions: list[HttpFunction],
+        timers: Timers,
+        host_key: str,
+        on_shutdown: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._router = Router(functions)
+        self._timers = timers
+        self._host_key = host_key
+        self._on_shutdown = on_shutdown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        path: str = scope["path"]
+        if path.startswith(_ADMIN_FUNCTIONS) and scope["method"] == "POST":
+            is_known = self._timers.start_by_hand(path.removeprefix(_ADMIN_FUNCTIONS))
+            await Response(status_code=202 if is_known else 404)(scope, receive, send)
+            return
+        found = self._router.match(scope["method"], scope["raw_path"])
+        if found is None:
+            await Response(status_code=404)(scope, receive, send)
+            return
+        function, path_params = found
+        request = Request(scope, receive)
+        if not is_permitted(function, self._host_key, _sent_key(request)):
+            await Response(status_code=401)(scope, receive, send)
+            return
+        if int(request.headers.get("content-length", "0") or 0) > HOST_BODY_LIMIT:
+            await Response(status_code=413)(scope, receive, send)
+            return
+        scope["path_params"] = path_params
+        response = await self._invoke(function, request)
+        await response(scope, receive, send)
+
+    async def _invoke(self, function: HttpFunction, request: Request) -> Response:
+        try:
+            result = await function.handler(**{function.parameter: request})
+        except Exception:
+            logger.exception("function %s failed", function.name)
+            return Response(status_code=500)
+        if isinstance(result, Response):
+            return result
+        logger.error("function %s returned %s, not a response", function.name, type(result).__name__)
+        return Response(status_code=500)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        timers = asyncio.create_task(self._timers.run())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        timers.cancel()
+        await asyncio.wait([timers])
+        await self._timers.finish()
+        await self._on_shutdown()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _sent_key(request: Request) -> str:
+    sent = request.headers.get("x-functions-key")
+    if sent is not None:
+        return sent
+    return parse_qs(request.url.query).get("code", [""])[0]
+
+
+def load_local_settings(text: str) -> dict[str, str]:
+    """`Values` of local.settings.json."""
+    values: dict[str, str] = json.loads(text).get("Values", {})
+    return values

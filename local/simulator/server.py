@@ -1,0 +1,319 @@
+"""The server: authentication, api-versions, chat completions on both path families, records and faults.
+
+Run it: `python -m local.simulator --port 8000`. Every region has its own path: `http://127.0.0.1:8000/swedencentral`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from local.simulator import answers, wire
+from local.simulator.faults import Fault, Faults
+
+MODEL_VERSIONS = {"gpt-4o": "2024-08-06", "gpt-4o-mini": "2024-07-18", "o4-mini": "2025-04-16"}
+_API_VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d(-preview)?")
+_V1_API_VERSIONS = ("", "preview", "latest", "v1")
+_AUDIENCES = ("https://cognitiveservices.azure.com", "https://ai.azure.com")
+
+
+@dataclass(slots=True)
+class Record:
+    """One request as the simulator saw it. `usage` is what Azure would bill; `None` means nothing."""
+
+    number: int
+    region: str
+    deployment: str
+    path: str
+    api_version: str
+    stream: bool
+    status: int = 0
+    outcome: str = "received"
+    usage: dict[str, Any] | None = None
+    bytes_sent: int = 0
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast answers come."""
+
+    latency_ms: float = 0
+    tokens_per_second: float = 0
+
+    async def head(self) -> None:
+        if self.latency_ms:
+            await asyncio.sleep(self.latency_ms / 1000)
+
+    async def token(self) -> None:
+        if self.tokens_per_second:
+            await asyncio.sleep(1 / self.tokens_per_second)
+
+
+class Simulator:
+    """Several regions of Azure OpenAI, each with the same deployments."""
+
+    def __init__(self, regions: tuple[str, ...], deployments: Mapping[str, str], api_key: str, pace: Pace) -> None:
+        self.regions = regions
+        self.deployments = deployments
+        self.api_key = api_key
+        self.pace = pace
+        self.faults = Faults()
+        self.records: list[Record] = []
+        self.cache = answers.PromptCache()
+        self._numbers = itertools.count(1)
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_get("/_sim/requests", self._list_requests)
+        app.router.add_delete("/_sim/requests", self._forget_requests)
+        app.router.add_post("/_sim/faults", self._arm)
+        app.router.add_delete("/_sim/faults", self._disarm)
+        app.router.add_post("/_sim/pace", self._set_pace)
+        for prefix in ("", "/{region}"):
+            app.router.add_get(f"{prefix}/openai/models", self._models)
+            app.router.add_get(f"{prefix}/openai/v1/models", self._models)
+            app.router.add_post(f"{prefix}/openai/deployments/{{deployment}}/chat/completions", self._chat)
+            app.router.add_post(f"{prefix}/openai/v1/chat/completions", self._chat)
+        return app
+
+    async def _list_requests(self, _: web.Request) -> web.Response:
+        return web.json_response([asdict(record) for record in self.records])
+
+    async def _forget_requests(self, _: web.Request) -> web.Response:
+        self.records.clear()
+        return web.Response(status=204)
+
+    async def _arm(self, request: web.Request) -> web.Response:
+        try:
+            self.faults.arm(Fault(**await request.json()))
+        except (TypeError, ValueError) as error:
+            return web.json_response(wire.error("invalid_fault", str(error)), status=400)
+        return web.Response(status=204)
+
+    async def _disarm(self, _: web.Request) -> web.Response:
+        self.faults.clear()
+        return web.Response(status=204)
+
+    async def _set_pace(self, request: web.Request) -> web.Response:
+        self.pace = Pace(**await request.json())
+        return web.Response(status=204)
+
+    async def _models(self, request: web.Request) -> web.Response:
+        if not self._is_authorized(request):
+            return web.json_response(wire.NOT_AUTHORIZED, status=401)
+        models = [
+            {"id": f"{model}-{MODEL_VERSIONS.get(model, '2025-01-01')}", "object": "model", "created": 1715367049,
+             "owned_by": "system", "status": "succeeded"}
+            for model in sorted(set(self.deployments.values()))
+        ]  # fmt: skip
+        return web.json_response({"data": models, "object": "list"})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        record = self._record(request)
+        try:
+            return await self._answer(request, record)
+        except (ConnectionError, asyncio.CancelledError):
+            record.outcome = "client_disconnected"
+            raise
+
+    def _record(self, request: web.Request) -> Record:
+        region = request.match_info.get("region") or self.regions[0]
+        record = Record(
+            next(self._numbers),
+            region,
+            request.match_info.get("deployment", ""),
+            request.raw_path,
+            request.query.get("api-version", ""),
+            stream=False,
+            headers={
+                name.lower(): value
+                for name, value in request.headers.items()
+                if name.lower() not in ("api-key", "authorization")
+            },
+        )
+        self.records.append(record)
+        return record
+
+    async def _answer(self, request: web.Request, record: Record) -> web.StreamResponse:
+        refusal = self._refusal(request, record)
+        if refusal is not None:
+            return self._refuse(record, *refusal)
+        try:
+            body = await request.json()
+            record.body = body
+            record.stream = body.get("stream") is True
+            record.deployment = record.deployment or body.get("model", "")
+            model = self.deployments.get(record.deployment)
+            problem = _problem_of(body, model or "")
+        except (ValueError, AttributeError, KeyError, TypeError, IndexError):
+            return self._refuse(record, 400, wire.error("BadRequest", "The request body is not valid."))
+        if model is None:
+            return self._refuse(record, 404, wire.DEPLOYMENT_NOT_FOUND)
+        if problem is not None:
+            return self._refuse(record, 400, problem)
+        fault = self.faults.take(record.region, record.deployment)
+        if fault is not None and fault.kind in ("status", "refuse", "hang"):
+            return await self._fail(request, record, fault)
+        return await self._complete(request, record, body, model, fault)
+
+    def _refusal(self, request: web.Request, record: Record) -> tuple[int, dict[str, Any]] | None:
+        if not self._is_authorized(request):
+            return 401, wire.NOT_AUTHORIZED
+        if record.region not in self.regions:
+            return 404, wire.NOT_FOUND
+        is_dated = bool(record.deployment)
+        if is_dated and not _API_VERSION.fullmatch(record.api_version):
+            return 404, wire.NOT_FOUND
+        if not is_dated and record.api_version not in _V1_API_VERSIONS:
+            return 400, wire.error("BadRequest", "API version not supported")
+        return None
+
+    def _is_authorized(self, request: web.Request) -> bool:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return token == self.api_key or _audience(token) in _AUDIENCES
+        return request.headers.get("api-key") == self.api_key
+
+    def _refuse(self, record: Record, status: int, body: Any, headers: Mapping[str, str] | None = None) -> web.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        record.status, record.outcome, record.bytes_sent = status, "refused", len(content)
+        return web.Response(
+            body=content,
+            status=status,
+            content_type="application/json",
+            headers={**wire.headers(record.region, record.deployment, 1_000_000), **(headers or {})},
+        )
+
+    async def _fail(self, request: web.Request, record: Record, fault: Fault) -> web.StreamResponse:
+        if fault.kind == "status":
+            body = fault.body
+            if body is None and fault.status == 429:
+                body = wire.busy(record.api_version, 7)
+            elif body is None:
+                body = wire.error(str(fault.status), "The server had an error while processing your request.")
+            return self._refuse(record, fault.status, body, fault.headers)
+        record.outcome = fault.kind
+        if fault.kind == "hang":
+            await self.faults.release()
+        _abort(request)
+        raise ConnectionResetError
+
+    async def _complete(
+        self, request: web.Request, record: Record, body: dict[str, Any], model: str, fault: Fault | None
+    ) -> web.StreamResponse:
+        text, tokens = answers.prompt_text(body), answers.prompt_tokens(body)
+        if answers.FILTERED_PROMPT_MARK in text:
+            record.usage = answers.Usage(tokens, 0).document()
+            response = self._refuse(record, 400, wire.filtered_prompt())
+            record.outcome = "content_filter"
+            return response
+        cached = self.cache.cached_tokens(record.region, record.deployment, text, tokens)
+        answer = answers.answer(body, model, cached)
+        conversation = wire.Conversation(record.number, model, MODEL_VERSIONS.get(model, "2025-01-01"))
+        await self.pace.head()
+        if record.stream:
+            return await self._stream(request, record, body, answer, conversation, fault)
+        return await self._buffer(request, record, answer, conversation, fault)
+
+    async def _buffer(
+        self,
+        request: web.Request,
+        record: Record,
+        answer: answers.Answer,
+        conversation: wire.Conversation,
+        fault: Fault | None,
+    ) -> web.StreamResponse:
+        kind = fault.kind if fault else ""
+        content = json.dumps(conversation.completion(answer, with_usage=kind != "no_usage")).encode()
+        record.usage = answer.usage.document()
+        if kind == "stall":
+            await self.faults.release()
+        if kind == "break":
+            record.outcome = "break"
+            _abort(request)
+            raise ConnectionResetError
+        content = content[: len(content) // 2] if kind == "malformed" else content
+        record.status, record.outcome, record.bytes_sent = 200, kind or "completed", len(content)
+        headers = wire.headers(record.region, record.deployment, 1_000_000 - answer.usage.prompt_tokens)
+        return web.Response(body=content, content_type="application/json", headers=headers)
+
+    async def _stream(
+        self,
+        request: web.Request,
+        record: Record,
+        body: dict[str, Any],
+        answer: answers.Answer,
+        conversation: wire.Conversation,
+        fault: Fault | None,
+    ) -> web.StreamResponse:
+        kind = fault.kind if fault else ""
+        include_usage = bool((body.get("stream_options") or {}).get("include_usage")) and kind != "no_usage"
+        headers = wire.headers(record.region, record.deployment, 1_000_000 - answer.usage.prompt_tokens)
+        headers["Content-Type"] = "text/event-stream; charset=utf-8"
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        record.status = 200
+        generated = 0
+        for number, (event, tokens) in enumerate(conversation.chunks(answer, include_usage=include_usage)):
+            if fault is not None and number == fault.after_chunks:
+                if kind == "stall":
+                    record.outcome = "stall"
+                    await self.faults.release()
+                elif kind == "break":
+                    record.outcome = "break"
+                    _abort(request)
+                    return response
+                elif kind == "malformed":
+                    await response.write(b"data: {not json\n\n")
+            await response.write(event)
+            generated += tokens
+            record.bytes_sent += len(event)
+            record.usage = answers.Usage(answer.usage.prompt_tokens, generated).document()
+            if tokens:
+                await self.pace.token()
+        record.usage = answer.usage.document()
+        record.outcome = kind or "completed"
+        await response.write_eof()
+        return response
+
+
+def _problem_of(body: dict[str, Any], model: str) -> dict[str, Any] | None:
+    """What Azure would refuse a body for."""
+    if not body["messages"] or not all(isinstance(message, dict) and "role" in message for message in body["messages"]):
+        return wire.error("BadRequest", "Invalid 'messages': each needs a role.")
+    for name in ("max_tokens", "max_completion_tokens", "n"):
+        value = body.get(name)
+        if value is not None and (not isinstance(value, int) or value < 1):
+            return wire.error("BadRequest", f"Invalid '{name}': must be a positive integer.")
+    if model.startswith(("o", "gpt-5")) and body.get("max_tokens") is not None:
+        return wire.error(
+            "unsupported_parameter",
+            "Unsupported parameter: 'max_tokens' is not supported with this model. "
+            "Use 'max_completion_tokens' instead.",
+        )
+    return None
+
+
+def _audience(token: str) -> str:
+    """The audience of an access token, which a simulation does not verify further."""
+    try:
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return str(claims["aud"]).rstrip("/")
+    except (IndexError, ValueError, KeyError):
+        return ""
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,223 @@
+"""The only place where adapters meet use cases."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from shared.adapters.azure_openai import ChatCompletions
+from shared.adapters.clock import SystemClock
+from shared.adapters.credentials import CachedTokens, developer_identity, managed_identity
+from shared.adapters.directories import (
+    DocumentAuditLog,
+    DocumentCatalog,
+    DocumentKeys,
+    DocumentPrices,
+    DocumentTenants,
+)
+from shared.adapters.documents import Documents
+from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.adapters.in_memory.reports import InMemoryReports
+from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.probe import OpenAIProbe
+from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
+from shared.adapters.tables.store import TableStore
+from shared.adapters.tokenizer import SplintrTokenizer
+from shared.adapters.upstream import AiohttpUpstream, UpstreamTimeouts
+from shared.application.authenticate import Authenticate
+from shared.application.background import Background
+from shared.application.build_statement import BuildStatement
+from shared.application.cached import Cached
+from shared.application.check_readiness import CheckReadiness
+from shared.application.close_period import ClosePeriod, ExportChargeback
+from shared.application.expire_reservations import ExpireReservations
+from shared.application.manage_catalog import ManageCatalog, ManagePrices
+from shared.application.manage_keys import ManageKeys
+from shared.application.manage_tenants import ManageTenants
+from shared.application.open_period import OpenPeriod
+from shared.application.ports import Clock, InferenceFormat, Ledger, PriceStore, ReportStore
+from shared.application.record_audit import RecordAudit
+from shared.application.report_usage import ReportUsage
+from shared.application.serve_inference import ServeInference, ServingLimits
+from shared.application.verify_ledger import VerifyLedger
+from shared.domain.audit import HashChain
+from shared.domain.pricing import PriceBook
+from shared.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.storage.blob.aio import BlobServiceClient
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Every use case, wired for one process."""
+
+    settings: Settings
+    clock: Clock
+    ledger: Ledger
+    authenticate: Authenticate
+    serve_inference: ServeInference
+    chat_completions: InferenceFormat
+    tenants: ManageTenants
+    keys: ManageKeys
+    catalog: ManageCatalog
+    prices: ManagePrices
+    usage: ReportUsage
+    readiness: CheckReadiness
+    open_period: OpenPeriod
+    expire_reservations: ExpireReservations
+    export_chargeback: ExportChargeback
+    verify: VerifyLedger
+    background: Background
+    resources: AsyncExitStack
+
+    async def aclose(self) -> None:
+        """Finish what is owed to the books, then release connections."""
+        await self.background.drain()
+        await self.ledger.drain()
+        await self.resources.aclose()
+
+
+_gateway: asyncio.Task[Gateway] | None = None
+
+
+async def current_gateway() -> Gateway:
+    """The gateway of this process, built from the environment when the first request or timer needs it."""
+    global _gateway  # noqa: PLW0603 - a process has one gateway
+    if _gateway is None or (_gateway.done() and _gateway.exception() is not None):
+        _gateway = asyncio.create_task(build(read_settings()))
+    return await asyncio.shield(_gateway)
+
+
+async def close_current_gateway() -> None:
+    """Finish and release the gateway of this process, if there is one."""
+    global _gateway
+    if _gateway is not None:
+        gateway, _gateway = await _gateway, None
+        await gateway.aclose()
+
+
+async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
+    """Wire a gateway. Nothing is asked of storage or backends yet."""
+    clock = clock or SystemClock()
+    resources = AsyncExitStack()
+    session = await resources.enter_async_context(_session())
+    tokens = CachedTokens(lambda: _credential(settings))
+    resources.push_async_callback(tokens.close)
+    store, documents, reports = await _storage(settings, session, tokens, resources)
+    api_key = settings.azure_openai_api_key.get_secret_value()
+
+    chain = HashChain(settings.audit_chain_key.get_secret_value().encode())
+    ledger = TableLedger(store, chain, clock)
+    tenants, keys = DocumentTenants(documents), DocumentKeys(documents)
+    catalog_store, price_store = DocumentCatalog(documents), DocumentPrices(documents)
+    catalog = Cached(catalog_store.load, clock)
+    prices = Cached(lambda: _price_book(price_store), clock)
+    audit = RecordAudit(DocumentAuditLog(documents), clock)
+    authenticate = Authenticate(tenants, keys, clock, settings.admin_api_key.get_secret_value())
+    background = Background()
+    expire = ExpireReservations(tenants, ledger, prices, clock)
+    return Gateway(
+        settings=settings,
+        clock=clock,
+        ledger=ledger,
+        authenticate=authenticate,
+        serve_inference=ServeInference(
+            ledger=ledger,
+            upstream=AiohttpUpstream(session, tokens, api_key, _timeouts(settings)),
+            tokenizer=SplintrTokenizer(),
+            catalog=catalog,
+            prices=prices,
+            clock=clock,
+            background=background,
+            limits=ServingLimits(settings.backend_total_timeout_seconds, settings.drain_timeout_seconds),
+            instance=settings.website_instance_id,
+        ),
+        chat_completions=ChatCompletions(),
+        tenants=ManageTenants(tenants, ledger, authenticate, audit, clock),
+        keys=ManageKeys(tenants, keys, authenticate, audit, clock),
+        catalog=ManageCatalog(
+            catalog_store,
+            catalog,
+            audit,
+            settings.host_suffixes,
+            allow_loopback=settings.allow_loopback_backends,
+        ),
+        prices=ManagePrices(price_store, prices, audit),
+        usage=ReportUsage(ledger, tenants, prices),
+        readiness=CheckReadiness(ledger, catalog_store, OpenAIProbe(tokens, api_key), clock),
+        open_period=OpenPeriod(tenants, ledger, clock),
+        expire_reservations=expire,
+        export_chargeback=ExportChargeback(
+            ClosePeriod(ledger, expire, clock, timedelta(hours=settings.close_grace_hours)),
+            BuildStatement(ledger, tenants, price_store, reports),
+            clock,
+        ),
+        verify=VerifyLedger(ledger, price_store, chain),
+        background=background,
+        resources=resources,
+    )
+
+
+def _session() -> aiohttp.ClientSession:
+    """One pool for storage and backends: unbounded, no cookies, bodies as they are."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+def _timeouts(settings: Settings) -> UpstreamTimeouts:
+    return UpstreamTimeouts(
+        connect=settings.backend_connect_timeout_seconds,
+        head=settings.backend_head_timeout_seconds,
+        idle=settings.backend_idle_timeout_seconds,
+        total=settings.backend_total_timeout_seconds,
+    )
+
+
+def _credential(settings: Settings) -> AsyncTokenCredential:
+    choose = managed_identity if settings.use_managed_identity else developer_identity
+    return choose(settings.azure_client_id)
+
+
+async def _price_book(store: PriceStore) -> PriceBook:
+    return PriceBook(await store.load())
+
+
+async def _storage(
+    settings: Settings, session: aiohttp.ClientSession, tokens: CachedTokens, resources: AsyncExitStack
+) -> tuple[TableStore, Documents, ReportStore]:
+    """The ledger's store, the documents and the reports; imports only the SDKs that the settings need."""
+    if settings.tallygate_storage == "memory":
+        return InMemoryTableStore(), InMemoryDocuments(), InMemoryReports()
+
+    from azure.core.credentials import AzureNamedKeyCredential
+    from azure.data.tables.aio import TableServiceClient
+
+    from shared.adapters.blobs import BlobReports
+    from shared.adapters.tables.documents import TableDocuments
+
+    account, key = settings.tallygate_storage_account_name, settings.tallygate_storage_account_key.get_secret_value()
+    credential = AzureNamedKeyCredential(account, key) if key else tokens.credential
+    authorization = SharedKey(account, key) if key else BearerToken(tokens)
+    store = RestTableStore(settings.tallygate_table_endpoint, authorization, session)
+    service = await resources.enter_async_context(
+        TableServiceClient(settings.tallygate_table_endpoint, credential=credential, retry_total=0)
+    )
+
+    def connect_blobs() -> BlobServiceClient:
+        from azure.storage.blob.aio import BlobServiceClient
+
+        blob_credential = {"account_name": account, "account_key": key} if key else tokens.credential
+        return BlobServiceClient(settings.tallygate_blob_endpoint, credential=blob_credential)
+
+    return store, TableDocuments(service), BlobReports(connect_blobs)

@@ -1,0 +1,70 @@
+"""Errors as HTTP: the one table of statuses and codes, in the shape that Azure OpenAI and its SDKs use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from starlette.responses import Response
+
+from shared.application.close_period import PeriodNotOver
+from shared.domain import errors
+
+STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
+    errors.InvalidRequest: (400, "invalid_request"),
+    errors.InvalidApiKey: (401, "invalid_api_key"),
+    errors.TenantSuspended: (403, "tenant_suspended"),
+    errors.InsufficientRole: (403, "insufficient_role"),
+    errors.ResidencyViolation: (403, "residency_violation"),
+    errors.DeploymentNotFound: (404, "DeploymentNotFound"),
+    errors.NotFound: (404, "not_found"),
+    errors.AlreadyExists: (409, "already_exists"),
+    errors.PeriodNotOpen: (409, "period_not_open"),
+    PeriodNotOver: (409, "period_not_over"),
+    errors.VersionConflict: (412, "version_conflict"),
+    errors.RequestTooLarge: (413, "request_too_large"),
+    errors.UnpricedModel: (424, "unpriced_model"),
+    errors.QuotaExceeded: (429, "quota_exceeded"),
+    errors.BudgetExceeded: (429, "budget_exceeded"),
+    errors.BackendBroken: (502, "backend_error"),
+    errors.BackendUnavailable: (503, "no_backend_available"),
+    errors.LedgerUnavailable: (503, "ledger_unavailable"),
+    errors.StorageUnavailable: (503, "ledger_unavailable"),
+    errors.BackendTimeout: (504, "backend_timeout"),
+}
+LEDGER_RETRY_AFTER_SECONDS: Final = 5
+
+
+def error_response(error: errors.GatewayError, request_id: str, now: datetime) -> Response:
+    """The answer that tells a caller what went wrong. Messages never echo a credential, prompt or backend address."""
+    status, code = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    body = {
+        "error": {
+            "code": code,
+            "message": f"{error} (request id: {request_id})",
+            "type": code,
+            "param": error.param if isinstance(error, errors.InvalidRequest) else None,
+        }
+    }
+    headers = {"x-gateway-request-id": request_id} | _advice(error, now)
+    return Response(msgspec.json.encode(body), status, headers, "application/json")
+
+
+def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
+    """What the caller should do next, in headers that SDKs obey."""
+    match error:
+        case errors.InvalidApiKey():
+            return {"WWW-Authenticate": "Bearer"}
+        case errors.PeriodExhausted():
+            seconds = max(1, math.ceil((error.retry_at - now).total_seconds()))
+            return {"Retry-After": str(seconds), "x-should-retry": "false"}
+        case errors.BackendUnavailable():
+            milliseconds = max(1, round(error.retry_after_seconds * 1000))
+            return {"Retry-After": str(math.ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}
+        case errors.StorageUnavailable():
+            return {"Retry-After": str(LEDGER_RETRY_AFTER_SECONDS)}
+        case _:
+            return {}

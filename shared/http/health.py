@@ -1,0 +1,22 @@
+"""Alive and ready. Neither needs a principal, so neither says more than it must."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.composition import Gateway
+from shared.http.endpoint import endpoint, json_response
+
+
+async def healthz(request: Request) -> Response:  # noqa: ARG001 - a route
+    """`GET /healthz`: the process answers."""
+    return json_response({"status": "ok"})
+
+
+@endpoint
+async def readyz(gateway: Gateway, _request: Request, _request_id: str) -> Response:
+    """`GET /readyz`: ledger, configuration and at least one backend can be reached; 503 if not."""
+    checks = await gateway.readiness()
+    is_ready = all(checks.values())
+    return json_response({"status": "ready" if is_ready else "not_ready", "checks": checks}, 200 if is_ready else 503)

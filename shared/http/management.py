@@ -1,0 +1,244 @@
+"""The management routes, for administrators, and `/me` for tenants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.application.authenticate import TenantPrincipal
+from shared.application.ports import Versioned
+from shared.application.record_audit import Actor
+from shared.application.report_usage import EntryFilter
+from shared.composition import Gateway
+from shared.domain.errors import InvalidRequest
+from shared.domain.identifiers import BillingPeriod, checked_name, checked_tenant_id
+from shared.domain.ledger import LedgerEntry
+from shared.domain.money import usd
+from shared.domain.pricing import Price
+from shared.domain.routing import Backend, Deployment
+from shared.domain.tenancy import GatewayKey, Tenant
+from shared.http.endpoint import for_administrators, for_tenants, json_response
+from shared.http.models import (
+    BackendDefinition,
+    DeploymentDefinition,
+    KeyCreation,
+    PriceInsertion,
+    TenantRegistration,
+    TenantSettings,
+)
+from shared.http.requests import page_query, path_segment, read_model
+
+_NAME_SEGMENT = 2
+_KEY_SEGMENT = 4
+_MODEL_BYTES = 1024 * 1024
+_tenant_json = TypeAdapter(Tenant)
+_backend_json = TypeAdapter(Backend)
+_deployment_json = TypeAdapter(Deployment)
+_price_json = TypeAdapter(Price)
+
+
+@for_administrators
+async def register_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`POST /manage/tenants`."""
+    stated = (await read_model(request, TenantRegistration, _MODEL_BYTES)).stated()
+    tenant = Tenant(**{"name": stated["tenant_id"], "created_at": gateway.clock.now(), **stated})
+    return _tenant_response(await gateway.tenants.register(tenant, actor), 201)
+
+
+@for_administrators
+async def list_tenants(gateway: Gateway, request: Request, _: Actor) -> Response:
+    """`GET /manage/tenants?limit=&cursor=`."""
+    page, cursor = await gateway.tenants.list(*page_query(request))
+    return _list([_tenant_json.dump_python(tenant.value, mode="json") for tenant in page], cursor)
+
+
+@for_administrators
+async def get_tenant(gateway: Gateway, request: Request, _: Actor) -> Response:
+    """`GET /manage/tenants/{tenant}`."""
+    return _tenant_response(await gateway.tenants.get(_tenant_id(request)))
+
+
+@for_administrators
+async def change_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`PATCH /manage/tenants/{tenant}`, with `If-Match` to change no other version than the one read."""
+    changes = (await read_model(request, TenantSettings, _MODEL_BYTES)).stated()
+    etag = request.headers.get("if-match", "*")
+    return _tenant_response(await gateway.tenants.change(_tenant_id(request), changes, etag, actor))
+
+
+@for_administrators
+async def suspend_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`POST /manage/tenants/{tenant}/suspend`."""
+    return _tenant_response(await gateway.tenants.suspend(_tenant_id(request), actor))
+
+
+@for_administrators
+async def resume_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`POST /manage/tenants/{tenant}/resume`."""
+    return _tenant_response(await gateway.tenants.resume(_tenant_id(request), actor))
+
+
+@for_administrators
+async def close_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`DELETE /manage/tenants/{tenant}`: closes it and keeps its records."""
+    return _tenant_response(await gateway.tenants.close(_tenant_id(request), actor))
+
+
+@for_administrators
+async def create_key(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`POST /manage/tenants/{tenant}/keys`: the only answer that ever shows the key."""
+    wanted = await read_model(request, KeyCreation, _MODEL_BYTES)
+    key, credential = await gateway.keys.create(_tenant_id(request), wanted.expires_at, actor)
+    shown = {"key_id": key.key_id, "key": credential, "created_at": key.created_at, "expires_at": key.expires_at}
+    return json_response(shown, 201)
+
+
+@for_administrators
+async def list_keys(gateway: Gateway, request: Request, _: Actor) -> Response:
+    """`GET /manage/tenants/{tenant}/keys`."""
+    return _list([_key_document(key) for key in await gateway.keys.list(_tenant_id(request))])
+
+
+@for_administrators
+async def revoke_key(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`DELETE /manage/tenants/{tenant}/keys/{key}`."""
+    await gateway.keys.revoke(_tenant_id(request), path_segment(request, _KEY_SEGMENT), actor)
+    return Response(status_code=204)
+
+
+@for_administrators
+async def tenant_usage(gateway: Gateway, request: Request, _: Actor) -> Response:
+    """`GET /manage/tenants/{tenant}/usage?period=YYYY-MM&group_by=deployment,user,day`."""
+    return await _usage(gateway, request, _tenant_id(request))
+
+
+@for_administrators
+async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Response:
+    """`GET /manage/tenants/{tenant}/entries?period=&from=&to=&user=&limit=&cursor=`, newest first."""
+    limit, cursor = page_query(request)
+    if cursor is not None and not cursor.isdigit():
+        raise InvalidRequest("'cursor' must be one that a list returned.", "cursor")
+    query = request.query_params
+    chosen = EntryFilter(query.get("from") or "", query.get("to") or "~", query.get("user"))
+    below = None if cursor is None else int(cursor)
+    found, after = await gateway.usage.entries(_tenant_id(request), _period(gateway, request), chosen, below, limit)
+    return _list([_entry_document(entry) for entry in found], None if after is None else str(after))
+
+
+@for_tenants
+async def me(_gateway: Gateway, _request: Request, principal: TenantPrincipal) -> Response:
+    """`GET /me`: what a tenant's own key may see of its tenant."""
+    shown = _tenant_json.dump_python(principal.tenant, mode="json", exclude={"contact", "tags"})
+    return json_response(shown | {"key_id": principal.key_id})
+
+
+@for_tenants
+async def my_usage(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
+    """`GET /me/usage?period=YYYY-MM&group_by=deployment,user,day`."""
+    return await _usage(gateway, request, principal.tenant.tenant_id)
+
+
+@for_administrators
+async def insert_price(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`POST /manage/prices`."""
+    row = await read_model(request, PriceInsertion, _MODEL_BYTES)
+    price = await gateway.prices.insert(Price(**row.model_dump()), actor)
+    return json_response(_price_document(price), 201)
+
+
+@for_administrators
+async def list_prices(gateway: Gateway, _request: Request, _: Actor) -> Response:
+    """`GET /manage/prices`."""
+    return _list([_price_document(price) for price in await gateway.prices.list()])
+
+
+@for_administrators
+async def put_backend(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`PUT /manage/backends/{backend}`."""
+    backend_id = checked_name(path_segment(request, _NAME_SEGMENT), "backend")
+    definition = await read_model(request, BackendDefinition, _MODEL_BYTES)
+    backend = await gateway.catalog.put_backend(Backend(backend_id, **definition.model_dump()), actor)
+    return json_response(_backend_json.dump_python(backend, mode="json"))
+
+
+@for_administrators
+async def get_backend(gateway: Gateway, request: Request, _: Actor) -> Response:
+    """`GET /manage/backends/{backend}`."""
+    backend = await gateway.catalog.backend(path_segment(request, _NAME_SEGMENT))
+    return json_response(_backend_json.dump_python(backend, mode="json"))
+
+
+@for_administrators
+async def list_backends(gateway: Gateway, _request: Request, _: Actor) -> Response:
+    """`GET /manage/backends`."""
+    backends = (await gateway.catalog.load()).backends.values()
+    return _list([_backend_json.dump_python(backend, mode="json") for backend in backends])
+
+
+@for_administrators
+async def put_deployment(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`PUT /manage/deployments/{deployment}`."""
+    name = checked_name(path_segment(request, _NAME_SEGMENT), "deployment")
+    fields = (await read_model(request, DeploymentDefinition, _MODEL_BYTES)).model_dump()
+    deployment = Deployment(name, **{**fields, "backends": tuple(fields["backends"])})
+    await gateway.catalog.put_deployment(deployment, actor)
+    return json_response(_deployment_json.dump_python(deployment, mode="json"))
+
+
+@for_administrators
+async def get_deployment(gateway: Gateway, request: Request, _: Actor) -> Response:
+    """`GET /manage/deployments/{deployment}`."""
+    deployment = await gateway.catalog.deployment(path_segment(request, _NAME_SEGMENT))
+    return json_response(_deployment_json.dump_python(deployment, mode="json"))
+
+
+@for_administrators
+async def list_deployments(gateway: Gateway, _request: Request, _: Actor) -> Response:
+    """`GET /manage/deployments`."""
+    deployments = (await gateway.catalog.load()).deployments.values()
+    return _list([_deployment_json.dump_python(deployment, mode="json") for deployment in deployments])
+
+
+async def _usage(gateway: Gateway, request: Request, tenant_id: str) -> Response:
+    groups = [group for group in request.query_params.get("group_by", "").split(",") if group]
+    return json_response(await gateway.usage.usage(tenant_id, _period(gateway, request), groups))
+
+
+def _tenant_id(request: Request) -> str:
+    return checked_tenant_id(path_segment(request, _NAME_SEGMENT))
+
+
+def _period(gateway: Gateway, request: Request) -> str:
+    text = request.query_params.get("period")
+    return str(BillingPeriod.parse(text) if text else BillingPeriod.containing(gateway.clock.now()))
+
+
+def _list(data: list[Any], next_cursor: str | None = None) -> Response:
+    return json_response({"data": data, "next_cursor": next_cursor})
+
+
+def _tenant_response(tenant: Versioned[Tenant], status: int = 200) -> Response:
+    return json_response(_tenant_json.dump_python(tenant.value, mode="json"), status, {"ETag": tenant.etag})
+
+
+def _key_document(key: GatewayKey) -> dict[str, object]:
+    return {
+        "key_id": key.key_id,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
+def _price_document(price: Price) -> dict[str, object]:
+    return {"price_id": price.price_id, **_price_json.dump_python(price, mode="json")}
+
+
+def _entry_document(entry: LedgerEntry) -> dict[str, object]:
+    fields = dict(entry.fields())
+    fields["cost_usd"] = usd(int(fields.pop("pusd")))
+    fields["reserved_usd"] = usd(int(fields.pop("reserved_pusd", 0)))
+    return {**fields, "hash": entry.hash}

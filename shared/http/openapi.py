@@ -1,0 +1,152 @@
+"""`/openapi.json`, generated from the models that validate requests.
+
+To add a route, add it to `OPERATIONS` and to `function_app.py`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.http import models
+from shared.http.endpoint import json_response
+
+_REFERENCE = "#/components/schemas/{model}"
+_ADMINISTRATOR, _TENANT, _NOBODY = "administrator", "tenant", ""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One route: its method, path, what it does, who may call it and what it takes."""
+
+    method: str
+    path: str
+    summary: str
+    role: str = _ADMINISTRATOR
+    body: type[BaseModel] | None = None
+    query: tuple[str, ...] = ()
+    success: int = 200
+
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/openai/deployments/{deployment}/chat/completions",
+        "Chat completion, as Azure OpenAI has it",
+        _TENANT,
+        query=("api-version",),
+    ),
+    Operation("POST", "/openai/v1/chat/completions", "Chat completion; `model` names the deployment", _TENANT),
+    Operation("GET", "/manage/tenants", "List tenants", query=("limit", "cursor")),
+    Operation("POST", "/manage/tenants", "Register a tenant", body=models.TenantRegistration, success=201),
+    Operation("GET", "/manage/tenants/{tenant}", "Get a tenant"),
+    Operation("PATCH", "/manage/tenants/{tenant}", "Change a tenant", body=models.TenantSettings),
+    Operation("DELETE", "/manage/tenants/{tenant}", "Close a tenant; its records stay"),
+    Operation("POST", "/manage/tenants/{tenant}/suspend", "Suspend a tenant"),
+    Operation("POST", "/manage/tenants/{tenant}/resume", "Resume a tenant"),
+    Operation("GET", "/manage/tenants/{tenant}/keys", "List a tenant's keys"),
+    Operation(
+        "POST", "/manage/tenants/{tenant}/keys", "Create a key; it is shown once", body=models.KeyCreation, success=201
+    ),
+    Operation("DELETE", "/manage/tenants/{tenant}/keys/{key}", "Revoke a key", success=204),
+    Operation("GET", "/manage/tenants/{tenant}/usage", "A tenant's usage", query=("period", "group_by")),
+    Operation(
+        "GET",
+        "/manage/tenants/{tenant}/entries",
+        "A tenant's ledger entries, newest first",
+        query=("period", "from", "to", "user", "limit", "cursor"),
+    ),
+    Operation("GET", "/manage/backends", "List backends"),
+    Operation("GET", "/manage/backends/{backend}", "Get a backend"),
+    Operation("PUT", "/manage/backends/{backend}", "Insert or replace a backend", body=models.BackendDefinition),
+    Operation("GET", "/manage/deployments", "List deployments"),
+    Operation("GET", "/manage/deployments/{deployment}", "Get a deployment"),
+    Operation(
+        "PUT", "/manage/deployments/{deployment}", "Insert or replace a deployment", body=models.DeploymentDefinition
+    ),
+    Operation("GET", "/manage/prices", "List prices"),
+    Operation("POST", "/manage/prices", "Insert a price", body=models.PriceInsertion, success=201),
+    Operation("GET", "/me", "The tenant of the calling key", _TENANT),
+    Operation("GET", "/me/usage", "The calling tenant's usage", _TENANT, query=("period", "group_by")),
+    Operation("GET", "/healthz", "Whether the process answers", _NOBODY),
+    Operation("GET", "/readyz", "Whether requests can be served", _NOBODY),
+    Operation("GET", "/openapi.json", "This document", _NOBODY),
+)
+
+
+async def openapi(request: Request) -> Response:  # noqa: ARG001 - a route
+    """`GET /openapi.json`."""
+    return json_response(document())
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI 3.1 document."""
+    bodies = sorted({operation.body for operation in OPERATIONS if operation.body}, key=lambda model: model.__name__)
+    _, schemas = models_json_schema([(model, "validation") for model in bodies], ref_template=_REFERENCE)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
+    keys = {
+        "api_key": {"type": "apiKey", "in": "header", "name": "api-key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Tallygate", "version": "0.1.0", "description": "A metered gateway to Azure OpenAI."},
+        "paths": paths,
+        "components": {"schemas": schemas["$defs"] | {"Error": _ERROR}, "securitySchemes": keys},
+    }
+
+
+def _describe(operation: Operation) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "operationId": re.sub(r"\W+", "_", f"{operation.method.lower()}{operation.path}").strip("_"),
+        "parameters": [_parameter(name, "path") for name in re.findall(r"{(\w+)}", operation.path)]
+        + [_parameter(name, "query") for name in operation.query],
+        "responses": {
+            str(operation.success): {"description": "Success"},
+            "default": {
+                "description": "An error in Azure OpenAI's shape",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            },
+        },
+        "security": [{"api_key": []}, {"bearer": []}] if operation.role else [],
+    }
+    if operation.role:
+        described["description"] = f"Role: {operation.role}."
+    if operation.body is not None:
+        schema = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return described
+
+
+def _parameter(name: str, place: str) -> dict[str, Any]:
+    is_required = place == "path" or name == "api-version"
+    return {"name": name, "in": place, "required": is_required, "schema": {"type": "string"}}
+
+
+_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "type", "param"],
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+            },
+        }
+    },
+}

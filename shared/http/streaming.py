@@ -1,0 +1,83 @@
+"""A streamed answer over ASGI: each event as it comes, comments in silence, and word when the caller has gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from shared.application.meter_stream import MeteredStream
+
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+class EventStreamResponse(Response):
+    """Releases a `MeteredStream`. The request's identity is in it: contextvars are not set while a stream runs."""
+
+    def __init__(
+        self, stream: MeteredStream, headers: Sequence[tuple[bytes, bytes]], keep_alive_seconds: float
+    ) -> None:
+        super().__init__(status_code=200)
+        self.raw_headers = list(headers)
+        self._stream = stream
+        self._keep_alive_seconds = keep_alive_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        task = asyncio.current_task()
+        assert task is not None
+        caller = _Caller(task, receive, send, self._keep_alive_seconds)
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for events in self._stream.events():
+                await caller.send(events)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except asyncio.CancelledError:
+            self._stream.abandon()
+            if not caller.has_gone:
+                raise
+            task.uncancel()
+        finally:
+            caller.close()
+
+
+class _Caller:
+    """The other end of the stream: watched for its going, and kept warm in silence."""
+
+    def __init__(self, task: asyncio.Task[object], receive: Receive, send: Send, keep_alive_seconds: float) -> None:
+        self.has_gone = False
+        self._task = task
+        self._send = send
+        self._interval = keep_alive_seconds
+        self._loop = asyncio.get_running_loop()
+        self._sent_at = self._loop.time()
+        self._is_sending = False
+        self._comments: asyncio.Task[None] | None = None
+        self._watch = asyncio.create_task(self._wait_for_disconnect(receive))
+        self._timer = self._loop.call_later(self._interval, self._keep_alive)
+
+    async def send(self, events: bytes) -> None:
+        self._is_sending = True
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        self._is_sending = False
+        self._sent_at = self._loop.time()
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._watch.cancel()
+        if self._comments is not None:
+            self._comments.cancel()
+
+    async def _wait_for_disconnect(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.has_gone = True
+        self._task.cancel()
+
+    def _keep_alive(self) -> None:
+        silence = self._loop.time() - self._sent_at
+        if silence >= self._interval and not self._is_sending:
+            self._comments = self._loop.create_task(self.send(KEEP_ALIVE))
+            silence = 0.0
+        self._timer = self._loop.call_later(max(self._interval - silence, 0.001), self._keep_alive)

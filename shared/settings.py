@@ -1,0 +1,81 @@
+"""Every setting of the gateway, read once from the environment. A missing or wrong one fails at start, by its name."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsInvalid(Exception):
+    """The environment does not make a gateway. The message names each variable; it never shows a value."""
+
+
+class Settings(BaseSettings):
+    """Names are those of the environment variables, in lower case. Secrets are masked in every representation."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    tallygate_storage: Literal["tables", "memory"] = "tables"
+    """`memory` keeps everything in the process: for benches and first looks, never for production."""
+    tallygate_table_endpoint: str = ""
+    tallygate_blob_endpoint: str = ""
+    tallygate_storage_account_name: str = ""
+    tallygate_storage_account_key: SecretStr = SecretStr("")
+    """Set only where no identity is to be had, as with an emulator; otherwise the identity below is used."""
+    audit_chain_key: SecretStr
+    """Key of the HMAC that chains ledger entries, at least 32 characters."""
+    admin_api_key: SecretStr = SecretStr("")
+    """Management key for bootstrapping, at least 32 characters; none if empty."""
+
+    use_managed_identity: bool = True
+    """`false` signs in as a developer does (`DefaultAzureCredential`)."""
+    azure_client_id: str = ""
+    azure_openai_api_key: SecretStr = SecretStr("")
+    """Key for backends whose `auth` is `api_key`."""
+
+    backend_host_suffixes: str = ".openai.azure.com,.cognitiveservices.azure.com,.services.ai.azure.com"
+    allow_loopback_backends: bool = False
+    max_body_bytes: int = Field(default=20 * 1024 * 1024, gt=0)
+    backend_connect_timeout_seconds: float = Field(default=5, gt=0)
+    backend_head_timeout_seconds: float = Field(default=200, gt=0)
+    backend_idle_timeout_seconds: float = Field(default=60, gt=0)
+    backend_total_timeout_seconds: float = Field(default=900, gt=0)
+    drain_timeout_seconds: float = Field(default=60, gt=0)
+    keep_alive_seconds: float = Field(default=15, gt=0)
+    close_grace_hours: float = Field(default=48, ge=0)
+    website_instance_id: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Settings:
+        problems = []
+        if self.tallygate_storage == "tables" and not self.tallygate_table_endpoint:
+            problems.append("TALLYGATE_TABLE_ENDPOINT is required unless TALLYGATE_STORAGE is memory")
+        if self.tallygate_storage_account_key.get_secret_value() and not self.tallygate_storage_account_name:
+            problems.append("TALLYGATE_STORAGE_ACCOUNT_NAME is required with TALLYGATE_STORAGE_ACCOUNT_KEY")
+        for name in ("audit_chain_key", "admin_api_key"):
+            value = getattr(self, name).get_secret_value()
+            if 0 < len(value) < 32 or (name == "audit_chain_key" and not value):
+                problems.append(f"{name.upper()} must have at least 32 characters")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def host_suffixes(self) -> tuple[str, ...]:
+        return tuple(suffix.strip() for suffix in self.backend_host_suffixes.split(",") if suffix.strip())
+
+
+def read_settings() -> Settings:
+    """The settings of this process's environment; raises `SettingsInvalid`."""
+    try:
+        return Settings()  # type: ignore[call-arg] # pydantic-settings fills it from the environment
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" if problem["loc"] else problem["msg"]
+            for problem in error.errors(include_input=False)
+        )
+        raise SettingsInvalid(f"Settings are incomplete or wrong: {problems}") from None

@@ -1,0 +1,36 @@
+"""What the timer functions run. Each tolerates running late, twice or concurrently, and can be started by hand."""
+
+from __future__ import annotations
+
+import logging
+
+from shared.application.close_period import PeriodNotOver
+from shared.composition import current_gateway
+
+logger = logging.getLogger("tallygate")
+
+
+async def reset_monthly_quotas(*, past_due: bool) -> None:
+    """Open the current period for every tenant, from the 25th also the next, and start closing the one before."""
+    gateway = await current_gateway()
+    opened = await gateway.open_period()
+    logger.info("opened the period for %d tenants (past due: %s)", opened, past_due)
+
+
+async def export_chargeback(*, past_due: bool) -> None:
+    """Close the previous period once its grace is over, and write its statements."""
+    gateway = await current_gateway()
+    try:
+        files = await gateway.export_chargeback()
+    except PeriodNotOver as error:
+        logger.warning("nothing exported: %s", error)
+        return
+    logger.info("exported %s (past due: %s)", ", ".join(f"{name} {digest}" for name, digest in files.items()), past_due)
+
+
+async def expire_reservations(*, past_due: bool) -> None:
+    """Resolve reservations past their deadline."""
+    gateway = await current_gateway()
+    expired = await gateway.expire_reservations()
+    if expired:
+        logger.warning("expired %d reservations (past due: %s)", expired, past_due)
