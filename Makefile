@@ -44,7 +44,7 @@ bench: setup
 	@$(BIN)/python -m bench
 
 verify: $(STAMP)
-	@$(BIN)/python -m shared.verify $(VERIFY_ARGUMENTS)
+	@$(BIN)/python -m local.verify $(if $(PERIOD),--period $(PERIOD))
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate
 lock: $(STAMP)

@@ -1,4 +1,4 @@
-"""Make a virtual environment from a hash-pinned lock file. Runs on a bare Python; prints what it does while it does it."""
+"""Make a virtual environment from a hash-pinned lock file. Runs on a bare Python and says what it does."""
 
 import shutil
 import subprocess
@@ -24,7 +24,14 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         print(f"Installing {lock} into {folder}; a first time takes a minute or two ...", flush=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]
+        pip: list[str | Path] = [
+            folder / "bin" / "python",
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--no-input",
+        ]
         subprocess.run([*pip, "--progress-bar", "off", "--require-hashes", "-r", lock], check=True)
     except OSError as error:
         print(f"The virtual environment {folder} cannot be made: {error}", file=sys.stderr)

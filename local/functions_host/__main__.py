@@ -28,6 +28,15 @@ async def _shut_down() -> None:
             await close_current_gateway()
 
 
+def _listen(port: int) -> socket.socket:
+    """A listener that names its protocol: asyncio turns Nagle's algorithm off only for sockets that do."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen(2048)
+    return listener
+
+
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("azure").setLevel(logging.WARNING)
@@ -43,7 +52,7 @@ def main() -> int:
         print(f"The functions host cannot start: {error}", file=sys.stderr)
         return 2
     try:
-        listener = socket.create_server(("127.0.0.1", port), backlog=2048)
+        listener = _listen(port)
     except OSError:
         print(f"Port {port} is taken. Choose another with TALLYGATE_PORT.", file=sys.stderr)
         return 2
@@ -52,6 +61,7 @@ def main() -> int:
         host,
         http="httptools",
         access_log=False,
+        proxy_headers=False,
         log_level="warning",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

@@ -15,6 +15,7 @@ import azure.functions as func
 from azurefunctions.extensions.base import RequestTrackerMeta, ResponseTrackerMeta
 
 DEFAULT_ROUTE_PREFIX = "api"
+ANONYMOUS = "anonymous"
 
 
 class FunctionLoadError(Exception):
@@ -65,7 +66,9 @@ def index(app: func.FunctionApp, route_prefix: str) -> tuple[list[HttpFunction],
             _require_http_annotations(name, hints, fields["name"])
             methods = frozenset(_value(method) for method in fields.get("methods") or ())
             route = "/".join(part for part in (route_prefix, fields.get("route") or name) if part)
-            http.append(HttpFunction(name, route, methods, _value(fields["authLevel"]), handler, fields["name"]))
+            http.append(
+                HttpFunction(name, route, methods, _value(fields["authLevel"]).lower(), handler, fields["name"])
+            )
         elif fields["type"] == "timerTrigger":
             _require_timer_annotation(name, hints, fields["name"])
             timers.append(

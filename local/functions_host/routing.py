@@ -44,15 +44,15 @@ class Router:
         return None
 
 
-def is_permitted(function: HttpFunction, host_key: str, sent_key: str) -> bool:
-    """Whether the host lets a request through to a function of this auth level."""
-    if function.auth_level.lower() == "anonymous":
-        return True
+def is_permitted(host_key: str, sent_key: str) -> bool:
+    """Whether the host lets a request through to a function that is not anonymous."""
     return bool(host_key) and hmac.compare_digest(host_key.encode(), sent_key.encode())
 
 
 def _normalized(raw_path: bytes) -> str:
     """The path as the host routes it: decoded but for `%2F`, without dot segments."""
+    if b"%" not in raw_path and b"/." not in raw_path:
+        return raw_path.decode("latin-1").strip("/")
     segments: list[str] = []
     for raw in raw_path.decode("latin-1").strip("/").split("/"):
         segment = "%2F".join(unquote(part) for part in re.split("%2[Ff]", raw))

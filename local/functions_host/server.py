@@ -12,12 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from local.functions_host.indexing import HttpFunction
+from local.functions_host.indexing import ANONYMOUS, HttpFunction
 from local.functions_host.routing import Router, is_permitted
 from local.functions_host.timers import Timers
 
 logger = logging.getLogger("functions_host")
-HOST_BODY_LIMIT = 104_857_600
 _ADMIN_FUNCTIONS = "/admin/functions/"
 
 
@@ -51,11 +50,8 @@ class FunctionsHost:
             return
         function, path_params = found
         request = Request(scope, receive)
-        if not is_permitted(function, self._host_key, _sent_key(request)):
+        if function.auth_level != ANONYMOUS and not is_permitted(self._host_key, _sent_key(request)):
             await Response(status_code=401)(scope, receive, send)
-            return
-        if int(request.headers.get("content-length", "0") or 0) > HOST_BODY_LIMIT:
-            await Response(status_code=413)(scope, receive, send)
             return
         scope["path_params"] = path_params
         response = await self._invoke(function, request)

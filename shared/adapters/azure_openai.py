@@ -6,6 +6,7 @@ https://learn.microsoft.com/azure/ai-services/openai/reference. Input is counted
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -24,9 +25,10 @@ _MARGIN_PER_MESSAGE: Final = 1
 _MARGIN_PER_REQUEST: Final = 16
 _IMAGE_TOKENS: Final = 1445
 _IMAGE_TOKENS_OF_MINI: Final = 48_169
-_USAGE_MARKS: Final = (b'"usage":{', b'"usage": {')
+_ENDING_MARKS: Final = (b'"usage":{', b'"usage": {', b"[DONE]")
 _VERDICT_MARKS: Final = (b'"filtered":true', b'"filtered": true', b'"detected":true', b'"detected": true')
 _DONE: Final = b"[DONE]"
+_BLANK_LINE: Final = re.compile(rb"\r?\n\r?\n")
 
 
 class _Lenient(msgspec.Struct):
@@ -184,11 +186,13 @@ class ChatEventReader:
             end = _end_of_last_event(chunk)
             self._incomplete = chunk[end:]
             chunk = chunk[:end]
-        if _DONE in chunk or any(mark in chunk for mark in _USAGE_MARKS):
-            return self._read_ending(chunk)
-        if any(mark in chunk for mark in _VERDICT_MARKS):
+        ending = _first_mark(chunk)
+        if ending < 0:
             self._note_verdicts(chunk)
-        return chunk
+            return chunk
+        start = _end_of_last_event(chunk, ending)
+        self._note_verdicts(chunk[:start])
+        return chunk[:start] + self._read_ending(chunk[start:])
 
     def ending(self) -> bytes:
         return self._withheld + self._incomplete
@@ -219,26 +223,33 @@ class ChatEventReader:
         return b"".join(released)
 
     def _note_verdicts(self, events: bytes) -> None:
+        """Parse only if something was filtered or detected, which is rare."""
+        if not any(mark in events for mark in _VERDICT_MARKS):
+            return
         for data in _payloads(events):
             answer = _decode_answer(data)
             if answer is not None:
                 self.content_filter.update(_verdicts_of(answer))
 
 
-def _end_of_last_event(chunk: bytes) -> int:
-    newline = chunk.rfind(b"\n\n")
-    crlf = chunk.rfind(b"\r\n\r\n")
+def _first_mark(chunk: bytes) -> int:
+    """Where usage or the end of the stream is first stated, or -1."""
+    places = [place for mark in _ENDING_MARKS if (place := chunk.find(mark)) >= 0]
+    return min(places, default=-1)
+
+
+def _end_of_last_event(chunk: bytes, before: int | None = None) -> int:
+    newline = chunk.rfind(b"\n\n", 0, before)
+    crlf = chunk.rfind(b"\r\n\r\n", 0, before)
     return max(newline + 2 if newline >= 0 else 0, crlf + 4 if crlf >= 0 else 0)
 
 
 def _events(chunk: bytes) -> Iterator[bytes]:
     """The complete events of a chunk, each with the blank line that ends it."""
     start = 0
-    while start < len(chunk):
-        newline, crlf = chunk.find(b"\n\n", start), chunk.find(b"\r\n\r\n", start)
-        end = crlf + 4 if crlf >= 0 and not 0 <= newline < crlf else newline + 2
-        yield chunk[start:end]
-        start = end
+    for blank_line in _BLANK_LINE.finditer(chunk):
+        yield chunk[start : blank_line.end()]
+        start = blank_line.end()
 
 
 def _payloads(events: bytes) -> Iterator[bytes]:

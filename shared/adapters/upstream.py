@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,16 +35,17 @@ class AiohttpUpstream:
         self._tokens = tokens
         self._api_key = api_key
         self._timeouts = timeouts
-        self._client_timeout = aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect)
+        self._client_timeout = aiohttp.ClientTimeout(
+            total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.head
+        )
 
     async def post(self, backend: Backend, path: str, body: bytes, headers: Mapping[str, str]) -> AiohttpResponse:
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
         authorized = {**headers, **await self._authorization(backend)}
         try:
-            async with asyncio.timeout(self._timeouts.head):
-                response = await self._session.post(
-                    url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
-                )
+            response = await self._session.post(
+                url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
+            )
         except _NOT_PROCESSED as error:
             raise BackendUnavailable("No backend of the deployment could be reached.") from error
         except TimeoutError as error:

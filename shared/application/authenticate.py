@@ -58,7 +58,7 @@ class Authenticate:
 
     async def anyone(self, credential: str | None) -> TenantPrincipal | AdministratorPrincipal:
         """The administrator if the credential is the admin key, else the tenant."""
-        if credential and self._admin_key_digest and self._is_admin_key(credential):
+        if credential and parse_gateway_key(credential) is None and self._is_admin_key(credential):
             return AdministratorPrincipal("admin-key")
         return await self.tenant(credential)
 
@@ -69,7 +69,8 @@ class Authenticate:
                 cached.invalidate()
 
     def _is_admin_key(self, credential: str) -> bool:
-        return hmac.compare_digest(secret_digest(credential), self._admin_key_digest or "")
+        digest = self._admin_key_digest
+        return digest is not None and hmac.compare_digest(secret_digest(credential), digest)
 
     def _cached(self, tenant_id: str, key_id: str) -> Cached[tuple[Tenant, GatewayKey] | None]:
         cached = self._known.get((tenant_id, key_id))

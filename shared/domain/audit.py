@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
 
 def genesis(period: str, partition_key: str) -> str:
     """The head of an empty chain, different for each lane and period, so that no chain passes for another's."""
@@ -31,7 +33,7 @@ class HashChain:
 
 def canonical(fields: Mapping[str, object]) -> bytes:
     """The one byte string for a set of fields, whatever order they come in."""
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encode(fields).encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from shared.domain.ledger import Balance, EntryKind, LedgerEntry
 from shared.domain.money import allocate_cents, cents
 from shared.domain.pricing import PriceBook
+from shared.domain.usage import METERS
 
 LineKey = tuple[str, str, str]
 """Deployment, model, meter."""
@@ -78,10 +79,11 @@ class Tally:
         self.estimated_tokens += entry.amount.tokens if outcome.estimated else 0
         self.content_filter_flags += bool(outcome.content_filter)
         rates = self.prices.of_version(attempt.price_version)
-        for meter, quantity in outcome.usage.quantities():
-            key = (attempt.deployment, attempt.model, meter.value)
-            self.quantities[key] += quantity
-            self.costs[key] += quantity * rates.rate(meter)
+        for meter, quantity, rate in zip(METERS, outcome.usage.buckets, rates.rates, strict=True):
+            if quantity:
+                key = (attempt.deployment, attempt.model, meter.value)
+                self.quantities[key] += quantity
+                self.costs[key] += quantity * rate
 
     def lines(self) -> tuple[StatementLine, ...]:
         """The lines in order of their key, in cents that add up to the rounded total."""

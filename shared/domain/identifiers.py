@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
 import time
 from dataclasses import dataclass
@@ -55,10 +55,10 @@ class BillingPeriod:
 
 
 def new_rid() -> str:
-    """A UUIDv7 (RFC 9562) as 32 hexadecimal digits: sortable by time, one per upstream attempt."""
+    """A UUIDv7 (RFC 9562) as 32 hexadecimal digits: sortable by time, unique, and not a secret."""
     milliseconds = time.time_ns() // 1_000_000
-    tail = int.from_bytes(os.urandom(10), "big")
-    value = milliseconds << 80 | 0x7 << 76 | (tail >> 68 & 0xFFF) << 64 | 0b10 << 62 | tail & (1 << 62) - 1
+    tail = random.getrandbits(74)
+    value = milliseconds << 80 | 0x7 << 76 | (tail >> 62) << 64 | 0b10 << 62 | tail & (1 << 62) - 1
     return f"{value:032x}"
 
 
@@ -81,4 +81,4 @@ def checked_name(text: str, param: str) -> str:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: how every stored and shown time is written."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"

@@ -6,10 +6,10 @@ docs/glossary.md; the invariants I1-I10 are checked by `shared/application/verif
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from operator import attrgetter
 from typing import Self, TypeAlias, TypedDict, Unpack
 
 from shared.domain.audit import HashChain
@@ -99,7 +99,7 @@ class Attempt:
 
     def fields(self) -> Fields:
         """The facts, flat, as stored in reservations and entries."""
-        return {name: getattr(self, name) for name in Attempt.__slots__}
+        return dict(zip(Attempt.__slots__, _attempt_values(self), strict=True))
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, FieldValue]) -> Self:
@@ -177,14 +177,14 @@ class LedgerEntry:
         if self.attempt is not None:
             fields |= self.attempt.fields()
         if self.outcome is not None:
-            fields |= {name: getattr(self.outcome, name) for name in _OUTCOME_FIELDS}
-            fields |= {f"usage_{name}": getattr(self.outcome.usage, name) for name in Usage.__slots__}
+            fields.update(zip(_OUTCOME_FIELDS, _outcome_values(self.outcome), strict=True))
+            fields.update(zip(USAGE_FIELDS, _usage_values(self.outcome.usage), strict=True))
         if self.limit is not None:
             fields |= {
                 "limit_tokens": NO_LIMIT if self.limit.tokens is None else self.limit.tokens,
                 "limit_pusd": NO_LIMIT if self.limit.pusd is None else self.limit.pusd,
             }
-        return {name: value for name, value in fields.items() if value not in ("", 0) or name in _ALWAYS}
+        return {name: value for name, value in fields.items() if value or name in _ALWAYS}
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, FieldValue]) -> Self:
@@ -197,7 +197,7 @@ class LedgerEntry:
             outcome = Outcome(
                 kind=kind,
                 amount=amount,
-                usage=Usage(*(_int(fields, f"usage_{name}") for name in Usage.__slots__)),
+                usage=Usage(*(_int(fields, name) for name in USAGE_FIELDS)),
                 status=_int(fields, "status"),
                 error_code=_text(fields, "error_code"),
                 latency_ms=_int(fields, "latency_ms"),
@@ -228,6 +228,10 @@ class LedgerEntry:
         )
 
 
+USAGE_FIELDS = tuple(f"usage_{name}" for name in Usage.__slots__)
+_attempt_values = attrgetter(*Attempt.__slots__)
+_outcome_values = attrgetter("status", "error_code", "latency_ms", "estimated", "content_filter")
+_usage_values = attrgetter(*Usage.__slots__)
 _OUTCOME_FIELDS = ("status", "error_code", "latency_ms", "estimated", "content_filter")
 _ALWAYS = frozenset({"seq", "tokens", "pusd", "deployment", "limit_tokens", "limit_pusd"})
 
@@ -255,6 +259,22 @@ class Balance:
     seq: int = 0
     version: int = 0
     recent: tuple[str, ...] = ()
+
+    def copy(self) -> Balance:
+        """A copy to plan on."""
+        return Balance(
+            self.head,
+            self.limit,
+            self.limit0,
+            self.state,
+            self.used,
+            self.reserved,
+            self.excess,
+            self.open_reservations,
+            self.seq,
+            self.version,
+            self.recent,
+        )
 
     @property
     def available_tokens(self) -> int | None:
@@ -394,7 +414,10 @@ class DeleteReservation:
 
 @dataclass(frozen=True, slots=True)
 class InsertEntry:
-    entry: LedgerEntry
+    """A numbered entry's fields, sealed with its hash."""
+
+    seq: int
+    fields: Fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,13 +548,15 @@ class Plan:
         balance = self.balance
         balance.seq += 1
         entry = LedgerEntry(balance.seq, kind, self.now, self.commit_id, **facts)
-        balance.head = self.chain.extend(balance.head, entry.fields())
-        self.changes.append(InsertEntry(replace(entry, hash=balance.head)))
+        fields = entry.fields()
+        balance.head = self.chain.extend(balance.head, fields)
+        fields["hash"] = balance.head
+        self.changes.append(InsertEntry(balance.seq, fields))
 
 
 def plan_commit(base: Balance, operations: Iterable[Operation], commit_id: str, now: str, chain: HashChain) -> Plan:
     """What committing `operations` in this order does to a lane whose balance is `base`."""
-    balance = copy.copy(base)
+    balance = base.copy()
     plan = Plan(balance, commit_id, now, chain)
     for operation in operations:
         plan.apply(operation)

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from operator import mul
 
 from shared.domain.errors import UnpricedModel
 from shared.domain.money import pusd_per_token
-from shared.domain.usage import INPUT_METERS, OUTPUT_METERS, REQUIRED_METERS, Meter, Usage
+from shared.domain.usage import INPUT_METERS, METERS, REQUIRED_METERS, Meter, Usage
 
 _VERSION_SEPARATOR = "."
+_EVER = datetime.min.replace(tzinfo=UTC)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +61,19 @@ class Sku:
 
 @dataclass(frozen=True, slots=True)
 class RateCard:
-    """pUSD per token by meter, and the version under which these rates are found again."""
+    """pUSD per token in the order of `METERS`, and the version under which these rates are found again."""
 
     version: str
-    rates: Mapping[Meter, int]
+    rates: tuple[int, ...]
 
     def cost(self, usage: Usage) -> int:
-        """Exact cost in pUSD. A meter without a row of its own is charged as its base meter (input or output)."""
-        return sum(quantity * self.rate(meter) for meter, quantity in usage.quantities())
+        """Exact cost in pUSD."""
+        return sum(map(mul, usage.buckets, self.rates))
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """The most these tokens can cost in pUSD, whatever meters they turn out to be."""
-        dearest_input = max(self.rate(meter) for meter in INPUT_METERS)
-        dearest_output = max(self.rate(meter) for meter in OUTPUT_METERS)
-        return input_tokens * dearest_input + output_tokens * dearest_output
-
-    def rate(self, meter: Meter) -> int:
-        """pUSD per token of a meter."""
-        rate = self.rates.get(meter)
-        if rate is None:
-            return self.rates[Meter.INPUT if meter in INPUT_METERS else Meter.OUTPUT]
-        return rate
+        inputs = len(INPUT_METERS)
+        return input_tokens * max(self.rates[:inputs]) + output_tokens * max(self.rates[inputs:])
 
 
 class PriceBook:
@@ -88,6 +83,7 @@ class PriceBook:
         self._by_model: dict[str, list[Price]] = defaultdict(list)
         self._by_id: dict[str, Price] = {}
         self._cards: dict[str, RateCard] = {}
+        self._current: dict[Sku, tuple[datetime, datetime, RateCard]] = {}
         for price in prices:
             self._by_model[price.model].append(price)
             self._by_id[price.price_id] = price
@@ -97,32 +93,46 @@ class PriceBook:
 
         Raises `UnpricedModel` unless both input and output are priced.
         """
-        best: dict[Meter, Price] = {}
-        for price in self._by_model.get(sku.model, ()):
-            if price.effective_from <= at and _matches(price, sku):
-                known = best.get(price.meter)
-                if known is None or _precedence(price) > _precedence(known):
-                    best[price.meter] = price
-        missing = [meter.value for meter in REQUIRED_METERS if meter not in best]
-        if missing:
-            raise UnpricedModel(
-                f"No price is known for {' and '.join(missing)} tokens of model '{sku.model}' "
-                f"({sku.sku}, {sku.region}). "
-                "Insert one with POST /manage/prices."
-            )
-        return self.of_version(_VERSION_SEPARATOR.join(best[meter].price_id for meter in Meter if meter in best))
+        known = self._current.get(sku)
+        if known is None or not known[0] <= at < known[1]:
+            matching = [price for price in self._by_model.get(sku.model, ()) if _matches(price, sku)]
+            changes = [price.effective_from for price in matching]
+            since = max((change for change in changes if change <= at), default=_EVER)
+            until = min((change for change in changes if change > at), default=_NEVER)
+            known = since, until, self._resolve(sku, matching, at)
+            self._current[sku] = known
+        return known[2]
 
     def of_version(self, version: str) -> RateCard:
-        """The rates stamped on a reservation or entry; `UnpricedModel` if a row of them is missing."""
+        """The rates stamped on a reservation or entry; `UnpricedModel` if a row of them is missing.
+
+        A meter without a row of its own costs what its base meter (input or output) costs.
+        """
         card = self._cards.get(version)
         if card is None:
             try:
                 rows = [self._by_id[price_id] for price_id in version.split(_VERSION_SEPARATOR)]
             except KeyError:
                 raise UnpricedModel(f"Price version '{version}' is not in the price book.") from None
-            card = RateCard(version, {row.meter: pusd_per_token(row.usd_per_million) for row in rows})
+            rates = {row.meter: pusd_per_token(row.usd_per_million) for row in rows}
+            bases = {meter: Meter.INPUT if meter in INPUT_METERS else Meter.OUTPUT for meter in METERS}
+            card = RateCard(version, tuple(rates.get(meter, rates[bases[meter]]) for meter in METERS))
             self._cards[version] = card
         return card
+
+    def _resolve(self, sku: Sku, matching: Iterable[Price], at: datetime) -> RateCard:
+        best: dict[Meter, Price] = {}
+        for price in matching:
+            known = best.get(price.meter)
+            if price.effective_from <= at and (known is None or _precedence(price) > _precedence(known)):
+                best[price.meter] = price
+        missing = [meter.value for meter in REQUIRED_METERS if meter not in best]
+        if missing:
+            raise UnpricedModel(
+                f"No price is known for {' and '.join(missing)} tokens of model '{sku.model}' "
+                f"({sku.sku}, {sku.region}). Insert one with POST /manage/prices."
+            )
+        return self.of_version(_VERSION_SEPARATOR.join(best[meter].price_id for meter in METERS if meter in best))
 
 
 def _matches(price: Price, sku: Sku) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,8 +17,9 @@ class Meter(StrEnum):
     AUDIO_OUTPUT = "audio_output"
 
 
-INPUT_METERS = (Meter.INPUT, Meter.CACHED_INPUT, Meter.CACHE_WRITE, Meter.AUDIO_INPUT)
-OUTPUT_METERS = (Meter.OUTPUT, Meter.AUDIO_OUTPUT)
+METERS = tuple(Meter)
+INPUT_METERS = METERS[:4]
+OUTPUT_METERS = METERS[4:]
 REQUIRED_METERS = (Meter.INPUT, Meter.OUTPUT)
 
 
@@ -49,11 +49,17 @@ class Usage:
     def total_tokens(self) -> int:
         return self.input_tokens + self.output_tokens
 
-    def quantities(self) -> Iterator[tuple[Meter, int]]:
-        """Each meter that has tokens, with its tokens."""
-        for meter in Meter:
-            if quantity := getattr(self, meter.value):
-                yield meter, quantity
+    @property
+    def buckets(self) -> tuple[int, int, int, int, int, int]:
+        """Tokens in the order of `METERS`."""
+        return (
+            self.input,
+            self.cached_input,
+            self.cache_write,
+            self.audio_input,
+            self.output,
+            self.audio_output,
+        )
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, name) + getattr(other, name) for name in Usage.__slots__))

@@ -13,11 +13,15 @@ from shared.composition import Gateway
 from shared.domain.errors import InvalidRequest
 from shared.domain.money import usd
 from shared.http.endpoint import endpoint
-from shared.http.requests import path_segment, read_body, tenant_principal
+from shared.http.requests import headers_of, path_segment, read_body, tenant_principal
 from shared.http.streaming import EventStreamResponse
 
 _DEPLOYMENT_SEGMENT: Final = 2
-_FORWARDED_HEADERS: Final = ("accept", "user-agent", "openai-beta", "x-ms-client-request-id", "x-ms-useragent")
+_BODY_HEADERS: Final = {"content-type": "application/json", "accept-encoding": "identity"}
+_FORWARDED_HEADERS: Final = tuple(
+    (name.encode(), name)
+    for name in ("accept", "user-agent", "openai-beta", "x-ms-client-request-id", "x-ms-useragent")
+)
 _OWN_HEADERS: Final = frozenset(
     name.encode()
     for name in (
@@ -50,18 +54,26 @@ async def _infer(
     if deployment is not None and not api_version:
         raise InvalidRequest("The query parameter 'api-version' is required.", "api-version")
     body = await read_body(request, gateway.settings.max_body_bytes)
-    headers = request.headers
-    forwarded = {name: headers[name] for name in _FORWARDED_HEADERS if name in headers}
-    forwarded |= {"content-type": "application/json", "accept-encoding": "identity"}
-    user = headers.get("x-gateway-user", "")[:MAX_USER_CHARACTERS]
+    headers = headers_of(request)
+    forwarded = {name: headers[sent].decode("latin-1") for sent, name in _FORWARDED_HEADERS if sent in headers}
+    forwarded |= _BODY_HEADERS
+    user = headers.get(b"x-gateway-user", b"").decode("latin-1")[:MAX_USER_CHARACTERS]
     call = InferenceCall(request_id, body, deployment, operation, api_version, forwarded, user)
     served = await gateway.serve_inference(caller, call, wire)
     response_headers = _response_headers(served, request_id)
     if served.stream is not None:
         return EventStreamResponse(served.stream, response_headers, gateway.settings.keep_alive_seconds)
-    response = Response(served.body, served.status)
-    response.raw_headers = [*response_headers, (b"content-length", str(len(served.body)).encode())]
-    return response
+    return _PassedOn(served, response_headers)
+
+
+class _PassedOn(Response):
+    """Upstream's own status, headers and bytes."""
+
+    def __init__(self, served: Served, headers: list[tuple[bytes, bytes]]) -> None:  # skips building default headers
+        self.status_code = served.status
+        self.body = served.body
+        self.background = None
+        self.raw_headers = [*headers, (b"content-length", str(len(served.body)).encode())]
 
 
 def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, bytes]]:

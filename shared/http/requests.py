@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from shared.application.authenticate import AdministratorPrincipal, TenantPrincipal
 from shared.application.record_audit import Actor
@@ -14,21 +14,27 @@ from shared.composition import Gateway
 from shared.domain.errors import InsufficientRole, InvalidRequest, RequestTooLarge
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+_MAX_PAGE = 500
+_DEFAULT_PAGE = 100
 
 
-def credential_of(request: Request) -> str | None:
+def headers_of(request: Request) -> dict[bytes, bytes]:
+    """The headers by lower-case name; of one that is sent twice, the last."""
+    return dict(request.scope["headers"])
+
+
+def credential_of(headers: dict[bytes, bytes]) -> str | None:
     """The credential in `api-key`, or in `Authorization: Bearer`."""
-    headers = request.headers
-    key = headers.get("api-key")
+    key = headers.get(b"api-key")
     if key:
-        return key
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+        return key.decode("latin-1")
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
 async def tenant_principal(gateway: Gateway, request: Request) -> TenantPrincipal:
     """The calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for an administrator, who has no quota."""
-    principal = await gateway.authenticate.anyone(credential_of(request))
+    principal = await gateway.authenticate.anyone(credential_of(headers_of(request)))
     if isinstance(principal, AdministratorPrincipal):
         raise InsufficientRole
     return principal
@@ -36,7 +42,7 @@ async def tenant_principal(gateway: Gateway, request: Request) -> TenantPrincipa
 
 async def administrator(gateway: Gateway, request: Request) -> Actor:
     """The acting administrator. Raises `InvalidApiKey` or, for a tenant's key, `InsufficientRole`."""
-    principal = await gateway.authenticate.anyone(credential_of(request))
+    principal = await gateway.authenticate.anyone(credential_of(headers_of(request)))
     if isinstance(principal, TenantPrincipal):
         raise InsufficientRole
     return Actor(principal.actor, request.client.host if request.client else "")
@@ -44,20 +50,24 @@ async def administrator(gateway: Gateway, request: Request) -> Actor:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The body, read no further than `limit` bytes. Raises `RequestTooLarge`, and `InvalidRequest` if compressed."""
-    headers = request.headers
-    if headers.get("content-encoding", "identity") != "identity":
+    headers = headers_of(request)
+    if headers.get(b"content-encoding", b"identity") != b"identity":
         raise InvalidRequest("Compressed request bodies are not supported.", "Content-Encoding")
-    too_large = RequestTooLarge(f"The request body exceeds the limit of {limit} bytes.")
-    stated = headers.get("content-length", "")
+    stated = headers.get(b"content-length", b"")
     if stated.isdigit() and int(stated) > limit:
-        raise too_large
+        raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
+    has_more = True
+    while has_more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
         if size > limit:
-            raise too_large
-        parts.append(part)
+            raise _too_large(limit)
+        has_more = message.get("more_body", False)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -75,17 +85,21 @@ async def read_model(request: Request, model: type[ModelT], limit: int) -> Model
 def path_segment(request: Request, index: int) -> str:
     """One segment of the path as sent, decoded once, so that `%2F` stays inside its segment on every host."""
     raw: bytes = request.scope["raw_path"]
-    segment = raw.partition(b"?")[0].split(b"/")[index + 1]
+    segment = raw.split(b"/")[index + 1]
     try:
         return unquote_to_bytes(segment).decode()
     except UnicodeDecodeError:
         raise InvalidRequest("The path is not valid UTF-8.") from None
 
 
-def page_query(request: Request, maximum: int = 500, default: int = 100) -> tuple[int, str | None]:
+def page_query(request: Request) -> tuple[int, str | None]:
     """`limit` and `cursor` of a list."""
-    query: Any = request.query_params
-    text = query.get("limit", str(default))
-    if not text.isdigit() or not 1 <= int(text) <= maximum:
-        raise InvalidRequest(f"'limit' must be a number from 1 to {maximum}.", "limit")
+    query = request.query_params
+    text = query.get("limit", str(_DEFAULT_PAGE))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_PAGE):
+        raise InvalidRequest(f"'limit' must be a number from 1 to {_MAX_PAGE}.", "limit")
     return int(text), query.get("cursor") or None
+
+
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The request body exceeds the limit of {limit} bytes.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -70,6 +69,10 @@ CONTENDED_CONFLICT_RATE = 0.3
 PATIENCE_SECONDS = 2.0
 FIRST_BACKOFF_SECONDS = 0.05
 LONGEST_BACKOFF_SECONDS = 5.0
+
+
+def _new_commit_id() -> str:
+    return f"{random.getrandbits(64):016x}"
 
 
 @dataclass(slots=True, eq=False)
@@ -184,6 +187,9 @@ class Committer:
 
     def _take(self) -> list[_Pending]:
         """The next batch: settlements before reservations, one operation a rid, no more rows than a transaction has."""
+        if len(self._queue) == 1:
+            only = self._queue.popleft()
+            return [only] if only.is_owed else []
         batch: list[_Pending] = []
         later: list[_Pending] = []
         rids: set[str] = set()
@@ -206,7 +212,7 @@ class Committer:
         while batch:
             copy = await self._current(batch)
             operations = [pending.operation for pending in batch]
-            plan = plan_commit(copy.balance, operations, uuid.uuid4().hex[:16], timestamp(self.clock.now()), self.chain)
+            plan = plan_commit(copy.balance, operations, _new_commit_id(), timestamp(self.clock.now()), self.chain)
             if plan.refused and self._age(copy) > FRESH_SECONDS:
                 self._copy = None
                 continue
@@ -216,6 +222,10 @@ class Committer:
             batch = [pending for pending in batch if pending.is_owed]
 
     def _answer(self, batch: Iterable[_Pending], plan: Plan) -> None:
+        if not plan.refused and not plan.failed:
+            for pending in batch:
+                self._acknowledge(pending, plan.balance)
+            return
         refusals = {id(operation): refusal for operation, refusal in plan.refused}
         failures = {id(operation): error for operation, error in plan.failed}
         for pending in batch:
@@ -279,9 +289,9 @@ class Committer:
 
     async def _left_its_mark(self, plan: Plan, batch: list[_Pending]) -> bool:
         """Whether a row that only this plan can have written is there, once its commit id has left the balance row."""
-        entry = next((change.entry for change in plan.changes if isinstance(change, InsertEntry)), None)
-        if entry is not None:
-            row = await self._point_read(entry_key(entry.seq), batch)
+        first = next((change.seq for change in plan.changes if isinstance(change, InsertEntry)), None)
+        if first is not None:
+            row = await self._point_read(entry_key(first), batch)
             return row is not None and row.fields["commit_id"] == plan.commit_id
         holds = (change.reservation.rid for change in plan.changes if isinstance(change, InsertReservation))
         rid = next(holds, None)

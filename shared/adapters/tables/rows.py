@@ -11,6 +11,7 @@ from typing import Final
 from shared.adapters.tables.store import Delete, Insert, RowChange
 from shared.domain.ledger import (
     NO_LIMIT,
+    USAGE_FIELDS,
     Amount,
     Attempt,
     Balance,
@@ -33,11 +34,10 @@ ENTRY_RANGE = ("E|", "E}")
 RESERVATION_RANGE = ("P|", "P}")
 REGISTRY_TABLE = "registry"
 
-_AMOUNTS = ("used", "reserved", "excess")
 INT64_FIELDS: Final = frozenset(
     {"tokens", "pusd", "input_tokens", "output_tokens", "seq", "version"}
-    | {f"{name}_{unit}" for name in (*_AMOUNTS, "limit", "limit0") for unit in ("tokens", "pusd")}
-    | {f"usage_{name}" for name in Usage.__slots__}
+    | {f"{name}_{unit}" for name in ("used", "reserved", "excess", "limit", "limit0") for unit in ("tokens", "pusd")}
+    | set(USAGE_FIELDS)
 )
 
 
@@ -64,21 +64,25 @@ def marker_key(rid: str) -> str:
 
 def balance_fields(balance: Balance) -> Fields:
     """Row `B`. No limit is written as -1, because a merge cannot remove a property."""
-    fields: Fields = {
+    limit, limit0 = balance.limit, balance.limit0
+    return {
         "state": balance.state.value,
         "open_reservations": balance.open_reservations,
         "seq": balance.seq,
         "version": balance.version,
         "head": balance.head,
         "recent": ",".join(balance.recent),
+        "limit_tokens": NO_LIMIT if limit.tokens is None else limit.tokens,
+        "limit_pusd": NO_LIMIT if limit.pusd is None else limit.pusd,
+        "limit0_tokens": NO_LIMIT if limit0.tokens is None else limit0.tokens,
+        "limit0_pusd": NO_LIMIT if limit0.pusd is None else limit0.pusd,
+        "used_tokens": balance.used.tokens,
+        "used_pusd": balance.used.pusd,
+        "reserved_tokens": balance.reserved.tokens,
+        "reserved_pusd": balance.reserved.pusd,
+        "excess_tokens": balance.excess.tokens,
+        "excess_pusd": balance.excess.pusd,
     }
-    for name, limit in (("limit", balance.limit), ("limit0", balance.limit0)):
-        fields[f"{name}_tokens"] = NO_LIMIT if limit.tokens is None else limit.tokens
-        fields[f"{name}_pusd"] = NO_LIMIT if limit.pusd is None else limit.pusd
-    for name, amount in zip(_AMOUNTS, (balance.used, balance.reserved, balance.excess), strict=True):
-        fields[f"{name}_tokens"] = amount.tokens
-        fields[f"{name}_pusd"] = amount.pusd
-    return fields
 
 
 def balance_from(fields: Mapping[str, FieldValue]) -> Balance:
@@ -134,7 +138,7 @@ def reservation_from(key: str, fields: Mapping[str, FieldValue]) -> Reservation:
 
 def charged_from(fields: Mapping[str, FieldValue]) -> tuple[Amount, Usage]:
     """What an expired marker `X` says was charged, and for which usage."""
-    return _amount(fields), Usage(*(int(fields[f"usage_{name}"]) for name in Usage.__slots__))
+    return _amount(fields), Usage(*(int(fields[name]) for name in USAGE_FIELDS))
 
 
 def row_change(change: Change) -> RowChange:
@@ -144,10 +148,10 @@ def row_change(change: Change) -> RowChange:
             return Insert(reservation_key(reservation.rid), reservation_fields(reservation, commit_id))
         case DeleteReservation(rid):
             return Delete(reservation_key(rid))
-        case InsertEntry(entry):
-            return Insert(entry_key(entry.seq), entry.fields() | {"hash": entry.hash})
+        case InsertEntry(seq, fields):
+            return Insert(entry_key(seq), fields)
         case InsertMarker(rid, charged, usage):
-            buckets: Fields = {f"usage_{name}": getattr(usage, name) for name in Usage.__slots__}
+            buckets: Fields = dict(zip(USAGE_FIELDS, (*usage.buckets, usage.reasoning), strict=True))
             return Insert(marker_key(rid), {"tokens": charged.tokens, "pusd": charged.pusd, **buckets})
         case DeleteMarker(rid):
             return Delete(marker_key(rid))

@@ -1,0 +1,102 @@
+"""`python -m bench`: print every figure as a ratio to the bare proxy of the same run, and the bars it must keep."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from bench.commits import measure_commits
+from bench.load import Figures, Target, cpu_seconds, measure, memory_mib
+from bench.processes import Bench, gateway, running
+from bench.upstream import STREAM
+
+CLIENTS = (1, 16, 64)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--requests", type=int, default=960, help="buffered requests a measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, interleaved over the targets; the best counts")
+    options = parser.parse_args()
+    with running() as bench:
+        asyncio.run(_run(bench, options.requests, options.rounds))
+        _start_to_first_answer(bench)
+    return 0
+
+
+async def _run(bench: Bench, requests: int, rounds: int) -> None:
+    targets = (bench.direct, bench.proxy, bench.in_memory, bench.with_azurite)
+    best: dict[tuple[str, bool, int], Figures] = {}
+    for streamed, count in ((False, requests), (True, max(64, requests // 8))):
+        for clients in CLIENTS:
+            for _ in range(rounds):
+                for target in targets:
+                    figures = await measure(target, clients, count, streamed=streamed)
+                    known = best.get((target.name, streamed, clients))
+                    if known is None or figures.cpu_ms < known.cpu_ms:
+                        best[target.name, streamed, clients] = figures
+            _print(targets, best, streamed, clients)
+    _print_bars(bench, best)
+    for line in await measure_commits(bench.table_endpoint, bench.account_key):
+        print(line)
+    for target in (bench.in_memory, bench.with_azurite):
+        print(f"memory of {target.name} after all of this: {memory_mib(target.pid):.0f} MiB")
+
+
+def _print(
+    targets: tuple[Target, ...],
+    best: dict[tuple[str, bool, int], Figures],
+    streamed: bool,  # noqa: FBT001 - a column of the table
+    clients: int,
+) -> None:
+    kind = f"streamed, {len(STREAM)} events" if streamed else "buffered"
+    proxy, direct = best["bare proxy", streamed, clients], best["direct", streamed, clients]
+    print(f"\n{kind}, {clients} clients   (ratios to the bare proxy; latency added to direct)")
+    print(f"  {'':22} {'CPU':>7} {'x proxy':>8} {'req/s':>7} {'x proxy':>8} {'added p50':>10} {'added p99':>10}")
+    for target in targets:
+        figures = best[target.name, streamed, clients]
+        print(
+            f"  {target.name:22} {figures.cpu_ms:5.2f}ms {figures.cpu_ms / proxy.cpu_ms:8.2f} "
+            f"{figures.requests_per_second:7.0f} {figures.requests_per_second / proxy.requests_per_second:8.2f} "
+            f"{figures.p50_ms - direct.p50_ms:8.1f}ms {figures.p99_ms - direct.p99_ms:8.1f}ms"
+        )
+
+
+def _print_bars(bench: Bench, best: dict[tuple[str, bool, int], Figures]) -> None:
+    print("\nbars")
+    for clients in CLIENTS:
+        proxy, memory, azurite = (
+            best[target.name, False, clients] for target in (bench.proxy, bench.in_memory, bench.with_azurite)
+        )
+        _bar(f"CPU a buffered request in memory, {clients} clients", memory.cpu_ms / proxy.cpu_ms, 2.0, "x proxy")
+        if clients != 16:
+            allowed = 1.2 if clients == 1 else 0.6
+            _bar(f"CPU the REST commits add, {clients} clients", azurite.cpu_ms - memory.cpu_ms, allowed, "ms")
+    for clients in CLIENTS:
+        proxy, memory = (best[target.name, True, clients] for target in (bench.proxy, bench.in_memory))
+        fixed = best[bench.in_memory.name, False, clients].cpu_ms - best[bench.proxy.name, False, clients].cpu_ms
+        per_event = (memory.cpu_ms - fixed) / proxy.cpu_ms
+        _bar(f"CPU a streamed event in memory, {clients} clients", per_event, 1.3, "x proxy")
+
+
+def _bar(name: str, value: float, allowed: float, unit: str) -> None:
+    print(f"  {'kept  ' if value <= allowed else 'MISSED'} {name:52} {value:5.2f} {unit} (at most {allowed:g})")
+
+
+def _start_to_first_answer(bench: Bench) -> None:
+    settings = {
+        "TALLYGATE_TABLE_ENDPOINT": bench.table_endpoint,
+        "TALLYGATE_STORAGE_ACCOUNT_NAME": "tallygate",
+        "TALLYGATE_STORAGE_ACCOUNT_KEY": bench.account_key,
+    }
+    upstream_url = bench.direct.url.partition("/openai")[0]
+    with gateway("fresh", settings, upstream_url, known_tenant=bench.with_azurite) as fresh:
+        asyncio.run(measure(fresh, 1, 1, streamed=False))
+        cpu, memory = cpu_seconds(fresh.pid), memory_mib(fresh.pid)
+    _bar("CPU from process start to first answer", cpu, 2.0, "s")
+    _bar("memory after the first answer", memory, 120, "MiB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

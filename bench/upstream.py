@@ -1,0 +1,63 @@
+"""A fast upstream: the same completion for every request, buffered or as a stream of 100 events, without thinking."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import uvicorn
+
+EVENTS = 100
+_USAGE = {"prompt_tokens": 20, "completion_tokens": EVENTS, "total_tokens": 20 + EVENTS}
+_HEAD = {"id": "chatcmpl-bench", "created": 1, "model": "gpt-4o-2024-08-06", "system_fingerprint": "fp_bench"}
+_SAFE = {name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")}
+_MESSAGE = {"role": "assistant", "content": "word " * 100}
+COMPLETION = json.dumps(
+    {**_HEAD, "object": "chat.completion", "choices": [{"index": 0, "message": _MESSAGE, "finish_reason": "stop",
+                                                        "content_filter_results": _SAFE}], "usage": _USAGE}
+).encode()  # fmt: skip
+
+
+def _event(fields: dict[str, Any]) -> bytes:
+    document = {**fields, **_HEAD, "object": "chat.completion.chunk"}
+    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+
+
+_DELTA = {"content_filter_results": _SAFE, "delta": {"content": " word"}, "finish_reason": None, "index": 0}
+STREAM = (
+    [_event({"choices": [], "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": _SAFE}]})]
+    + [_event({"choices": [_DELTA], "usage": None})] * EVENTS
+    + [_event({"choices": [], "usage": _USAGE}), b"data: [DONE]\n\n"]
+)
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers every POST."""
+    if scope["type"] != "http":
+        return
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    if b'"stream":true' in body:
+        await _send_head(send, b"text/event-stream")
+        for event in STREAM:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    else:
+        await _send_head(send, b"application/json", len(COMPLETION))
+        await send({"type": "http.response.body", "body": COMPLETION})
+
+
+async def _send_head(send: Any, content_type: bytes, length: int | None = None) -> None:
+    headers = [(b"content-type", content_type)]
+    if length is not None:
+        headers.append((b"content-length", str(length).encode()))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, port=int(sys.argv[1]), http="httptools", access_log=False, log_level="warning", lifespan="off")
