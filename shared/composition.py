@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -85,6 +86,7 @@ class Gateway:
         await self.resources.aclose()
 
 
+COLLECTOR_THRESHOLDS = (10_000, 20, 50)
 _gateway: asyncio.Task[Gateway] | None = None
 
 
@@ -93,7 +95,15 @@ async def current_gateway() -> Gateway:
     global _gateway  # noqa: PLW0603 - a process has one gateway
     if _gateway is None or (_gateway.done() and _gateway.exception() is not None):
         _gateway = asyncio.create_task(build(read_settings()))
+        _gateway.add_done_callback(_settle_heap)
     return await asyncio.shield(_gateway)
+
+
+def _settle_heap(_: object) -> None:
+    """Keep the collector from walking what was imported again and again: it costs more than most of a request does."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 async def close_current_gateway() -> None:

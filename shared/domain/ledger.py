@@ -470,13 +470,10 @@ class Plan:
     def apply(self, operation: Operation) -> None:
         """Add one operation, or record why it is refused."""
         try:
-            match operation:
-                case Open():
-                    return
-                case Reserve():
-                    self._reserve(operation)
-                case _:
-                    self._change(operation)
+            if isinstance(operation, Reserve):
+                self._reserve(operation)
+            elif not isinstance(operation, Open):
+                self._change(operation)
         except GatewayError as error:
             self.failed.append((operation, error))
 

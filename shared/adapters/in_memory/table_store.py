@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 
 from shared.adapters.tables.store import (
-    Delete,
     Insert,
     Merge,
     PreconditionFailed,
@@ -34,17 +33,17 @@ class InMemoryTableStore:
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:  # noqa: ARG002
         rows = self._partition(table, partition)
         for change in changes:
-            self._check(rows, change)
+            self._check(rows.get(change.key), change)
         self._version += 1
         etag = str(self._version)
         for change in changes:
-            match change:
-                case Merge(key, fields, _):
-                    rows[key] = Row(key, {**rows[key].fields, **fields}, etag)
-                case Insert(key, fields):
-                    rows[key] = Row(key, fields, etag)
-                case Delete(key):
-                    del rows[key]
+            key = change.key
+            if isinstance(change, Insert):
+                rows[key] = Row(key, change.fields, etag)
+            elif isinstance(change, Merge):
+                rows[key] = Row(key, {**rows[key].fields, **change.fields}, etag)
+            else:
+                del rows[key]
         return etag
 
     async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
@@ -58,11 +57,11 @@ class InMemoryTableStore:
         return self._tables[table][partition]
 
     @staticmethod
-    def _check(rows: dict[str, Row], change: RowChange) -> None:
-        match change:
-            case Insert(key) if key in rows:
+    def _check(row: Row | None, change: RowChange) -> None:
+        if isinstance(change, Insert):
+            if row is not None:
                 raise RowExists
-            case Merge(key) | Delete(key) if key not in rows:
-                raise RowMissing
-            case Merge(key, _, etag) if rows[key].etag != etag:
-                raise PreconditionFailed
+        elif row is None:
+            raise RowMissing
+        elif isinstance(change, Merge) and row.etag != change.etag:
+            raise PreconditionFailed

@@ -16,7 +16,6 @@ from shared.domain.ledger import (
     Attempt,
     Balance,
     Change,
-    DeleteMarker,
     DeleteReservation,
     Fields,
     FieldValue,
@@ -143,18 +142,17 @@ def charged_from(fields: Mapping[str, FieldValue]) -> tuple[Amount, Usage]:
 
 def row_change(change: Change) -> RowChange:
     """A planned change as the row operation that makes it."""
-    match change:
-        case InsertReservation(reservation, commit_id):
-            return Insert(reservation_key(reservation.rid), reservation_fields(reservation, commit_id))
-        case DeleteReservation(rid):
-            return Delete(reservation_key(rid))
-        case InsertEntry(seq, fields):
-            return Insert(entry_key(seq), fields)
-        case InsertMarker(rid, charged, usage):
-            buckets: Fields = dict(zip(USAGE_FIELDS, (*usage.buckets, usage.reasoning), strict=True))
-            return Insert(marker_key(rid), {"tokens": charged.tokens, "pusd": charged.pusd, **buckets})
-        case DeleteMarker(rid):
-            return Delete(marker_key(rid))
+    if isinstance(change, InsertReservation):
+        reservation = change.reservation
+        return Insert(reservation_key(reservation.rid), reservation_fields(reservation, change.commit_id))
+    if isinstance(change, InsertEntry):
+        return Insert(entry_key(change.seq), change.fields)
+    if isinstance(change, DeleteReservation):
+        return Delete(reservation_key(change.rid))
+    if isinstance(change, InsertMarker):
+        buckets: Fields = dict(zip(USAGE_FIELDS, (*change.usage.buckets, change.usage.reasoning), strict=True))
+        return Insert(marker_key(change.rid), {"tokens": change.charged.tokens, "pusd": change.charged.pusd, **buckets})
+    return Delete(marker_key(change.rid))
 
 
 def _amount(fields: Mapping[str, FieldValue], prefix: str = "") -> Amount:
