@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias
 
 import aiohttp
 from azure.core.credentials import AzureNamedKeyCredential
@@ -21,16 +23,11 @@ from shared.domain.ledger import Fields
 
 COMMITS = 150
 _TABLE = "benchcommits"
-_BALANCE: Fields = {f"field{number}": number for number in range(12)} | {
-    "head": "0" * 64,
-    "used_tokens": 5,
-    "used_pusd": 7,
-}
-_ENTRY: Fields = {f"text{number}": "some text" for number in range(14)} | {
-    "tokens": 12,
-    "pusd": 10**10,
-    "hash": "0" * 64,
-}
+_BALANCE: Fields = {"head": "0" * 64, "used_tokens": 5, "used_pusd": 7}
+_BALANCE.update({f"field{number}": number for number in range(12)})
+_ENTRY: Fields = {"tokens": 12, "pusd": 10**10, "hash": "0" * 64}
+_ENTRY.update({f"text{number}": "some text" for number in range(14)})
+Commit: TypeAlias = Callable[[], Awaitable[object]]
 
 
 async def measure_commits(endpoint: str, account_key: str) -> list[str]:
@@ -51,7 +48,7 @@ async def measure_commits(endpoint: str, account_key: str) -> list[str]:
     ]
 
 
-async def _measure(commits: AsyncIterator[Callable[[], Awaitable[object]]]) -> tuple[float, float]:
+async def _measure(commits: AsyncIterator[Commit]) -> tuple[float, float]:
     latencies: list[float] = []
     cpu = 0.0
     async for commit in commits:
@@ -62,7 +59,7 @@ async def _measure(commits: AsyncIterator[Callable[[], Awaitable[object]]]) -> t
     return cpu / len(latencies) * 1000, sorted(latencies)[len(latencies) // 2]
 
 
-async def _rest_commits(store: RestTableStore) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+async def _rest_commits(store: RestTableStore) -> AsyncIterator[Commit]:
     partition = f"rest|{uuid.uuid4().hex}"
     etag = await store.submit(_TABLE, partition, [Insert("B", _BALANCE)], "open")
 
@@ -71,12 +68,12 @@ async def _rest_commits(store: RestTableStore) -> AsyncIterator[Callable[[], Awa
         etag = await store.submit(_TABLE, partition, _changes(etag, number), uuid.uuid4().hex[:16])
 
     for number in range(COMMITS):
-        yield lambda number=number: commit(number)
+        yield partial(commit, number)
 
 
 async def _bare_posts(
     endpoint: str, account_key: str, session: aiohttp.ClientSession, store: RestTableStore
-) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+) -> AsyncIterator[Commit]:
     """The same bytes, made beforehand; only the post and the reading of the answer are measured."""
     partition = f"bare|{uuid.uuid4().hex}"
     await store.submit(_TABLE, partition, [Insert("B", _BALANCE)], "open")
@@ -92,12 +89,10 @@ async def _bare_posts(
         )
         signed = await SharedKey(ACCOUNT, account_key).headers(f"/{ACCOUNT}/$batch")
         headers = {"Content-Type": content_type, "x-ms-version": "2020-12-06", **signed}
-        yield lambda body=body, headers=headers: post(body, headers)
+        yield partial(post, body, headers)
 
 
-async def _sdk_commits(
-    service: TableServiceClient, store: RestTableStore
-) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+async def _sdk_commits(service: TableServiceClient, store: RestTableStore) -> AsyncIterator[Commit]:
     partition = f"sdk|{uuid.uuid4().hex}"
     await store.submit(_TABLE, partition, [Insert("B", _BALANCE)], "open")
     client = service.get_table_client(_TABLE)
@@ -110,15 +105,13 @@ async def _sdk_commits(
         return {"PartitionKey": partition, "RowKey": key, **values}
 
     async def commit(number: int) -> None:
-        changes = _changes("*", number)
-        operations = [("upsert", entity("B", _BALANCE), {"mode": "merge"})]
-        operations += [
-            ("create", entity(change.key, change.fields)) for change in changes if isinstance(change, Insert)
-        ]  # type: ignore[misc]
-        await client.submit_transaction(operations)  # type: ignore[arg-type]
+        operations: list[Any] = [("upsert", entity("B", _BALANCE), {"mode": "merge"})]
+        inserts = (change for change in _changes("*", number) if isinstance(change, Insert))
+        operations += [("create", entity(change.key, change.fields)) for change in inserts]
+        await client.submit_transaction(operations)
 
     for number in range(COMMITS):
-        yield lambda number=number: commit(number)
+        yield partial(commit, number)
 
 
 def _changes(etag: str, number: int) -> list[RowChange]:

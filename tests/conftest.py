@@ -1,0 +1,33 @@
+"""Fixtures over real parts: Azurite, the simulated Azure OpenAI and the gateway behind real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tools.stack import AzuriteAccount, Stack, running_azurite, running_stack
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount]:
+    """One Azurite in memory for all tests of this worker."""
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
+        yield account
+
+
+@pytest.fixture
+async def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Stack]:
+    """Gateway (in memory) and simulator with a tenant `acme` that may use gpt-4o, gpt-4o-mini and o4-mini."""
+    async with running_stack(monkeypatch, tmp_path, {"TALLYGATE_STORAGE": "memory"}) as running:
+        yield running
+
+
+@pytest.fixture
+async def stack_on_tables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, azurite: AzuriteAccount
+) -> AsyncIterator[Stack]:
+    """The same with its books in Azurite; tenants get names of their own, since the account is shared."""
+    async with running_stack(monkeypatch, tmp_path, azurite.settings) as running:
+        yield running

@@ -1,0 +1,253 @@
+"""Start the parts of a gateway for a test, in this process where coverage should see them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import uvicorn
+from aiohttp import web
+
+from local.azurite_server import ACCOUNT, AzuritePorts, new_account_key, start_azurite
+from local.functions_host.indexing import HttpFunction, TimerFunction, index, load_app
+from local.functions_host.server import FunctionsHost
+from local.functions_host.timers import Timers
+from local.simulator.server import Pace, Simulator
+from shared.composition import Gateway, close_current_gateway, current_gateway
+
+ADMIN_KEY = "test-admin-key-test-admin-key-test"
+CHAIN_KEY = "test-chain-key-test-chain-key-test"
+SIMULATOR_KEY = "test-simulator-key"
+API_VERSION = "2024-10-21"
+MODELS = ("gpt-4o", "gpt-4o-mini", "o4-mini")
+PRICES = {"input": "2.50", "cached_input": "1.25", "output": "10.00"}
+
+
+@dataclass(frozen=True, slots=True)
+class AzuriteAccount:
+    """A running Azurite's endpoints and account key."""
+
+    table_endpoint: str
+    blob_endpoint: str
+    key: str
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {
+            "TALLYGATE_TABLE_ENDPOINT": self.table_endpoint,
+            "TALLYGATE_BLOB_ENDPOINT": self.blob_endpoint,
+            "TALLYGATE_STORAGE_ACCOUNT_NAME": ACCOUNT,
+            "TALLYGATE_STORAGE_ACCOUNT_KEY": self.key,
+        }
+
+
+@contextmanager
+def running_azurite(folder: Path, *extra: str, scheme: str = "http") -> Iterator[AzuriteAccount]:
+    """An Azurite in memory."""
+    ports = AzuritePorts(free_port(), free_port(), free_port())
+    key = new_account_key()
+    process = start_azurite(ports, key, None, folder / "azurite.log", *extra)
+    try:
+        await_port(ports.table, process)
+        await_port(ports.blob, process)
+        yield AzuriteAccount(
+            f"{scheme}://127.0.0.1:{ports.table}/{ACCOUNT}", f"{scheme}://127.0.0.1:{ports.blob}/{ACCOUNT}", key
+        )
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@dataclass(slots=True)
+class Stack:
+    """A gateway and a simulator, and how tests talk to them."""
+
+    url: str
+    simulator_url: str
+    simulator: Simulator
+    session: aiohttp.ClientSession
+    tenant: str = "acme"
+    key: str = ""
+    server: uvicorn.Server | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def chat_url(self) -> str:
+        return f"{self.url}/openai/deployments/gpt-4o/chat/completions?api-version={API_VERSION}"
+
+    async def gateway(self) -> Gateway:
+        return await current_gateway()
+
+    async def manage(
+        self, method: str, path: str, body: Any = None, *, status: int | None = None, **headers: str
+    ) -> Any:
+        """Call the management API as administrator; the answer's JSON."""
+        sent = {"api-key": ADMIN_KEY, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        async with self.session.request(method, f"{self.url}{path}", json=body, headers=sent) as response:
+            answer = await response.json() if response.status != 204 else None
+            allowed = (status,) if status else (200, 201, 204)
+            assert response.status in allowed, (response.status, answer)
+            return answer
+
+    async def chat(
+        self, text: str = "Hello!", *, key: str | None = None, url: str | None = None, **fields: Any
+    ) -> tuple[int, dict[str, str], Any]:
+        """One chat completion; status, headers and body (JSON, or bytes of a stream)."""
+        body = {"messages": [{"role": "user", "content": text}], **fields}
+        headers = {"api-key": self.key if key is None else key}
+        async with self.session.post(url or self.chat_url, json=body, headers=headers) as response:
+            is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+            answer: Any = await response.read() if is_stream else await response.json()
+            return response.status, {name.lower(): value for name, value in response.headers.items()}, answer
+
+    async def entries(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """The tenant's ledger entries of the current period, oldest first."""
+        answer = await self.manage("GET", f"/manage/tenants/{tenant or self.tenant}/entries?limit=500")
+        return list(reversed(answer["data"]))
+
+    async def usage(self, tenant: str | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = await self.manage("GET", f"/manage/tenants/{tenant or self.tenant}/usage")
+        return answer
+
+    async def settled(self) -> None:
+        """Return when nothing is under way in the background."""
+        gateway = await current_gateway()
+        await gateway.background.drain()
+        await gateway.ledger.drain()
+
+    async def fault(self, **fault: Any) -> None:
+        async with self.session.post(f"{self.simulator_url}/_sim/faults", json=fault) as response:
+            assert response.status == 204, await response.text()
+
+    async def release_faults(self) -> None:
+        await self.session.delete(f"{self.simulator_url}/_sim/faults")
+
+    async def requests(self) -> list[dict[str, Any]]:
+        """What the simulator saw."""
+        async with self.session.get(f"{self.simulator_url}/_sim/requests") as response:
+            seen: list[dict[str, Any]] = await response.json()
+            return seen
+
+    async def register(self, tenant: str, **fields: Any) -> str:
+        """A tenant with a key, which is returned."""
+        await self.manage("POST", "/manage/tenants", {"tenant_id": tenant, "deployments": list(MODELS), **fields})
+        created = await self.manage("POST", f"/manage/tenants/{tenant}/keys", {})
+        return str(created["key"])
+
+
+@asynccontextmanager
+async def running_stack(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, settings: dict[str, str]
+) -> AsyncIterator[Stack]:
+    """A gateway with these settings, configured and with a tenant."""
+    environment = {
+        "AUDIT_CHAIN_KEY": CHAIN_KEY,
+        "ADMIN_API_KEY": ADMIN_KEY,
+        "AZURE_OPENAI_API_KEY": SIMULATOR_KEY,
+        "ALLOW_LOOPBACK_BACKENDS": "true",
+        "DRAIN_TIMEOUT_SECONDS": "20",
+        **settings,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    async with running_simulator() as (simulator, simulator_url), running_host(folder) as url:
+        async with aiohttp.ClientSession() as session:
+            stack = Stack(url, simulator_url, simulator, session, tenant=f"t-{secrets.token_hex(6)}")
+            await configure(stack)
+            stack.key = await stack.register(stack.tenant, name="Acme", cost_center="CC-1")
+            yield stack
+
+
+async def configure(stack: Stack) -> None:
+    """Backends, deployments and prices for every model of the simulator."""
+    for model in MODELS:
+        backend = {"endpoint": f"{stack.simulator_url}/swedencentral", "upstream_deployment": model, "model": model}
+        definition = {**backend, "region": "swedencentral", "zone": "eu", "auth": "api_key"}
+        await stack.manage("PUT", f"/manage/backends/se-{model}", definition)
+        await stack.manage("PUT", f"/manage/deployments/{model}", {"backends": [f"se-{model}"]})
+        for meter, price in PRICES.items():
+            row = {"model": model, "meter": meter, "usd_per_million": price, "effective_from": "2024-01-01T00:00:00Z"}
+            await stack.manage("POST", "/manage/prices", row)
+
+
+@asynccontextmanager
+async def running_simulator() -> AsyncIterator[tuple[Simulator, str]]:
+    simulator = Simulator(
+        ("swedencentral", "eastus"), {model: model for model in MODELS} | {"a/b c#d": "gpt-4o"}, SIMULATOR_KEY, Pace()
+    )
+    runner = web.AppRunner(simulator.application(), handler_cancellation=True, shutdown_timeout=1, access_log=None)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield simulator, f"http://127.0.0.1:{port}"
+    finally:
+        simulator.faults.clear()
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def running_host(folder: Path) -> AsyncIterator[str]:
+    """The functions host with this process's gateway, on a port of its own."""
+    http, timers = indexed_functions()
+    host = FunctionsHost(http, Timers(timers, folder / "timers"), "", close_current_gateway)
+    port = free_port()
+    config = uvicorn.Config(
+        host, port=port, http="httptools", access_log=False, log_level="error", timeout_graceful_shutdown=5
+    )
+    server = _Server(config)
+    served = asyncio.create_task(server._serve())
+    await server.is_listening.wait()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await served
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens; leaves signals to pytest."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_listening.set()
+
+
+@cache
+def indexed_functions() -> tuple[list[HttpFunction], list[TimerFunction]]:
+    """An app can be asked for its functions once."""
+    return index(load_app("function_app"), "")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def await_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise TimeoutError(f"nothing listens on {port}")
