@@ -18,9 +18,18 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount
 
 
 @pytest.fixture
-async def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Stack]:
-    """Gateway (in memory) and simulator with a tenant `acme` that may use gpt-4o, gpt-4o-mini and o4-mini."""
-    async with running_stack(monkeypatch, tmp_path, {"TALLYGATE_STORAGE": "memory"}) as running:
+def stack_settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings of the gateway under test, by indirect parametrization."""
+    settings: dict[str, str] = getattr(request, "param", {})
+    return settings
+
+
+@pytest.fixture
+async def stack(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack_settings: dict[str, str]
+) -> AsyncIterator[Stack]:
+    """Gateway (in memory) and simulator, with a tenant that may use gpt-4o, gpt-4o-mini and o4-mini."""
+    async with running_stack(monkeypatch, tmp_path, {"TALLYGATE_STORAGE": "memory", **stack_settings}) as running:
         yield running
 
 

@@ -73,8 +73,10 @@ class AiohttpResponse:
         self.headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
         self._response = response
         self._timeouts = timeouts
-        if response.connection is not None and response.connection.protocol is not None:
-            response.connection.protocol.read_timeout = timeouts.idle
+        connection = response.connection
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.read_timeout = timeouts.idle
+            connection.protocol.start_timeout()
 
     async def read(self) -> bytes:
         try:

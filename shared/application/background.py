@@ -18,7 +18,12 @@ class Background:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any work is left."""
+        return bool(self._tasks)
+
     async def drain(self) -> None:
         """Return when no work is left."""
-        while self._tasks:
+        while self.is_busy:
             await asyncio.wait(self._tasks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -238,7 +239,30 @@ def _price_document(price: Price) -> dict[str, object]:
 
 
 def _entry_document(entry: LedgerEntry) -> dict[str, object]:
-    fields = dict(entry.fields())
-    fields["cost_usd"] = usd(int(fields.pop("pusd")))
-    fields["reserved_usd"] = usd(int(fields.pop("reserved_pusd", 0)))
-    return {**fields, "hash": entry.hash}
+    """One entry. Facts of an attempt are there only where the entry is of one."""
+    document: dict[str, object] = {
+        "seq": entry.seq,
+        "kind": entry.kind,
+        "timestamp": entry.timestamp,
+        "tokens": entry.amount.tokens,
+        "cost_usd": usd(entry.amount.pusd),
+        "reserved_tokens": entry.reserved.tokens,
+        "reserved_usd": usd(entry.reserved.pusd),
+        "hash": entry.hash,
+    }
+    if entry.attempt is not None and entry.outcome is not None:
+        outcome, usage = entry.outcome, entry.outcome.usage
+        document |= {"rid": entry.rid, **entry.attempt.fields()}
+        document |= {
+            "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, **asdict(usage)},
+            "status": outcome.status,
+            "error_code": outcome.error_code,
+            "latency_ms": outcome.latency_ms,
+            "estimated": outcome.estimated,
+            "content_filter": outcome.content_filter,
+        }
+    if entry.limit is not None:
+        limit = entry.limit
+        document |= {"quota_tokens": limit.tokens, "budget_usd": None if limit.pusd is None else usd(limit.pusd)}
+        document |= {"actor": entry.actor, "reason": entry.reason}
+    return document

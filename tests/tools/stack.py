@@ -7,7 +7,7 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -251,3 +251,10 @@ def await_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60)
                 return
         time.sleep(0.02)
     raise TimeoutError(f"nothing listens on {port}")
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Return once something that raises no event has come about."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - there is no event to await
+            await asyncio.sleep(0.002)
