@@ -1,0 +1,164 @@
+"""Builders of ledger objects, and a table store that fails as told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from shared.adapters.tables.store import AnswerLost, Row, RowChange, StoreError, TableStore
+from shared.domain.identifiers import new_rid, timestamp
+from shared.domain.ledger import Account, Amount, Attempt, EntryKind, Limit, Outcome, Reservation
+from shared.domain.pricing import Price
+from shared.domain.usage import Meter, Usage
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+PERIOD = "2026-11"
+EARLY = datetime(2020, 1, 1, tzinfo=UTC)
+PRICES = [Price("gpt-4o", Meter.INPUT, "2.50", EARLY), Price("gpt-4o", Meter.OUTPUT, "10.00", EARLY)]
+VERSION = ".".join(price.price_id for price in PRICES)
+PUSD = {"input": 2_500_000, "output": 10_000_000}
+
+
+@dataclass(slots=True)
+class ManualClock:
+    """Time that passes when told, or when somebody sleeps."""
+
+    moment: datetime = NOW
+    seconds: float = 0.0
+
+    def now(self) -> datetime:
+        return self.moment + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+
+def attempt(**changes: object) -> Attempt:
+    facts: dict[str, object] = {
+        "deployment": "gpt-4o",
+        "backend": "se",
+        "region": "swedencentral",
+        "model": "gpt-4o",
+        "price_version": VERSION,
+        "user": "ann",
+        "key_id": "acme-1",
+        "request_id": "r1",
+        "cost_center": "CC-1",
+        "streamed": False,
+    }
+    return Attempt(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+def account(tenant: str = "acme", tokens: int | None = 1000, pusd: int | None = None, period: str = PERIOD) -> Account:
+    return Account(tenant, period, Limit(tokens, pusd))
+
+
+def reservation(
+    tenant: str = "acme", input_tokens: int = 10, output_tokens: int = 20, *, minutes: float = 5, period: str = PERIOD
+) -> Reservation:
+    amount = Amount(input_tokens + output_tokens, input_tokens * PUSD["input"] + output_tokens * PUSD["output"])
+    return Reservation(
+        rid=new_rid(),
+        tenant_id=tenant,
+        period=period,
+        amount=amount,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        created=timestamp(NOW),
+        deadline=timestamp(NOW + timedelta(minutes=minutes)),
+        instance="test",
+        attempt=attempt(),
+    )
+
+
+def charge(input_tokens: int = 8, output_tokens: int = 9, kind: EntryKind = EntryKind.CHARGE) -> Outcome:
+    usage = Usage(input=input_tokens, output=output_tokens)
+    pusd = input_tokens * PUSD["input"] + output_tokens * PUSD["output"]
+    return Outcome(kind, Amount(usage.total_tokens, pusd), usage, 200)
+
+
+VOID = Outcome(EntryKind.VOID, status=500, error_code="upstream_500")
+Fault = Literal["lost request", "lost response", "zombie"]
+
+
+@dataclass(slots=True)
+class FaultyStore:
+    """Passes calls on to a store, but for the faults armed for the next ones.
+
+    `lost request`: not applied, no answer. `lost response`: applied, no answer. `zombie`: not applied and no answer
+    now, but applied before the next read, as a request that was stuck on its way.
+    """
+
+    store: TableStore
+    on_submit: list[Fault | StoreError | None] = field(default_factory=list)
+    on_get: list[Fault | StoreError | None] = field(default_factory=list)
+    is_down: bool = False
+    before_submit: Callable[[], None] | None = None
+    before_next_get: Callable[[], Awaitable[None]] | None = None
+    submits: int = 0
+    _stuck: list[tuple[str, str, Sequence[RowChange], str]] = field(default_factory=list)
+
+    async def create_table(self, table: str) -> None:
+        if self.is_down:
+            raise AnswerLost
+        await self.store.create_table(table)
+
+    async def get(self, table: str, partition: str, key: str) -> Row | None:
+        await self._revive()
+        if self.before_next_get is not None:
+            hook, self.before_next_get = self.before_next_get, None
+            await hook()
+        fault = self.on_get.pop(0) if self.on_get else None
+        if isinstance(fault, StoreError):
+            raise fault
+        if self.is_down or fault:
+            raise AnswerLost
+        return await self.store.get(table, partition, key)
+
+    async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:
+        self.submits += 1
+        if self.before_submit is not None:
+            self.before_submit()
+        fault = self.on_submit.pop(0) if self.on_submit else None
+        if isinstance(fault, StoreError):
+            raise fault
+        if self.is_down or fault == "lost request":
+            raise AnswerLost
+        if fault == "zombie":
+            self._stuck.append((table, partition, changes, commit_id))
+            raise AnswerLost
+        etag = await self.store.submit(table, partition, changes, commit_id)
+        if fault == "lost response":
+            raise AnswerLost
+        return etag
+
+    async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
+        if self.is_down:
+            raise AnswerLost
+        async for row in self.store.scan(table, partition, first, last):
+            yield row
+
+    async def _revive(self) -> None:
+        for stuck in self._stuck:
+            try:
+                await self.store.submit(*stuck)
+            except StoreError:
+                continue
+        self._stuck.clear()
+
+
+class PriceRows:
+    """A price store of fixed rows."""
+
+    async def load(self) -> list[Price]:
+        return PRICES
+
+    async def insert(self, price: Price) -> None:
+        PRICES.append(price)
