@@ -7,6 +7,7 @@ batch costs over ten times the client CPU (bench/ measures both), and a commit i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
@@ -35,6 +36,7 @@ _JSON_HEADERS: Final = (
     b"Content-Type: application/json\r\nAccept: application/json;odata=nometadata\r\nPrefer: return-no-content\r\n"
 )
 _SYSTEM_FIELDS: Final = frozenset({"PartitionKey", "RowKey", "Timestamp", "odata.etag"})
+_ETAG: Final = re.compile(rb"\r\nETag: ([^\r]+)\r\n", re.IGNORECASE)
 _INT64_ANNOTATIONS: Final = {name: f"{name}@odata.type" for name in INT64_FIELDS}
 
 
@@ -75,10 +77,10 @@ def transaction_result(status: int, body: bytes) -> str:
     code = int(body[start + 9 : start + 12])
     if code >= 300:
         raise store_error(code, body)
-    name = body.find(b"ETag: ", start)
-    if name < 0:
+    etag = _ETAG.search(body, start)
+    if etag is None:
         raise AnswerLost("the answer to a transaction holds no ETag")
-    return body[name + 6 : body.index(b"\r\n", name)].decode()
+    return etag[1].decode()
 
 
 def store_error(status: int, body: bytes) -> StoreError:
@@ -98,7 +100,7 @@ def decode_page(body: bytes) -> list[Row]:
     """The rows of a query's page, in the order of the service."""
     try:
         return [_row(values) for values in _page_decoder.decode(body).value]
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
         raise AnswerLost("a page of the table service is malformed") from error
 
 
@@ -106,7 +108,7 @@ def decode_row(body: bytes, etag: str) -> Row:
     """One entity, as a point read answers it."""
     try:
         row = _row(_row_decoder.decode(body))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
         raise AnswerLost("an entity of the table service is malformed") from error
     return Row(row.key, row.fields, etag)
 

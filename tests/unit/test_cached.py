@@ -1,0 +1,128 @@
+"""Values that are kept for a while, and who is let in while they are."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shared.adapters.directories import DocumentKeys, DocumentTenants
+from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.application.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
+from shared.application.cached import Cached
+from shared.domain.errors import InvalidApiKey, StorageUnavailable
+from shared.domain.tenancy import Tenant, new_gateway_key
+from tests.tools.ledgers import NOW, ManualClock
+
+
+class Source:
+    """Counts loads; fails when told."""
+
+    def __init__(self) -> None:
+        self.loads = 0
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def load(self) -> int:
+        self.loads += 1
+        number = self.loads
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        return number
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+async def test_a_fresh_value_is_not_loaded_again(source: Source) -> None:
+    clock = ManualClock()
+    cached = Cached(source.load, clock)
+    assert await asyncio.gather(*(cached.get() for _ in range(5))) == [1] * 5
+    clock.seconds = 9
+    assert await cached.get() == 1
+
+
+async def test_an_aging_value_is_served_while_it_is_refreshed_once(source: Source) -> None:
+    clock = ManualClock()
+    cached = Cached(source.load, clock)
+    await cached.get()
+    clock.seconds = 11
+    source.gate.clear()
+    assert [await cached.get(), await cached.get()] == [1, 1]
+    source.gate.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (await cached.get(), source.loads) == (2, 2)
+
+
+async def test_a_value_that_is_too_old_is_waited_for_and_a_failure_is_told(source: Source) -> None:
+    clock = ManualClock()
+    cached = Cached(source.load, clock)
+    await cached.get()
+    source.error = StorageUnavailable()
+    clock.seconds = 11
+    assert await cached.get() == 1
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    clock.seconds = 26
+    with pytest.raises(StorageUnavailable):
+        await cached.get()
+    source.error = None
+    assert await cached.get() == 4
+
+
+async def test_an_unexpected_failure_in_the_background_is_reported(source: Source) -> None:
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    cached = Cached(source.load, ManualClock())
+    source.error = KeyError("bug")
+    with pytest.raises(KeyError):
+        await cached.get()
+    await asyncio.sleep(0)
+    assert reported == [source.error]
+
+
+async def test_what_was_invalidated_during_a_load_is_loaded_again(source: Source) -> None:
+    cached = Cached(source.load, ManualClock())
+    source.gate.clear()
+    early = asyncio.create_task(cached.get())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    cached.invalidate()
+    source.gate.set()
+    assert await cached.get() == 2
+    assert await early == 1
+    assert await cached.get() == 2
+
+
+async def test_keys_are_remembered_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.application.authenticate._MAX_CACHED_KEYS", 2)
+    documents = InMemoryDocuments()
+    tenants, keys = DocumentTenants(documents), DocumentKeys(documents)
+    authenticate = Authenticate(tenants, keys, ManualClock(), "")
+    key, credential = new_gateway_key("acme", NOW, None)
+    with pytest.raises(InvalidApiKey):
+        await authenticate.anyone(credential)
+    await tenants.insert(Tenant("acme", "Acme", NOW))
+    await keys.insert(key)
+    for number in range(3):
+        with pytest.raises(InvalidApiKey):
+            await authenticate.anyone(f"tg_acme-{number}_x")
+    principal = await authenticate.anyone(credential)
+    assert isinstance(principal, TenantPrincipal)
+    assert len(authenticate._known) == 2
+    authenticate.forget("other")
+
+
+async def test_without_an_admin_key_nobody_is_administrator() -> None:
+    documents = InMemoryDocuments()
+    directories = DocumentTenants(documents), DocumentKeys(documents)
+    for credential in ("", None, "x"):
+        with pytest.raises(InvalidApiKey):
+            await Authenticate(*directories, ManualClock(), "").anyone(credential)
+    principal = await Authenticate(*directories, ManualClock(), "the-admin-key").anyone("the-admin-key")
+    assert principal == AdministratorPrincipal("admin-key")

@@ -1,0 +1,242 @@
+"""Money, prices, usage, identifiers, routing and statements."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.audit import HashChain, canonical, genesis
+from shared.domain.billing import Tally, cost_centers, statement, utilization_percent
+from shared.domain.errors import InvalidRequest, UnpricedModel
+from shared.domain.identifiers import BillingPeriod, checked_name, new_rid, timestamp
+from shared.domain.ledger import Amount, Balance, EntryKind, LedgerEntry, Limit, Outcome
+from shared.domain.money import MAX_PERIOD_PUSD, allocate_cents, cents, pusd_from_usd, pusd_per_token, usd, usd_of_cents
+from shared.domain.pricing import Price, PriceBook, Sku
+from shared.domain.routing import Backend, Catalog, Deployment, Residency, eligible, may_process
+from shared.domain.tenancy import new_gateway_key, parse_gateway_key
+from shared.domain.usage import Meter, Usage, disjoint_usage
+from tests.tools.ledgers import PRICES, VERSION, attempt
+
+EARLY = datetime(2020, 1, 1, tzinfo=UTC)
+SKU = Sku("m", "1", "Standard", "eu1")
+
+
+@pytest.mark.parametrize(
+    ("pusd", "text"),
+    [(0, "0.00"), (2_500_000, "0.0000025"), (10**12, "1.00"), (-15 * 10**11, "-1.50"), (1, "0.000000000001")],
+)
+def test_usd_is_exact(pusd: int, text: str) -> None:
+    assert usd(pusd) == text
+
+
+@given(st.integers(0, MAX_PERIOD_PUSD))
+def test_usd_reads_back(pusd: int) -> None:
+    assert pusd_from_usd(usd(pusd)) == pusd
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "NaN", "Infinity", "9000000.01", "1e-13", "1e30"])
+def test_amounts_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must lie|not a decimal|more than 12"):
+        pusd_from_usd(text)
+
+
+def test_a_price_is_exact_to_six_decimals() -> None:
+    assert (pusd_per_token("2.50"), pusd_per_token("0.000001")) == (2_500_000, 1)
+    with pytest.raises(ValueError, match="more than 6 decimals"):
+        pusd_per_token("0.0000001")
+
+
+@pytest.mark.parametrize(
+    ("pusd", "rounded"), [(5 * 10**9, 0), (15 * 10**9, 2), (25 * 10**9, 2), (25 * 10**9 + 1, 3), (-15 * 10**9, -2)]
+)
+def test_cents_are_rounded_half_even(pusd: int, rounded: int) -> None:
+    assert cents(pusd) == rounded
+
+
+def test_cents_are_written_with_two_decimals() -> None:
+    assert [usd_of_cents(amount) for amount in (0, 5, 123, -1)] == ["0.00", "0.05", "1.23", "-0.01"]
+
+
+@given(st.dictionaries(st.tuples(st.text(max_size=3)), st.integers(-(10**12), 10**13), max_size=40))
+def test_lines_always_add_up_to_the_rounded_total(lines: dict[tuple[str, ...], int]) -> None:
+    allocated = allocate_cents(lines)
+    assert sum(allocated.values()) == cents(sum(lines.values()))
+    assert all(abs(allocated[key] * 10**10 - exact) <= 10**10 for key, exact in lines.items())
+
+
+def test_ties_of_remainders_go_by_key() -> None:
+    assert allocate_cents({("b",): 5 * 10**9, ("a",): 5 * 10**9}) == {("a",): 1, ("b",): 0}
+
+
+@given(*(st.integers(-5, 50) for _ in range(7)))
+def test_meters_are_disjoint_whatever_upstream_says(
+    prompt: int, completion: int, cached: int, written: int, audio_in: int, audio_out: int, reasoning: int
+) -> None:
+    usage = disjoint_usage(
+        prompt=prompt,
+        completion=completion,
+        cached=cached,
+        cache_write=written,
+        audio_in=audio_in,
+        audio_out=audio_out,
+        reasoning=reasoning,
+    )
+    assert usage.total_tokens == max(0, prompt) + max(0, completion)
+    assert min(*usage.buckets, usage.reasoning) >= 0
+
+
+def test_usage_adds_and_subtracts() -> None:
+    assert Usage(1, 2, 3, 4, 5, 6, 7) + Usage(1) - Usage(0, 2) == Usage(2, 0, 3, 4, 5, 6, 7)
+
+
+def test_the_most_specific_and_then_the_latest_price_counts() -> None:
+    later = EARLY + timedelta(days=10)
+    rows = [
+        Price("m", Meter.INPUT, "1", EARLY),
+        Price("m", Meter.INPUT, "2", EARLY, sku="Standard"),
+        Price("m", Meter.INPUT, "3", later, sku="Standard"),
+        Price("m", Meter.INPUT, "9", later + timedelta(days=1)),
+        Price("m", Meter.INPUT, "7", EARLY, sku="Standard", region="us1"),
+        Price("m", Meter.OUTPUT, "4", EARLY, model_version="1"),
+        Price("m", Meter.OUTPUT, "8", EARLY, model_version="2"),
+    ]
+    book = PriceBook(rows)
+    assert book.rate_card(SKU, EARLY).rates[0] == 2_000_000
+    assert book.rate_card(SKU, later).rates[0] == 3_000_000
+    assert book.rate_card(SKU, later).cost(Usage(input=1, cached_input=1, output=1, audio_output=1)) == 14_000_000
+    assert book.rate_card(SKU, later).bound(2, 3) == 18_000_000
+    assert book.rate_card(SKU, EARLY) is book.rate_card(SKU, EARLY + timedelta(days=1))
+
+
+def test_what_is_not_priced_is_refused() -> None:
+    book = PriceBook([Price("m", Meter.INPUT, "1", EARLY)])
+    with pytest.raises(UnpricedModel, match="No price is known for output tokens"):
+        book.rate_card(SKU, EARLY)
+    with pytest.raises(UnpricedModel, match="input and output"):
+        book.rate_card(SKU, EARLY - timedelta(days=1))
+    with pytest.raises(UnpricedModel, match="not in the price book"):
+        book.of_version("0123456789")
+
+
+def test_a_price_id_tells_rows_apart_and_recognises_the_same() -> None:
+    row = Price("m", Meter.INPUT, "1", EARLY)
+    assert row.price_id == Price("m", Meter.INPUT, "1", EARLY, source="elsewhere").price_id
+    assert (
+        len({row.price_id, Price("m", Meter.OUTPUT, "1", EARLY).price_id, Price("m", Meter.INPUT, "2", EARLY).price_id})
+        == 3
+    )
+
+
+def test_periods_follow_each_other() -> None:
+    december = BillingPeriod.parse("2026-12")
+    assert (str(december.next()), str(december.previous()), str(december.next().previous())) == (
+        "2027-01",
+        "2026-11",
+        "2026-12",
+    )
+    assert (december.start, december.end) == (datetime(2026, 12, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    assert BillingPeriod.containing(december.end) == december.next()
+
+
+def test_rids_are_uuids_of_version_7_in_order_of_time() -> None:
+    rids = [new_rid() for _ in range(50)]
+    assert len(set(rids)) == 50
+    assert all(len(rid) == 32 and rid[12] == "7" and rid[16] in "89ab" for rid in rids)
+    assert [rid[:12] for rid in rids] == sorted(rid[:12] for rid in rids)
+
+
+@pytest.mark.parametrize("name", ["", " x", "x ", "a\nb", "a\x00", "x" * 129])
+def test_names_are_printable_and_bounded(name: str) -> None:
+    with pytest.raises(InvalidRequest):
+        checked_name(name, "deployment")
+
+
+def test_times_are_written_in_utc() -> None:
+    assert timestamp(datetime.fromisoformat("2026-11-22T01:02:03.004567+01:00")) == "2026-11-22T00:02:03.004Z"
+
+
+def test_keys_are_found_by_their_tenant_and_never_shown() -> None:
+    key, credential = new_gateway_key("a-b", EARLY, None)
+    parsed = parse_gateway_key(credential)
+    assert parsed is not None
+    assert parsed[:2] == ("a-b", key.key_id)
+    assert key.accepts(parsed[2], EARLY)
+    assert not key.accepts(parsed[2] + "x", EARLY)
+    assert parsed[2] not in repr(key)
+    assert key.secret_sha256 not in repr(key)
+
+
+def test_the_chain_hides_its_key_and_depends_on_everything() -> None:
+    chain = HashChain(b"secret-key")
+    assert "secret-key" not in repr(chain)
+    start = genesis("2026-11", "acme|00")
+    assert start != genesis("2026-12", "acme|00")
+    heads = {chain.extend(start, {"a": 1}), chain.extend(start, {"a": 2}), HashChain(b"x").extend(start, {"a": 1})}
+    assert len(heads) == 3
+    assert canonical({"b": "ü", "a": True}) == '{"a":true,"b":"ü"}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("sku", "residency", "allowed"),
+    [
+        ("GlobalStandard", Residency(), True),
+        ("GlobalStandard", Residency(("eu",), allow_global=False), False),
+        ("GlobalStandard", Residency(("us",), allow_global=True), True),
+        ("DataZoneStandard", Residency(("eu",), allow_global=False), True),
+        ("DataZoneStandard", Residency(("swedencentral",), allow_global=False), False),
+        ("DataZoneStandard", Residency(), True),
+        ("Standard", Residency(("swedencentral",)), True),
+        ("Standard", Residency(("eu",)), True),
+        ("ProvisionedManaged", Residency(("us",)), False),
+    ],
+)
+def test_residency_follows_from_sku_and_region(sku: str, residency: Residency, allowed: bool) -> None:
+    backend = Backend("b", "https://x", "d", "m", "swedencentral", sku=sku, zone="eu")
+    assert may_process(backend, residency) is allowed
+
+
+def test_backends_are_ordered_by_priority_and_weight() -> None:
+    backends = [
+        Backend(name, "https://x", "d", "m", "r", priority=priority, weight=weight)
+        for name, priority, weight in (("c", 2, 9), ("a", 1, 1), ("b", 1, 5))
+    ]
+    assert [backend.backend_id for backend in eligible(backends, Residency())] == ["b", "a", "c"]
+    catalog = Catalog(backends={"a": backends[1]})
+    assert catalog.pool(Deployment("d", ("a", "gone"))) == [backends[1]]
+
+
+def test_a_statement_adds_up() -> None:
+    tally = Tally(PriceBook(PRICES))
+    charge = Outcome(EntryKind.CHARGE, Amount(30, 175 * 10**6), Usage(input=10, cached_input=5, output=15), 200)
+    failed = Outcome(EntryKind.VOID, status=500)
+    for outcome in (charge, charge, failed):
+        tally.add(LedgerEntry(1, outcome.kind, "t", "c", "r", outcome.amount, attempt=attempt(), outcome=outcome))
+    tally.add(LedgerEntry(4, EntryKind.CLOSE, "t", "c"))
+    balance = Balance("head", Limit(100, None), used=Amount(60, tally.cost_pusd), seq=4)
+    bill = statement("acme", "Acme", "CC-1", {}, balance, tally)
+    assert sum(line.cost_pusd for line in bill.lines) == sum(
+        line.quantity * rate for line, rate in zip(bill.lines, (2_500_000, 2_500_000, 10_000_000), strict=True)
+    )
+    assert sum(line.cost_cents for line in bill.lines) == bill.cost_cents
+    assert (bill.requests, bill.failed_requests, bill.tokens_used) == (3, 1, 60)
+    assert cost_centers([bill, bill]) == {"CC-1": 2 * bill.cost_cents}
+
+
+@pytest.mark.parametrize(("used", "quota", "percent"), [(5, None, None), (5, 0, 100.0), (1, 3, 33.3), (0, 9, 0.0)])
+def test_utilization(used: int, quota: int | None, percent: float | None) -> None:
+    assert utilization_percent(used, quota) == percent
+
+
+def test_entries_read_back_from_their_fields() -> None:
+    outcome = Outcome(EntryKind.CHARGE, Amount(3, 4), Usage(input=3, reasoning=1), 200, "x", 5, True, "hate")
+    entries = [
+        LedgerEntry(1, EntryKind.CHARGE, "t", "c", "r", Amount(3, 4), Amount(5, 6), attempt(streamed=True), outcome),
+        LedgerEntry(2, EntryKind.LIMIT, "t", "c", limit=Limit(None, 0), actor="boss", reason="why"),
+        LedgerEntry(3, EntryKind.CLOSE, "t", "c"),
+    ]
+    for entry in entries:
+        assert LedgerEntry.from_fields(entry.fields()) == entry
+    assert entries[0].fields()["price_version"] == VERSION
