@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -40,13 +41,13 @@ class TableDocuments:
         return str(answer["etag"])
 
     async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
-        condition = MatchConditions.IfPresent if etag == "*" else MatchConditions.IfNotModified
+        condition: dict[str, Any] = (
+            {} if etag == "*" else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        )
         async with _translated():
             client = await self._writable(table)
             try:
-                answer = await client.update_entity(
-                    _entity(partition, key, text), mode=UpdateMode.REPLACE, etag=etag, match_condition=condition
-                )
+                answer = await client.update_entity(_entity(partition, key, text), mode=UpdateMode.REPLACE, **condition)
             except ResourceNotFoundError:
                 raise VersionConflict from None
         return str(answer["etag"])

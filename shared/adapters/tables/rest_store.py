@@ -26,7 +26,7 @@ from shared.adapters.tables.store import AnswerLost, Row, RowChange, RowMissing,
 from shared.domain.errors import StorageUnavailable
 
 SERVICE_VERSION: Final = "2020-12-06"
-TIMEOUT_SECONDS: Final = 3.0
+TIMEOUT_SECONDS = 3.0
 _HEADERS: Final = {
     "Accept": "application/json;odata=nometadata",
     "DataServiceVersion": "3.0;NetFx",

@@ -1,0 +1,117 @@
+"""The REST table store where the service is gone, refuses, or answers nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from local.azurite_server import ACCOUNT
+from shared.adapters.credentials import IdentityUnavailable
+from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
+from shared.adapters.tables.store import AnswerLost, Insert
+from tests.tools.stack import AzuriteAccount, free_port
+
+KEY = "d3Jvbmcta2V5"
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(auto_decompress=False) as made:
+        yield made
+
+
+async def all_calls_fail(store: RestTableStore) -> None:
+    for call in (
+        store.create_table("t"),
+        store.get("t", "p", "k"),
+        store.submit("t", "p", [Insert("k", {})], "c"),
+        _scan(store),
+    ):
+        with pytest.raises(AnswerLost):
+            await call
+
+
+async def _scan(store: RestTableStore) -> None:
+    async for _ in store.scan("t", "p", "", "~"):
+        pass
+
+
+async def test_a_service_that_is_gone_gives_no_answer(session: aiohttp.ClientSession) -> None:
+    await all_calls_fail(RestTableStore(f"http://127.0.0.1:{free_port()}/x", SharedKey("x", KEY), session))
+
+
+async def test_without_a_token_there_is_no_answer(session: aiohttp.ClientSession) -> None:
+    class NoTokens:
+        async def token(self, scope: str) -> str:
+            raise IdentityUnavailable(scope)
+
+    await all_calls_fail(RestTableStore(f"http://127.0.0.1:{free_port()}/x", BearerToken(NoTokens()), session))
+
+
+async def test_a_wrong_key_gives_no_answer_and_is_not_shown(
+    session: aiohttp.ClientSession, azurite: AzuriteAccount
+) -> None:
+    shared_key = SharedKey(ACCOUNT, KEY)
+    await all_calls_fail(RestTableStore(azurite.table_endpoint, shared_key, session))
+    assert KEY not in repr(shared_key)
+
+
+@pytest.mark.parametrize("answer", ["cut", "slow", "500", "400"])
+async def test_broken_answers_are_no_answers(
+    session: aiohttp.ClientSession, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.adapters.tables.rest_store.TIMEOUT_SECONDS", 0.2)
+    release = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if answer == "slow":
+            await release.wait()
+        if answer == "cut":
+            response = web.StreamResponse(headers={"Content-Length": "100"})
+            await response.prepare(request)
+            await response.write(b"{")
+            assert request.transport is not None
+            request.transport.abort()
+            return response
+        return web.Response(status=int(answer) if answer.isdigit() else 200)
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    store = RestTableStore(f"http://127.0.0.1:{port}/x", SharedKey("x", KEY), session)
+    if answer == "400":
+        for call in (store.create_table("t"), store.get("t", "p", "k"), _scan(store)):
+            with pytest.raises(AnswerLost):
+                await call
+    else:
+        await all_calls_fail(store)
+    release.set()
+    await runner.cleanup()
+
+
+async def test_an_empty_page_with_a_continuation_is_not_the_end(session: aiohttp.ClientSession) -> None:
+    seen: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append(request.query.get("NextRowKey", ""))
+        if not seen[-1]:
+            return web.json_response({"value": []}, headers={"x-ms-continuation-NextRowKey": "1!8 x"})
+        return web.json_response({"value": [{"PartitionKey": "p", "RowKey": "k"}]})
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    store = RestTableStore(f"http://127.0.0.1:{port}/x", SharedKey("x", KEY), session)
+    assert [row.key async for row in store.scan("t", "p", "", "~")] == ["k"]
+    assert seen == ["", "1!8 x"]
+    await runner.cleanup()
