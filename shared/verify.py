@@ -38,6 +38,11 @@ async def _verify(period: str) -> int:
         tenants, findings = await _collect(gateway, period)
     finally:
         await gateway.aclose()
+    _report(period, tenants, findings)
+    return 1 if findings else 0
+
+
+def _report(period: str, tenants: int, findings: Sequence[Finding]) -> None:
     violations = Counter(finding.invariant for finding in findings)
     print(f"Period {period}: {tenants} tenants")
     for name, statement in INVARIANTS.items():
@@ -46,7 +51,6 @@ async def _verify(period: str) -> int:
         print(f"  {finding.invariant} {finding.tenant_id}: {finding.message}")
     if len(findings) > SHOWN_FINDINGS:
         print(f"  ... and {len(findings) - SHOWN_FINDINGS} more")
-    return 1 if findings else 0
 
 
 async def _collect(gateway: Gateway, period: str) -> tuple[int, list[Finding]]:
