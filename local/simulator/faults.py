@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-KINDS = frozenset({"status", "refuse", "hang", "stall", "break", "malformed", "no_usage"})
+KINDS = frozenset({"status", "refuse", "hang", "stall", "break", "end", "malformed", "no_usage"})
 
 
 @dataclass(slots=True)
@@ -14,8 +14,9 @@ class Fault:
     """`region`, `deployment`: which requests; `None` means any. `count`: how many; `None` means until deleted.
 
     `status` answers so, with `headers` and `body`; `refuse` drops the connection unanswered; `hang` never sends the
-    head; `stall` stops after `after_chunks` events until faults are deleted; `break` drops the connection there;
-    `malformed` sends an event or body that is not JSON; `no_usage` leaves usage out.
+    head; `stall` stops after `after_chunks` events (or half a buffered body) until faults are deleted; `break` drops
+    the connection there; `end` ends the stream there as if it were complete; `malformed` sends an event or body that
+    is not JSON; `no_usage` leaves usage out.
     """
 
     kind: str

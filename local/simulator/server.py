@@ -71,6 +71,7 @@ class Simulator:
         self.records: list[Record] = []
         self.cache = answers.PromptCache()
         self._numbers = itertools.count(1)
+        self._answering: dict[int, web.Request] = {}
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
@@ -85,6 +86,11 @@ class Simulator:
             app.router.add_post(f"{prefix}/openai/deployments/{{deployment}}/chat/completions", self._chat)
             app.router.add_post(f"{prefix}/openai/v1/chat/completions", self._chat)
         return app
+
+    @property
+    def transports(self) -> list[asyncio.Transport]:
+        """The connections on which a request is being answered."""
+        return [request.transport for request in self._answering.values() if request.transport is not None]
 
     async def _list_requests(self, _: web.Request) -> web.Response:
         return web.json_response([asdict(record) for record in self.records])
@@ -120,11 +126,14 @@ class Simulator:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         record = self._record(request)
+        self._answering[record.number] = request
         try:
             return await self._answer(request, record)
         except (ConnectionError, asyncio.CancelledError):
             record.outcome = "client_disconnected"
             raise
+        finally:
+            del self._answering[record.number]
 
     def _record(self, request: web.Request) -> Record:
         region = request.match_info.get("region") or self.regions[0]
@@ -236,16 +245,31 @@ class Simulator:
         kind = fault.kind if fault else ""
         content = json.dumps(conversation.completion(answer, with_usage=kind != "no_usage")).encode()
         record.usage = answer.usage.document()
-        if kind == "stall":
-            await self.faults.release()
-        if kind == "break":
-            record.outcome = "break"
-            _abort(request)
-            raise ConnectionResetError
+        headers = wire.headers(record.region, record.deployment, 1_000_000 - answer.usage.prompt_tokens)
+        if kind in ("stall", "break"):
+            return await self._interrupt(request, record, content, headers, kind)
         content = content[: len(content) // 2] if kind == "malformed" else content
         record.status, record.outcome, record.bytes_sent = 200, kind or "completed", len(content)
-        headers = wire.headers(record.region, record.deployment, 1_000_000 - answer.usage.prompt_tokens)
         return web.Response(body=content, content_type="application/json", headers=headers)
+
+    async def _interrupt(
+        self, request: web.Request, record: Record, content: bytes, headers: dict[str, str], kind: str
+    ) -> web.StreamResponse:
+        """Send half of a buffered answer, and the rest once faults are deleted, or never."""
+        half = len(content) // 2
+        response = web.StreamResponse(
+            headers={**headers, "Content-Type": "application/json", "Content-Length": str(len(content))}
+        )
+        await response.prepare(request)
+        await response.write(content[:half])
+        record.status, record.outcome, record.bytes_sent = 200, kind, half
+        if kind == "break":
+            _abort(request)
+            return response
+        await self.faults.release()
+        await response.write(content[half:])
+        record.bytes_sent = len(content)
+        return response
 
     async def _stream(
         self,
@@ -272,6 +296,9 @@ class Simulator:
                 elif kind == "break":
                     record.outcome = "break"
                     _abort(request)
+                    return response
+                elif kind == "end":
+                    record.outcome = "end"
                     return response
                 elif kind == "malformed":
                     await response.write(b"data: {not json\n\n")

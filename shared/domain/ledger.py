@@ -491,18 +491,17 @@ class Plan:
     def _change(self, operation: Settle | Expire | LateSettle | ChangeLimit | BeginClosing | Close) -> None:
         if self.balance.state is LaneState.CLOSED:
             raise PeriodNotOpen("The billing period is closed.")
-        match operation:
-            case Settle() | Expire():
-                self._resolve(operation)
-            case LateSettle():
-                self._settle_late(operation)
-            case ChangeLimit():
-                self.balance.limit = operation.limit
-                self._append(EntryKind.LIMIT, limit=operation.limit, actor=operation.actor, reason=operation.reason)
-            case BeginClosing():
-                self.balance.state = LaneState.CLOSING
-            case Close():
-                self._close()
+        if isinstance(operation, Settle | Expire):
+            self._resolve(operation)
+        elif isinstance(operation, LateSettle):
+            self._settle_late(operation)
+        elif isinstance(operation, ChangeLimit):
+            self.balance.limit = operation.limit
+            self._append(EntryKind.LIMIT, limit=operation.limit, actor=operation.actor, reason=operation.reason)
+        elif isinstance(operation, BeginClosing):
+            self.balance.state = LaneState.CLOSING
+        else:
+            self._close()
         self.is_empty = False
 
     def _resolve(self, operation: Settle | Expire) -> None:

@@ -6,7 +6,7 @@ from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from shared.application.authenticate import AdministratorPrincipal, TenantPrincipal
 from shared.application.record_audit import Actor
@@ -62,7 +62,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     while has_more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ClientDisconnect
+            raise InvalidRequest("The caller went away before the body was complete.")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit:

@@ -70,8 +70,9 @@ class _Caller:
             self._comments.cancel()
 
     async def _wait_for_disconnect(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        message = await receive()
+        while message["type"] != "http.disconnect":
+            message = await receive()
         self.has_gone = True
         self._task.cancel()
 

@@ -88,6 +88,28 @@ async def test_bad_tenant_ids_are_refused(stack: Stack, tenant_id: str) -> None:
     assert refused["error"]["param"] == "tenant_id"
 
 
+async def test_a_path_that_names_no_possible_tenant_is_refused(stack: Stack) -> None:
+    assert (await stack.manage("GET", "/manage/tenants/UPPER", status=400))["error"]["param"] == "tenant_id"
+
+
+async def test_changes_that_race_are_both_kept(stack: Stack) -> None:
+    """Without `If-Match` a change holds for whichever version is current when it is written."""
+    path = f"/manage/tenants/{stack.tenant}"
+    directory: Any = (await stack.gateway()).tenants._tenants
+    documents = directory._documents
+    replace, raced = documents.replace, list[bool]()
+
+    async def lose_once(*arguments: Any) -> Any:
+        if not raced:
+            raced.append(True)
+            await stack.manage("PATCH", path, {"contact": "other"})
+        return await replace(*arguments)
+
+    documents.replace = lose_once
+    changed = await stack.manage("PATCH", path, {"name": "mine"})
+    assert (changed["name"], changed["contact"]) == ("mine", "other")
+
+
 async def test_what_does_not_exist_or_exists_already_is_told(stack: Stack) -> None:
     for method, path in (
         ("GET", "/manage/tenants/nobody"),
@@ -226,6 +248,7 @@ async def test_a_new_quota_holds_at_once_and_is_an_entry(stack: Stack) -> None:
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"monthly_budget_usd": "1.00", "name": "x"})
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"name": "y"})
     assert [entry["budget_usd"] for entry in (await stack.entries())[1:]] == [None, "1.00"]
+    assert (await stack.usage())["requests"] == 1
 
 
 async def test_a_suspended_tenant_is_refused_and_its_key_stays_valid(stack: Stack) -> None:

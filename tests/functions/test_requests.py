@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from shared.composition import close_current_gateway
+from tests.tools.ledgers import FaultyStore
 from tests.tools.stack import API_VERSION, Stack
 
 MESSAGES = [{"role": "user", "content": "Hello!"}]
@@ -89,6 +92,42 @@ async def test_a_chunked_body_over_the_limit_is_refused_while_it_is_read(stack: 
 
     async with stack.session.post(stack.url + CHAT, data=chunks(), headers={"api-key": stack.key}) as response:
         assert response.status == 413
+
+
+async def test_a_body_that_never_ends_is_nobodys_loss(stack: Stack) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rpartition(":")[2]))
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\napi-key: {stack.key}\r\nContent-Length: 100\r\n\r\n{{"
+    writer.write(head.encode())
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert (await stack.chat())[0] == 200
+    assert len(await stack.requests()) == 1
+    del reader
+
+
+async def test_while_the_ledger_cannot_be_reached_nothing_is_served(stack: Stack) -> None:
+    ledger: Any = (await stack.gateway()).ledger
+    store = FaultyStore(ledger._store, is_down=True)
+    ledger._store = store
+    status, headers, body = await stack.chat()
+    assert (status, body["error"]["code"], headers["retry-after"]) == (503, "ledger_unavailable", "5")
+    async with stack.session.get(f"{stack.url}/readyz") as response:
+        assert (await response.json())["checks"] == {"ledger": False, "configuration": False, "backend": False}
+    assert await stack.requests() == []
+    store.is_down = False
+    assert (await stack.chat())[0] == 200
+
+
+async def test_a_gateway_that_is_misconfigured_says_so_without_details(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await close_current_gateway()
+    await close_current_gateway()
+    monkeypatch.setenv("AUDIT_CHAIN_KEY", "short")
+    status, _, body = await stack.chat()
+    assert (status, body["error"]["code"]) == (500, "misconfigured")
+    assert "AUDIT_CHAIN_KEY must have" in caplog.text
 
 
 async def test_a_compressed_body_is_refused(stack: Stack) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from tests.tools.stack import Stack, eventually, free_port
+from shared.application.serve_inference import InferenceCall, ServingLimits
+from shared.domain.routing import Deployment
+from tests.tools.stack import API_VERSION, Stack, eventually, free_port
 
 INPUT = 9
 """Tokens of the prompt `Hello!` with its role and overhead."""
@@ -205,6 +208,72 @@ async def test_a_malformed_event_passes_and_usage_is_still_upstreams(stack: Stac
     assert booked(entry) == billed(record)
 
 
+@pytest.mark.parametrize("stack_settings", [{"BACKEND_IDLE_TIMEOUT_SECONDS": "0.3"}], indirect=True)
+async def test_a_buffered_answer_that_falls_silent_is_charged_its_input(stack: Stack) -> None:
+    await stack.fault(kind="stall")
+    status, _, body = await stack.chat()
+    (entry,) = await stack.entries()
+    assert (status, body["error"]["code"], booked(entry)) == (504, "backend_timeout", (INPUT, 0))
+
+
+async def test_a_stream_that_ends_without_done_is_charged_what_was_delivered(stack: Stack) -> None:
+    await stack.fault(kind="end", after_chunks=6)
+    _, _, body = await stack.chat(stream=True)
+    entry, record = await only(stack)
+    assert b"ended the stream early" in body
+    assert (booked(entry), entry["estimated"]) == (billed(record), True)
+
+
+async def test_a_long_stream_without_usage_is_counted_in_bounded_memory(stack: Stack) -> None:
+    await stack.fault(kind="no_usage")
+    _, _, body = await stack.chat(stream=True, n=8)
+    entry, record = await only(stack)
+    assert len(body) > 65_536
+    input_tokens, output_tokens = billed(record)
+    assert booked(entry)[0] == input_tokens
+    assert output_tokens <= booked(entry)[1] <= output_tokens + 16
+
+
+async def test_a_stream_that_breaks_while_it_is_drained_is_estimated(stack: Stack) -> None:
+    await stack.fault(kind="stall", after_chunks=6)
+    await _hang_up(stack)
+    background = (await stack.gateway()).background
+    await eventually(lambda: background.is_busy)
+    for transport in stack.simulator.transports:
+        transport.abort()
+    entry, _ = await only(stack)
+    assert (entry["estimated"], booked(entry)) == (True, (INPUT, 4))
+
+
+async def test_a_refusal_without_advice_is_retried_after_a_second(stack: Stack) -> None:
+    await stack.fault(kind="status", status=429)
+    _, headers, _ = await stack.chat()
+    assert headers["retry-after"] == "1"
+
+
+async def test_a_deployment_whose_backends_are_gone_is_unavailable(stack: Stack) -> None:
+    catalog = (await stack.gateway()).catalog
+    await catalog._store.put_deployment(Deployment("gpt-4o", ("gone",)))
+    catalog._catalog.invalidate()
+    status, _, body = await stack.chat()
+    assert (status, body["error"]["code"]) == (503, "no_backend_available")
+
+
+async def test_a_request_that_is_cancelled_while_upstream_works_is_charged_its_input(stack: Stack) -> None:
+    gateway = await stack.gateway()
+    await stack.fault(kind="hang")
+    caller = await gateway.authenticate.tenant(stack.key)
+    body = b'{"messages": [{"role": "user", "content": "Hello!"}]}'
+    call = InferenceCall("r", body, "gpt-4o", "chat/completions", API_VERSION, {}, "")
+    serving = asyncio.create_task(gateway.serve_inference(caller, call, gateway.chat_completions))
+    await eventually(lambda: bool(stack.simulator.records))
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    entry, _ = await only(stack)
+    assert (booked(entry), entry["error_code"]) == ((INPUT, 0), "cancelled")
+
+
 async def test_a_buffered_answer_that_breaks_is_charged_its_input(stack: Stack) -> None:
     await stack.fault(kind="break")
     status, _, _ = await stack.chat()
@@ -226,6 +295,4 @@ async def _hang_up(stack: Stack) -> None:
 
 
 def _short_drain() -> Any:
-    from shared.application.serve_inference import ServingLimits
-
     return ServingLimits(request_seconds=60, drain_seconds=0.05)

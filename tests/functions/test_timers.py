@@ -39,6 +39,7 @@ async def test_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -
     await timers.reset_monthly_quotas(past_due=True)
     assert await gateway.ledger.balance(stack.tenant, period) is not None
     assert await start(stack, "RESET_monthly_quotas") == 202
+    assert await start(stack, "expire_reservations") == 202
     assert await start(stack, "no_such_function") == 404
 
 

@@ -214,7 +214,9 @@ def test_a_statement_adds_up() -> None:
     failed = Outcome(EntryKind.VOID, status=500)
     for outcome in (charge, charge, failed):
         tally.add(LedgerEntry(1, outcome.kind, "t", "c", "r", outcome.amount, attempt=attempt(), outcome=outcome))
-    tally.add(LedgerEntry(4, EntryKind.CLOSE, "t", "c"))
+    late = Outcome(EntryKind.LATE, Amount(), Usage(), 200)
+    tally.add(LedgerEntry(4, EntryKind.LATE, "t", "c", "r", attempt=attempt(), outcome=late))
+    tally.add(LedgerEntry(5, EntryKind.CLOSE, "t", "c"))
     balance = Balance("head", Limit(100, None), used=Amount(60, tally.cost_pusd), seq=4)
     bill = statement("acme", "Acme", "CC-1", {}, balance, tally)
     assert sum(line.cost_pusd for line in bill.lines) == sum(

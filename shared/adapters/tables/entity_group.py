@@ -18,7 +18,6 @@ from shared.adapters.tables.rows import INT64_FIELDS
 from shared.adapters.tables.store import (
     AnswerLost,
     Delete,
-    Insert,
     Merge,
     PreconditionFailed,
     Rejected,
@@ -124,15 +123,15 @@ def _row(values: Mapping[str, str | int | bool | float | None]) -> Row:
 
 
 def _operation(base_url: str, table: str, partition: str, change: RowChange, number: int) -> bytes:
-    match change:
-        case Merge(key, fields, etag):
-            head = f"MERGE {base_url}/{entity_path(table, partition, key)} HTTP/1.1\r\nIf-Match: {etag}\r\n"
-        case Insert(key, fields):
-            head = f"POST {base_url}/{table} HTTP/1.1\r\n"
-        case Delete(key):
-            head = f"DELETE {base_url}/{entity_path(table, partition, key)} HTTP/1.1\r\nIf-Match: *\r\n"
-            return f"{head}Content-ID: {number}\r\nAccept: application/json;odata=nometadata\r\n\r\n".encode()
-    content = _entity(partition, key, fields)
+    if isinstance(change, Delete):
+        head = f"DELETE {base_url}/{entity_path(table, partition, change.key)} HTTP/1.1\r\nIf-Match: *\r\n"
+        return f"{head}Content-ID: {number}\r\nAccept: application/json;odata=nometadata\r\n\r\n".encode()
+    if isinstance(change, Merge):
+        path = entity_path(table, partition, change.key)
+        head = f"MERGE {base_url}/{path} HTTP/1.1\r\nIf-Match: {change.etag}\r\n"
+    else:
+        head = f"POST {base_url}/{table} HTTP/1.1\r\n"
+    content = _entity(partition, change.key, change.fields)
     return b"%bContent-ID: %d\r\n%bContent-Length: %d\r\n\r\n%b" % (
         head.encode(),
         number,
