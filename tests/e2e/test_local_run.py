@@ -1,0 +1,347 @@
+"""`make run` as a user has it: processes, ports, restarts, further gateways, and one that is killed under load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.tools.stack import API_VERSION, await_port, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+START_SECONDS = 90
+
+
+class Run:
+    """A `python -m local.run` over a data folder."""
+
+    def __init__(self, data: Path, **settings: str) -> None:
+        self.data = data
+        self.settings = settings
+        self.process: subprocess.Popen[str] | None = None
+        self.output = ""
+
+    def start(self) -> dict[str, Any]:
+        environment = {
+            **os.environ,
+            "TALLYGATE_DATA": str(self.data),
+            "TALLYGATE_PORT": str(free_port()),
+            **self.settings,
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "local.run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while not (self.data / "run.json").exists():
+            assert self.process.poll() is None, self.process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        document: dict[str, Any] = json.loads((self.data / "run.json").read_text())
+        return document
+
+    def stop(self, sent: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(sent)
+        self.output = self.process.communicate(timeout=60)[0]
+        return self.process.returncode
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    made = Run(tmp_path / "data")
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.stop()
+
+
+class Api:
+    """Management and chat over HTTP."""
+
+    def __init__(self, session: aiohttp.ClientSession, document: dict[str, Any]) -> None:
+        self.session = session
+        self.document = document
+
+    async def manage(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"api-key": self.document["admin_key"]}
+        async with self.session.request(method, self.document["url"] + path, json=body, headers=headers) as response:
+            assert response.status < 300, await response.text()
+            return await response.json()
+
+    async def chat(self, url: str, key: str, text: str, **fields: Any) -> tuple[int, str]:
+        """Status and gateway request id; 0 if the connection broke."""
+        target = f"{url}/openai/deployments/gpt-4o/chat/completions?api-version={API_VERSION}"
+        body = {"messages": [{"role": "user", "content": text}], "max_tokens": 10, **fields}
+        try:
+            async with self.session.post(target, json=body, headers={"api-key": key}) as response:
+                answer = await response.read()
+                complete = not fields.get("stream") or answer.endswith(b"data: [DONE]\n\n") or response.status != 200
+                return response.status if complete else 0, response.headers.get("x-gateway-request-id", "")
+        except aiohttp.ClientError:
+            return 0, ""
+
+    async def simulator(self) -> list[dict[str, Any]]:
+        async with self.session.get(f"{self.document['simulator_url']}/_sim/requests") as response:
+            seen: list[dict[str, Any]] = await response.json()
+            return seen
+
+    async def entries(self, tenant: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            page = await self.manage("GET", f"/manage/tenants/{tenant}/entries?limit=500&cursor={cursor}")
+            found += page["data"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
+    async def tenant(self, name: str, **fields: Any) -> str:
+        await self.manage("POST", "/manage/tenants", {"tenant_id": name, "deployments": ["gpt-4o"], **fields})
+        return str((await self.manage("POST", f"/manage/tenants/{name}/keys", {}))["key"])
+
+
+def further_gateway(document: dict[str, Any]) -> tuple[subprocess.Popen[bytes], str]:
+    """A second gateway process over the same storage, as run.json describes it."""
+    port = free_port()
+    environment = {**os.environ, **document["gateway_env"], "TALLYGATE_PORT": str(port)}
+    process = subprocess.Popen(document["gateway_command"], env=environment, stderr=subprocess.DEVNULL)
+    await_port(port, process)
+    return process, f"http://127.0.0.1:{port}"
+
+
+def verify(document: dict[str, Any], period: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **document["gateway_env"]}
+    command = [sys.executable, "-m", "shared.verify", "--period", period]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+async def test_it_serves_keeps_its_state_and_ends_what_it_started(run: Run) -> None:
+    first = run.start()
+    assert set(first) == {
+        "url",
+        "admin_key",
+        "tenant_id",
+        "tenant_key",
+        "simulator_url",
+        "table_endpoint",
+        "pids",
+        "gateway_command",
+        "gateway_env",
+    }
+    async with aiohttp.ClientSession() as session:
+        api = Api(session, first)
+        assert (await api.chat(first["url"], first["tenant_key"], "Hello!"))[0] == 200
+        before = await api.entries("demo")
+    assert run.stop() == 0
+    assert "Try it:" in run.output
+    for secret in (first["tenant_key"], first["admin_key"]):
+        assert secret in run.output
+    for pid in first["pids"].values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    second = run.start()
+    assert (second["tenant_key"], second["admin_key"]) == (first["tenant_key"], first["admin_key"])
+    async with aiohttp.ClientSession() as session:
+        api = Api(session, second)
+        assert await api.entries("demo") == before
+        curl = run_curl(second)
+        assert json.loads(curl)["object"] == "chat.completion"
+        assert len(await api.entries("demo")) == 2
+    assert run.stop(signal.SIGINT) == 0
+    assert not (run.data / "run.json").exists()
+    assert (run.data / "secrets.json").stat().st_mode & 0o077 == 0
+
+
+def run_curl(document: dict[str, Any]) -> str:
+    """The curl that `make run` prints, as it would be pasted."""
+    url = f"{document['url']}/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
+    body = json.dumps({"messages": [{"role": "user", "content": "Hello!"}]})
+    command = [
+        "curl",
+        "-s",
+        url,
+        "-H",
+        f"api-key: {document['tenant_key']}",
+        "-H",
+        "content-type: application/json",
+        "-d",
+        body,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+async def test_open_streams_finish_when_it_is_stopped(run: Run) -> None:
+    document = run.start()
+    async with aiohttp.ClientSession() as session:
+        pace = {"tokens_per_second": 40}
+        await session.post(f"{document['simulator_url']}/_sim/pace", json=pace)
+        target = f"{document['url']}/openai/deployments/gpt-4o/chat/completions?api-version={API_VERSION}"
+        body = {"messages": [{"role": "user", "content": "Hello!"}], "stream": True}
+        async with session.post(target, json=body, headers={"api-key": document["tenant_key"]}) as response:
+            first = await response.content.readany()
+            assert run.process is not None
+            run.process.send_signal(signal.SIGTERM)
+            received = first + await response.read()
+    assert received.endswith(b"data: [DONE]\n\n")
+    assert run.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("TALLYGATE_PORT", "taken", "is taken; choose another with TALLYGATE_PORT"),
+        ("TALLYGATE_SIMULATOR_PORT", "taken", "is taken; choose another with TALLYGATE_SIMULATOR_PORT"),
+        ("TALLYGATE_TABLE_PORT", "taken", "is taken; choose another with TALLYGATE_TABLE_PORT"),
+        ("TALLYGATE_PORT", "many", "TALLYGATE_PORT must be a port number"),
+        ("TALLYGATE_DATA", "/proc/tallygate", "cannot be used"),
+        ("TALLYGATE_DATA", "damaged", "is damaged"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, setting: str, value: str, message: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        if value == "taken":
+            value = str(taken.getsockname()[1])
+        if value == "damaged":
+            (tmp_path / "secrets.json").write_text("{")
+            value = str(tmp_path)
+        environment = {
+            **os.environ,
+            "TALLYGATE_DATA": str(tmp_path / "d"),
+            "TALLYGATE_PORT": str(free_port()),
+            setting: value,
+        }
+        ended = subprocess.run(
+            [sys.executable, "-m", "local.run"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+async def test_two_gateways_under_load_keep_the_quota_and_book_what_was_served(run: Run) -> None:
+    """64 clients on two processes; the quota admits about half of what they ask for."""
+    document = run.start()
+    second, second_url = further_gateway(document)
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            api = Api(session, document)
+            key = await api.tenant("load", monthly_quota_tokens=64 * 4 * 20 // 2)
+            urls = (document["url"], second_url)
+
+            async def client(number: int) -> list[int]:
+                return [
+                    (await api.chat(urls[(number + turn) % 2], key, f"Client {number} asks", stream=turn % 2 == 0))[0]
+                    for turn in range(4)
+                ]
+
+            statuses = Counter(
+                status for each in await asyncio.gather(*(client(number) for number in range(64))) for status in each
+            )
+            usage = await api.manage("GET", "/manage/tenants/load/usage")
+            entries = await api.entries("load")
+            served = [each["usage"] for each in await api.simulator() if each["outcome"] == "completed"]
+        assert set(statuses) == {200, 429}
+        assert statuses[200] > 32
+        assert usage["tokens_used"] <= usage["quota_tokens"]
+        assert usage["tokens_reserved"] == 0
+        booked = Counter((entry["usage"]["input_tokens"], entry["usage"]["output_tokens"]) for entry in entries)
+        assert booked == Counter((each["prompt_tokens"], each["completion_tokens"]) for each in served)
+        assert sum(entry["tokens"] for entry in entries) == usage["tokens_used"]
+        ended = verify(document, usage["period"])
+        assert ended.returncode == 0, ended.stdout
+    finally:
+        second.terminate()
+        second.wait()
+
+
+async def test_a_gateway_that_is_killed_loses_nothing_that_was_acknowledged(run: Run) -> None:
+    document = run.start()
+    second, second_url = further_gateway(document)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        api = Api(session, document)
+        await session.post(f"{document['simulator_url']}/_sim/pace", json={"latency_ms": 30})
+        key = await api.tenant("crash", monthly_quota_tokens=10_000_000)
+        acknowledged: list[str] = []
+        enough = asyncio.Event()
+
+        async def client(number: int) -> None:
+            while True:
+                status, request_id = await api.chat(second_url, key, f"Client {number}", stream=number % 2 == 0)
+                if status != 200:
+                    return
+                acknowledged.append(request_id)
+                if len(acknowledged) == 100:
+                    enough.set()
+
+        clients = [asyncio.create_task(client(number)) for number in range(24)]
+        await enough.wait()
+        second.kill()
+        second.wait()
+        await asyncio.gather(*clients)
+        entries = await api.entries("crash")
+        booked = Counter(entry["request_id"] for entry in entries if entry["kind"] == "charge")
+        assert [request_id for request_id in acknowledged if booked[request_id] != 1] == []
+        usage = await api.manage("GET", "/manage/tenants/crash/usage")
+        assert usage["tokens_reserved"] > 0
+        assert verify(document, usage["period"]).returncode == 0
+    _expire_everything(document)
+    async with aiohttp.ClientSession() as session:
+        api = Api(session, document)
+        usage = await api.manage("GET", "/manage/tenants/crash/usage")
+        kinds = Counter(entry["kind"] for entry in await api.entries("crash"))
+        assert usage["tokens_reserved"] == 0
+        assert kinds["expire"] > 0
+    ended = verify(document, usage["period"])
+    assert ended.returncode == 0, ended.stdout
+
+
+def _expire_everything(document: dict[str, Any]) -> None:
+    """Run the sweep as it will run once the deadlines are past, by a process whose clock says that they are."""
+    script = """
+import asyncio
+from datetime import UTC, datetime, timedelta
+from shared.adapters.clock import SystemClock
+from shared.composition import build
+from shared.settings import read_settings
+
+class Later(SystemClock):
+    def now(self):
+        return datetime.now(UTC) + timedelta(minutes=20)
+
+async def main():
+    gateway = await build(read_settings(), Later())
+    await gateway.expire_reservations.sweep(f"{datetime.now(UTC):%Y-%m}")
+    await gateway.aclose()
+
+asyncio.run(main())
+"""
+    environment = {**os.environ, **document["gateway_env"]}
+    subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, check=True)
+
+
+def test_the_host_refuses_a_taken_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        environment = {**os.environ, "TALLYGATE_PORT": str(taken.getsockname()[1])}
+        command = [sys.executable, "-m", "local.functions_host"]
+        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "is taken" in ended.stderr
+
+
+def test_the_simulator_needs_a_key() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "SIMULATOR_API_KEY"}
+    command = [sys.executable, "-m", "local.simulator", "--port", "1"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "SIMULATOR_API_KEY is not set.\n")

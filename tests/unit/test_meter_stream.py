@@ -1,0 +1,100 @@
+"""A metered stream over a scripted upstream: cut events, a missing end, and a caller that leaves at odd moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.adapters.azure_openai import ChatCompletions
+from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tokenizer import SplintrTokenizer
+from shared.application.background import Background
+from shared.application.meter_stream import MeteredStream
+from shared.application.metered_attempt import MeteredAttempt
+from shared.domain.audit import HashChain
+from shared.domain.pricing import PriceBook
+from shared.domain.tenancy import DisconnectPolicy
+from tests.tools.ledgers import PERIOD, PRICES, VERSION, FaultyStore, ManualClock, account, reservation
+
+TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass
+class Scripted:
+    """An upstream response with these chunks."""
+
+    script: list[bytes]
+    status: int = 200
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    closed: bool = False
+
+    async def read(self) -> bytes:
+        return b"".join(self.script)
+
+    async def next_chunk(self) -> bytes:
+        return self.script.pop(0) if self.script else b""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Scene:
+    """A stream with its ledger."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.store = FaultyStore(InMemoryTableStore())
+        self.ledger = TableLedger(self.store, HashChain(b"test"), ManualClock())
+        self.background = Background()
+        self.response = Scripted(list(chunks))
+        self.held = reservation()
+
+    async def stream(self) -> MeteredStream:
+        await self.ledger.reserve(account(), self.held)
+        rates = PriceBook(PRICES).of_version(VERSION)
+        attempt = MeteredAttempt(self.ledger, ManualClock(), SplintrTokenizer(), self.held, rates, 0.0)
+        wire = ChatCompletions()
+        reader = wire.event_reader(
+            wire.read_request(b'{"messages":[{}],"stream":true,"stream_options":{"include_usage":true}}')
+        )
+        return MeteredStream(attempt, self.response, wire, reader, self.background, DisconnectPolicy.DRAIN, 5)
+
+    async def booked(self) -> list[tuple[int, bool]]:
+        entries = [entry async for entry in self.ledger.entries("acme", PERIOD, 1, 9)]
+        return [(entry.amount.tokens, bool(entry.outcome and entry.outcome.estimated)) for entry in entries]
+
+
+async def test_an_event_that_arrives_in_pieces_leaves_whole() -> None:
+    scene = Scene(TEXT[:20], TEXT[20:] + USAGE, DONE)
+    assert [events async for events in (await scene.stream()).events()] == [TEXT + USAGE, DONE]
+    assert await scene.booked() == [(4, False)]
+    assert scene.response.closed
+
+
+async def test_a_stream_with_usage_but_without_done_is_complete() -> None:
+    scene = Scene(TEXT, USAGE)
+    assert [events async for events in (await scene.stream()).events()] == [TEXT, USAGE]
+    assert await scene.booked() == [(4, False)]
+
+
+async def test_a_caller_that_leaves_after_the_booking_is_not_booked_again() -> None:
+    scene = Scene(TEXT, USAGE, DONE)
+    stream = await scene.stream()
+    async for _ in stream.events():
+        pass
+    stream.abandon()
+    assert not scene.background.is_busy
+    assert await scene.booked() == [(4, False)]
+
+
+async def test_an_outage_while_a_caller_is_gone_loses_nothing() -> None:
+    scene = Scene(TEXT, USAGE, DONE)
+    stream = await scene.stream()
+    scene.store.is_down = True
+    stream.abandon()
+    await scene.background.drain()
+    scene.store.is_down = False
+    await scene.ledger.drain()
+    assert await scene.booked() == [(4, False)]
