@@ -27,8 +27,9 @@ from shared.adapters.tables.store import (
 )
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
+from shared.domain.commit_plan import ReservationsOpen
 from shared.domain.errors import BudgetExceeded, PeriodNotOpen, QuotaExceeded
-from shared.domain.ledger import Amount, EntryKind, LaneState, Limit, ReservationsOpen
+from shared.domain.ledger import Amount, EntryKind, LaneState, Limit
 from tests.tools.ledgers import PERIOD, PUSD, VOID, ManualClock, PriceRows, account, charge, reservation
 from tests.tools.stack import AzuriteAccount
 

@@ -43,24 +43,19 @@ from shared.adapters.tables.store import (
 )
 from shared.application.ports import Clock
 from shared.domain.audit import HashChain, genesis
-from shared.domain.errors import BudgetExceeded, GatewayError, LedgerUnavailable, PeriodNotOpen, QuotaExceeded
-from shared.domain.identifiers import BillingPeriod, timestamp
-from shared.domain.ledger import (
-    RECENT_COMMITS,
-    Balance,
-    EntryKind,
+from shared.domain.commit_plan import (
     InsertEntry,
     InsertReservation,
     LateSettle,
-    Limit,
     Operation,
-    Outcome,
     Plan,
-    Refusal,
     Reserve,
     Settle,
     plan_commit,
 )
+from shared.domain.errors import BudgetExceeded, GatewayError, LedgerUnavailable, PeriodNotOpen, QuotaExceeded
+from shared.domain.identifiers import BillingPeriod, timestamp
+from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Limit, Outcome, Refusal
 from shared.domain.money import usd
 
 FRESH_SECONDS = 0.25

@@ -19,23 +19,9 @@ from shared.adapters.tables.rows import (
 from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableStore
 from shared.application.ports import Clock
 from shared.domain.audit import HashChain, genesis
+from shared.domain.commit_plan import BeginClosing, ChangeLimit, Close, Expire, Open, Operation, Reserve, Settle
 from shared.domain.errors import LedgerUnavailable
-from shared.domain.ledger import (
-    Account,
-    Balance,
-    BeginClosing,
-    ChangeLimit,
-    Close,
-    Expire,
-    LaneState,
-    LedgerEntry,
-    Open,
-    Operation,
-    Outcome,
-    Reservation,
-    Reserve,
-    Settle,
-)
+from shared.domain.ledger import Account, Balance, LaneState, LedgerEntry, Outcome, Reservation
 
 MAX_IDLE_COMMITTERS = 4096
 

@@ -9,19 +9,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.adapters.tables.store import Delete, Insert, RowChange
+from shared.domain.commit_plan import Change, DeleteReservation, InsertEntry, InsertMarker, InsertReservation
 from shared.domain.ledger import (
     NO_LIMIT,
     USAGE_FIELDS,
     Amount,
     Attempt,
     Balance,
-    Change,
-    DeleteReservation,
     Fields,
     FieldValue,
-    InsertEntry,
-    InsertMarker,
-    InsertReservation,
     LaneState,
     Limit,
     Reservation,

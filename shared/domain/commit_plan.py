@@ -1,0 +1,279 @@
+"""What one commit does to a lane: operations in, a new balance and row changes out.
+
+Pure: `shared/adapters/tables/committer.py` makes a `Plan` durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, TypedDict, Unpack
+
+from shared.domain.audit import HashChain
+from shared.domain.errors import GatewayError, PeriodNotOpen
+from shared.domain.ledger import (
+    RECENT_COMMITS,
+    Amount,
+    Attempt,
+    Balance,
+    EntryKind,
+    Fields,
+    LaneState,
+    LedgerEntry,
+    Limit,
+    Outcome,
+    Refusal,
+    Reservation,
+)
+from shared.domain.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open the lane if it is not open yet, and tell its balance."""
+
+    rows = 0
+    rid = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Hold an upper bound before the upstream call."""
+
+    reservation: Reservation
+    rows = 1
+
+    @property
+    def rid(self) -> str:
+        return self.reservation.rid
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Record what was consumed (or that nothing was) and give back the rest of the hold."""
+
+    reservation: Reservation
+    outcome: Outcome
+    rows = 2
+
+    @property
+    def rid(self) -> str:
+        return self.reservation.rid
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """Resolve a reservation past its deadline by its tenant's policy, leaving a marker for the late settlement."""
+
+    reservation: Reservation
+    outcome: Outcome
+    rows = 3
+
+    @property
+    def rid(self) -> str:
+        return self.reservation.rid
+
+
+@dataclass(frozen=True, slots=True)
+class LateSettle:
+    """The settlement of a reservation that has expired: charges the difference to what expiry charged."""
+
+    reservation: Reservation
+    outcome: Outcome
+    charged: Amount
+    charged_usage: Usage
+    rows = 2
+
+    @property
+    def rid(self) -> str:
+        return self.reservation.rid
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLimit:
+    """Replace the period's limit, with who did it and why."""
+
+    limit: Limit
+    actor: str
+    reason: str
+    rows = 1
+    rid = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BeginClosing:
+    """Admit no further reservation; what is open may still resolve."""
+
+    rows = 0
+    rid = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Write the last entry. Requires that no reservation is open."""
+
+    rows = 1
+    rid = ""
+
+
+Operation: TypeAlias = Open | Reserve | Settle | Expire | LateSettle | ChangeLimit | BeginClosing | Close
+
+
+@dataclass(frozen=True, slots=True)
+class InsertReservation:
+    reservation: Reservation
+    commit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteReservation:
+    rid: str
+
+
+@dataclass(frozen=True, slots=True)
+class InsertEntry:
+    """A numbered entry's fields, sealed with its hash."""
+
+    seq: int
+    fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class InsertMarker:
+    """The expired marker `X`: what was charged at expiry, until the late settlement comes."""
+
+    rid: str
+    charged: Amount
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteMarker:
+    rid: str
+
+
+Change: TypeAlias = InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker
+
+
+class ReservationsOpen(GatewayError):
+    """A lane with open reservations cannot be closed."""
+
+
+class EntryFacts(TypedDict, total=False):
+    """What an entry states beyond its number, kind and commit."""
+
+    rid: str
+    amount: Amount
+    reserved: Amount
+    attempt: Attempt
+    outcome: Outcome
+    limit: Limit
+    actor: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one commit would do: the balance after it, the rows it changes, and what it refuses."""
+
+    balance: Balance
+    commit_id: str
+    now: str
+    chain: HashChain
+    changes: list[Change] = field(default_factory=list)
+    refused: list[tuple[Reserve, Refusal]] = field(default_factory=list)
+    failed: list[tuple[Operation, GatewayError]] = field(default_factory=list)
+    is_empty: bool = True
+
+    def apply(self, operation: Operation) -> None:
+        """Add one operation, or record why it is refused."""
+        try:
+            if isinstance(operation, Reserve):
+                self._reserve(operation)
+            elif not isinstance(operation, Open):
+                self._change(operation)
+        except GatewayError as error:
+            self.failed.append((operation, error))
+
+    def _reserve(self, operation: Reserve) -> None:
+        balance, reservation = self.balance, operation.reservation
+        refusal = balance.refusal(reservation.amount)
+        if refusal is not None:
+            self.refused.append((operation, refusal))
+            return
+        balance.reserved += reservation.amount
+        balance.open_reservations += 1
+        self.changes.append(InsertReservation(reservation, self.commit_id))
+        self.is_empty = False
+
+    def _change(self, operation: Settle | Expire | LateSettle | ChangeLimit | BeginClosing | Close) -> None:
+        if self.balance.state is LaneState.CLOSED:
+            raise PeriodNotOpen("The billing period is closed.")
+        if isinstance(operation, Settle | Expire):
+            self._resolve(operation)
+        elif isinstance(operation, LateSettle):
+            self._settle_late(operation)
+        elif isinstance(operation, ChangeLimit):
+            self.balance.limit = operation.limit
+            self._append(EntryKind.LIMIT, limit=operation.limit, actor=operation.actor, reason=operation.reason)
+        elif isinstance(operation, BeginClosing):
+            self.balance.state = LaneState.CLOSING
+        else:
+            self._close()
+        self.is_empty = False
+
+    def _resolve(self, operation: Settle | Expire) -> None:
+        reservation, outcome = operation.reservation, operation.outcome
+        self.balance.reserved -= reservation.amount
+        self.balance.open_reservations -= 1
+        self.changes.append(DeleteReservation(reservation.rid))
+        self._book(reservation, outcome, outcome.kind)
+        self.balance.excess += outcome.amount.beyond(reservation.amount)
+        if isinstance(operation, Expire):
+            self.changes.append(InsertMarker(reservation.rid, outcome.amount, outcome.usage))
+
+    def _settle_late(self, operation: LateSettle) -> None:
+        reservation, outcome = operation.reservation, operation.outcome
+        self.changes.append(DeleteMarker(reservation.rid))
+        difference = replace(
+            outcome, amount=outcome.amount - operation.charged, usage=outcome.usage - operation.charged_usage
+        )
+        self._book(reservation, difference, EntryKind.LATE)
+        self.balance.excess += outcome.amount.beyond(reservation.amount)
+
+    def _close(self) -> None:
+        if self.balance.open_reservations:
+            raise ReservationsOpen(f"{self.balance.open_reservations} reservations are still open.")
+        self._append(EntryKind.CLOSE)
+        self.balance.state = LaneState.CLOSED
+
+    def _book(self, reservation: Reservation, outcome: Outcome, kind: EntryKind) -> None:
+        self.balance.used += outcome.amount
+        self._append(
+            kind,
+            rid=reservation.rid,
+            amount=outcome.amount,
+            reserved=reservation.amount,
+            attempt=reservation.attempt,
+            outcome=outcome,
+        )
+
+    def _append(self, kind: EntryKind, **facts: Unpack[EntryFacts]) -> None:
+        balance = self.balance
+        balance.seq += 1
+        entry = LedgerEntry(balance.seq, kind, self.now, self.commit_id, **facts)
+        fields = entry.fields()
+        balance.head = self.chain.extend(balance.head, fields)
+        fields["hash"] = balance.head
+        self.changes.append(InsertEntry(balance.seq, fields))
+
+
+def plan_commit(base: Balance, operations: Iterable[Operation], commit_id: str, now: str, chain: HashChain) -> Plan:
+    """What committing `operations` in this order does to a lane whose balance is `base`."""
+    balance = base.copy()
+    plan = Plan(balance, commit_id, now, chain)
+    for operation in operations:
+        plan.apply(operation)
+    balance.version += 1
+    balance.recent = (commit_id, *base.recent[: RECENT_COMMITS - 1])
+    return plan

@@ -1,0 +1,78 @@
+"""What the layout promises: one table of contents, one table of errors, no secret and no address in the repository."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+from pathlib import Path
+
+import function_app
+import shared.domain.errors as errors
+from shared.http.errors import STATUSES
+from shared.http.openapi import OPERATIONS
+from tests.tools.stack import indexed_functions
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_LINES = 420
+MAX_ROUTE_LINES = 4
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.splitlines() if (ROOT / name).is_file()]
+
+
+def test_every_route_is_described_and_every_description_is_a_route() -> None:
+    http, _ = indexed_functions()
+    declared = {(method, f"/{function.route}") for function in http for method in function.methods}
+    described = {(operation.method, operation.path) for operation in OPERATIONS}
+    assert declared == described
+
+
+def test_every_function_is_anonymous_to_the_host_and_one_line() -> None:
+    http, timers = indexed_functions()
+    assert {function.auth_level for function in http} == {"anonymous"}
+    for handler in [function.handler for function in http] + [function.handler for function in timers]:
+        source = inspect.getsource(handler)
+        assert len(source.strip().splitlines()) <= MAX_ROUTE_LINES, source
+
+
+def test_every_error_has_a_status() -> None:
+    roots = {errors.GatewayError, errors.PeriodExhausted}
+    named = {
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.GatewayError) and kind not in roots
+    }
+    assert named <= set(STATUSES)
+
+
+def test_only_settings_read_the_environment() -> None:
+    for path in (ROOT / "shared").rglob("*.py"):
+        if path.name != "settings.py":
+            assert re.search(r"os\.(environ|getenv)", path.read_text()) is None, path
+
+
+def test_azure_functions_is_known_to_the_table_of_contents_alone() -> None:
+    for path in (ROOT / "shared").rglob("*.py"):
+        assert "azure.functions" not in path.read_text(), path
+    assert function_app.app is not None
+
+
+def test_files_are_short() -> None:
+    for path in [*(ROOT / "shared").rglob("*.py"), ROOT / "function_app.py"]:
+        lines = len(path.read_text().splitlines())
+        assert lines <= MAX_LINES, f"{path} has {lines} lines"
+
+
+def test_no_key_and_no_registry_address_is_committed() -> None:
+    suspicious = re.compile(
+        r"tg_[a-z0-9-]+-[0-9a-f]{8}_[A-Za-z0-9_-]{43}|AccountKey=|\"resolved\": \"http|--(extra-)?index-url"
+        r"|BEGIN [A-Z ]*PRIVATE KEY"
+    )
+    here = Path(__file__)
+    for path in tracked_files():
+        if path != here and path.suffix != ".png":
+            found = suspicious.search(path.read_text(errors="replace"))
+            assert found is None, f"{path}: {found}"
