@@ -1,4 +1,4 @@
-"""Token counts with OpenAI's vocabularies, offline: they are inside the wheel of `splintr-rs` (see ADR 6)."""
+"""Token counts with OpenAI's vocabularies, offline: they are inside the wheel of `splintr-rs` (ADR 6)."""
 
 from __future__ import annotations
 
