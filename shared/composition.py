@@ -86,7 +86,7 @@ class Gateway:
         await self.resources.aclose()
 
 
-COLLECTOR_THRESHOLDS = (10_000, 20, 50)
+COLLECTOR_THRESHOLDS = (50_000, 20, 100)
 _gateway: asyncio.Task[Gateway] | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,9 +36,7 @@ class AiohttpUpstream:
         self._tokens = tokens
         self._api_key = api_key
         self._timeouts = timeouts
-        self._client_timeout = aiohttp.ClientTimeout(
-            total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.head
-        )
+        self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.head)
 
     async def post(self, backend: Backend, path: str, body: bytes, headers: Mapping[str, str]) -> AiohttpResponse:
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
@@ -66,39 +65,44 @@ class AiohttpUpstream:
 
 
 class AiohttpResponse:
-    """Implements `UpstreamResponse`."""
+    """Implements `UpstreamResponse`. The total timeout is looked at with each chunk, which needs no timer."""
 
     def __init__(self, response: aiohttp.ClientResponse, timeouts: UpstreamTimeouts) -> None:
         self.status = response.status
         self.headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
         self._response = response
         self._timeouts = timeouts
+        self._deadline = time.monotonic() + timeouts.total
         connection = response.connection
         if connection is not None and connection.protocol is not None:
             connection.protocol.read_timeout = timeouts.idle
             connection.protocol.start_timeout()
 
     async def read(self) -> bytes:
-        try:
-            return await self._response.read()
-        except TimeoutError as error:
-            raise self._timed_out() from error
-        except aiohttp.ClientError as error:
-            raise BackendBroken("The connection to the backend broke while it answered.") from error
+        chunks = []
+        while chunk := await self.next_chunk():
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def next_chunk(self) -> bytes:
         try:
-            return await self._response.content.readany()
+            chunk = await self._response.content.readany()
         except TimeoutError as error:
-            raise self._timed_out() from error
+            self._response.close()
+            raise BackendTimeout(
+                f"The backend fell silent for the idle timeout of {self._timeouts.idle:g} s."
+            ) from error
         except aiohttp.ClientError as error:
+            self._response.close()
             raise BackendBroken("The connection to the backend broke while it answered.") from error
+        if time.monotonic() > self._deadline:
+            self._response.close()
+            raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total:g} s.")
+        return chunk
 
     def close(self) -> None:
-        self._response.release()
-
-    def _timed_out(self) -> BackendTimeout:
-        return BackendTimeout(
-            f"The backend fell silent for the idle timeout of {self._timeouts.idle:g} s or exceeded the total of "
-            f"{self._timeouts.total:g} s."
-        )
+        """Keep the connection if the body was read to its end, else drop it."""
+        if self._response.content.is_eof():
+            self._response.release()
+        else:
+            self._response.close()

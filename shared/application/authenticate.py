@@ -41,10 +41,12 @@ class Authenticate:
         self._admin_key_digest = secret_digest(admin_key) if admin_key else None
         self._known: OrderedDict[tuple[str, str], Cached[tuple[Tenant, GatewayKey] | None]] = OrderedDict()
 
-    async def tenant(self, credential: str | None) -> TenantPrincipal:
-        """The tenant of a gateway key. Raises `InvalidApiKey`, and `StorageUnavailable` if it cannot be told."""
+    async def anyone(self, credential: str | None) -> TenantPrincipal | AdministratorPrincipal:
+        """The administrator if the credential is the admin key, else the tenant of a gateway key."""
         parsed = parse_gateway_key(credential) if credential else None
         if parsed is None:
+            if credential and self._is_admin_key(credential):
+                return AdministratorPrincipal("admin-key")
             raise InvalidApiKey
         tenant_id, key_id, secret = parsed
         known = await self._cached(tenant_id, key_id).get()
@@ -55,12 +57,6 @@ class Authenticate:
         if not key.accepts(secret, self._clock.now()):
             raise InvalidApiKey
         return TenantPrincipal(tenant, key.key_id)
-
-    async def anyone(self, credential: str | None) -> TenantPrincipal | AdministratorPrincipal:
-        """The administrator if the credential is the admin key, else the tenant."""
-        if credential and parse_gateway_key(credential) is None and self._is_admin_key(credential):
-            return AdministratorPrincipal("admin-key")
-        return await self.tenant(credential)
 
     def forget(self, tenant_id: str) -> None:
         """Read this tenant and its keys anew: called where they were changed, other processes notice in time."""

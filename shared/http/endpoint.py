@@ -17,7 +17,7 @@ from shared.composition import Gateway, current_gateway
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
 from shared.http.errors import error_response
-from shared.http.requests import administrator, tenant_principal
+from shared.http.requests import administrator, headers_of, tenant_principal
 from shared.settings import SettingsInvalid
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -58,7 +58,7 @@ def for_tenants(handler: Callable[[Gateway, Request, TenantPrincipal], Awaitable
 
     @wraps(handler)
     async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
-        return await handler(gateway, request, await tenant_principal(gateway, request))
+        return await handler(gateway, request, await tenant_principal(gateway, headers_of(request)))
 
     return endpoint(authorize)
 

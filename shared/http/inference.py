@@ -13,7 +13,7 @@ from shared.composition import Gateway
 from shared.domain.errors import InvalidRequest
 from shared.domain.money import usd
 from shared.http.endpoint import endpoint
-from shared.http.requests import headers_of, path_segment, read_body, tenant_principal
+from shared.http.requests import api_version_of, headers_of, path_segment, read_body, tenant_principal
 from shared.http.streaming import EventStreamResponse
 
 _DEPLOYMENT_SEGMENT: Final = 2
@@ -49,12 +49,12 @@ async def chat_completions_v1(gateway: Gateway, request: Request, request_id: st
 async def _infer(
     gateway: Gateway, request: Request, request_id: str, wire: InferenceFormat, operation: str, deployment: str | None
 ) -> Response:
-    caller = await tenant_principal(gateway, request)
-    api_version = request.query_params.get("api-version", "")
+    headers = headers_of(request)
+    caller = await tenant_principal(gateway, headers)
+    api_version = api_version_of(request)
     if deployment is not None and not api_version:
         raise InvalidRequest("The query parameter 'api-version' is required.", "api-version")
-    body = await read_body(request, gateway.settings.max_body_bytes)
-    headers = headers_of(request)
+    body = await read_body(request, headers, gateway.settings.max_body_bytes)
     forwarded = {name: headers[sent].decode("latin-1") for sent, name in _FORWARDED_HEADERS if sent in headers}
     forwarded |= _BODY_HEADERS
     user = headers.get(b"x-gateway-user", b"").decode("latin-1")[:MAX_USER_CHARACTERS]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -14,6 +15,7 @@ from shared.composition import Gateway
 from shared.domain.errors import InsufficientRole, InvalidRequest, RequestTooLarge
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+_API_VERSION = re.compile(rb"(?:^|&)api-version=([^&]*)")
 _MAX_PAGE = 500
 _DEFAULT_PAGE = 100
 
@@ -32,9 +34,15 @@ def credential_of(headers: dict[bytes, bytes]) -> str | None:
     return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
-async def tenant_principal(gateway: Gateway, request: Request) -> TenantPrincipal:
+def api_version_of(request: Request) -> str:
+    """The query parameter `api-version`, empty if it was not sent."""
+    found = _API_VERSION.search(request.scope["query_string"])
+    return unquote_to_bytes(found[1]).decode("latin-1") if found else ""
+
+
+async def tenant_principal(gateway: Gateway, headers: dict[bytes, bytes]) -> TenantPrincipal:
     """The calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for an administrator, who has no quota."""
-    principal = await gateway.authenticate.anyone(credential_of(headers_of(request)))
+    principal = await gateway.authenticate.anyone(credential_of(headers))
     if isinstance(principal, AdministratorPrincipal):
         raise InsufficientRole
     return principal
@@ -48,9 +56,8 @@ async def administrator(gateway: Gateway, request: Request) -> Actor:
     return Actor(principal.actor, request.client.host if request.client else "")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, headers: dict[bytes, bytes], limit: int) -> bytes:
     """The body, read no further than `limit` bytes. Raises `RequestTooLarge`, and `InvalidRequest` if compressed."""
-    headers = headers_of(request)
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise InvalidRequest("Compressed request bodies are not supported.", "Content-Encoding")
     stated = headers.get(b"content-length", b"")
@@ -73,7 +80,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 async def read_model(request: Request, model: type[ModelT], limit: int) -> ModelT:
     """The JSON body as a model. Raises `InvalidRequest` naming the first field that is wrong or unknown."""
-    body = await read_body(request, limit)
+    body = await read_body(request, headers_of(request), limit)
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:

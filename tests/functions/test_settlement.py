@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.application.authenticate import TenantPrincipal
 from shared.application.serve_inference import InferenceCall, ServingLimits
 from shared.domain.routing import Deployment
 from tests.tools.stack import API_VERSION, Stack, eventually, free_port
@@ -183,6 +184,16 @@ async def test_a_stream_that_falls_silent_is_charged_what_was_delivered(stack: S
     assert (booked(entry), entry["estimated"]) == ((INPUT, 4), True)
 
 
+@pytest.mark.parametrize("stack_settings", [{"BACKEND_TOTAL_TIMEOUT_SECONDS": "0.000001"}], indirect=True)
+async def test_an_answer_that_takes_longer_than_all_of_its_time_is_charged_its_input(stack: Stack) -> None:
+    status, _, body = await stack.chat()
+    await stack.settled()
+    (entry,) = await stack.entries()
+    assert (status, body["error"]["code"]) == (504, "backend_timeout")
+    assert "total timeout of 1e-06 s" in body["error"]["message"]
+    assert (booked(entry), entry["error_code"]) == ((INPUT, 0), "backend_timeout")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_answer_without_usage_is_counted(stack: Stack, stream: bool) -> None:
     await stack.fault(kind="no_usage")
@@ -262,7 +273,8 @@ async def test_a_deployment_whose_backends_are_gone_is_unavailable(stack: Stack)
 async def test_a_request_that_is_cancelled_while_upstream_works_is_charged_its_input(stack: Stack) -> None:
     gateway = await stack.gateway()
     await stack.fault(kind="hang")
-    caller = await gateway.authenticate.tenant(stack.key)
+    caller = await gateway.authenticate.anyone(stack.key)
+    assert isinstance(caller, TenantPrincipal)
     body = b'{"messages": [{"role": "user", "content": "Hello!"}]}'
     call = InferenceCall("r", body, "gpt-4o", "chat/completions", API_VERSION, {}, "")
     serving = asyncio.create_task(gateway.serve_inference(caller, call, gateway.chat_completions))
