@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,11 @@ class Figures:
     cpu_ms: float
     p50_ms: float
     p99_ms: float
+
+
+def median_of(figures: list[Figures]) -> Figures:
+    """The median of each figure over the rounds: on a shared machine the best and the worst are luck."""
+    return Figures(*(statistics.median(getattr(each, name) for each in figures) for name in Figures.__slots__))
 
 
 def cpu_seconds(pid: int) -> float:

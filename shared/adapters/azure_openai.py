@@ -141,8 +141,9 @@ class ChatCompletions:
         answer = _decode_answer(body)
         if answer is None:
             raise BackendBroken("The backend's answer is not valid JSON.")
-        texts = _texts_by_choice([answer])
-        return Completion(_usage_of(answer), frozenset(_verdicts_of(answer)), texts)
+        usage = _usage_of(answer)
+        texts = _texts_by_choice([answer]) if usage is None else ()
+        return Completion(usage, frozenset(_verdicts_of(answer)), texts)
 
     def filtered_prompt(self, status: int, body: bytes) -> frozenset[str] | None:
         if status != 400 or b"content_filter" not in body:

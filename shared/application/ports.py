@@ -267,7 +267,7 @@ class InferenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the gateway reads of an answer. `usage` is `None` where upstream stated none."""
+    """What the gateway reads of an answer. `usage` is `None` where upstream stated none; `texts` is there only then."""
 
     usage: Usage | None
     content_filter: frozenset[str]
