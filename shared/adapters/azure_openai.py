@@ -25,8 +25,10 @@ _MARGIN_PER_MESSAGE: Final = 1
 _MARGIN_PER_REQUEST: Final = 16
 _IMAGE_TOKENS: Final = 1445
 _IMAGE_TOKENS_OF_MINI: Final = 48_169
-_ENDING_MARKS: Final = (b'"usage":{', b'"usage": {', b"[DONE]")
-_VERDICT_MARKS: Final = (b'"filtered":true', b'"filtered": true', b'"detected":true', b'"detected": true')
+_USAGE: Final = b'"usage":{'
+_USAGE_SPACED: Final = b'"usage": {'
+_VERDICT: Final = b'ed":true'
+_VERDICT_SPACED: Final = b'ed": true'
 _DONE: Final = b"[DONE]"
 _BLANK_LINE: Final = re.compile(rb"\r?\n\r?\n")
 
@@ -187,11 +189,10 @@ class ChatEventReader:
             end = _end_of_last_event(chunk)
             self._incomplete = chunk[end:]
             chunk = chunk[:end]
-        ending = _first_mark(chunk)
-        if ending < 0:
+        if not (_USAGE in chunk or _DONE in chunk or _USAGE_SPACED in chunk):
             self._note_verdicts(chunk)
             return chunk
-        start = _end_of_last_event(chunk, ending)
+        start = _end_of_last_event(chunk, _first_mark(chunk))
         self._note_verdicts(chunk[:start])
         return chunk[:start] + self._read_ending(chunk[start:])
 
@@ -225,7 +226,7 @@ class ChatEventReader:
 
     def _note_verdicts(self, events: bytes) -> None:
         """Parse only if something was filtered or detected, which is rare."""
-        if not any(mark in events for mark in _VERDICT_MARKS):
+        if not (_VERDICT in events or _VERDICT_SPACED in events):
             return
         for data in _payloads(events):
             answer = _decode_answer(data)
@@ -234,9 +235,9 @@ class ChatEventReader:
 
 
 def _first_mark(chunk: bytes) -> int:
-    """Where usage or the end of the stream is first stated, or -1."""
-    places = [place for mark in _ENDING_MARKS if (place := chunk.find(mark)) >= 0]
-    return min(places, default=-1)
+    """Where usage or the end of the stream is first stated."""
+    places = (chunk.find(mark) for mark in (_USAGE, _USAGE_SPACED, _DONE))
+    return min(place for place in places if place >= 0)
 
 
 def _end_of_last_event(chunk: bytes, before: int | None = None) -> int:

@@ -39,11 +39,12 @@ class MeteredStream:
 
     async def events(self) -> AsyncIterator[bytes]:
         """Chunks of complete events for the caller. An error ends them as an event of its own."""
+        next_chunk, feed, delivered = self._response.next_chunk, self._reader.feed, self._delivered.add
         try:
-            while chunk := await self._response.next_chunk():
-                if released := self._reader.feed(chunk):
+            while chunk := await next_chunk():
+                if released := feed(chunk):
                     yield released
-                    self._delivered.add(released)
+                    delivered(released)
             if not self._reader.ended and self._reader.usage is None:
                 raise BackendBroken("The backend ended the stream early.")
             await self._book("")

@@ -31,7 +31,10 @@ class EventStreamResponse(Response):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for events in self._stream.events():
-                await caller.send(events)
+                caller.is_sending = True
+                await send({"type": "http.response.body", "body": events, "more_body": True})
+                caller.is_sending = False
+                caller.sent_at = caller.time()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except asyncio.CancelledError:
             self._stream.abandon()
@@ -51,17 +54,12 @@ class _Caller:
         self._send = send
         self._interval = keep_alive_seconds
         self._loop = asyncio.get_running_loop()
-        self._sent_at = self._loop.time()
-        self._is_sending = False
+        self.time = self._loop.time
+        self.sent_at = self.time()
+        self.is_sending = False
         self._comments: asyncio.Task[None] | None = None
         self._watch = asyncio.create_task(self._wait_for_disconnect(receive))
         self._timer = self._loop.call_later(self._interval, self._keep_alive)
-
-    async def send(self, events: bytes) -> None:
-        self._is_sending = True
-        await self._send({"type": "http.response.body", "body": events, "more_body": True})
-        self._is_sending = False
-        self._sent_at = self._loop.time()
 
     def close(self) -> None:
         self._timer.cancel()
@@ -77,8 +75,12 @@ class _Caller:
         self._task.cancel()
 
     def _keep_alive(self) -> None:
-        silence = self._loop.time() - self._sent_at
-        if silence >= self._interval and not self._is_sending:
-            self._comments = self._loop.create_task(self.send(KEEP_ALIVE))
+        silence = self.time() - self.sent_at
+        if silence >= self._interval and not self.is_sending:
+            self._comments = self._loop.create_task(self._comment())
             silence = 0.0
         self._timer = self._loop.call_later(max(self._interval - silence, 0.001), self._keep_alive)
+
+    async def _comment(self) -> None:
+        await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+        self.sent_at = self.time()
