@@ -37,11 +37,8 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Reserve:
-    """Hold an upper bound before the upstream call."""
-
+class _OfReservation:
     reservation: Reservation
-    rows = 1
 
     @property
     def rid(self) -> str:
@@ -49,44 +46,36 @@ class Reserve:
 
 
 @dataclass(frozen=True, slots=True)
-class Settle:
+class Reserve(_OfReservation):
+    """Hold an upper bound before the upstream call."""
+
+    rows = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settle(_OfReservation):
     """Record what was consumed (or that nothing was) and give back the rest of the hold."""
 
-    reservation: Reservation
     outcome: Outcome
     rows = 2
 
-    @property
-    def rid(self) -> str:
-        return self.reservation.rid
-
 
 @dataclass(frozen=True, slots=True)
-class Expire:
+class Expire(_OfReservation):
     """Resolve a reservation past its deadline by its tenant's policy, leaving a marker for the late settlement."""
 
-    reservation: Reservation
     outcome: Outcome
     rows = 3
 
-    @property
-    def rid(self) -> str:
-        return self.reservation.rid
-
 
 @dataclass(frozen=True, slots=True)
-class LateSettle:
+class LateSettle(_OfReservation):
     """The settlement of a reservation that has expired: charges the difference to what expiry charged."""
 
-    reservation: Reservation
     outcome: Outcome
     charged: Amount
     charged_usage: Usage
     rows = 2
-
-    @property
-    def rid(self) -> str:
-        return self.reservation.rid
 
 
 @dataclass(frozen=True, slots=True)
