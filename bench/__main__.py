@@ -9,9 +9,9 @@ import sys
 from bench.commits import measure_commits
 from bench.load import Figures, Target, cpu_seconds, measure, median_of, memory_mib
 from bench.processes import Bench, gateway, running
-from bench.upstream import STREAM
 
 CLIENTS = (1, 16, 64)
+SHORT, LONG = 100, 500
 
 
 def main() -> int:
@@ -27,16 +27,16 @@ def main() -> int:
 
 async def _run(bench: Bench, requests: int, rounds: int) -> None:
     targets = (bench.direct, bench.proxy, bench.in_memory, bench.with_azurite)
-    figures_of: dict[tuple[str, bool, int], Figures] = {}
-    for streamed, count in ((False, requests), (True, max(64, requests // 8))):
+    figures_of: dict[tuple[str, int, int], Figures] = {}
+    for events, count in ((0, requests), (SHORT, max(64, requests // 4)), (LONG, max(64, requests // 10))):
         for clients in CLIENTS:
             taken: dict[str, list[Figures]] = {target.name: [] for target in targets}
             for _ in range(rounds):
                 for target in targets:
-                    taken[target.name].append(await measure(target, clients, count, streamed=streamed))
+                    taken[target.name].append(await measure(target, clients, count, events=events))
             for name, figures in taken.items():
-                figures_of[name, streamed, clients] = median_of(figures)
-            _print(targets, figures_of, streamed, clients)
+                figures_of[name, events, clients] = median_of(figures)
+            _print(targets, figures_of, events, clients)
     _print_bars(bench, figures_of)
     for line in await measure_commits(bench.table_endpoint, bench.account_key):
         print(line)
@@ -46,16 +46,16 @@ async def _run(bench: Bench, requests: int, rounds: int) -> None:
 
 def _print(
     targets: tuple[Target, ...],
-    figures_of: dict[tuple[str, bool, int], Figures],
-    streamed: bool,  # noqa: FBT001 - a column of the table
+    figures_of: dict[tuple[str, int, int], Figures],
+    events: int,
     clients: int,
 ) -> None:
-    kind = f"streamed, {len(STREAM)} events" if streamed else "buffered"
-    proxy, direct = figures_of["bare proxy", streamed, clients], figures_of["direct", streamed, clients]
+    kind = f"streamed, {events} events" if events else "buffered"
+    proxy, direct = figures_of["bare proxy", events, clients], figures_of["direct", events, clients]
     print(f"\n{kind}, {clients} clients   (ratios to the bare proxy; latency added to direct)")
     print(f"  {'':22} {'CPU':>7} {'x proxy':>8} {'req/s':>7} {'x proxy':>8} {'added p50':>10} {'added p99':>10}")
     for target in targets:
-        figures = figures_of[target.name, streamed, clients]
+        figures = figures_of[target.name, events, clients]
         print(
             f"  {target.name:22} {figures.cpu_ms:5.2f}ms {figures.cpu_ms / proxy.cpu_ms:8.2f} "
             f"{figures.requests_per_second:7.0f} {figures.requests_per_second / proxy.requests_per_second:8.2f} "
@@ -63,24 +63,22 @@ def _print(
         )
 
 
-def _print_bars(bench: Bench, figures_of: dict[tuple[str, bool, int], Figures]) -> None:
+def _print_bars(bench: Bench, figures_of: dict[tuple[str, int, int], Figures]) -> None:
     print("\nbars")
     for clients in CLIENTS:
         proxy, memory, azurite = (
-            figures_of[target.name, False, clients] for target in (bench.proxy, bench.in_memory, bench.with_azurite)
+            figures_of[target.name, 0, clients] for target in (bench.proxy, bench.in_memory, bench.with_azurite)
         )
         _bar(f"CPU a buffered request in memory, {clients} clients", memory.cpu_ms / proxy.cpu_ms, 2.0, "x proxy")
         if clients != 16:
             allowed = 1.2 if clients == 1 else 0.6
             _bar(f"CPU the REST commits add, {clients} clients", azurite.cpu_ms - memory.cpu_ms, allowed, "ms")
     for clients in CLIENTS:
-        proxy, memory = (figures_of[target.name, True, clients] for target in (bench.proxy, bench.in_memory))
-        fixed = (
-            figures_of[bench.in_memory.name, False, clients].cpu_ms
-            - figures_of[bench.proxy.name, False, clients].cpu_ms
-        )
-        per_event = (memory.cpu_ms - fixed) / proxy.cpu_ms
-        _bar(f"CPU a streamed event in memory, {clients} clients", per_event, 1.3, "x proxy")
+        added = [
+            figures_of[target.name, LONG, clients].cpu_ms - figures_of[target.name, SHORT, clients].cpu_ms
+            for target in (bench.in_memory, bench.proxy)
+        ]
+        _bar(f"CPU a further streamed event in memory, {clients} clients", added[0] / added[1], 1.3, "x proxy")
 
 
 def _bar(name: str, value: float, allowed: float, unit: str) -> None:
@@ -95,7 +93,7 @@ def _start_to_first_answer(bench: Bench) -> None:
     }
     upstream_url = bench.direct.url.partition("/openai")[0]
     with gateway("fresh", settings, upstream_url, known_tenant=bench.with_azurite) as fresh:
-        asyncio.run(measure(fresh, 1, 1, streamed=False))
+        asyncio.run(measure(fresh, 1, 1))
         cpu, memory = cpu_seconds(fresh.pid), memory_mib(fresh.pid)
     _bar("CPU from process start to first answer", cpu, 2.0, "s")
     _bar("memory after the first answer", memory, 120, "MiB")

@@ -47,11 +47,17 @@ def memory_mib(pid: int) -> float:
     return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-async def measure(target: Target, clients: int, requests: int, *, streamed: bool) -> Figures:
-    """Send `requests` from `clients` at once, after a warm-up, and require that each is answered 200."""
+async def measure(target: Target, clients: int, requests: int, *, events: int = 0) -> Figures:
+    """Send `requests` from `clients` at once, after a warm-up, and require that each is answered 200.
+
+    With `events` the answers are streams of so many, else they are buffered.
+    """
     body = json.dumps(
-        {"messages": [{"role": "user", "content": "How many tokens are in this sentence?"}], "max_tokens": 100}
-        | ({"stream": True, "stream_options": {"include_usage": True}} if streamed else {}),
+        {
+            "messages": [{"role": "user", "content": "How many tokens are in this sentence?"}],
+            "max_tokens": events or 100,
+        }
+        | ({"stream": True, "stream_options": {"include_usage": True}} if events else {}),
         separators=(",", ":"),
     ).encode()
     headers = {"api-key": target.key, "content-type": "application/json"}

@@ -1,8 +1,9 @@
-"""A fast upstream: the same completion for every request, buffered or as a stream of 100 events, without thinking."""
+"""A fast upstream: the same completion for every request, buffered or as a stream of `max_tokens` events."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -25,11 +26,10 @@ def _event(fields: dict[str, Any]) -> bytes:
 
 
 _DELTA = {"content_filter_results": _SAFE, "delta": {"content": " word"}, "finish_reason": None, "index": 0}
-STREAM = (
-    [_event({"choices": [], "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": _SAFE}]})]
-    + [_event({"choices": [_DELTA], "usage": None})] * EVENTS
-    + [_event({"choices": [], "usage": _USAGE}), b"data: [DONE]\n\n"]
-)
+_FIRST = _event({"choices": [], "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": _SAFE}]})
+_WORD = _event({"choices": [_DELTA], "usage": None})
+_LAST = [_event({"choices": [], "usage": _USAGE}), b"data: [DONE]\n\n"]
+_EVENTS_WANTED = re.compile(rb'"max_tokens":(\d+)')
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -44,7 +44,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             break
     if b'"stream":true' in body:
         await _send_head(send, b"text/event-stream")
-        for event in STREAM:
+        wanted = _EVENTS_WANTED.search(body)
+        for event in [_FIRST, *[_WORD] * int(wanted[1] if wanted else EVENTS), *_LAST]:
             await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     else:
@@ -60,4 +61,12 @@ async def _send_head(send: Any, content_type: bytes, length: int | None = None) 
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, port=int(sys.argv[1]), http="httptools", access_log=False, log_level="warning", lifespan="off")
+    uvicorn.run(
+        app,
+        port=int(sys.argv[1]),
+        http="httptools",
+        access_log=False,
+        log_level="warning",
+        lifespan="off",
+        timeout_keep_alive=600,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -306,7 +306,7 @@ def _input_of(messages: Sequence[object]) -> tuple[list[str], int]:
     texts: list[str] = []
     images = 0
     for message in messages:
-        if not isinstance(message, Mapping):
+        if not isinstance(message, dict):
             continue
         for name, value in message.items():
             if name == "content" and isinstance(value, list):
@@ -322,7 +322,7 @@ def _input_of(messages: Sequence[object]) -> tuple[list[str], int]:
 
 def _take_part(part: object, texts: list[str]) -> bool:
     """Note the text of a content part; whether it is an image."""
-    if not isinstance(part, Mapping):
+    if not isinstance(part, dict):
         return False
     if part.get("type") == "image_url":
         return True
@@ -331,9 +331,15 @@ def _take_part(part: object, texts: list[str]) -> bool:
 
 
 def _largest(*values: object) -> int | None:
-    positive = [value for value in values if isinstance(value, int) and not isinstance(value, bool) and value > 0]
-    return max(positive, default=None)
+    largest = 0
+    for value in values:
+        if type(value) is int and value > largest:
+            largest = value
+    return largest or None
 
 
 def _first_text(*values: object) -> str:
-    return next((value for value in values if isinstance(value, str) and value), "")
+    for value in values:
+        if isinstance(value, str) and value:
+            return value
+    return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
 
 from shared.application.background import Background
@@ -11,7 +12,7 @@ from shared.application.ports import EventReader, InferenceFormat, UpstreamRespo
 from shared.domain.errors import BackendBroken, BackendTimeout, GatewayError, LedgerUnavailable
 from shared.domain.tenancy import DisconnectPolicy
 
-_FOLD_BYTES = 65_536
+_PACK_BYTES = 262_144
 
 
 class MeteredStream:
@@ -98,26 +99,26 @@ class MeteredStream:
 
 
 class _DeliveredText:
-    """Counts delivered output for the rare stream without a stated usage, in bounded memory and only if it must."""
+    """Keeps what was delivered for the rare stream without a stated usage, and counts it only then.
+
+    Long streams are packed as they grow: events repeat each other so much that little is left of them.
+    """
 
     def __init__(self, attempt: MeteredAttempt, reader: EventReader) -> None:
         self._attempt = attempt
         self._reader = reader
         self._events: list[bytes] = []
         self._bytes = 0
-        self._tokens = 0
+        self._packed: list[bytes] = []
 
     def add(self, events: bytes) -> None:
         self._events.append(events)
         self._bytes += len(events)
-        if self._bytes >= _FOLD_BYTES:
-            self._fold()
+        if self._bytes >= _PACK_BYTES:
+            self._packed.append(zlib.compress(b"".join(self._events), level=1))
+            self._events.clear()
+            self._bytes = 0
 
     def tokens(self) -> int:
-        self._fold()
-        return self._tokens
-
-    def _fold(self) -> None:
-        self._tokens += self._attempt.count(self._reader.texts(b"".join(self._events)))
-        self._events.clear()
-        self._bytes = 0
+        parts = [*map(zlib.decompress, self._packed), b"".join(self._events)]
+        return sum(self._attempt.count(self._reader.texts(part)) for part in parts)

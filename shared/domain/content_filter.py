@@ -11,5 +11,5 @@ from collections.abc import Iterable, Mapping
 def flagged_categories(results: Mapping[str, object]) -> Iterable[str]:
     """The categories that were filtered or detected in one `content_filter_results` object."""
     for category, verdict in results.items():
-        if isinstance(verdict, Mapping) and (verdict.get("filtered") or verdict.get("detected")):
+        if isinstance(verdict, dict) and (verdict.get("filtered") or verdict.get("detected")):
             yield category

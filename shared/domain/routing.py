@@ -81,7 +81,9 @@ def may_process(backend: Backend, residency: Residency) -> bool:
 
 def eligible(backends: Iterable[Backend], residency: Residency) -> list[Backend]:
     """The backends that may process a tenant's data, lowest priority number first, then heaviest."""
-    allowed = (backend for backend in backends if may_process(backend, residency))
+    allowed = [backend for backend in backends if may_process(backend, residency)]
+    if len(allowed) == 1:
+        return allowed
     return sorted(allowed, key=lambda backend: (backend.priority, -backend.weight, backend.backend_id))
 
 
