@@ -9,7 +9,7 @@ import pytest
 
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.store import Rejected
+from shared.adapters.tables.store import Insert, Rejected
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
 from shared.domain.errors import GatewayError, LedgerUnavailable, QuotaExceeded
@@ -301,6 +301,15 @@ async def test_one_rejected_operation_is_refused(books: Books) -> None:
     books.faulty.on_submit = [Rejected()]
     with pytest.raises(LedgerUnavailable, match="rejected"):
         await books.ledger.reserve(account(), reservation())
+
+
+async def test_a_lane_whose_rows_contradict_its_balance_is_refused_and_not_tried_for_ever(books: Books) -> None:
+    held = reservation()
+    await books.ledger.reserve(account(), held)
+    await books.rows.submit("ledger202611", "acme|00", [Insert("E|0000000000000001", {"seq": 1})], "foreign")
+    with pytest.raises(LedgerUnavailable, match="rejected"):
+        await books.ledger.settle(held, charge())
+    await books.ledger.reserve(account(), reservation())
 
 
 async def test_an_error_that_no_protocol_foresees_fails_the_waiters_and_not_the_lane(books: Books) -> None:

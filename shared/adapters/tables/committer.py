@@ -37,6 +37,7 @@ from shared.adapters.tables.store import (
     Row,
     RowChange,
     RowExists,
+    RowMissing,
     StoreError,
     TableMissing,
     TableStore,
@@ -276,7 +277,8 @@ class Committer:
         if current.etag == copy.etag:
             if isinstance(error, AnswerLost):
                 return _Verdict.RESUBMIT
-            await self._reclassify(batch, current.balance)
+            if not await self._reclassify(batch, current.balance) and isinstance(error, RowExists | RowMissing):
+                raise Rejected("rows of the lane contradict its balance")
             return _Verdict.PLAN_AGAIN
         if current.balance.version - copy.balance.version > RECENT_COMMITS and await self._left_its_mark(plan, batch):
             return _Verdict.COMMITTED
@@ -295,8 +297,9 @@ class Committer:
         is_held = await self._point_read(reservation_key(rid), batch) is not None
         return is_held or await self._point_read(marker_key(rid), batch) is not None
 
-    async def _reclassify(self, batch: list[_Pending], balance: Balance) -> None:
-        """After 404 or 409 with an unmoved balance: find the operations that are no longer what they were."""
+    async def _reclassify(self, batch: list[_Pending], balance: Balance) -> bool:
+        """After 404 or 409 with an unmoved balance: find operations that are no longer what they were. Any found?"""
+        found = False
         for pending in batch:
             operation = pending.operation
             if not operation.rid:
@@ -306,14 +309,16 @@ class Committer:
             if isinstance(operation, Settle) and marker:
                 charged, usage = charged_from(marker.fields)
                 pending.operation = LateSettle(operation.reservation, operation.outcome, charged, usage)
+                found = True
                 continue
             if isinstance(operation, Reserve):
                 is_done = is_held or marker is not None
             else:
                 is_done = not is_held and not (marker and isinstance(operation, LateSettle))
             if is_done:
-                pending.resolved = True
+                pending.resolved = found = True
                 self._acknowledge(pending, balance)
+        return found
 
     def _acknowledge(self, pending: _Pending, balance: Balance) -> None:
         """Tell the waiter that its operation is in the books; void a hold whose waiter was told otherwise, or left."""
