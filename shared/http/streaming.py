@@ -41,6 +41,8 @@ class EventStreamResponse(Response):
             if not caller.has_gone:
                 raise
             task.uncancel()
+        except OSError:
+            self._stream.abandon()
         finally:
             caller.close()
 

@@ -60,6 +60,20 @@ async def test_only_a_disconnect_ends_a_stream() -> None:
     assert (stream.abandoned, messages) == (1, [])
 
 
+async def test_a_server_that_fails_to_send_tells_that_the_caller_has_gone() -> None:
+    stream = Endless()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            raise BrokenPipeError
+
+    await EventStreamResponse(stream, [], 60)({}, receive, send)
+    assert stream.abandoned == 1
+
+
 async def test_no_comment_is_sent_into_an_event_under_way() -> None:
     stream, sent = Endless(), list[bytes]()
     hold = asyncio.Event()
