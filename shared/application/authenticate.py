@@ -34,7 +34,15 @@ class AdministratorPrincipal:
 class Authenticate:
     """Resolves a credential to a principal. A revoked key or changed tenant is noticed within 25 s everywhere."""
 
-    def __init__(self, tenants: TenantDirectory, keys: KeyDirectory, clock: Clock, admin_key: str) -> None:
+    def __init__(
+        self,
+        tenants: TenantDirectory,
+        keys: KeyDirectory,
+        clock: Clock,
+        admin_key: str,
+        max_cached_keys: int = _MAX_CACHED_KEYS,
+    ) -> None:
+        self._max_cached_keys = max_cached_keys
         self._tenants = tenants
         self._keys = keys
         self._clock = clock
@@ -73,7 +81,7 @@ class Authenticate:
         if cached is None:
             cached = Cached(partial(self._load, tenant_id, key_id), self._clock)
             self._known[tenant_id, key_id] = cached
-            if len(self._known) > _MAX_CACHED_KEYS:
+            if len(self._known) > self._max_cached_keys:
                 self._known.popitem(last=False)
         return cached
 

@@ -14,7 +14,8 @@ _PAGE = 500
 class OpenPeriod:
     """What `reset_monthly_quotas` does. Requests open what it missed; running it late, twice or never is harmless."""
 
-    def __init__(self, tenants: TenantDirectory, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, tenants: TenantDirectory, ledger: Ledger, clock: Clock, page_size: int = _PAGE) -> None:
+        self._page_size = page_size
         self._tenants = tenants
         self._ledger = ledger
         self._clock = clock
@@ -27,7 +28,7 @@ class OpenPeriod:
         opened = 0
         cursor: str | None = None
         while True:
-            page, cursor = await self._tenants.list(_PAGE, cursor)
+            page, cursor = await self._tenants.list(self._page_size, cursor)
             for tenant in (versioned.value for versioned in page):
                 if tenant.state is not TenantState.CLOSED:
                     for period in periods:

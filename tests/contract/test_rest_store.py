@@ -61,10 +61,7 @@ async def test_a_wrong_key_gives_no_answer_and_is_not_shown(
 
 
 @pytest.mark.parametrize("answer", ["cut", "slow", "500", "400"])
-async def test_broken_answers_are_no_answers(
-    session: aiohttp.ClientSession, answer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.adapters.tables.rest_store.TIMEOUT_SECONDS", 0.2)
+async def test_broken_answers_are_no_answers(session: aiohttp.ClientSession, answer: str) -> None:
     release = asyncio.Event()
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -85,7 +82,7 @@ async def test_broken_answers_are_no_answers(
     await runner.setup()
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    store = RestTableStore(f"http://127.0.0.1:{port}/x", SharedKey("x", KEY), session)
+    store = RestTableStore(f"http://127.0.0.1:{port}/x", SharedKey("x", KEY), session, timeout_seconds=0.2)
     if answer == "400":
         for call in (store.create_table("t"), store.get("t", "p", "k"), _scan(store)):
             with pytest.raises(AnswerLost):

@@ -99,11 +99,10 @@ async def test_what_was_invalidated_during_a_load_is_loaded_again(source: Source
     assert await cached.get() == 2
 
 
-async def test_keys_are_remembered_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.application.authenticate._MAX_CACHED_KEYS", 2)
+async def test_keys_are_remembered_only_so_far() -> None:
     documents = InMemoryDocuments()
     tenants, keys = DocumentTenants(documents), DocumentKeys(documents)
-    authenticate = Authenticate(tenants, keys, ManualClock(), "")
+    authenticate = Authenticate(tenants, keys, ManualClock(), "", max_cached_keys=2)
     key, credential = new_gateway_key("acme", NOW, None)
     with pytest.raises(InvalidApiKey):
         await authenticate.anyone(credential)

@@ -330,13 +330,11 @@ async def test_an_error_that_no_protocol_foresees_fails_the_waiters_and_not_the_
     assert (await books.balance()).open_reservations == 1
 
 
-async def test_idle_committers_are_dropped_when_there_are_too_many(
-    books: Books, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.adapters.tables.ledger.MAX_IDLE_COMMITTERS", 2)
-    for tenant in ("b", "c", "d"):
-        await books.ledger.open(account(tenant))
-    assert len(books.ledger._committers) <= 2
+async def test_idle_committers_are_dropped_when_there_are_too_many(books: Books) -> None:
+    ledger = TableLedger(books.rows, CHAIN, books.clock, max_idle_committers=2)
+    for tenant in ("a", "b", "c", "d"):
+        await ledger.open(account(tenant))
+    assert len(ledger._committers) <= 2
 
 
 async def test_reading_fails_closed(books: Books) -> None:

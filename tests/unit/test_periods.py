@@ -82,12 +82,12 @@ async def test_a_period_is_opened_for_every_tenant_that_is_not_closed(world: Wor
     assert await world.state("acme", "2026-12") is None
 
 
-async def test_from_the_25th_the_next_period_is_opened_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.application.open_period._PAGE", 2)
+async def test_from_the_25th_the_next_period_is_opened_too(world: World) -> None:
+    open_in_pages = OpenPeriod(world.tenants, world.ledger, world.clock, page_size=2)
     for tenant in "abcde":
         await world.register(tenant)
     world.clock.moment = datetime(2026, 11, 25, tzinfo=UTC)
-    assert await world.open() == await world.open() == 5
+    assert await open_in_pages() == await open_in_pages() == 5
     assert [await world.state(tenant, "2026-12") for tenant in "abcde"] == [LaneState.OPEN] * 5
 
 

@@ -29,7 +29,10 @@ MAX_IDLE_COMMITTERS = 4096
 class TableLedger:
     """Implements the `Ledger` port with one lane a tenant and period."""
 
-    def __init__(self, store: TableStore, chain: HashChain, clock: Clock) -> None:
+    def __init__(
+        self, store: TableStore, chain: HashChain, clock: Clock, max_idle_committers: int = MAX_IDLE_COMMITTERS
+    ) -> None:
+        self._max_idle_committers = max_idle_committers
         self._store = store
         self._chain = chain
         self._clock = clock
@@ -97,7 +100,7 @@ class TableLedger:
     def _committer(self, tenant_id: str, period: str) -> Committer:
         committer = self._committers.get((tenant_id, period))
         if committer is None:
-            if len(self._committers) >= MAX_IDLE_COMMITTERS:
+            if len(self._committers) >= self._max_idle_committers:
                 self._committers = {key: known for key, known in self._committers.items() if not known.idle}
             committer = Committer(self._store, self._chain, self._clock, tenant_id, period)
             self._committers[tenant_id, period] = committer

@@ -26,7 +26,7 @@ from shared.adapters.tables.store import AnswerLost, Row, RowChange, RowMissing,
 from shared.domain.errors import StorageUnavailable
 
 SERVICE_VERSION: Final = "2020-12-06"
-TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS: Final = 3.0
 _HEADERS: Final = {
     "Accept": "application/json;odata=nometadata",
     "DataServiceVersion": "3.0;NetFx",
@@ -77,12 +77,18 @@ class BearerToken:
 class RestTableStore:
     """Implements `TableStore` against Azure Table Storage, the Cosmos DB Table API and Azurite."""
 
-    def __init__(self, endpoint: str, authorization: TableAuthorization, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        authorization: TableAuthorization,
+        session: aiohttp.ClientSession,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._base_path = urlsplit(self._endpoint).path
         self._authorization = authorization
         self._session = session
-        self._timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._known_tables: set[str] = set()
 
     async def create_table(self, table: str) -> None:

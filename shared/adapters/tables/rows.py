@@ -25,7 +25,6 @@ from shared.domain.ledger import (
 from shared.domain.usage import Usage
 
 BALANCE_KEY = "B"
-ENTRY_RANGE = ("E|", "E}")
 RESERVATION_RANGE = ("P|", "P}")
 REGISTRY_TABLE = "registry"
 
