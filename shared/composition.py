@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from shared.adapters.azure_openai import ChatCompletions
+from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import SystemClock
 from shared.adapters.credentials import CachedTokens, developer_identity, managed_identity
 from shared.adapters.directories import (
@@ -124,7 +125,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     store, documents, reports = await _storage(settings, session, tokens, resources)
     api_key = settings.azure_openai_api_key.get_secret_value()
 
-    chain = HashChain(settings.audit_chain_key.get_secret_value().encode())
+    chain = HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
     ledger = TableLedger(store, chain, clock)
     tenants, keys = DocumentTenants(documents), DocumentKeys(documents)
     catalog_store, price_store = DocumentCatalog(documents), DocumentPrices(documents)

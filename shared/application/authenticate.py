@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import partial
 
 from shared.application.cached import Cached
 from shared.application.ports import Clock, KeyDirectory, TenantDirectory
 from shared.domain.errors import InvalidApiKey
 from shared.domain.tenancy import GatewayKey, Tenant, parse_gateway_key, secret_digest
+from shared.domain.values import value
 
 _MAX_CACHED_KEYS = 10_000
 _NOBODY = secret_digest("")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TenantPrincipal:
     """A caller that acts for one tenant and sees only its data."""
 
@@ -24,7 +24,7 @@ class TenantPrincipal:
     key_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AdministratorPrincipal:
     """A caller that may manage everything. `actor` names it in the audit log."""
 

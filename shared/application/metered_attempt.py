@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from shared.application.ports import Clock, Ledger, Tokenizer
 from shared.domain.ledger import Amount, Balance, EntryKind, Outcome, Reservation
 from shared.domain.pricing import RateCard
 from shared.domain.usage import Usage
+from shared.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MeteredAttempt:
     """A reservation whose attempt is under way. Exactly one of `charge` and `void` is to be called."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
@@ -13,6 +12,7 @@ from shared.domain.pricing import Price
 from shared.domain.routing import Backend, Catalog, Deployment
 from shared.domain.tenancy import GatewayKey, Tenant
 from shared.domain.usage import Usage
+from shared.domain.values import value
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ class Ledger(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Versioned(Generic[T]):
     """A stored object and the ETag of the version that was read."""
 
@@ -246,7 +246,7 @@ class BackendProbe(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InferenceRequest:
     """What the gateway reads of a request's body; everything else passes through unread.
 
@@ -265,7 +265,7 @@ class InferenceRequest:
     input_margin: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Completion:
     """What the gateway reads of an answer. `usage` is `None` where upstream stated none; `texts` is there only then."""
 

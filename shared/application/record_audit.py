@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from shared.application.ports import AuditLog, Clock
 from shared.domain.audit import AuditEvent
 from shared.domain.identifiers import new_rid
+from shared.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Actor:
     """Who acts, and from which address."""
 

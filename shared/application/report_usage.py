@@ -15,6 +15,7 @@ from shared.domain.money import usd
 from shared.domain.pricing import PriceBook
 from shared.domain.tenancy import Tenant
 from shared.domain.usage import Usage
+from shared.domain.values import value
 
 GROUPS: dict[str, Callable[[LedgerEntry], str]] = {
     "deployment": lambda entry: entry.attempt.deployment if entry.attempt else "",
@@ -43,7 +44,7 @@ class _Sums:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EntryFilter:
     """Which entries to list; times are RFC 3339 in UTC, `[start, end)`."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -36,6 +35,7 @@ from shared.domain.ledger import Account, Amount, Attempt, Balance, Reservation
 from shared.domain.pricing import PriceBook
 from shared.domain.routing import Backend, Catalog, Route, eligible
 from shared.domain.tenancy import Tenant, TenantState
+from shared.domain.values import value
 
 MAX_USER_CHARACTERS = 256
 _LARGE_INPUT_CHARACTERS = 262_144
@@ -44,7 +44,7 @@ _REFUSED_FOR_NOW = frozenset({429, 503})
 _MISCONFIGURED = frozenset({401, 403, 404})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InferenceCall:
     """What a caller asks for."""
 
@@ -59,7 +59,7 @@ class InferenceCall:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Served:
     """An answer on its way: upstream's status and headers, who served it, and the body or the stream."""
 
@@ -71,7 +71,7 @@ class Served:
     stream: MeteredStream | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ServingLimits:
     """Bounds in seconds."""
 

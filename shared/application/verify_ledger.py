@@ -10,6 +10,7 @@ from shared.domain.audit import HashChain
 from shared.domain.errors import UnpricedModel
 from shared.domain.ledger import Amount, Balance, EntryKind, LaneState, LedgerEntry
 from shared.domain.pricing import PriceBook
+from shared.domain.values import value
 
 INVARIANTS = {
     "I1": "entries of a lane are exactly 1..B.seq",
@@ -26,7 +27,7 @@ _TERMINAL = frozenset({EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE})
 _ATTEMPTS_ON_MOVING_LANE = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """One violation, with the row or sum that shows it."""
 

@@ -10,6 +10,7 @@ from shared.domain.ledger import Balance, EntryKind, LedgerEntry
 from shared.domain.money import allocate_cents, cents
 from shared.domain.pricing import PriceBook
 from shared.domain.usage import METERS
+from shared.domain.values import value
 
 LineKey = tuple[str, str, str]
 """Deployment, model, meter."""
@@ -18,7 +19,7 @@ REQUEST_KINDS = frozenset({EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE})
 FIRST_FAILED_STATUS = 400
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StatementLine:
     """What one tenant consumed of one meter of one model under one deployment name."""
 
@@ -30,7 +31,7 @@ class StatementLine:
     cost_cents: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Statement:
     """One tenant's bill for a period. `cost_cents` is the exact cost rounded half-even; the lines add up to it."""
 

@@ -26,9 +26,10 @@ from shared.domain.ledger import (
     Reservation,
 )
 from shared.domain.usage import Usage
+from shared.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Open:
     """Open the lane if it is not open yet, and tell its balance."""
 
@@ -36,7 +37,7 @@ class Open:
     rid = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _OfReservation:
     reservation: Reservation
 
@@ -45,14 +46,14 @@ class _OfReservation:
         return self.reservation.rid
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reserve(_OfReservation):
     """Hold an upper bound before the upstream call."""
 
     rows = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settle(_OfReservation):
     """Record what was consumed (or that nothing was) and give back the rest of the hold."""
 
@@ -60,7 +61,7 @@ class Settle(_OfReservation):
     rows = 2
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Expire(_OfReservation):
     """Resolve a reservation past its deadline by its tenant's policy, leaving a marker for the late settlement."""
 
@@ -68,7 +69,7 @@ class Expire(_OfReservation):
     rows = 3
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LateSettle(_OfReservation):
     """The settlement of a reservation that has expired: charges the difference to what expiry charged."""
 
@@ -78,7 +79,7 @@ class LateSettle(_OfReservation):
     rows = 2
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChangeLimit:
     """Replace the period's limit, with who did it and why."""
 
@@ -89,7 +90,7 @@ class ChangeLimit:
     rid = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BeginClosing:
     """Admit no further reservation; what is open may still resolve."""
 
@@ -97,7 +98,7 @@ class BeginClosing:
     rid = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Close:
     """Write the last entry. Requires that no reservation is open."""
 
@@ -108,18 +109,18 @@ class Close:
 Operation: TypeAlias = Open | Reserve | Settle | Expire | LateSettle | ChangeLimit | BeginClosing | Close
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InsertReservation:
     reservation: Reservation
     commit_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeleteReservation:
     rid: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InsertEntry:
     """A numbered entry's fields, sealed with its hash."""
 
@@ -127,7 +128,7 @@ class InsertEntry:
     fields: Fields
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InsertMarker:
     """The expired marker `X`: what was charged at expiry, until the late settlement comes."""
 
@@ -136,7 +137,7 @@ class InsertMarker:
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeleteMarker:
     rid: str
 

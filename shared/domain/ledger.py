@@ -14,6 +14,7 @@ from typing import Self, TypeAlias
 
 from shared.domain.money import MAX_PERIOD_PUSD
 from shared.domain.usage import Usage
+from shared.domain.values import field_names, value
 
 RECENT_COMMITS = 32
 NO_LIMIT = -1
@@ -45,7 +46,7 @@ class EntryKind(StrEnum):
     CLOSE = "close"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Amount:
     """Tokens and pUSD, which are always held and charged together."""
 
@@ -63,7 +64,7 @@ class Amount:
         return Amount(max(0, self.tokens - other.tokens), max(0, self.pusd - other.pusd))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Limit:
     """A period's quota and budget; `None` means none. Money never exceeds 9 million USD a period (Int64)."""
 
@@ -71,7 +72,7 @@ class Limit:
     pusd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Account:
     """Whose balance a reservation is held against, and the limit under which it opens if it is not open yet."""
 
@@ -80,7 +81,7 @@ class Account:
     limit: Limit
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Attempt:
     """The facts of one upstream attempt that are known before it is made."""
 
@@ -97,16 +98,16 @@ class Attempt:
 
     def fields(self) -> Fields:
         """The facts, flat, as stored in reservations and entries."""
-        return dict(zip(Attempt.__slots__, _attempt_values(self), strict=True))
+        return dict(zip(_ATTEMPT_FIELDS, _attempt_values(self), strict=True))
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, FieldValue]) -> Self:
         """The inverse of `fields`; what was left out is empty."""
-        texts = {name: _text(fields, name) for name in Attempt.__slots__ if name != "streamed"}
+        texts = {name: _text(fields, name) for name in _ATTEMPT_FIELDS if name != "streamed"}
         return cls(**texts, streamed=bool(fields.get("streamed")))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reservation:
     """A pending hold with a deadline; resolves exactly once. Times are RFC 3339 in UTC with milliseconds.
 
@@ -125,7 +126,7 @@ class Reservation:
     attempt: Attempt
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """How an attempt ended and what it is charged."""
 
@@ -139,7 +140,7 @@ class Outcome:
     content_filter: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LedgerEntry:
     """One immutable, numbered, chained row: usage record and audit record of an attempt, or a change of the lane."""
 
@@ -226,10 +227,12 @@ class LedgerEntry:
         )
 
 
-USAGE_FIELDS = tuple(f"usage_{name}" for name in Usage.__slots__)
-_attempt_values = attrgetter(*Attempt.__slots__)
+_ATTEMPT_FIELDS = field_names(Attempt)
+_USAGE_NAMES = field_names(Usage)
+USAGE_FIELDS = tuple(f"usage_{name}" for name in _USAGE_NAMES)
+_attempt_values = attrgetter(*_ATTEMPT_FIELDS)
 _outcome_values = attrgetter("status", "error_code", "latency_ms", "estimated", "content_filter")
-_usage_values = attrgetter(*Usage.__slots__)
+_usage_values = attrgetter(*_USAGE_NAMES)
 _OUTCOME_FIELDS = ("status", "error_code", "latency_ms", "estimated", "content_filter")
 _ALWAYS = frozenset({"seq", "tokens", "pusd", "deployment", "limit_tokens", "limit_pusd"})
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import mul
 
 from shared.domain.errors import UnpricedModel
 from shared.domain.money import pusd_per_token
 from shared.domain.usage import INPUT_METERS, METERS, REQUIRED_METERS, Meter, Usage
+from shared.domain.values import value
 
 _VERSION_SEPARATOR = "."
 _EVER = datetime.min.replace(tzinfo=UTC)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Price:
     """One row: what one meter of a model costs from a moment on. `None` matches any value."""
 
@@ -49,7 +49,7 @@ class Price:
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:10]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sku:
     """What a backend serves, as far as prices distinguish it."""
 
@@ -59,7 +59,7 @@ class Sku:
     region: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RateCard:
     """pUSD per token in the order of `METERS`, and the version under which these rates are found again."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from shared.domain.pricing import Sku
+from shared.domain.values import value
 
 
 class BackendAuth(StrEnum):
@@ -16,7 +17,7 @@ class BackendAuth(StrEnum):
     API_KEY = "api_key"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Residency:
     """Where a tenant's data may be processed. No zones named means every zone; global SKUs need `allow_global`."""
 
@@ -24,7 +25,7 @@ class Residency:
     allow_global: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Backend:
     """One Azure OpenAI resource and deployment."""
 
@@ -47,7 +48,7 @@ class Backend:
         return Sku(self.model, self.model_version, self.sku, self.region)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deployment:
     """The name callers ask for, and the pool that serves it."""
 
@@ -57,7 +58,7 @@ class Deployment:
     reserve_output_tokens: int = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Route:
     """A deployment with its backends resolved, best first."""
 
@@ -87,7 +88,7 @@ def eligible(backends: Iterable[Backend], residency: Residency) -> list[Backend]
     return sorted(allowed, key=lambda backend: (backend.priority, -backend.weight, backend.backend_id))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Catalog:
     """Every deployment and backend that is configured."""
 

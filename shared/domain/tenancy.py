@@ -6,13 +6,14 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
 from shared.domain.ledger import ExpiryPolicy, Limit
 from shared.domain.money import pusd_from_usd
 from shared.domain.routing import Residency
+from shared.domain.values import value
 
 _KEY_PREFIX = "tg"
 
@@ -30,7 +31,7 @@ class DisconnectPolicy(StrEnum):
     CUT = "cut"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tenant:
     """The owner of a quota and a bill. `None` for quota or budget means none; `0` means nothing is allowed."""
 
@@ -55,7 +56,7 @@ class Tenant:
         return Limit(self.monthly_quota_tokens, budget)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GatewayKey:
     """A credential of a tenant. Only a SHA-256 of its secret is kept: 256 random bits need no slow hash."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from shared.domain.values import field_names, value
 
 
 class Meter(StrEnum):
@@ -23,7 +24,7 @@ OUTPUT_METERS = METERS[4:]
 REQUIRED_METERS = (Meter.INPUT, Meter.OUTPUT)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Usage:
     """Tokens by meter; `reasoning` is recorded beside them and never added."""
 
@@ -62,10 +63,10 @@ class Usage:
         )
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in Usage.__slots__))
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in field_names(Usage)))
 
     def __sub__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) - getattr(other, name) for name in Usage.__slots__))
+        return Usage(*(getattr(self, name) - getattr(other, name) for name in field_names(Usage)))
 
 
 def disjoint_usage(

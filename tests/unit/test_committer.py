@@ -81,7 +81,7 @@ async def test_operations_that_arrive_during_a_commit_ride_in_the_next_one(books
     await books.ledger.open(busy)
     before = books.faulty.submits
     await asyncio.gather(*(books.ledger.reserve(busy, reservation("busy")) for _ in range(150)))
-    assert books.faulty.submits - before == 2
+    assert books.faulty.submits - before == 3  # the first alone, then 99, then 50
     balance = await books.other.balance("busy", PERIOD)
     assert balance is not None
     assert balance.open_reservations == 150
@@ -298,7 +298,7 @@ async def test_a_batch_may_hold_operations_of_every_kind(books: Books) -> None:
 
 
 async def test_one_rejected_operation_is_refused(books: Books) -> None:
-    books.faulty.on_submit = [Rejected()]
+    books.faulty.on_submit = [Rejected(), Rejected()]
     with pytest.raises(LedgerUnavailable, match="rejected"):
         await books.ledger.reserve(account(), reservation())
 
@@ -322,12 +322,73 @@ async def test_an_error_that_no_protocol_foresees_fails_the_waiters_and_not_the_
     loop = asyncio.get_running_loop()
     seen: list[BaseException] = []
     loop.set_exception_handler(lambda _, context: seen.append(context["exception"]))
+    await books.ledger.reserve(account(), reservation())
     books.faulty.before_submit = fail
     with pytest.raises(LedgerUnavailable):
         await books.ledger.reserve(account(), reservation())
     books.faulty.before_submit = None
     await books.ledger.reserve(account(), reservation())
-    assert (await books.balance()).open_reservations == 1
+    assert (await books.balance()).open_reservations == 2
+
+
+async def test_an_error_that_no_protocol_foresees_in_a_lone_commit_is_raised_and_leaves_nothing(books: Books) -> None:
+    class Bug(RuntimeError):
+        pass
+
+    def fail() -> None:
+        books.faulty.before_submit = None
+        raise Bug
+
+    books.faulty.before_submit = fail
+    with pytest.raises(Bug):
+        await books.ledger.reserve(account(), reservation())
+    await books.ledger.drain()
+    assert (await books.balance()).open_reservations == 0
+    assert await books.kinds() == ["void"]
+    await books.check()
+
+
+@pytest.mark.parametrize("is_applied", [True, False])
+async def test_a_lone_caller_that_is_cancelled_in_the_middle_leaves_books_that_balance(
+    books: Books, is_applied: bool
+) -> None:
+    reached, submit = asyncio.Event(), books.rows.submit
+    never = asyncio.Event()
+
+    async def stuck(*arguments: object) -> str:
+        if is_applied:
+            await submit(*arguments)  # type: ignore[arg-type]
+        reached.set()
+        books.rows.submit = submit  # type: ignore[method-assign]
+        await never.wait()
+        raise AssertionError
+
+    async def cancelled_in(act: Callable[[], Awaitable[Balance]]) -> None:
+        books.rows.submit = stuck  # type: ignore[assignment, method-assign]
+        task = asyncio.ensure_future(act())
+        await reached.wait()
+        reached.clear()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await books.ledger.drain()
+
+    await cancelled_in(lambda: books.ledger.reserve(account(), reservation()))
+    assert await books.kinds() == ["void"]
+    held = reservation()
+    await books.ledger.reserve(account(), held)
+    await cancelled_in(lambda: books.ledger.settle(held, charge()))
+    assert await books.kinds() == ["void", "charge"]
+    await books.check()
+
+
+async def test_a_lone_request_is_committed_in_its_own_task(books: Books) -> None:
+    tasks: list[set[asyncio.Task[object]]] = []
+    books.faulty.before_submit = lambda: tasks.append(asyncio.all_tasks())
+    held = reservation()
+    await books.ledger.reserve(account(), held)
+    await books.ledger.settle(held, charge())
+    assert tasks == [{asyncio.current_task()}] * 2
 
 
 async def test_idle_committers_are_dropped_when_there_are_too_many(books: Books) -> None:

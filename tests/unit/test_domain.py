@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.adapters.canonical_json import encode_canonical
 from shared.domain.audit import HashChain, canonical, genesis
 from shared.domain.billing import Tally, cost_centers, statement, utilization_percent
 from shared.domain.errors import InvalidRequest, UnpricedModel
@@ -242,3 +243,8 @@ def test_entries_read_back_from_their_fields() -> None:
     for entry in entries:
         assert LedgerEntry.from_fields(entry.fields()) == entry
     assert entries[0].fields()["price_version"] == VERSION
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers(-(2**63), 2**63 - 1) | st.booleans()))
+def test_the_faster_encoder_gives_the_canonical_bytes(fields: dict[str, object]) -> None:
+    assert encode_canonical(fields) == canonical(fields)

@@ -58,6 +58,7 @@ from shared.domain.errors import BudgetExceeded, GatewayError, LedgerUnavailable
 from shared.domain.identifiers import BillingPeriod, timestamp
 from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Limit, Outcome, Refusal
 from shared.domain.money import usd
+from shared.domain.values import value
 
 FRESH_SECONDS = 0.25
 CONTENDED_FRESH_SECONDS = 0.015
@@ -102,7 +103,7 @@ class _Verdict(Enum):
     PLAN_AGAIN = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Copy:
     """The balance row as last seen."""
 
@@ -123,7 +124,8 @@ class Committer:
     opening_limit: Limit | None = None
     _queue: deque[_Pending] = field(default_factory=deque)
     _copy: _Copy | None = None
-    _runner: asyncio.Task[None] | None = None
+    _runner: asyncio.Future[None] | None = None
+    _in_flight: tuple[Plan, _Copy, StoreError] | None = None
     _conflict_rate: float = 0.0
     _down_since: float | None = None
     _backoff: float = FIRST_BACKOFF_SECONDS
@@ -134,6 +136,8 @@ class Committer:
 
     async def submit(self, operation: Operation) -> Balance:
         """Commit `operation` and return the balance after it; raises what the ledger port promises."""
+        if self._copy is not None and self._is_alone(operation, self._copy):
+            return await self._commit_alone(operation, self._copy)
         return await self.enqueue(operation)
 
     def enqueue(self, operation: Operation) -> asyncio.Future[Balance]:
@@ -149,9 +153,47 @@ class Committer:
         while self._runner is not None:
             await asyncio.wait([self._runner])
 
-    async def _run(self) -> None:
-        batch: list[_Pending] = []
+    def _is_alone(self, operation: Operation, copy: _Copy) -> bool:
+        """Whether no other request of the lane is near that could ride along: then a task would only cost a turn."""
+        if self._runner is not None or self._is_contended:
+            return False
+        return copy.balance.open_reservations == isinstance(operation, Settle)
+
+    async def _commit_alone(self, operation: Operation, copy: _Copy) -> Balance:
+        """Commit in the caller's own task. Whatever is not plain success is left to a task that outlives the caller."""
+        loop = asyncio.get_running_loop()
+        pending = _Pending(operation, loop.create_future())
+        unresolved = [pending]
+        turn = self._runner = loop.create_future()
         try:
+            if await self._is_committed_at_once(pending, copy):
+                unresolved = []
+        except BaseException:
+            pending.answer.cancel()
+            raise
+        finally:
+            self._runner = asyncio.create_task(self._run(unresolved)) if unresolved or self._queue else None
+            turn.set_result(None)
+        return await pending.answer
+
+    async def _is_committed_at_once(self, pending: _Pending, copy: _Copy) -> bool:
+        plan = self._plan_on(copy, [pending])
+        if plan.refused or plan.failed:
+            return False
+        self._in_flight = plan, copy, AnswerLost()
+        try:
+            await self._submit(plan, copy)
+        except StoreError as error:
+            self._in_flight = None if isinstance(error, Rejected) else (plan, copy, error)
+            return False
+        self._in_flight = None
+        self._acknowledge(pending, plan.balance)
+        return True
+
+    async def _run(self, interrupted: Iterable[_Pending] = ()) -> None:
+        batch = list(interrupted)
+        try:
+            await self._commit_or_fail(batch)
             while self._queue:
                 batch = self._take()
                 await self._commit_or_fail(batch)
@@ -206,16 +248,29 @@ class Committer:
 
     async def _commit(self, batch: list[_Pending]) -> None:
         while batch:
-            copy = await self._current(batch)
-            operations = [pending.operation for pending in batch]
-            plan = plan_commit(copy.balance, operations, _new_commit_id(), timestamp(self.clock.now()), self.chain)
-            if plan.refused and self._age(copy) > FRESH_SECONDS:
-                self._copy = None
-                continue
-            if plan.is_empty or await self._make_durable(plan, copy, batch):
+            if self._in_flight is not None:
+                (plan, copy, error), self._in_flight = self._in_flight, None
+                durable = await self._make_durable(plan, copy, batch, error)
+            else:
+                plan, copy = await self._plan(batch)
+                durable = plan.is_empty or await self._make_durable(plan, copy, batch)
+            if durable:
                 self._answer(batch, plan)
                 return
             batch = [pending for pending in batch if pending.is_owed]
+
+    async def _plan(self, batch: list[_Pending]) -> tuple[Plan, _Copy]:
+        """What to commit, on which copy of the balance. A refusal stands only on a fresh one."""
+        while True:
+            copy = await self._current(batch)
+            plan = self._plan_on(copy, batch)
+            if not plan.refused or self._age(copy) <= FRESH_SECONDS:
+                return plan, copy
+            self._copy = None
+
+    def _plan_on(self, copy: _Copy, batch: list[_Pending]) -> Plan:
+        operations = [pending.operation for pending in batch]
+        return plan_commit(copy.balance, operations, _new_commit_id(), timestamp(self.clock.now()), self.chain)
 
     def _answer(self, batch: Iterable[_Pending], plan: Plan) -> None:
         if not plan.refused and not plan.failed:
@@ -250,23 +305,31 @@ class Committer:
             )
         return PeriodNotOpen(f"The billing period {self.period} admits no further requests.")
 
-    async def _make_durable(self, plan: Plan, copy: _Copy, batch: list[_Pending]) -> bool:
-        """Whether the plan was committed. If not, it provably never will be."""
-        changes: list[RowChange] = [Merge(BALANCE_KEY, balance_fields(plan.balance), copy.etag)]
-        changes += [row_change(change) for change in plan.changes]
+    async def _make_durable(
+        self, plan: Plan, copy: _Copy, batch: list[_Pending], error: StoreError | None = None
+    ) -> bool:
+        """Whether the plan was committed. If not, it provably never will be. `error` is what a first try ended with."""
         while True:
-            try:
-                etag = await self.store.submit(self._table, self._partition, changes, plan.commit_id)
-            except Rejected:
-                raise
-            except StoreError as error:
+            if error is not None:
                 verdict = await self._resolve(error, plan, copy, batch)
                 if verdict is not _Verdict.RESUBMIT:
                     return verdict is _Verdict.COMMITTED
+            try:
+                await self._submit(plan, copy)
+            except Rejected:
+                raise
+            except StoreError as submitted:
+                error = submitted
             else:
-                self._copy = _Copy(plan.balance, etag, self.clock.monotonic())
-                self._note_conflict(happened=False)
                 return True
+
+    async def _submit(self, plan: Plan, copy: _Copy) -> None:
+        """Send the plan's transaction, the same bytes each time."""
+        changes: list[RowChange] = [Merge(BALANCE_KEY, balance_fields(plan.balance), copy.etag)]
+        changes += [row_change(change) for change in plan.changes]
+        etag = await self.store.submit(self._table, self._partition, changes, plan.commit_id)
+        self._copy = _Copy(plan.balance, etag, self.clock.monotonic())
+        self._note_conflict(happened=False)
 
     async def _resolve(self, error: StoreError, plan: Plan, copy: _Copy, batch: list[_Pending]) -> _Verdict:
         """What became of a transaction that was answered with an error, told by reading the balance."""
@@ -330,8 +393,7 @@ class Committer:
     async def _current(self, batch: list[_Pending]) -> _Copy:
         """The copy in hand, unless contention makes it likely to be stale."""
         copy = self._copy
-        contended = self._conflict_rate > CONTENDED_CONFLICT_RATE
-        if copy is None or (contended and self._age(copy) > CONTENDED_FRESH_SECONDS):
+        if copy is None or (self._is_contended and self._age(copy) > CONTENDED_FRESH_SECONDS):
             return await self._read(batch, in_flight=False)
         return copy
 
@@ -392,6 +454,10 @@ class Committer:
 
     def _note_conflict(self, *, happened: bool) -> None:
         self._conflict_rate += 0.1 * (happened - self._conflict_rate)
+
+    @property
+    def _is_contended(self) -> bool:
+        return self._conflict_rate > CONTENDED_CONFLICT_RATE
 
     def _age(self, copy: _Copy) -> float:
         return self.clock.monotonic() - copy.seen_at

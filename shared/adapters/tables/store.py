@@ -6,10 +6,10 @@ https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-tra
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from shared.domain.ledger import Fields, FieldValue
+from shared.domain.values import value
 
 MAX_BATCH_ROWS = 100
 
@@ -42,7 +42,7 @@ class AnswerLost(StoreError):
     """The service could not be reached, answered 5xx, or its answer was lost: the change may have happened or not."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Row:
     """A stored row. `etag` is empty where it came from a scan."""
 
@@ -51,7 +51,7 @@ class Row:
     etag: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Merge:
     """Update the named fields of a row if its ETag is `etag`."""
 
@@ -60,7 +60,7 @@ class Merge:
     etag: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Insert:
     """Insert a row that must not exist."""
 
@@ -68,7 +68,7 @@ class Insert:
     fields: Fields
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delete:
     """Delete a row that must exist."""
 
