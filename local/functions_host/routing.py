@@ -6,6 +6,7 @@ import hmac
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import unquote
 
 from local.functions_host.indexing import HttpFunction
@@ -30,7 +31,9 @@ class Router:
             for method in function.methods or {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}:
                 self._by_shape[method, function.route.count("/") + 1].append(candidate)
 
-    def match(self, method: str, raw_path: bytes) -> tuple[HttpFunction, dict[str, str]] | None:
+        self.match = lru_cache(maxsize=1024)(self._match)
+
+    def _match(self, method: str, raw_path: bytes) -> tuple[HttpFunction, dict[str, str]] | None:
         """The function for a request and its path parameters, or `None` for a 404 (also for a wrong method)."""
         path = _normalized(raw_path)
         candidates = self._by_shape.get((method, path.count("/") + 1), [])

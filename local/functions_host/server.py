@@ -53,7 +53,7 @@ class FunctionsHost:
         if function.auth_level != ANONYMOUS and not is_permitted(self._host_key, _sent_key(request)):
             await Response(status_code=401)(scope, receive, send)
             return
-        scope["path_params"] = path_params
+        scope["path_params"] = dict(path_params)
         response = await self._invoke(function, request)
         await response(scope, receive, send)
 

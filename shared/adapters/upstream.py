@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,15 +37,16 @@ class AiohttpUpstream:
         self._tokens = tokens
         self._api_key = api_key
         self._timeouts = timeouts
-        self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.head)
+        self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
 
     async def post(self, backend: Backend, path: str, body: bytes, headers: Mapping[str, str]) -> AiohttpResponse:
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
         authorized = {**headers, **await self._authorization(backend)}
         try:
-            response = await self._session.post(
-                url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
-            )
+            async with asyncio.timeout(self._timeouts.head):
+                response = await self._session.post(
+                    url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
+                )
         except _NOT_PROCESSED as error:
             raise BackendUnavailable("No backend of the deployment could be reached.") from error
         except TimeoutError as error:
@@ -65,18 +67,21 @@ class AiohttpUpstream:
 
 
 class AiohttpResponse:
-    """Implements `UpstreamResponse`. The total timeout is looked at with each chunk, which needs no timer."""
+    """Implements `UpstreamResponse`.
+
+    Both timeouts of the body cost a chunk next to nothing: the total is looked at when a chunk is read, and silence by
+    one timer that looks back when it fires, instead of one that is set anew for each chunk.
+    """
 
     def __init__(self, response: aiohttp.ClientResponse, timeouts: UpstreamTimeouts) -> None:
         self.status = response.status
         self.headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
         self._response = response
+        self._content = response.content
         self._timeouts = timeouts
         self._deadline = time.monotonic() + timeouts.total
-        connection = response.connection
-        if connection is not None and connection.protocol is not None:
-            connection.protocol.read_timeout = timeouts.idle
-            connection.protocol.start_timeout()
+        self._waiting_since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def read(self) -> bytes:
         chunks = []
@@ -86,23 +91,48 @@ class AiohttpResponse:
 
     async def next_chunk(self) -> bytes:
         try:
-            chunk = await self._response.content.readany()
+            chunk = self._content.read_nowait()
+            if not chunk and not self._content.at_eof():
+                chunk = await self._await_chunk()
         except TimeoutError as error:
-            self._response.close()
+            self.close()
             raise BackendTimeout(
                 f"The backend fell silent for the idle timeout of {self._timeouts.idle:g} s."
             ) from error
         except aiohttp.ClientError as error:
-            self._response.close()
+            self.close()
             raise BackendBroken("The connection to the backend broke while it answered.") from error
         if time.monotonic() > self._deadline:
-            self._response.close()
+            self.close()
             raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total:g} s.")
+        if not chunk:
+            self.close()
         return chunk
 
     def close(self) -> None:
         """Keep the connection if the body was read to its end, else drop it."""
-        if self._response.content.is_eof():
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._content.is_eof():
             self._response.release()
         else:
             self._response.close()
+
+    async def _await_chunk(self) -> bytes:
+        self._waiting_since = time.monotonic()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._timeouts.idle, self._look_for_silence)
+        try:
+            return await self._content.readany()
+        finally:
+            self._waiting_since = None
+
+    def _look_for_silence(self) -> None:
+        self._timer = None
+        if self._waiting_since is None:
+            return
+        rest = self._waiting_since + self._timeouts.idle - time.monotonic()
+        if rest <= 0:
+            self._content.set_exception(TimeoutError())
+        else:
+            self._timer = asyncio.get_running_loop().call_later(rest, self._look_for_silence)

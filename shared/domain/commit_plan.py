@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TypeAlias, TypedDict, Unpack
 
 from shared.domain.audit import HashChain
 from shared.domain.errors import GatewayError, PeriodNotOpen
+from shared.domain.identifiers import timestamp
 from shared.domain.ledger import (
     RECENT_COMMITS,
     Amount,
@@ -168,7 +170,7 @@ class Plan:
 
     balance: Balance
     commit_id: str
-    now: str
+    now: datetime
     chain: HashChain
     changes: list[Change] = field(default_factory=list)
     refused: list[tuple[Reserve, Refusal]] = field(default_factory=list)
@@ -251,14 +253,16 @@ class Plan:
     def _append(self, kind: EntryKind, **facts: Unpack[EntryFacts]) -> None:
         balance = self.balance
         balance.seq += 1
-        entry = LedgerEntry(balance.seq, kind, self.now, self.commit_id, **facts)
+        entry = LedgerEntry(balance.seq, kind, timestamp(self.now), self.commit_id, **facts)
         fields = entry.fields()
         balance.head = self.chain.extend(balance.head, fields)
         fields["hash"] = balance.head
         self.changes.append(InsertEntry(balance.seq, fields))
 
 
-def plan_commit(base: Balance, operations: Iterable[Operation], commit_id: str, now: str, chain: HashChain) -> Plan:
+def plan_commit(
+    base: Balance, operations: Iterable[Operation], commit_id: str, now: datetime, chain: HashChain
+) -> Plan:
     """What committing `operations` in this order does to a lane whose balance is `base`."""
     balance = base.copy()
     plan = Plan(balance, commit_id, now, chain)

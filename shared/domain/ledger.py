@@ -160,30 +160,30 @@ class LedgerEntry:
 
     def fields(self) -> Fields:
         """Every field but the hash, flat, as stored and as covered by the chain. Empty values are left out."""
-        fields: Fields = {
-            "seq": self.seq,
-            "kind": self.kind.value,
-            "timestamp": self.timestamp,
-            "commit_id": self.commit_id,
-            "rid": self.rid,
-            "tokens": self.amount.tokens,
-            "pusd": self.amount.pusd,
-            "reserved_tokens": self.reserved.tokens,
-            "reserved_pusd": self.reserved.pusd,
-            "actor": self.actor,
-            "reason": self.reason,
-        }
+        names: tuple[str, ...] = _ENTRY_FIELDS
+        values: tuple[FieldValue, ...] = (
+            self.seq,
+            self.kind.value,
+            self.timestamp,
+            self.commit_id,
+            self.rid,
+            self.amount.tokens,
+            self.amount.pusd,
+            self.reserved.tokens,
+            self.reserved.pusd,
+            self.actor,
+            self.reason,
+        )
         if self.attempt is not None:
-            fields |= self.attempt.fields()
+            names += _ATTEMPT_FIELDS
+            values += _attempt_values(self.attempt)
         if self.outcome is not None:
-            fields.update(zip(_OUTCOME_FIELDS, _outcome_values(self.outcome), strict=True))
-            fields.update(zip(USAGE_FIELDS, _usage_values(self.outcome.usage), strict=True))
+            names += _OUTCOME_FIELDS + USAGE_FIELDS
+            values += _outcome_values(self.outcome) + _usage_values(self.outcome.usage)
         if self.limit is not None:
-            fields |= {
-                "limit_tokens": NO_LIMIT if self.limit.tokens is None else self.limit.tokens,
-                "limit_pusd": NO_LIMIT if self.limit.pusd is None else self.limit.pusd,
-            }
-        return {name: value for name, value in fields.items() if value or name in _ALWAYS}
+            names += _LIMIT_FIELDS
+            values += tuple(NO_LIMIT if limit is None else limit for limit in (self.limit.tokens, self.limit.pusd))
+        return {name: value for name, value in zip(names, values, strict=True) if value or name in _ALWAYS}
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, FieldValue]) -> Self:
@@ -227,6 +227,11 @@ class LedgerEntry:
         )
 
 
+_ENTRY_FIELDS = (
+    "seq", "kind", "timestamp", "commit_id", "rid",
+    "tokens", "pusd", "reserved_tokens", "reserved_pusd", "actor", "reason",
+)  # fmt: skip
+_LIMIT_FIELDS = ("limit_tokens", "limit_pusd")
 _ATTEMPT_FIELDS = field_names(Attempt)
 _USAGE_NAMES = field_names(Usage)
 USAGE_FIELDS = tuple(f"usage_{name}" for name in _USAGE_NAMES)

@@ -79,16 +79,16 @@ class _PassedOn(Response):
 def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, bytes]]:
     """Upstream's own headers, without those of its connection and its limits, and the gateway's."""
     kept = [(name, value) for raw, value in served.headers if (name := raw.lower()) not in _OWN_HEADERS]
-    added = {
-        "x-gateway-request-id": request_id,
-        "x-gateway-backend": served.backend.backend_id,
-        "x-gateway-region": served.backend.region,
-        "x-gateway-attempts": "1",
-        "x-gateway-cache": "bypass",
-    }
-    balance = served.balance
+    backend, balance = served.backend, served.balance
+    kept += [
+        (b"x-gateway-request-id", request_id.encode()),
+        (b"x-gateway-backend", backend.backend_id.encode("latin-1", "replace")),
+        (b"x-gateway-region", backend.region.encode("latin-1", "replace")),
+        (b"x-gateway-attempts", b"1"),
+        (b"x-gateway-cache", b"bypass"),
+    ]
     if balance.available_tokens is not None:
-        added["x-gateway-quota-remaining-tokens"] = str(balance.available_tokens)
+        kept.append((b"x-gateway-quota-remaining-tokens", b"%d" % balance.available_tokens))
     if balance.available_pusd is not None:
-        added["x-gateway-budget-remaining-usd"] = usd(balance.available_pusd)
-    return kept + [(name.encode(), value.encode("latin-1", "replace")) for name, value in added.items()]
+        kept.append((b"x-gateway-budget-remaining-usd", usd(balance.available_pusd).encode()))
+    return kept

@@ -55,7 +55,7 @@ from shared.domain.commit_plan import (
     plan_commit,
 )
 from shared.domain.errors import BudgetExceeded, GatewayError, LedgerUnavailable, PeriodNotOpen, QuotaExceeded
-from shared.domain.identifiers import BillingPeriod, timestamp
+from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Limit, Outcome, Refusal
 from shared.domain.money import usd
 from shared.domain.values import value
@@ -270,7 +270,7 @@ class Committer:
 
     def _plan_on(self, copy: _Copy, batch: list[_Pending]) -> Plan:
         operations = [pending.operation for pending in batch]
-        return plan_commit(copy.balance, operations, _new_commit_id(), timestamp(self.clock.now()), self.chain)
+        return plan_commit(copy.balance, operations, _new_commit_id(), self.clock.now(), self.chain)
 
     def _answer(self, batch: Iterable[_Pending], plan: Plan) -> None:
         if not plan.refused and not plan.failed:
