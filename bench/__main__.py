@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from statistics import median
 
 from bench.commits import measure_commits
 from bench.load import Figures, Target, cpu_seconds, measure, median_of, memory_mib
@@ -16,8 +17,10 @@ SHORT, LONG = 100, 500
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("--requests", type=int, default=960, help="buffered requests a measurement")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, interleaved over the targets; the median counts")
+    parser.add_argument("--requests", type=int, default=480, help="buffered requests a measurement")
+    parser.add_argument(
+        "--rounds", type=int, default=11, help="rounds, interleaved over the targets; the median counts"
+    )
     options = parser.parse_args()
     with running() as bench:
         asyncio.run(_run(bench, options.requests, options.rounds))
@@ -27,58 +30,60 @@ def main() -> int:
 
 async def _run(bench: Bench, requests: int, rounds: int) -> None:
     targets = (bench.direct, bench.proxy, bench.in_memory, bench.with_azurite)
-    figures_of: dict[tuple[str, int, int], Figures] = {}
+    taken: dict[tuple[int, int], dict[str, list[Figures]]] = {}
     for events, count in ((0, requests), (SHORT, max(64, requests // 4)), (LONG, max(64, requests // 10))):
         for clients in CLIENTS:
-            taken: dict[str, list[Figures]] = {target.name: [] for target in targets}
+            rows = taken[events, clients] = {target.name: [] for target in targets}
             for _ in range(rounds):
                 for target in targets:
-                    taken[target.name].append(await measure(target, clients, count, events=events))
-            for name, figures in taken.items():
-                figures_of[name, events, clients] = median_of(figures)
-            _print(targets, figures_of, events, clients)
-    _print_bars(bench, figures_of)
+                    rows[target.name].append(await measure(target, clients, count, events=events))
+            _print(bench, rows, events, clients)
+    _print_bars(bench, taken)
     for line in await measure_commits(bench.table_endpoint, bench.account_key):
         print(line)
     for target in (bench.in_memory, bench.with_azurite):
         print(f"memory of {target.name} after all of this: {memory_mib(target.pid):.0f} MiB")
 
 
-def _print(
-    targets: tuple[Target, ...],
-    figures_of: dict[tuple[str, int, int], Figures],
-    events: int,
-    clients: int,
-) -> None:
+def _print(bench: Bench, rows: dict[str, list[Figures]], events: int, clients: int) -> None:
     kind = f"streamed, {events} events" if events else "buffered"
-    proxy, direct = figures_of["bare proxy", events, clients], figures_of["direct", events, clients]
+    proxies, direct = rows[bench.proxy.name], median_of(rows[bench.direct.name])
     print(f"\n{kind}, {clients} clients   (ratios to the bare proxy; latency added to direct)")
     print(f"  {'':22} {'CPU':>7} {'x proxy':>8} {'req/s':>7} {'x proxy':>8} {'added p50':>10} {'added p99':>10}")
-    for target in targets:
-        figures = figures_of[target.name, events, clients]
+    for name, taken in rows.items():
+        figures = median_of(taken)
+        cpu = median(own.cpu_ms / proxy.cpu_ms for own, proxy in zip(taken, proxies, strict=True))
+        rate = median(
+            own.requests_per_second / proxy.requests_per_second for own, proxy in zip(taken, proxies, strict=True)
+        )
         print(
-            f"  {target.name:22} {figures.cpu_ms:5.2f}ms {figures.cpu_ms / proxy.cpu_ms:8.2f} "
-            f"{figures.requests_per_second:7.0f} {figures.requests_per_second / proxy.requests_per_second:8.2f} "
+            f"  {name:22} {figures.cpu_ms:5.2f}ms {cpu:8.2f} {figures.requests_per_second:7.0f} {rate:8.2f} "
             f"{figures.p50_ms - direct.p50_ms:8.1f}ms {figures.p99_ms - direct.p99_ms:8.1f}ms"
         )
 
 
-def _print_bars(bench: Bench, figures_of: dict[tuple[str, int, int], Figures]) -> None:
+def _print_bars(bench: Bench, taken: dict[tuple[int, int], dict[str, list[Figures]]]) -> None:
+    """Each bar is the median of what the rounds gave: a round's targets ran next to each other, in the same weather."""
+
+    def cpu(events: int, clients: int, target: Target) -> list[float]:
+        return [figures.cpu_ms for figures in taken[events, clients][target.name]]
+
     print("\nbars")
     for clients in CLIENTS:
-        proxy, memory, azurite = (
-            figures_of[target.name, 0, clients] for target in (bench.proxy, bench.in_memory, bench.with_azurite)
-        )
-        _bar(f"CPU a buffered request in memory, {clients} clients", memory.cpu_ms / proxy.cpu_ms, 2.0, "x proxy")
+        proxy, memory, azurite = (cpu(0, clients, each) for each in (bench.proxy, bench.in_memory, bench.with_azurite))
+        ratio = median(own / bare for own, bare in zip(memory, proxy, strict=True))
+        _bar(f"CPU a buffered request in memory, {clients} clients", ratio, 2.0, "x proxy")
         if clients != 16:
-            allowed = 1.2 if clients == 1 else 0.6
-            _bar(f"CPU the REST commits add, {clients} clients", azurite.cpu_ms - memory.cpu_ms, allowed, "ms")
+            added = median(stored - own for stored, own in zip(azurite, memory, strict=True))
+            _bar(f"CPU the REST commits add, {clients} clients", added, 1.2 if clients == 1 else 0.6, "ms")
     for clients in CLIENTS:
-        added = [
-            figures_of[target.name, LONG, clients].cpu_ms - figures_of[target.name, SHORT, clients].cpu_ms
-            for target in (bench.in_memory, bench.proxy)
-        ]
-        _bar(f"CPU a further streamed event in memory, {clients} clients", added[0] / added[1], 1.3, "x proxy")
+        own, bare = (
+            median(
+                long - short for long, short in zip(cpu(LONG, clients, each), cpu(SHORT, clients, each), strict=True)
+            )
+            for each in (bench.in_memory, bench.proxy)
+        )
+        _bar(f"CPU a further streamed event in memory, {clients} clients", own / bare, 1.3, "x proxy")
 
 
 def _bar(name: str, value: float, allowed: float, unit: str) -> None:

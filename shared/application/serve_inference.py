@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from urllib.parse import quote
 
 from shared.application.authenticate import TenantPrincipal
@@ -203,14 +204,11 @@ class ServeInference:
         self, call: InferenceCall, request: InferenceRequest, wire: InferenceFormat, route: Route, backend: Backend
     ) -> UpstreamResponse:
         cap = route.deployment.max_output_tokens if request.max_output_tokens is None else None
-        if call.deployment is None:
-            path = f"/openai/v1/{call.operation}"
-            model = backend.upstream_deployment if backend.upstream_deployment != request.model else None
-        else:
-            path = f"/openai/deployments/{quote(backend.upstream_deployment, safe='')}/{call.operation}"
-            model = None
-        if call.api_version:
-            path += f"?api-version={quote(call.api_version, safe='')}"
+        upstream_deployment = backend.upstream_deployment if call.deployment is not None else None
+        path = _upstream_path(upstream_deployment, call.operation, call.api_version)
+        model = None
+        if upstream_deployment is None and backend.upstream_deployment != request.model:
+            model = backend.upstream_deployment
         body = wire.forwarded_body(request, model, cap)
         return await self._upstream.post(backend, path, body, call.headers)
 
@@ -266,6 +264,17 @@ class ServeInference:
         if status == 408:
             raise BackendTimeout("The backend gave up waiting for the request.")
         return balance
+
+
+@lru_cache(maxsize=1024)
+def _upstream_path(deployment: str | None, operation: str, api_version: str) -> str:
+    """The path of Azure's dated API for a deployment, or that of its v1 API, where the body names it."""
+    path = (
+        f"/openai/v1/{operation}"
+        if deployment is None
+        else f"/openai/deployments/{quote(deployment, safe='')}/{operation}"
+    )
+    return f"{path}?api-version={quote(api_version, safe='')}" if api_version else path
 
 
 def _output_bound(request: InferenceRequest, route: Route) -> int:
