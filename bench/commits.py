@@ -33,7 +33,7 @@ Commit: TypeAlias = Callable[[], Awaitable[object]]
 async def measure_commits(endpoint: str, account_key: str) -> list[str]:
     """The lines of the report."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
-        store = RestTableStore(endpoint, SharedKey(ACCOUNT, account_key), session)
+        store = RestTableStore(endpoint, SharedKey(ACCOUNT, account_key))
         await store.create_table(_TABLE)
         credential = AzureNamedKeyCredential(ACCOUNT, account_key)
         async with TableServiceClient(endpoint, credential=credential, retry_total=0) as service:

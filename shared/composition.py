@@ -122,7 +122,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     session = await resources.enter_async_context(_session())
     tokens = CachedTokens(lambda: _credential(settings))
     resources.push_async_callback(tokens.close)
-    store, documents, reports = await _storage(settings, session, tokens, resources)
+    store, documents, reports = await _storage(settings, tokens, resources)
     api_key = settings.azure_openai_api_key.get_secret_value()
 
     chain = HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
@@ -178,7 +178,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
 
 
 def _session() -> aiohttp.ClientSession:
-    """One pool for storage and backends: unbounded, no cookies, bodies as they are."""
+    """The pool for backends: unbounded, no cookies, bodies as they are."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -205,7 +205,7 @@ async def _price_book(store: PriceStore) -> PriceBook:
 
 
 async def _storage(
-    settings: Settings, session: aiohttp.ClientSession, tokens: CachedTokens, resources: AsyncExitStack
+    settings: Settings, tokens: CachedTokens, resources: AsyncExitStack
 ) -> tuple[TableStore, Documents, ReportStore]:
     """The ledger's store, the documents and the reports; imports only the SDKs that the settings need."""
     if settings.tallygate_storage == "memory":
@@ -220,7 +220,8 @@ async def _storage(
     account, key = settings.tallygate_storage_account_name, settings.tallygate_storage_account_key.get_secret_value()
     credential = AzureNamedKeyCredential(account, key) if key else tokens.credential
     authorization = SharedKey(account, key) if key else BearerToken(tokens)
-    store = RestTableStore(settings.tallygate_table_endpoint, authorization, session)
+    store = RestTableStore(settings.tallygate_table_endpoint, authorization)
+    resources.push_async_callback(store.aclose)
     service = await resources.enter_async_context(
         TableServiceClient(settings.tallygate_table_endpoint, credential=credential, retry_total=0)
     )

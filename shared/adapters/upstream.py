@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from shared.adapters.credentials import TokenProvider
 from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
 from shared.domain.routing import Backend, BackendAuth
 
+_NOT_WAITING = math.inf
 _NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
@@ -80,7 +82,7 @@ class AiohttpResponse:
         self._content = response.content
         self._timeouts = timeouts
         self._deadline = time.monotonic() + timeouts.total
-        self._waiting_since: float | None = None
+        self._waiting_since = _NOT_WAITING
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self) -> bytes:
@@ -90,10 +92,14 @@ class AiohttpResponse:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def next_chunk(self) -> bytes:
+        now = self._waiting_since = time.monotonic()
+        if now > self._deadline:
+            self.close()
+            raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total:g} s.")
+        if self._timer is None:
+            self._watch(self._timeouts.idle)
         try:
-            chunk = self._content.read_nowait()
-            if not chunk and not self._content.at_eof():
-                chunk = await self._await_chunk()
+            chunk = await self._content.readany()
         except TimeoutError as error:
             self.close()
             raise BackendTimeout(
@@ -102,9 +108,7 @@ class AiohttpResponse:
         except aiohttp.ClientError as error:
             self.close()
             raise BackendBroken("The connection to the backend broke while it answered.") from error
-        if time.monotonic() > self._deadline:
-            self.close()
-            raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total:g} s.")
+        self._waiting_since = _NOT_WAITING
         if not chunk:
             self.close()
         return chunk
@@ -118,21 +122,12 @@ class AiohttpResponse:
         else:
             self._response.close()
 
-    async def _await_chunk(self) -> bytes:
-        self._waiting_since = time.monotonic()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._timeouts.idle, self._look_for_silence)
-        try:
-            return await self._content.readany()
-        finally:
-            self._waiting_since = None
+    def _watch(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look_for_silence)
 
     def _look_for_silence(self) -> None:
-        self._timer = None
-        if self._waiting_since is None:
-            return
-        rest = self._waiting_since + self._timeouts.idle - time.monotonic()
-        if rest <= 0:
+        silence = time.monotonic() - self._waiting_since
+        if silence >= self._timeouts.idle:
             self._content.set_exception(TimeoutError())
         else:
-            self._timer = asyncio.get_running_loop().call_later(rest, self._look_for_silence)
+            self._watch(self._timeouts.idle - max(0.0, silence))

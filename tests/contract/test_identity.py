@@ -97,7 +97,8 @@ async def test_the_ledger_and_documents_work_with_managed_identity_over_tls(
     tmp_path: Path,
 ) -> None:
     azurite, authority = secure_azurite
-    # A process would be started with SSL_CERT_FILE; aiohttp has read that by now, when it was imported.
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    # aiohttp has read that variable by now, when it was imported.
     aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(authority)
     settings = {
         "TALLYGATE_TABLE_ENDPOINT": azurite.table_endpoint,

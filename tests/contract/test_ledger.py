@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
 
 from local.azurite_server import ACCOUNT
@@ -42,8 +41,9 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[TableStore]:
         yield InMemoryTableStore()
         return
     azurite: AzuriteAccount = request.getfixturevalue("azurite")
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
-        yield RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key), session)
+    over_http = RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))
+    yield over_http
+    await over_http.aclose()
 
 
 @pytest.fixture

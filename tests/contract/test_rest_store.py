@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from contextlib import aclosing
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -18,21 +17,16 @@ from tests.tools.stack import AzuriteAccount, free_port
 KEY = "d3Jvbmcta2V5"
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(auto_decompress=False) as made:
-        yield made
-
-
 async def all_calls_fail(store: RestTableStore) -> None:
-    for call in (
-        store.create_table("t"),
-        store.get("t", "p", "k"),
-        store.submit("t", "p", [Insert("k", {})], "c"),
-        _scan(store),
-    ):
-        with pytest.raises(AnswerLost):
-            await call
+    async with aclosing(store):
+        for call in (
+            store.create_table("t"),
+            store.get("t", "p", "k"),
+            store.submit("t", "p", [Insert("k", {})], "c"),
+            _scan(store),
+        ):
+            with pytest.raises(AnswerLost):
+                await call
 
 
 async def _scan(store: RestTableStore) -> None:
@@ -40,28 +34,26 @@ async def _scan(store: RestTableStore) -> None:
         pass
 
 
-async def test_a_service_that_is_gone_gives_no_answer(session: aiohttp.ClientSession) -> None:
-    await all_calls_fail(RestTableStore(f"http://127.0.0.1:{free_port()}/x", SharedKey("x", KEY), session))
+async def test_a_service_that_is_gone_gives_no_answer() -> None:
+    await all_calls_fail(RestTableStore(f"http://127.0.0.1:{free_port()}/x", SharedKey("x", KEY)))
 
 
-async def test_without_a_token_there_is_no_answer(session: aiohttp.ClientSession) -> None:
+async def test_without_a_token_there_is_no_answer() -> None:
     class NoTokens:
         async def token(self, scope: str) -> str:
             raise IdentityUnavailable(scope)
 
-    await all_calls_fail(RestTableStore(f"http://127.0.0.1:{free_port()}/x", BearerToken(NoTokens()), session))
+    await all_calls_fail(RestTableStore(f"http://127.0.0.1:{free_port()}/x", BearerToken(NoTokens())))
 
 
-async def test_a_wrong_key_gives_no_answer_and_is_not_shown(
-    session: aiohttp.ClientSession, azurite: AzuriteAccount
-) -> None:
+async def test_a_wrong_key_gives_no_answer_and_is_not_shown(azurite: AzuriteAccount) -> None:
     shared_key = SharedKey(ACCOUNT, KEY)
-    await all_calls_fail(RestTableStore(azurite.table_endpoint, shared_key, session))
+    await all_calls_fail(RestTableStore(azurite.table_endpoint, shared_key))
     assert KEY not in repr(shared_key)
 
 
 @pytest.mark.parametrize("answer", ["cut", "slow", "500", "400"])
-async def test_broken_answers_are_no_answers(session: aiohttp.ClientSession, answer: str) -> None:
+async def test_broken_answers_are_no_answers(answer: str) -> None:
     release = asyncio.Event()
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -82,18 +74,19 @@ async def test_broken_answers_are_no_answers(session: aiohttp.ClientSession, ans
     await runner.setup()
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    store = RestTableStore(f"http://127.0.0.1:{port}/x", SharedKey("x", KEY), session, timeout_seconds=0.2)
+    store = RestTableStore(f"http://127.0.0.1:{port}/x", SharedKey("x", KEY), timeout_seconds=0.2)
     if answer == "400":
-        for call in (store.create_table("t"), store.get("t", "p", "k"), _scan(store)):
-            with pytest.raises(AnswerLost):
-                await call
+        async with aclosing(store):
+            for call in (store.create_table("t"), store.get("t", "p", "k"), _scan(store)):
+                with pytest.raises(AnswerLost):
+                    await call
     else:
         await all_calls_fail(store)
     release.set()
     await runner.cleanup()
 
 
-async def test_an_empty_page_with_a_continuation_is_not_the_end(session: aiohttp.ClientSession) -> None:
+async def test_an_empty_page_with_a_continuation_is_not_the_end() -> None:
     seen: list[str] = []
 
     async def handle(request: web.Request) -> web.Response:
@@ -108,7 +101,7 @@ async def test_an_empty_page_with_a_continuation_is_not_the_end(session: aiohttp
     await runner.setup()
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    store = RestTableStore(f"http://127.0.0.1:{port}/x", SharedKey("x", KEY), session)
-    assert [row.key async for row in store.scan("t", "p", "", "~")] == ["k"]
+    async with aclosing(RestTableStore(f"http://127.0.0.1:{port}/x", SharedKey("x", KEY))) as store:
+        assert [row.key async for row in store.scan("t", "p", "", "~")] == ["k"]
     assert seen == ["", "1!8 x"]
     await runner.cleanup()

@@ -123,4 +123,4 @@ class _Outage:
 def _swap_store(ledger: Any, store: Any) -> None:
     ledger._store = store
     for committer in ledger._committers.values():
-        committer.store = store
+        committer.store = committer.reader.store = store

@@ -100,6 +100,7 @@ class FaultyStore:
     on_submit: list[Fault | StoreError | None] = field(default_factory=list)
     on_get: list[Fault | StoreError | None] = field(default_factory=list)
     is_down: bool = False
+    takes_no_writes: bool = False
     before_submit: Callable[[], None] | None = None
     before_next_get: Callable[[], Awaitable[None]] | None = None
     submits: int = 0
@@ -129,7 +130,7 @@ class FaultyStore:
         fault = self.on_submit.pop(0) if self.on_submit else None
         if isinstance(fault, StoreError):
             raise fault
-        if self.is_down or fault == "lost request":
+        if self.is_down or self.takes_no_writes or fault == "lost request":
             raise AnswerLost
         if fault == "zombie":
             self._stuck.append((table, partition, changes, commit_id))

@@ -131,6 +131,21 @@ async def test_an_outage_refuses_reservations_and_voids_those_that_were_committe
     await books.check()
 
 
+async def test_an_outage_of_writes_alone_refuses_reservations_and_keeps_settlements(books: Books) -> None:
+    held = reservation()
+    await books.ledger.reserve(account(), held)
+    books.faulty.takes_no_writes = True
+    with pytest.raises(LedgerUnavailable):
+        await books.ledger.reserve(account(), reservation())
+    with pytest.raises(LedgerUnavailable):
+        await books.ledger.settle(held, charge())
+    assert books.faulty.submits < 20
+    books.faulty.takes_no_writes = False
+    await books.ledger.drain()
+    assert sorted(await books.kinds()) == ["charge", "void"]
+    await books.check()
+
+
 async def test_an_outage_from_the_start_refuses_reservations_and_leaves_nothing_behind() -> None:
     books = Books()
     books.faulty.is_down = True

@@ -13,37 +13,32 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 
+from shared.adapters.tables.lane_reader import Copy, GiveUp, LaneReader
 from shared.adapters.tables.rows import (
     BALANCE_KEY,
-    REGISTRY_TABLE,
     balance_fields,
-    balance_from,
     charged_from,
     entry_key,
     marker_key,
-    partition_of,
     reservation_key,
     row_change,
-    table_of,
 )
 from shared.adapters.tables.store import (
     MAX_BATCH_ROWS,
     AnswerLost,
-    Insert,
     Merge,
     PreconditionFailed,
     Rejected,
-    Row,
     RowChange,
     RowExists,
     RowMissing,
     StoreError,
-    TableMissing,
     TableStore,
 )
 from shared.application.ports import Clock
-from shared.domain.audit import HashChain, genesis
+from shared.domain.audit import HashChain
 from shared.domain.commit_plan import (
     InsertEntry,
     InsertReservation,
@@ -56,16 +51,12 @@ from shared.domain.commit_plan import (
 )
 from shared.domain.errors import BudgetExceeded, GatewayError, LedgerUnavailable, PeriodNotOpen, QuotaExceeded
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Limit, Outcome, Refusal
+from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Outcome, Refusal
 from shared.domain.money import usd
-from shared.domain.values import value
 
 FRESH_SECONDS = 0.25
 CONTENDED_FRESH_SECONDS = 0.015
 CONTENDED_CONFLICT_RATE = 0.3
-PATIENCE_SECONDS = 2.0
-FIRST_BACKOFF_SECONDS = 0.05
-LONGEST_BACKOFF_SECONDS = 5.0
 
 
 def _new_commit_id() -> str:
@@ -103,15 +94,6 @@ class _Verdict(Enum):
     PLAN_AGAIN = auto()
 
 
-@value
-class _Copy:
-    """The balance row as last seen."""
-
-    balance: Balance
-    etag: str
-    seen_at: float
-
-
 @dataclass(slots=True, eq=False)
 class Committer:
     """The only writer of one lane in this process."""
@@ -119,16 +101,12 @@ class Committer:
     store: TableStore
     chain: HashChain
     clock: Clock
-    tenant_id: str
-    period: str
-    opening_limit: Limit | None = None
+    reader: LaneReader
     _queue: deque[_Pending] = field(default_factory=deque)
-    _copy: _Copy | None = None
+    _copy: Copy | None = None
     _runner: asyncio.Future[None] | None = None
-    _in_flight: tuple[Plan, _Copy, StoreError] | None = None
+    _in_flight: tuple[Plan, Copy, StoreError] | None = None
     _conflict_rate: float = 0.0
-    _down_since: float | None = None
-    _backoff: float = FIRST_BACKOFF_SECONDS
 
     @property
     def idle(self) -> bool:
@@ -153,13 +131,13 @@ class Committer:
         while self._runner is not None:
             await asyncio.wait([self._runner])
 
-    def _is_alone(self, operation: Operation, copy: _Copy) -> bool:
+    def _is_alone(self, operation: Operation, copy: Copy) -> bool:
         """Whether no other request of the lane is near that could ride along: then a task would only cost a turn."""
         if self._runner is not None or self._is_contended:
             return False
         return copy.balance.open_reservations == isinstance(operation, Settle)
 
-    async def _commit_alone(self, operation: Operation, copy: _Copy) -> Balance:
+    async def _commit_alone(self, operation: Operation, copy: Copy) -> Balance:
         """Commit in the caller's own task. Whatever is not plain success is left to a task that outlives the caller."""
         loop = asyncio.get_running_loop()
         pending = _Pending(operation, loop.create_future())
@@ -176,7 +154,7 @@ class Committer:
             turn.set_result(None)
         return await pending.answer
 
-    async def _is_committed_at_once(self, pending: _Pending, copy: _Copy) -> bool:
+    async def _is_committed_at_once(self, pending: _Pending, copy: Copy) -> bool:
         plan = self._plan_on(copy, [pending])
         if plan.refused or plan.failed:
             return False
@@ -259,7 +237,7 @@ class Committer:
                 return
             batch = [pending for pending in batch if pending.is_owed]
 
-    async def _plan(self, batch: list[_Pending]) -> tuple[Plan, _Copy]:
+    async def _plan(self, batch: list[_Pending]) -> tuple[Plan, Copy]:
         """What to commit, on which copy of the balance. A refusal stands only on a fresh one."""
         while True:
             copy = await self._current(batch)
@@ -268,7 +246,7 @@ class Committer:
                 return plan, copy
             self._copy = None
 
-    def _plan_on(self, copy: _Copy, batch: list[_Pending]) -> Plan:
+    def _plan_on(self, copy: Copy, batch: list[_Pending]) -> Plan:
         operations = [pending.operation for pending in batch]
         return plan_commit(copy.balance, operations, _new_commit_id(), self.clock.now(), self.chain)
 
@@ -289,31 +267,36 @@ class Committer:
                 self._acknowledge(pending, plan.balance)
 
     def _refused(self, operation: Reserve, refusal: Refusal, balance: Balance) -> GatewayError:
-        retry_at = BillingPeriod.parse(self.period).end
+        retry_at = BillingPeriod.parse(self.reader.period).end
         amount = operation.reservation.amount
         if refusal is Refusal.TOKENS:
             return QuotaExceeded(
                 f"The monthly token quota would be exceeded: this request may use up to {amount.tokens} tokens and "
-                f"{balance.available_tokens} are available until the period {self.period} ends.",
+                f"{balance.available_tokens} are available until the period {self.reader.period} ends.",
                 retry_at,
             )
         if refusal is Refusal.MONEY:
             return BudgetExceeded(
                 f"The monthly budget would be exceeded: this request may cost up to {usd(amount.pusd)} USD and "
-                f"{usd(balance.available_pusd or 0)} USD are available until the period {self.period} ends.",
+                f"{usd(balance.available_pusd or 0)} USD are available until the period {self.reader.period} ends.",
                 retry_at,
             )
-        return PeriodNotOpen(f"The billing period {self.period} admits no further requests.")
+        return PeriodNotOpen(f"The billing period {self.reader.period} admits no further requests.")
 
     async def _make_durable(
-        self, plan: Plan, copy: _Copy, batch: list[_Pending], error: StoreError | None = None
+        self, plan: Plan, copy: Copy, batch: list[_Pending], error: StoreError | None = None
     ) -> bool:
         """Whether the plan was committed. If not, it provably never will be. `error` is what a first try ended with."""
+        is_repeated = False
         while True:
             if error is not None:
                 verdict = await self._resolve(error, plan, copy, batch)
                 if verdict is not _Verdict.RESUBMIT:
+                    self.reader.recovered()
                     return verdict is _Verdict.COMMITTED
+                if is_repeated:
+                    await self.reader.back_off(partial(self._give_up, batch, in_flight=True))
+                is_repeated = True
             try:
                 await self._submit(plan, copy)
             except Rejected:
@@ -321,54 +304,58 @@ class Committer:
             except StoreError as submitted:
                 error = submitted
             else:
+                self.reader.recovered()
                 return True
 
-    async def _submit(self, plan: Plan, copy: _Copy) -> None:
+    async def _submit(self, plan: Plan, copy: Copy) -> None:
         """Send the plan's transaction, the same bytes each time."""
         changes: list[RowChange] = [Merge(BALANCE_KEY, balance_fields(plan.balance), copy.etag)]
         changes += [row_change(change) for change in plan.changes]
-        etag = await self.store.submit(self._table, self._partition, changes, plan.commit_id)
-        self._copy = _Copy(plan.balance, etag, self.clock.monotonic())
+        etag = await self.store.submit(self.reader.table, self.reader.partition, changes, plan.commit_id)
+        self._copy = Copy(plan.balance, etag, self.clock.monotonic())
         self._note_conflict(happened=False)
 
-    async def _resolve(self, error: StoreError, plan: Plan, copy: _Copy, batch: list[_Pending]) -> _Verdict:
+    async def _resolve(self, error: StoreError, plan: Plan, copy: Copy, batch: list[_Pending]) -> _Verdict:
         """What became of a transaction that was answered with an error, told by reading the balance."""
         self._note_conflict(happened=isinstance(error, PreconditionFailed))
-        current = await self._read(batch, in_flight=True)
+        give_up = partial(self._give_up, batch, in_flight=True)
+        self._copy = current = await self.reader.balance(give_up)
         if plan.commit_id in current.balance.recent:
             return _Verdict.COMMITTED
         if current.etag == copy.etag:
             if isinstance(error, AnswerLost):
                 return _Verdict.RESUBMIT
-            if not await self._reclassify(batch, current.balance) and isinstance(error, RowExists | RowMissing):
+            if not await self._reclassify(batch, current.balance, give_up) and isinstance(
+                error, RowExists | RowMissing
+            ):
                 raise Rejected("rows of the lane contradict its balance")
             return _Verdict.PLAN_AGAIN
-        if current.balance.version - copy.balance.version > RECENT_COMMITS and await self._left_its_mark(plan, batch):
+        if current.balance.version - copy.balance.version > RECENT_COMMITS and await self._left_its_mark(plan, give_up):
             return _Verdict.COMMITTED
         return _Verdict.PLAN_AGAIN
 
-    async def _left_its_mark(self, plan: Plan, batch: list[_Pending]) -> bool:
+    async def _left_its_mark(self, plan: Plan, give_up: GiveUp) -> bool:
         """Whether a row that only this plan can have written is there, once its commit id has left the balance row."""
         first = next((change.seq for change in plan.changes if isinstance(change, InsertEntry)), None)
         if first is not None:
-            row = await self._point_read(entry_key(first), batch)
+            row = await self.reader.row(entry_key(first), give_up)
             return row is not None and row.fields["commit_id"] == plan.commit_id
         holds = (change.reservation.rid for change in plan.changes if isinstance(change, InsertReservation))
         rid = next(holds, None)
         if rid is None:
             return False
-        is_held = await self._point_read(reservation_key(rid), batch) is not None
-        return is_held or await self._point_read(marker_key(rid), batch) is not None
+        is_held = await self.reader.row(reservation_key(rid), give_up) is not None
+        return is_held or await self.reader.row(marker_key(rid), give_up) is not None
 
-    async def _reclassify(self, batch: list[_Pending], balance: Balance) -> bool:
+    async def _reclassify(self, batch: list[_Pending], balance: Balance, give_up: GiveUp) -> bool:
         """After 404 or 409 with an unmoved balance: find operations that are no longer what they were. Any found?"""
         found = False
         for pending in batch:
             operation = pending.operation
             if not operation.rid:
                 continue
-            is_held = await self._point_read(reservation_key(operation.rid), batch) is not None
-            marker = None if is_held else await self._point_read(marker_key(operation.rid), batch)
+            is_held = await self.reader.row(reservation_key(operation.rid), give_up) is not None
+            marker = None if is_held else await self.reader.row(marker_key(operation.rid), give_up)
             if isinstance(operation, Settle) and marker:
                 charged, usage = charged_from(marker.fields)
                 pending.operation = LateSettle(operation.reservation, operation.outcome, charged, usage)
@@ -390,67 +377,20 @@ class Committer:
             self.enqueue(Settle(operation.reservation, Outcome(EntryKind.VOID, error_code="abandoned")))
         pending.succeed(balance)
 
-    async def _current(self, batch: list[_Pending]) -> _Copy:
+    async def _current(self, batch: list[_Pending]) -> Copy:
         """The copy in hand, unless contention makes it likely to be stale."""
         copy = self._copy
         if copy is None or (self._is_contended and self._age(copy) > CONTENDED_FRESH_SECONDS):
-            return await self._read(batch, in_flight=False)
+            self._copy = copy = await self.reader.balance(partial(self._give_up, batch, in_flight=False))
+            self.reader.recovered()
         return copy
 
-    async def _read(self, batch: list[_Pending], *, in_flight: bool) -> _Copy:
-        """Read the balance row, opening it if it does not exist, until storage answers."""
-        while True:
-            try:
-                row = await self._point_read(BALANCE_KEY, batch, in_flight=in_flight)
-            except TableMissing:
-                row = None
-            if row is not None:
-                self._copy = _Copy(balance_from(row.fields), row.etag, self.clock.monotonic())
-                return self._copy
-            await self._open(batch, in_flight=in_flight)
-
-    async def _open(self, batch: list[_Pending], *, in_flight: bool) -> None:
-        """Insert the registry row and then the balance row, each if absent."""
-        if self.opening_limit is None:
-            raise PeriodNotOpen(f"The billing period {self.period} was never opened for this tenant.")
-        limit = self.opening_limit
-        balance = Balance(genesis(self.period, self._partition), limit, limit)
-        for table, partition, row in (
-            (REGISTRY_TABLE, self.period, Insert(self._partition, {})),
-            (self._table, self._partition, Insert(BALANCE_KEY, balance_fields(balance))),
-        ):
-            try:
-                await self.store.create_table(table)
-                await self.store.submit(table, partition, [row], "open")
-            except RowExists:
-                continue
-            except AnswerLost:
-                await self._wait_for_storage(batch, in_flight=in_flight)
-                return
-
-    async def _point_read(self, key: str, batch: list[_Pending], *, in_flight: bool = True) -> Row | None:
-        while True:
-            try:
-                row = await self.store.get(self._table, self._partition, key)
-            except AnswerLost:
-                await self._wait_for_storage(batch, in_flight=in_flight)
-            else:
-                self._down_since = None
-                self._backoff = FIRST_BACKOFF_SECONDS
-                return row
-
-    async def _wait_for_storage(self, batch: list[_Pending], *, in_flight: bool) -> None:
-        """Back off; once patience is at its end tell everyone who waits, and go on only for what is owed."""
-        now = self.clock.monotonic()
-        if self._down_since is None:
-            self._down_since = now
-        if now - self._down_since >= PATIENCE_SECONDS:
-            for pending in (*batch, *self._queue):
-                pending.fail(LedgerUnavailable())
-            if not in_flight and not any(pending.is_owed for pending in batch):
-                raise _Abandoned
-        await self.clock.sleep(self._backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-        self._backoff = min(LONGEST_BACKOFF_SECONDS, self._backoff * 2)
+    def _give_up(self, batch: list[_Pending], *, in_flight: bool) -> None:
+        """Storage is silent for too long: tell everyone who waits, and go on only for what is owed."""
+        for pending in (*batch, *self._queue):
+            pending.fail(LedgerUnavailable())
+        if not in_flight and not any(pending.is_owed for pending in batch):
+            raise _Abandoned
 
     def _note_conflict(self, *, happened: bool) -> None:
         self._conflict_rate += 0.1 * (happened - self._conflict_rate)
@@ -459,13 +399,5 @@ class Committer:
     def _is_contended(self) -> bool:
         return self._conflict_rate > CONTENDED_CONFLICT_RATE
 
-    def _age(self, copy: _Copy) -> float:
+    def _age(self, copy: Copy) -> float:
         return self.clock.monotonic() - copy.seen_at
-
-    @property
-    def _table(self) -> str:
-        return table_of(self.period)
-
-    @property
-    def _partition(self) -> str:
-        return partition_of(self.tenant_id)

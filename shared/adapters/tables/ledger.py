@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from shared.adapters.tables.committer import Committer
+from shared.adapters.tables.lane_reader import LaneReader
 from shared.adapters.tables.rows import (
     BALANCE_KEY,
     REGISTRY_TABLE,
@@ -94,7 +95,7 @@ class TableLedger:
 
     async def _submit(self, account: Account, operation: Operation) -> Balance:
         committer = self._committer(account.tenant_id, account.period)
-        committer.opening_limit = account.limit
+        committer.reader.opening_limit = account.limit
         return await committer.submit(operation)
 
     def _committer(self, tenant_id: str, period: str) -> Committer:
@@ -102,7 +103,8 @@ class TableLedger:
         if committer is None:
             if len(self._committers) >= self._max_idle_committers:
                 self._committers = {key: known for key, known in self._committers.items() if not known.idle}
-            committer = Committer(self._store, self._chain, self._clock, tenant_id, period)
+            reader = LaneReader(self._store, self._clock, tenant_id, period)
+            committer = Committer(self._store, self._chain, self._clock, reader)
             self._committers[tenant_id, period] = committer
         return committer
 

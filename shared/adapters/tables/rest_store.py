@@ -1,19 +1,19 @@
-"""The ledger's table service over REST: one pooled aiohttp session, no retries of writes."""
+"""The ledger's table service over REST, without retries of writes."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
+import time
 from collections.abc import AsyncIterator, Sequence
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
-import aiohttp
-from yarl import URL
-
 from shared.adapters.credentials import TokenProvider
+from shared.adapters.tables.connections import Answer, TableConnections
 from shared.adapters.tables.entity_group import (
     decode_page,
     decode_row,
@@ -35,6 +35,11 @@ _HEADERS: Final = {
 }
 
 
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
 class TableAuthorization(Protocol):
     """Signs requests to the table service."""
 
@@ -54,7 +59,7 @@ class SharedKey:
         self._key = base64.b64decode(key)
 
     async def headers(self, path: str) -> dict[str, str]:
-        date = formatdate(usegmt=True)
+        date = _date(int(time.time()))
         digest = hmac.digest(self._key, f"{date}\n/{self._account}{path}".encode(), hashlib.sha256)
         signature = base64.b64encode(digest).decode()
         return {"x-ms-date": date, "Authorization": f"SharedKeyLite {self._account}:{signature}"}
@@ -71,7 +76,7 @@ class BearerToken:
 
     async def headers(self, path: str) -> dict[str, str]:  # noqa: ARG002 - a token covers every path
         token = await self._tokens.token("https://storage.azure.com/.default")
-        return {"x-ms-date": formatdate(usegmt=True), "Authorization": f"Bearer {token}"}
+        return {"x-ms-date": _date(int(time.time())), "Authorization": f"Bearer {token}"}
 
 
 class RestTableStore:
@@ -81,38 +86,36 @@ class RestTableStore:
         self,
         endpoint: str,
         authorization: TableAuthorization,
-        session: aiohttp.ClientSession,
         timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._base_path = urlsplit(self._endpoint).path
         self._authorization = authorization
-        self._session = session
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._connections = TableConnections(self._endpoint, timeout_seconds)
         self._known_tables: set[str] = set()
 
     async def create_table(self, table: str) -> None:
         if table in self._known_tables:
             return
         body = b'{"TableName":"%b"}' % table.encode()
-        status, _, answer = await self._send("POST", "Tables", body, {"Content-Type": "application/json"})
-        if status not in (201, 204) and b"TableAlreadyExists" not in answer:
-            raise AnswerLost(f"creating a table was answered {status}")
+        answer = await self._send("POST", "Tables", body, "application/json")
+        if answer.status not in (201, 204) and b"TableAlreadyExists" not in answer.body:
+            raise AnswerLost(f"creating a table was answered {answer.status}")
         self._known_tables.add(table)
 
     async def get(self, table: str, partition: str, key: str) -> Row | None:
-        status, etag, body = await self._send("GET", entity_path(table, partition, key))
-        if status == 200:
-            return decode_row(body, etag)
-        error = store_error(status, body)
+        answer = await self._send("GET", entity_path(table, partition, key))
+        if answer.status == 200:
+            return decode_row(answer.body, answer.headers.get(b"etag", b"").decode())
+        error = store_error(answer.status, answer.body)
         if isinstance(error, RowMissing):
             return None
         raise error if isinstance(error, TableMissing) else AnswerLost(str(error))
 
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:
         content_type, body = encode_transaction(self._endpoint, table, partition, changes, commit_id)
-        status, _, answer = await self._send("POST", "$batch", body, {"Content-Type": content_type})
-        return transaction_result(status, answer)
+        answer = await self._send("POST", "$batch", body, content_type)
+        return transaction_result(answer.status, answer.body)
 
     async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
         condition = f"PartitionKey eq '{partition}' and RowKey ge '{first}' and RowKey lt '{last}'"
@@ -132,36 +135,27 @@ class RestTableStore:
 
     async def _page(self, table: str, query: str) -> tuple[int, bytes, str]:
         """One page, which may be empty and still have a continuation."""
-        path = f"{table}()"
-        try:
-            async with self._session.get(
-                URL(f"{self._endpoint}/{path}{query}", encoded=True),
-                headers=await self._headers(path),
-                timeout=self._timeout,
-            ) as response:
-                next_keys = (
-                    (name, response.headers.get(f"x-ms-continuation-{name}"))
-                    for name in ("NextPartitionKey", "NextRowKey")
-                )
-                continuation = "".join(f"&{name}={quote(value, safe='')}" for name, value in next_keys if value)
-                return response.status, await response.read(), continuation
-        except (aiohttp.ClientError, TimeoutError, StorageUnavailable) as error:
-            raise AnswerLost(type(error).__name__) from error
+        answer = await self._send("GET", f"{table}()", query=query)
+        next_keys = (
+            (name, answer.headers.get(f"x-ms-continuation-{name}".lower().encode(), b"").decode("latin-1"))
+            for name in ("NextPartitionKey", "NextRowKey")
+        )
+        continuation = "".join(f"&{name}={quote(value, safe='')}" for name, value in next_keys if value)
+        return answer.status, answer.body, continuation
 
     async def _send(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, str, bytes]:
+        self, method: str, path: str, body: bytes = b"", content_type: str | None = None, query: str = ""
+    ) -> Answer:
+        full_path = f"{self._base_path}/{path}"
         try:
-            async with self._session.request(
-                method,
-                URL(f"{self._endpoint}/{path}", encoded=True),
-                data=body,
-                headers={**await self._headers(path), **(headers or {})},
-                timeout=self._timeout,
-            ) as response:
-                return response.status, response.headers.get("ETag", ""), await response.read()
-        except (aiohttp.ClientError, TimeoutError, StorageUnavailable) as error:
+            signed = await self._authorization.headers(full_path)
+        except StorageUnavailable as error:
             raise AnswerLost(type(error).__name__) from error
+        headers = {**_HEADERS, **signed}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        return await self._connections.request(method, full_path + query, headers, body)
 
-    async def _headers(self, path: str) -> dict[str, str]:
-        return {**_HEADERS, **await self._authorization.headers(f"{self._base_path}/{path}")}
+    async def aclose(self) -> None:
+        """Close idle connections."""
+        await self._connections.aclose()
