@@ -9,7 +9,7 @@ CONFORMANCE := .venv-conformance/.installed
 PYTEST_WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock bench verify clean
+.PHONY: help setup run test check format lock bench simulate verify clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ bench: setup
 
 verify: $(STAMP)
 	@$(BIN)/python -m local.verify $(if $(PERIOD),--period $(PERIOD))
+
+simulate: $(STAMP)
+	@$(BIN)/python -m tests.tools.simulation --first $(or $(FIRST),0) --count $(or $(COUNT),10000)
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate
 lock: $(STAMP)

@@ -51,7 +51,8 @@ class Ledger(Protocol):
     async def settle(self, reservation: Reservation, outcome: Outcome) -> Balance:
         """Resolve a reservation with what was consumed (charge) or with nothing (void).
 
-        Idempotent by `rid`. If the reservation has expired meanwhile, the difference is charged (late entry). After
+        Idempotent by `rid`. If the reservation has expired meanwhile, the difference is charged (late entry); if its
+        period has closed, in the period of now (adjust entry). After
         `LedgerUnavailable` the settlement is not lost: it is retried for as long as this process lives.
         """
         ...

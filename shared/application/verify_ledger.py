@@ -18,8 +18,8 @@ INVARIANTS = {
     "I3": "B.used = sum of entry amounts",
     "I4": "B.reserved = sum of open reservations, and their number is B.open",
     "I5": "each rid has exactly one of open reservation and terminal entry",
-    "I6": "late entries belong to expired reservations, at most one each",
-    "I7": "excess = sum(max(0, actual - reserved)); used + reserved <= limit + excess",
+    "I6": "late entries belong to expired reservations, at most one each, and so do adjustments",
+    "I7": "excess = sum(max(0, actual - what was still held)); used + reserved <= limit + excess",
     "I9": "CLOSED: no open reservation, the last entry is close",
     "I10": "entry cost = price(usage, price version)",
 }
@@ -48,7 +48,8 @@ class _Books:
     excess: Amount = Amount()
     last_kind: EntryKind | None = None
     resolved: set[str] = field(default_factory=set)
-    expired: dict[str, Amount] = field(default_factory=dict)
+    expired: set[str] = field(default_factory=set)
+    adjusted: set[str] = field(default_factory=set)
     findings: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, entry: LedgerEntry) -> None:
@@ -62,20 +63,24 @@ class _Books:
         if entry.kind in _TERMINAL:
             self._add_terminal(entry)
         elif entry.kind is EntryKind.LATE:
-            self._add_late(entry)
+            was_expired = entry.rid in self.expired
+            self._expect("I6", was_expired, f"entry {entry.seq} is late without an expiry of {entry.rid}")
+            self.expired.discard(entry.rid)
+            self.excess += entry.amount.beyond(Amount())
+        elif entry.kind is EntryKind.ADJUST:
+            self._expect(
+                "I6", entry.reference not in self.adjusted, f"entry {entry.seq} adjusts {entry.reference} again"
+            )
+            self.adjusted.add(entry.reference)
+            self.excess += entry.amount.beyond(Amount())
         self._check_cost(entry)
 
     def _add_terminal(self, entry: LedgerEntry) -> None:
         self._expect("I5", entry.rid not in self.resolved, f"entry {entry.seq} resolves {entry.rid} again")
         self.resolved.add(entry.rid)
         if entry.kind is EntryKind.EXPIRE:
-            self.expired[entry.rid] = entry.amount
+            self.expired.add(entry.rid)
         self.excess += entry.amount.beyond(entry.reserved)
-
-    def _add_late(self, entry: LedgerEntry) -> None:
-        charged = self.expired.pop(entry.rid, None)
-        self._expect("I6", charged is not None, f"entry {entry.seq} is late without an expiry of {entry.rid}")
-        self.excess += (entry.amount + (charged or Amount())).beyond(entry.reserved)
 
     def _check_cost(self, entry: LedgerEntry) -> None:
         if entry.attempt is None or entry.outcome is None:

@@ -82,6 +82,16 @@ class LateSettle(_OfReservation):
 
 
 @value
+class Adjust(_OfReservation):
+    """The settlement of a reservation whose period has closed: charges the difference in a later period, once."""
+
+    outcome: Outcome
+    charged: Amount
+    charged_usage: Usage
+    rows = 2
+
+
+@value
 class ChangeLimit:
     """Replace the period's limit, with who did it and why."""
 
@@ -108,7 +118,7 @@ class Close:
     rid = ""
 
 
-Operation: TypeAlias = Open | Reserve | Settle | Expire | LateSettle | ChangeLimit | BeginClosing | Close
+Operation: TypeAlias = Open | Reserve | Settle | Expire | LateSettle | Adjust | ChangeLimit | BeginClosing | Close
 
 
 @value
@@ -144,7 +154,14 @@ class DeleteMarker:
     rid: str
 
 
-Change: TypeAlias = InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker
+@value
+class InsertLateMark:
+    """The row `L`, which makes the adjustment of a reservation unique in its period."""
+
+    rid: str
+
+
+Change: TypeAlias = InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker | InsertLateMark
 
 
 class ReservationsOpen(GatewayError):
@@ -162,6 +179,7 @@ class EntryFacts(TypedDict, total=False):
     limit: Limit
     actor: str
     reason: str
+    reference: str
 
 
 @dataclass(slots=True)
@@ -198,12 +216,12 @@ class Plan:
         self.changes.append(InsertReservation(reservation, self.commit_id))
         self.is_empty = False
 
-    def _change(self, operation: Settle | Expire | LateSettle | ChangeLimit | BeginClosing | Close) -> None:
+    def _change(self, operation: Settle | Expire | LateSettle | Adjust | ChangeLimit | BeginClosing | Close) -> None:
         if self.balance.state is LaneState.CLOSED:
             raise PeriodNotOpen("The billing period is closed.")
         if isinstance(operation, Settle | Expire):
             self._resolve(operation)
-        elif isinstance(operation, LateSettle):
+        elif isinstance(operation, LateSettle | Adjust):
             self._settle_late(operation)
         elif isinstance(operation, ChangeLimit):
             self.balance.limit = operation.limit
@@ -224,14 +242,20 @@ class Plan:
         if isinstance(operation, Expire):
             self.changes.append(InsertMarker(reservation.rid, outcome.amount, outcome.usage))
 
-    def _settle_late(self, operation: LateSettle) -> None:
+    def _settle_late(self, operation: LateSettle | Adjust) -> None:
+        """Charge the difference to what expiry charged. What was not charged then was not held any longer: excess."""
         reservation, outcome = operation.reservation, operation.outcome
-        self.changes.append(DeleteMarker(reservation.rid))
         difference = replace(
             outcome, amount=outcome.amount - operation.charged, usage=outcome.usage - operation.charged_usage
         )
-        self._book(reservation, difference, EntryKind.LATE)
-        self.balance.excess += outcome.amount.beyond(reservation.amount)
+        if isinstance(operation, LateSettle):
+            self.changes.append(DeleteMarker(reservation.rid))
+            self._book(reservation, difference, EntryKind.LATE)
+        else:
+            self.changes.append(InsertLateMark(reservation.rid))
+            reference = f"{reservation.period}/{reservation.rid}"
+            self._book(reservation, difference, EntryKind.ADJUST, reference)
+        self.balance.excess += outcome.amount.beyond(operation.charged)
 
     def _close(self) -> None:
         if self.balance.open_reservations:
@@ -239,7 +263,7 @@ class Plan:
         self._append(EntryKind.CLOSE)
         self.balance.state = LaneState.CLOSED
 
-    def _book(self, reservation: Reservation, outcome: Outcome, kind: EntryKind) -> None:
+    def _book(self, reservation: Reservation, outcome: Outcome, kind: EntryKind, reference: str = "") -> None:
         self.balance.used += outcome.amount
         self._append(
             kind,
@@ -248,6 +272,7 @@ class Plan:
             reserved=reservation.amount,
             attempt=reservation.attempt,
             outcome=outcome,
+            reference=reference,
         )
 
     def _append(self, kind: EntryKind, **facts: Unpack[EntryFacts]) -> None:

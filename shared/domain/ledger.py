@@ -42,6 +42,7 @@ class EntryKind(StrEnum):
     VOID = "void"
     EXPIRE = "expire"
     LATE = "late"
+    ADJUST = "adjust"
     LIMIT = "limit"
     CLOSE = "close"
 
@@ -156,6 +157,8 @@ class LedgerEntry:
     limit: Limit | None = None
     actor: str = ""
     reason: str = ""
+    reference: str = ""
+    """Of an adjustment: the period and reservation that it corrects, `2026-11/{rid}`."""
     hash: str = ""
 
     def fields(self) -> Fields:
@@ -173,6 +176,7 @@ class LedgerEntry:
             self.reserved.pusd,
             self.actor,
             self.reason,
+            self.reference,
         )
         if self.attempt is not None:
             names += _ATTEMPT_FIELDS
@@ -223,13 +227,14 @@ class LedgerEntry:
             limit=limit,
             actor=_text(fields, "actor"),
             reason=_text(fields, "reason"),
+            reference=_text(fields, "reference"),
             hash=_text(fields, "hash"),
         )
 
 
 _ENTRY_FIELDS = (
     "seq", "kind", "timestamp", "commit_id", "rid",
-    "tokens", "pusd", "reserved_tokens", "reserved_pusd", "actor", "reason",
+    "tokens", "pusd", "reserved_tokens", "reserved_pusd", "actor", "reason", "reference",
 )  # fmt: skip
 _LIMIT_FIELDS = ("limit_tokens", "limit_pusd")
 _ATTEMPT_FIELDS = field_names(Attempt)

@@ -131,10 +131,35 @@ async def test_an_expired_reservation_is_corrected_by_its_late_settlement(store:
     await ledger_over(store).expire(held, charge(10, 0, EntryKind.EXPIRE))
     balance = await ledger.settle(held, charge(8, 30))
     assert balance.used == charge(8, 30).amount
-    assert balance.excess == charge(8, 30).amount.beyond(held.amount)
+    assert balance.excess == charge(8, 30).amount.beyond(charge(10, 0).amount)
     kinds = [entry.kind async for entry in ledger.entries(tenant, PERIOD, 1, 9)]
     assert kinds == [EntryKind.EXPIRE, EntryKind.LATE]
     await ledger_over(store).settle(held, charge(8, 30))
+    assert await violations(store, tenant) == []
+
+
+async def test_a_settlement_after_the_period_closed_is_an_adjustment_in_the_period_of_now(
+    store: TableStore, tenant: str
+) -> None:
+    closed = account(tenant, period="2026-10")
+    ledger, held, settled = (
+        ledger_over(store),
+        reservation(tenant, period="2026-10"),
+        reservation(tenant, period="2026-10"),
+    )
+    for each in (held, settled):
+        await ledger.reserve(closed, each)
+    await ledger.settle(settled, VOID)
+    other = ledger_over(store)
+    await other.expire(held, charge(10, 0, EntryKind.EXPIRE))
+    await other.begin_closing(closed)
+    await other.close(closed)
+    for _ in range(2):
+        balance = await ledger.settle(held, charge(8, 9))
+        assert balance.used == charge(8, 9).amount - charge(10, 0).amount
+    assert (await ledger.settle(settled, VOID)).state is LaneState.CLOSED
+    (entry,) = [entry async for entry in ledger.entries(tenant, PERIOD, 1, 9)]
+    assert (entry.kind, entry.rid, entry.reference) == (EntryKind.ADJUST, held.rid, f"2026-10/{held.rid}")
     assert await violations(store, tenant) == []
 
 

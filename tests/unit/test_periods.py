@@ -236,7 +236,7 @@ async def books_to_spoil() -> World:
         (lambda rows: rows["E|0000000000000002"].update(user="eve"), {"I2"}),
         (lambda rows: rows["E|0000000000000002"].update(price_version="0000000000"), {"I2", "I10"}),
         (lambda rows: rows.pop("E|0000000000000002"), {"I1", "I2", "I3"}),
-        (lambda rows: rows.pop("E|0000000000000006"), {"I1", "I2", "I3"}),
+        (lambda rows: rows.pop("E|0000000000000006"), {"I1", "I2", "I3", "I7"}),
         (lambda rows: rows["E|0000000000000003"].update(rid=rows["E|0000000000000002"]["rid"]), {"I2", "I5"}),
         (lambda rows: rows["E|0000000000000006"].update(rid="0"), {"I2", "I6"}),
         (lambda rows: rows["B"].update(used_tokens=1), {"I3"}),

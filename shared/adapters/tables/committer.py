@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -21,6 +21,7 @@ from shared.adapters.tables.rows import (
     balance_fields,
     charged_from,
     entry_key,
+    late_mark_key,
     marker_key,
     reservation_key,
     row_change,
@@ -40,6 +41,7 @@ from shared.adapters.tables.store import (
 from shared.application.ports import Clock
 from shared.domain.audit import HashChain
 from shared.domain.commit_plan import (
+    Adjust,
     InsertEntry,
     InsertReservation,
     LateSettle,
@@ -72,7 +74,9 @@ class _Pending:
     @property
     def is_owed(self) -> bool:
         """Whether it must still be committed: a settlement is owed to the books even when nobody waits for it."""
-        return not self.resolved and (not self.answer.done() or isinstance(self.operation, Settle | LateSettle))
+        return not self.resolved and (
+            not self.answer.done() or isinstance(self.operation, Settle | LateSettle | Adjust)
+        )
 
     def succeed(self, balance: Balance) -> None:
         if not self.answer.done():
@@ -102,6 +106,8 @@ class Committer:
     chain: HashChain
     clock: Clock
     reader: LaneReader
+    after_close: Callable[[Settle | LateSettle, asyncio.Future[Balance]], None]
+    """Takes over a settlement whose period has closed, and the answer that somebody may wait for."""
     _queue: deque[_Pending] = field(default_factory=deque)
     _copy: Copy | None = None
     _runner: asyncio.Future[None] | None = None
@@ -260,7 +266,10 @@ class Committer:
         for pending in batch:
             operation = pending.operation
             if error := failures.get(id(operation)):
-                pending.fail(error)
+                if isinstance(operation, Settle | LateSettle):
+                    self.after_close(operation, pending.answer)
+                else:
+                    pending.fail(error)
             elif (refusal := refusals.get(id(operation))) and isinstance(operation, Reserve):
                 pending.fail(self._refused(operation, refusal, plan.balance))
             else:
@@ -363,6 +372,8 @@ class Committer:
                 continue
             if isinstance(operation, Reserve):
                 is_done = is_held or marker is not None
+            elif isinstance(operation, Adjust):
+                is_done = await self.reader.row(late_mark_key(operation.rid), give_up) is not None
             else:
                 is_done = not is_held and not (marker and isinstance(operation, LateSettle))
             if is_done:

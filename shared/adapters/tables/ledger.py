@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from shared.adapters.tables.committer import Committer
 from shared.adapters.tables.lane_reader import LaneReader
@@ -12,7 +13,9 @@ from shared.adapters.tables.rows import (
     REGISTRY_TABLE,
     RESERVATION_RANGE,
     balance_from,
+    charged_from,
     entry_key,
+    marker_key,
     partition_of,
     reservation_from,
     table_of,
@@ -20,8 +23,20 @@ from shared.adapters.tables.rows import (
 from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableStore
 from shared.application.ports import Clock
 from shared.domain.audit import HashChain, genesis
-from shared.domain.commit_plan import BeginClosing, ChangeLimit, Close, Expire, Open, Operation, Reserve, Settle
+from shared.domain.commit_plan import (
+    Adjust,
+    BeginClosing,
+    ChangeLimit,
+    Close,
+    Expire,
+    LateSettle,
+    Open,
+    Operation,
+    Reserve,
+    Settle,
+)
 from shared.domain.errors import LedgerUnavailable
+from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger import Account, Balance, LaneState, LedgerEntry, Outcome, Reservation
 
 MAX_IDLE_COMMITTERS = 4096
@@ -38,6 +53,7 @@ class TableLedger:
         self._chain = chain
         self._clock = clock
         self._committers: dict[tuple[str, str], Committer] = {}
+        self._adjusting: set[asyncio.Task[None]] = set()
 
     async def open(self, account: Account) -> Balance:
         return await self._submit(account, Open())
@@ -91,7 +107,27 @@ class TableLedger:
         return genesis(period, partition_of(tenant_id))
 
     async def drain(self) -> None:
-        await asyncio.gather(*(committer.finish() for committer in self._committers.values()))
+        while self._adjusting or not all(committer.idle for committer in self._committers.values()):
+            await asyncio.gather(*(committer.finish() for committer in self._committers.values()), *self._adjusting)
+
+    def _adjust_later(self, operation: Settle | LateSettle, answer: asyncio.Future[Balance]) -> None:
+        """A settlement whose period has closed is booked in the period of now, whoever still waits for it."""
+        task = asyncio.create_task(self._adjust(operation.reservation, operation.outcome, answer))
+        self._adjusting.add(task)
+        task.add_done_callback(self._adjusting.discard)
+
+    async def _adjust(self, reservation: Reservation, outcome: Outcome, answer: asyncio.Future[Balance]) -> None:
+        closed = self._committer(reservation.tenant_id, reservation.period).reader
+        balance = (await closed.balance(_stay)).balance
+        marker = await closed.row(marker_key(reservation.rid), _stay)
+        if marker is not None:
+            now = str(BillingPeriod.containing(self._clock.now()))
+            committer = self._committer(reservation.tenant_id, now)
+            committer.reader.opening_limit = committer.reader.opening_limit or balance.limit
+            adjusted = committer.enqueue(Adjust(reservation, outcome, *charged_from(marker.fields)))
+            adjusted.add_done_callback(partial(_pass_on, answer))
+        elif not answer.done():  # it was settled before the period closed
+            answer.set_result(balance)
 
     async def _submit(self, account: Account, operation: Operation) -> Balance:
         committer = self._committer(account.tenant_id, account.period)
@@ -104,7 +140,7 @@ class TableLedger:
             if len(self._committers) >= self._max_idle_committers:
                 self._committers = {key: known for key, known in self._committers.items() if not known.idle}
             reader = LaneReader(self._store, self._clock, tenant_id, period)
-            committer = Committer(self._store, self._chain, self._clock, reader)
+            committer = Committer(self._store, self._chain, self._clock, reader, self._adjust_later)
             self._committers[tenant_id, period] = committer
         return committer
 
@@ -114,3 +150,17 @@ class TableLedger:
                 yield row
         except AnswerLost as error:
             raise LedgerUnavailable from error
+
+
+def _stay() -> None:
+    """What is owed is read however long it takes."""
+
+
+def _pass_on(answer: asyncio.Future[Balance], done: asyncio.Future[Balance]) -> None:
+    """Tell the one who waits how it ended."""
+    if answer.done():
+        return
+    if error := done.exception():
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())

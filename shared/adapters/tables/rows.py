@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.adapters.tables.store import Delete, Insert, RowChange
-from shared.domain.commit_plan import Change, DeleteReservation, InsertEntry, InsertMarker, InsertReservation
+from shared.domain.commit_plan import (
+    Change,
+    DeleteReservation,
+    InsertEntry,
+    InsertLateMark,
+    InsertMarker,
+    InsertReservation,
+)
 from shared.domain.ledger import (
     NO_LIMIT,
     USAGE_FIELDS,
@@ -54,6 +61,10 @@ def reservation_key(rid: str) -> str:
 
 def marker_key(rid: str) -> str:
     return f"X|{rid}"
+
+
+def late_mark_key(rid: str) -> str:
+    return f"L|{rid}"
 
 
 def balance_fields(balance: Balance) -> Fields:
@@ -147,6 +158,8 @@ def row_change(change: Change) -> RowChange:
     if isinstance(change, InsertMarker):
         buckets: Fields = dict(zip(USAGE_FIELDS, (*change.usage.buckets, change.usage.reasoning), strict=True))
         return Insert(marker_key(change.rid), {"tokens": change.charged.tokens, "pusd": change.charged.pusd, **buckets})
+    if isinstance(change, InsertLateMark):
+        return Insert(late_mark_key(change.rid), {})
     return Delete(marker_key(change.rid))
 
 
