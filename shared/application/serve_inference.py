@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from shared.domain.errors import (
     BackendTimeout,
     BackendUnavailable,
     DeploymentNotFound,
+    GatewayError,
     InvalidRequest,
     ResidencyViolation,
     TenantSuspended,
@@ -34,6 +35,7 @@ from shared.domain.errors import (
 from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
 from shared.domain.ledger import Account, Amount, Attempt, Balance, Reservation
 from shared.domain.pricing import PriceBook
+from shared.domain.rate_limit import RateStatus, rate_status
 from shared.domain.routing import Backend, Catalog, Route, eligible
 from shared.domain.tenancy import Tenant, TenantState
 from shared.domain.values import value
@@ -68,6 +70,7 @@ class Served:
     headers: tuple[tuple[bytes, bytes], ...]
     backend: Backend
     balance: Balance
+    rates: Sequence[RateStatus]
     body: bytes = b""
     stream: MeteredStream | None = None
 
@@ -113,10 +116,30 @@ class ServeInference:
         route = await self._route(caller.tenant, call.deployment or request.model)
         backend = route.backends[0]
         attempt, balance = await self._admit(caller, call, request, route, backend)
+        rates = rate_status(caller.tenant.rates, balance.arrivals, self._clock.now()) if caller.tenant.is_rated else ()
+        try:
+            return await self._serve_admitted(caller, call, request, wire, route, attempt, balance, rates)
+        except GatewayError as error:
+            error.rates = rates
+            raise
+
+    async def _serve_admitted(
+        self,
+        caller: TenantPrincipal,
+        call: InferenceCall,
+        request: InferenceRequest,
+        wire: InferenceFormat,
+        route: Route,
+        attempt: MeteredAttempt,
+        balance: Balance,
+        rates: Sequence[RateStatus],
+    ) -> Served:
+        backend = route.backends[0]
         try:
             response = await self._send(call, request, wire, route, backend)
             if request.streamed and response.status == 200:
-                return self._stream(caller.tenant, request, wire, response, attempt, backend, balance)
+                stream = self._stream(caller.tenant, request, wire, response, attempt)
+                return Served(response.status, tuple(response.headers), backend, balance, rates, stream=stream)
             body = await response.read()
         except BackendUnavailable:
             await attempt.void(status=503, error_code="no_backend_available")
@@ -134,7 +157,7 @@ class ServeInference:
             balance = await self._book_completion(wire, body, attempt)
         else:
             balance = await self._book_refusal(wire, response, body, attempt)
-        return Served(response.status, tuple(response.headers), backend, balance, body)
+        return Served(response.status, tuple(response.headers), backend, balance, rates, body)
 
     async def _route(self, tenant: Tenant, name: str | None) -> Route:
         if not name:
@@ -162,6 +185,7 @@ class ServeInference:
         input_tokens = await self._input_tokens(request, backend.model)
         output_tokens = request.choices * _output_bound(request, route)
         bound = input_tokens + request.input_margin
+        _check_size(tenant, bound + output_tokens)
         deadline = now + timedelta(seconds=self._limits.request_seconds + _SWEEP_MARGIN_SECONDS)
         reservation = Reservation(
             rid=new_rid(),
@@ -187,7 +211,7 @@ class ServeInference:
             ),
         )
         started_at = self._clock.monotonic()
-        account = Account(tenant.tenant_id, reservation.period, tenant.limit)
+        account = Account(tenant.tenant_id, reservation.period, tenant.limit, tenant.rates)
         balance = await self._ledger.reserve(account, reservation)
         return MeteredAttempt(self._ledger, self._clock, self._tokenizer, reservation, rates, started_at), balance
 
@@ -219,10 +243,8 @@ class ServeInference:
         wire: InferenceFormat,
         response: UpstreamResponse,
         attempt: MeteredAttempt,
-        backend: Backend,
-        balance: Balance,
-    ) -> Served:
-        stream = MeteredStream(
+    ) -> MeteredStream:
+        return MeteredStream(
             attempt,
             response,
             wire,
@@ -231,7 +253,6 @@ class ServeInference:
             tenant.on_disconnect,
             self._limits.drain_seconds,
         )
-        return Served(response.status, tuple(response.headers), backend, balance, stream=stream)
 
     @staticmethod
     async def _book_completion(wire: InferenceFormat, body: bytes, attempt: MeteredAttempt) -> Balance:
@@ -282,6 +303,17 @@ def _output_bound(request: InferenceRequest, route: Route) -> int:
     if request.max_output_tokens is not None:
         return request.max_output_tokens
     return route.deployment.max_output_tokens or route.deployment.reserve_output_tokens
+
+
+def _check_size(tenant: Tenant, tokens: int) -> None:
+    """Refuse what can never be admitted, so that no client retries it for ever."""
+    for limit, name in ((tenant.max_tokens_per_request, "request"), (tenant.tokens_per_minute, "minute")):
+        if limit is not None and tokens > limit:
+            raise InvalidRequest(
+                f"This request may use up to {tokens} tokens, and the tenant is allowed {limit} tokens per {name}. "
+                "Shorten the input or lower the cap on the output.",
+                "max_tokens",
+            )
 
 
 def _retry_after(response: UpstreamResponse) -> float:

@@ -27,6 +27,7 @@ from shared.domain.ledger import (
     Refusal,
     Reservation,
 )
+from shared.domain.rate_limit import RateLimits
 from shared.domain.usage import Usage
 from shared.domain.values import value
 
@@ -52,6 +53,7 @@ class _OfReservation:
 class Reserve(_OfReservation):
     """Hold an upper bound before the upstream call."""
 
+    rates: RateLimits = RateLimits()
     rows = 1
 
 
@@ -208,9 +210,13 @@ class Plan:
     def _reserve(self, operation: Reserve) -> None:
         balance, reservation = self.balance, operation.reservation
         refusal = balance.refusal(reservation.amount)
+        arrivals = balance.arrivals.after(operation.rates, reservation.amount.tokens, self.now)
+        if refusal is None and arrivals.wait_seconds(self.now) > 0:
+            refusal = Refusal.RATE
         if refusal is not None:
             self.refused.append((operation, refusal))
             return
+        balance.arrivals = arrivals
         balance.reserved += reservation.amount
         balance.open_reservations += 1
         self.changes.append(InsertReservation(reservation, self.commit_id))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+
+from shared.domain.rate_limit import RateStatus
 
 
 class GatewayError(Exception):
     """Root of everything the gateway refuses or fails at; the message is safe to show to a caller."""
+
+    rates: Sequence[RateStatus] = ()
+    """What the tenant's limits a minute have left, where that is known."""
 
 
 class InvalidRequest(GatewayError):
@@ -89,6 +95,14 @@ class QuotaExceeded(PeriodExhausted):
 
 class BudgetExceeded(PeriodExhausted):
     """The month's dollars would be exceeded."""
+
+
+class RateLimitExceeded(GatewayError):
+    """The tenant's requests or tokens of this minute are used up."""
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class PeriodNotOpen(GatewayError):

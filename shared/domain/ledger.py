@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Self, TypeAlias
 
 from shared.domain.money import MAX_PERIOD_PUSD
+from shared.domain.rate_limit import Arrivals, RateLimits
 from shared.domain.usage import Usage
 from shared.domain.values import field_names, value
 
@@ -80,6 +81,7 @@ class Account:
     tenant_id: str
     period: str
     limit: Limit
+    rates: RateLimits = RateLimits()
 
 
 @value
@@ -270,6 +272,7 @@ class Balance:
     seq: int = 0
     version: int = 0
     recent: tuple[str, ...] = ()
+    arrivals: Arrivals = Arrivals()
 
     def copy(self) -> Balance:
         """A copy to plan on."""
@@ -285,6 +288,7 @@ class Balance:
             self.seq,
             self.version,
             self.recent,
+            self.arrivals,
         )
 
     @property
@@ -319,3 +323,4 @@ class Refusal(StrEnum):
     NOT_OPEN = "not_open"
     TOKENS = "tokens"
     MONEY = "money"
+    RATE = "rate"

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from shared.domain.ledger import ExpiryPolicy, Limit
 from shared.domain.money import pusd_from_usd
+from shared.domain.rate_limit import RateLimits
 from shared.domain.routing import Residency
 from shared.domain.values import value
 
@@ -43,6 +44,9 @@ class Tenant:
     deployments: tuple[str, ...] = ()
     monthly_quota_tokens: int | None = None
     monthly_budget_usd: str | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_tokens_per_request: int | None = None
     residency: Residency = field(default_factory=Residency)
     on_disconnect: DisconnectPolicy = DisconnectPolicy.DRAIN
     expiry_policy: ExpiryPolicy = ExpiryPolicy.INPUT
@@ -54,6 +58,16 @@ class Tenant:
         """Quota and budget in the ledger's units."""
         budget = None if self.monthly_budget_usd is None else pusd_from_usd(self.monthly_budget_usd)
         return Limit(self.monthly_quota_tokens, budget)
+
+    @property
+    def is_rated(self) -> bool:
+        """Whether any limit a minute is set."""
+        return self.requests_per_minute is not None or self.tokens_per_minute is not None
+
+    @property
+    def rates(self) -> RateLimits:
+        """Limits a minute."""
+        return RateLimits(self.requests_per_minute, self.tokens_per_minute)
 
 
 @value

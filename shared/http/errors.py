@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from shared.application.close_period import PeriodNotOver
 from shared.domain import errors
+from shared.domain.rate_limit import RateStatus
 
 STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, "invalid_request"),
@@ -29,6 +30,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.UnpricedModel: (424, "unpriced_model"),
     errors.QuotaExceeded: (429, "quota_exceeded"),
     errors.BudgetExceeded: (429, "budget_exceeded"),
+    errors.RateLimitExceeded: (429, "rate_limit_exceeded"),
     errors.BackendBroken: (502, "backend_error"),
     errors.BackendUnavailable: (503, "no_backend_available"),
     errors.LedgerUnavailable: (503, "ledger_unavailable"),
@@ -49,8 +51,21 @@ def error_response(error: errors.GatewayError, request_id: str, now: datetime) -
             "param": error.param if isinstance(error, errors.InvalidRequest) else None,
         }
     }
-    headers = {"x-gateway-request-id": request_id} | _advice(error, now)
+    headers = {"x-gateway-request-id": request_id} | rate_headers(error.rates) | _advice(error, now)
     return Response(msgspec.json.encode(body), status, headers, "application/json")
+
+
+def rate_headers(statuses: Iterable[RateStatus]) -> dict[str, str]:
+    """`x-ratelimit-*` of the tenant; durations as OpenAI writes them."""
+    return {
+        f"x-ratelimit-{name}-{status.unit}": text
+        for status in statuses
+        for name, text in (
+            ("limit", str(status.limit)),
+            ("remaining", str(status.remaining)),
+            ("reset", f"{math.ceil(status.reset_seconds * 1000) / 1000:g}s"),
+        )
+    }
 
 
 def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
@@ -61,8 +76,8 @@ def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
         case errors.PeriodExhausted():
             seconds = max(1, math.ceil((error.retry_at - now).total_seconds()))
             return {"Retry-After": str(seconds), "x-should-retry": "false"}
-        case errors.BackendUnavailable():
-            milliseconds = max(1, round(error.retry_after_seconds * 1000))
+        case errors.BackendUnavailable() | errors.RateLimitExceeded():
+            milliseconds = max(1, math.ceil(error.retry_after_seconds * 1000))
             return {"Retry-After": str(math.ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}
         case errors.StorageUnavailable():
             return {"Retry-After": str(LEDGER_RETRY_AFTER_SECONDS)}

@@ -13,6 +13,7 @@ from shared.composition import Gateway
 from shared.domain.errors import InvalidRequest
 from shared.domain.money import usd
 from shared.http.endpoint import endpoint
+from shared.http.errors import rate_headers
 from shared.http.requests import api_version_of, headers_of, path_segment, read_body, tenant_principal
 from shared.http.streaming import EventStreamResponse
 
@@ -91,4 +92,5 @@ def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, byte
         kept.append((b"x-gateway-quota-remaining-tokens", b"%d" % balance.available_tokens))
     if balance.available_pusd is not None:
         kept.append((b"x-gateway-budget-remaining-usd", usd(balance.available_pusd).encode()))
+    kept += [(name.encode(), text.encode()) for name, text in rate_headers(served.rates).items()]
     return kept

@@ -18,6 +18,7 @@ from shared.domain.tenancy import DisconnectPolicy
 from shared.domain.usage import Meter
 
 _MAX_TOKENS = 10**15
+_MAX_PER_MINUTE = 10**12
 
 
 def _usd(text: str) -> str:
@@ -48,6 +49,7 @@ Moment = Annotated[datetime, AfterValidator(_in_utc)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
 Text = Annotated[StrictStr, Field(max_length=256)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)]
+PerMinute = Annotated[StrictInt, Field(ge=1, le=_MAX_PER_MINUTE)]
 
 
 class _Model(BaseModel):
@@ -74,6 +76,9 @@ class TenantSettings(_Model):
     deployments: list[Name] | None = None
     monthly_quota_tokens: Tokens | None = None
     monthly_budget_usd: Usd | None = None
+    requests_per_minute: PerMinute | None = None
+    tokens_per_minute: PerMinute | None = None
+    max_tokens_per_request: PerMinute | None = None
     residency: ResidencySettings | None = None
     on_disconnect: DisconnectPolicy | None = None
     expiry_policy: ExpiryPolicy | None = None

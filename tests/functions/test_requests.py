@@ -246,3 +246,39 @@ async def test_a_large_prompt_is_counted_without_holding_up_others(stack: Stack)
     (entry,) = await stack.entries()
     assert status == 200
     assert body["usage"]["prompt_tokens"] <= entry["reserved_tokens"]
+
+
+async def test_rates_are_shown_on_answers_streams_and_errors_and_refused_with_the_time_to_wait(stack: Stack) -> None:
+    limits = {"requests_per_minute": 3, "tokens_per_minute": 100_000}
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", limits)
+    headers = {"api-key": stack.key}
+    body: dict[str, Any] = {"messages": MESSAGES, "max_tokens": 10}
+    for more, left in (({}, "2"), ({"stream": True}, "1")):
+        async with stack.session.post(stack.chat_url, json=body | more, headers=headers) as response:
+            assert response.status == 200
+            assert response.headers["x-ratelimit-limit-requests"] == "3"
+            assert response.headers["x-ratelimit-remaining-requests"] == left
+            assert response.headers["x-ratelimit-reset-requests"].endswith("s")
+            assert 0 < int(response.headers["x-ratelimit-remaining-tokens"]) < 100_000
+            await response.read()
+    await stack.fault(kind="status", status=500)
+    async with stack.session.post(stack.chat_url, json=body, headers=headers) as response:
+        assert (response.status, response.headers["x-ratelimit-remaining-requests"]) == (502, "0")
+    async with stack.session.post(stack.chat_url, json=body, headers=headers) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert 0 < int(response.headers["retry-after-ms"]) <= 20_000
+        assert int(response.headers["Retry-After"]) == -(-int(response.headers["retry-after-ms"]) // 1000)
+        assert response.headers["x-ratelimit-remaining-requests"] == "0"
+        assert "x-should-retry" not in response.headers
+
+
+@pytest.mark.parametrize("limit", ["tokens_per_minute", "max_tokens_per_request"])
+async def test_a_request_that_no_wait_would_admit_is_told_so(stack: Stack, limit: str) -> None:
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {limit: 500})
+    async with stack.session.post(
+        stack.chat_url, json={"messages": MESSAGES, "max_tokens": 1000}, headers={"api-key": stack.key}
+    ) as response:
+        error = (await response.json())["error"]
+    assert (response.status, error["code"], error["param"]) == (400, "invalid_request", "max_tokens")
+    assert "500 tokens per" in error["message"]
+    assert await stack.requests() == []

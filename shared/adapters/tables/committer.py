@@ -12,6 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum, auto
 from functools import partial
 
@@ -51,10 +52,18 @@ from shared.domain.commit_plan import (
     Settle,
     plan_commit,
 )
-from shared.domain.errors import BudgetExceeded, GatewayError, LedgerUnavailable, PeriodNotOpen, QuotaExceeded
+from shared.domain.errors import (
+    BudgetExceeded,
+    GatewayError,
+    LedgerUnavailable,
+    PeriodNotOpen,
+    QuotaExceeded,
+    RateLimitExceeded,
+)
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Outcome, Refusal
 from shared.domain.money import usd
+from shared.domain.rate_limit import rate_status
 
 FRESH_SECONDS = 0.25
 CONTENDED_FRESH_SECONDS = 0.015
@@ -271,11 +280,11 @@ class Committer:
                 else:
                     pending.fail(error)
             elif (refusal := refusals.get(id(operation))) and isinstance(operation, Reserve):
-                pending.fail(self._refused(operation, refusal, plan.balance))
+                pending.fail(self._refused(operation, refusal, plan.balance, plan.now))
             else:
                 self._acknowledge(pending, plan.balance)
 
-    def _refused(self, operation: Reserve, refusal: Refusal, balance: Balance) -> GatewayError:
+    def _refused(self, operation: Reserve, refusal: Refusal, balance: Balance, now: datetime) -> GatewayError:
         retry_at = BillingPeriod.parse(self.reader.period).end
         amount = operation.reservation.amount
         if refusal is Refusal.TOKENS:
@@ -290,6 +299,13 @@ class Committer:
                 f"{usd(balance.available_pusd or 0)} USD are available until the period {self.reader.period} ends.",
                 retry_at,
             )
+        if refusal is Refusal.RATE:
+            error = RateLimitExceeded(
+                "The tenant's requests or tokens of this minute are used up. Retry after the stated time.",
+                balance.arrivals.after(operation.rates, amount.tokens, now).wait_seconds(now),
+            )
+            error.rates = rate_status(operation.rates, balance.arrivals, now)
+            return error
         return PeriodNotOpen(f"The billing period {self.reader.period} admits no further requests.")
 
     async def _make_durable(

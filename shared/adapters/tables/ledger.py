@@ -59,7 +59,7 @@ class TableLedger:
         return await self._submit(account, Open())
 
     async def reserve(self, account: Account, reservation: Reservation) -> Balance:
-        return await self._submit(account, Reserve(reservation))
+        return await self._submit(account, Reserve(reservation, account.rates))
 
     async def settle(self, reservation: Reservation, outcome: Outcome) -> Balance:
         return await self._committer(reservation.tenant_id, reservation.period).submit(Settle(reservation, outcome))

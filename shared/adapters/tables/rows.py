@@ -29,6 +29,7 @@ from shared.domain.ledger import (
     Limit,
     Reservation,
 )
+from shared.domain.rate_limit import Arrivals
 from shared.domain.usage import Usage
 
 BALANCE_KEY = "B"
@@ -36,7 +37,7 @@ RESERVATION_RANGE = ("P|", "P}")
 REGISTRY_TABLE = "registry"
 
 INT64_FIELDS: Final = frozenset(
-    {"tokens", "pusd", "input_tokens", "output_tokens", "seq", "version"}
+    {"tokens", "pusd", "input_tokens", "output_tokens", "seq", "version", "requests_arrival", "tokens_arrival"}
     | {f"{name}_{unit}" for name in ("used", "reserved", "excess", "limit", "limit0") for unit in ("tokens", "pusd")}
     | set(USAGE_FIELDS)
 )
@@ -87,6 +88,8 @@ def balance_fields(balance: Balance) -> Fields:
         "reserved_pusd": balance.reserved.pusd,
         "excess_tokens": balance.excess.tokens,
         "excess_pusd": balance.excess.pusd,
+        "requests_arrival": balance.arrivals.requests,
+        "tokens_arrival": balance.arrivals.tokens,
     }
 
 
@@ -105,6 +108,7 @@ def balance_from(fields: Mapping[str, FieldValue]) -> Balance:
         seq=int(fields["seq"]),
         version=int(fields["version"]),
         recent=tuple(recent.split(",")) if recent else (),
+        arrivals=Arrivals(int(fields["requests_arrival"]), int(fields["tokens_arrival"])),
     )
 
 
