@@ -13,7 +13,7 @@ from shared.domain.audit import HashChain, canonical, genesis
 from shared.domain.billing import Tally, cost_centers, statement, utilization_percent
 from shared.domain.errors import InvalidRequest, UnpricedModel
 from shared.domain.identifiers import BillingPeriod, checked_name, new_rid, timestamp
-from shared.domain.ledger import Amount, Balance, EntryKind, LedgerEntry, Limit, Outcome
+from shared.domain.ledger import Amount, Balance, EntryKind, LaneState, LedgerEntry, Limit, Outcome, Refusal
 from shared.domain.money import MAX_PERIOD_PUSD, allocate_cents, cents, pusd_from_usd, pusd_per_token, usd, usd_of_cents
 from shared.domain.pricing import Price, PriceBook, Sku
 from shared.domain.routing import Backend, Catalog, Deployment, Residency, eligible, may_process
@@ -248,3 +248,20 @@ def test_entries_read_back_from_their_fields() -> None:
 @given(st.dictionaries(st.text(), st.text() | st.integers(-(2**63), 2**63 - 1) | st.booleans()))
 def test_the_faster_encoder_gives_the_canonical_bytes(fields: dict[str, object]) -> None:
     assert encode_canonical(fields) == canonical(fields)
+
+
+@pytest.mark.parametrize(
+    ("balance", "amount", "refusal"),
+    [
+        (Balance("", Limit(10), used=Amount(4), reserved=Amount(3)), Amount(3), None),
+        (Balance("", Limit(10), used=Amount(4), reserved=Amount(3)), Amount(4), Refusal.TOKENS),
+        (Balance("", Limit(None, 10), used=Amount(9, 4), reserved=Amount(9, 3)), Amount(9, 3), None),
+        (Balance("", Limit(None, 10), used=Amount(0, 4), reserved=Amount(0, 3)), Amount(0, 4), Refusal.MONEY),
+        (Balance("", Limit()), Amount(10**15, MAX_PERIOD_PUSD), None),
+        (Balance("", Limit()), Amount(0, MAX_PERIOD_PUSD + 1), Refusal.MONEY),
+        (Balance("", Limit(10), state=LaneState.CLOSING), Amount(1), Refusal.NOT_OPEN),
+        (Balance("", Limit(10), state=LaneState.CLOSED), Amount(1), Refusal.NOT_OPEN),
+    ],
+)
+def test_admission_is_exact_in_both_units(balance: Balance, amount: Amount, refusal: Refusal | None) -> None:
+    assert balance.refusal(amount) is refusal

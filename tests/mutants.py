@@ -1,0 +1,63 @@
+"""Deliberate faults in the code that keeps the books. Each must fail the suite: tests/unit/test_mutants.py sees to it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """Replace `old`, which stands in `path` exactly once, by `new`."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+
+
+_PLAN = "shared/domain/commit_plan.py"
+_LEDGER = "shared/domain/ledger.py"
+_COMMITTER = "shared/adapters/tables/committer.py"
+_ENTRIES = "shared/adapters/tables/ledger.py"
+_PRICING = "shared/domain/pricing.py"
+_RATE = "shared/domain/rate_limit.py"
+_STORE = "shared/adapters/in_memory/table_store.py"
+
+MUTANTS = [
+    Mutant("admission ignores what is reserved", _LEDGER, "held = self.used + self.reserved + amount", "held = self.used + amount"),
+    Mutant("admission ignores what is used", _LEDGER, "held = self.used + self.reserved + amount", "held = self.reserved + amount"),
+    Mutant("admission is off by one", _LEDGER, "held.tokens > self.limit.tokens:", "held.tokens > self.limit.tokens + 1:"),
+    Mutant("admission ignores the budget", _LEDGER, "if held.pusd > (", "if held.pusd > 2 * ("),
+    Mutant("admission ignores the state", _LEDGER, "if self.state is not LaneState.OPEN:", "if self.state is LaneState.CLOSED:"),
+    Mutant("the merge has no If-Match", _STORE, "elif isinstance(change, Merge) and row.etag != change.etag:", "elif isinstance(change, Merge) and not row.etag:"),
+    Mutant("commit ids are not kept", _PLAN, "balance.recent = (commit_id, *base.recent[: RECENT_COMMITS - 1])", "balance.recent = ()"),
+    Mutant("a lost answer counts as committed", _COMMITTER, "if plan.commit_id in current.balance.recent:", "if plan.commit_id in current.balance.recent or isinstance(error, AnswerLost):"),
+    Mutant("a lost answer counts as not committed", _COMMITTER, "if plan.commit_id in current.balance.recent:", "if plan.commit_id in current.balance.recent[1:]:"),
+    Mutant("settling twice books twice", _COMMITTER, "is_done = not is_held and not (marker and isinstance(operation, LateSettle))", "is_done = False"),
+    Mutant("a settlement is lost with its caller", _COMMITTER, "return not self.answer.done() or isinstance(self.operation, Settle | LateSettle | Adjust)", "return not self.answer.done()"),
+    Mutant("an abandoned hold stays", _COMMITTER, "if isinstance(operation, Reserve) and pending.answer.done():", "if isinstance(operation, Reserve) and pending.resolved:"),
+    Mutant("a refusal stands on a stale copy", _COMMITTER, "if not plan.refused or self._age(copy) <= FRESH_SECONDS:", "if True:"),
+    Mutant("one operation a rid is not enforced", _COMMITTER, "if rows + operation.rows > MAX_BATCH_ROWS or operation.rid in rids:", "if rows + operation.rows > MAX_BATCH_ROWS:"),
+    Mutant("a transaction grows beyond its limit", _COMMITTER, "if rows + operation.rows > MAX_BATCH_ROWS or", "if rows + operation.rows > 2 * MAX_BATCH_ROWS or"),
+    Mutant("a cancelled lone commit is forgotten", _COMMITTER, "self._in_flight = plan, copy, AnswerLost()", "self._in_flight = None"),
+    Mutant("the hold is not given back", _PLAN, "self.balance.reserved -= reservation.amount", "self.balance.reserved -= outcome.amount"),
+    Mutant("open reservations are not counted down", _PLAN, "self.balance.open_reservations -= 1", "self.balance.open_reservations -= 0"),
+    Mutant("the reservation row stays", _PLAN, "self.changes.append(DeleteReservation(reservation.rid))", "pass"),
+    Mutant("expiry leaves no marker", _PLAN, "if isinstance(operation, Expire):", "if isinstance(operation, Expire) and not outcome.amount.tokens:"),
+    Mutant("a late settlement charges all again", _PLAN, "outcome, amount=outcome.amount - operation.charged,", "outcome, amount=outcome.amount,"),
+    Mutant("a late settlement is no excess", _PLAN, "self.balance.excess += outcome.amount.beyond(operation.charged)", "self.balance.excess += outcome.amount.beyond(reservation.amount)"),
+    Mutant("a late settlement may come twice", _PLAN, "self.changes.append(DeleteMarker(reservation.rid))", "pass"),
+    Mutant("an adjustment may come twice", _PLAN, "self.changes.append(InsertLateMark(reservation.rid))", "pass"),
+    Mutant("a settlement after the close is dropped", _ENTRIES, "if marker is not None:", "if marker is None:"),
+    Mutant("a period closes over open reservations", _PLAN, "if self.balance.open_reservations:", "if self.balance.open_reservations > 10**6:"),
+    Mutant("a closed period takes entries", _PLAN, "if self.balance.state is LaneState.CLOSED:", "if self.balance.state is LaneState.CLOSING:"),
+    Mutant("entries are numbered from the balance before", _PLAN, "balance.seq += 1\n", "balance.seq += 0\n"),
+    Mutant("the chain skips the hash before", "shared/domain/audit.py", "head.encode() + self._encode(fields)", "self._encode(fields)"),
+    Mutant("output is priced as input", _PRICING, "rates.get(meter, rates[bases[meter]]) for meter in METERS", "rates[bases[METERS[0]]] for meter in METERS"),
+    Mutant("the oldest price wins", _PRICING, "_precedence(price) > _precedence(known)", "_precedence(price) < _precedence(known)"),
+    Mutant("a rate is admitted too early", _RATE, "_microseconds(now) - _MINUTE) / 1_000_000", "_microseconds(now) - 2 * _MINUTE) / 1_000_000"),
+    Mutant("a rate forgets what came before", _RATE, "return max(arrival, moment) - ", "return moment - "),
+    Mutant("a rate is rounded in the caller's favour", _RATE, "- (-cost * _MINUTE // per_minute)", "+ cost * _MINUTE // per_minute // 2"),
+    Mutant("expired by the wrong deadline", "shared/application/expire_reservations.py", "if held.deadline < now]", "if held.deadline > now]"),
+    Mutant("expiry by input charges the output too", "shared/application/expire_reservations.py", "if policy is ExpiryPolicy.FULL else 0", "if policy is not ExpiryPolicy.NONE else 0"),
+    Mutant("a period closes before its grace is over", "shared/application/close_period.py", "if self._clock.now() < period.end + self._grace:", "if self._clock.now() < period.end:"),
+]  # fmt: skip

@@ -1,0 +1,35 @@
+"""Every deliberate fault of tests/mutants.py is noticed by the tests of the books."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import MUTANTS, Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = ["domain", "rate_limit", "committer", "simulation", "machines", "periods"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_a_fault_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
+    source = (ROOT / mutant.path).read_text()
+    assert source.count(mutant.old) == 1, "the code has changed; change the mutant too"
+    for folder in ("shared", "local", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "function_app.py", "host.json"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / mutant.path).write_text(source.replace(mutant.old, mutant.new))
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    files = [f"tests/unit/test_{name}.py" for name in SUITE]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "PYTEST_"))}
+    run = subprocess.run(
+        [*command, "--timeout=60", *files], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1, run.stdout[-3000:] + run.stderr[-1000:]
