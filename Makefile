@@ -13,7 +13,7 @@ PYTEST_WORKERS ?= auto
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
-	@echo "make check: format, lint, types, import contracts.   make bench: what is measured, as ratios.   make lock: new lock files."
+	@echo "make check: format, lint, types, import contracts.   make bench: what is measured, as ratios.   make lock: new lock files.   make simulate: the ledger under faults."
 
 setup: $(STAMP) $(AZURITE)
 

@@ -161,3 +161,8 @@ async def export_chargeback(timer: func.TimerRequest) -> None:
 @app.timer_trigger(schedule="0 * * * * *", arg_name="timer")
 async def expire_reservations(timer: func.TimerRequest) -> None:
     await timers.expire_reservations(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="0 */5 * * * *", arg_name="timer")
+async def roll_up_usage(timer: func.TimerRequest) -> None:
+    await timers.roll_up_usage(past_due=timer.past_due)

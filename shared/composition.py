@@ -29,6 +29,7 @@ from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.probe import OpenAIProbe
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
+from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import TableStore
 from shared.adapters.tokenizer import SplintrTokenizer
 from shared.adapters.upstream import AiohttpUpstream, UpstreamTimeouts
@@ -46,6 +47,7 @@ from shared.application.open_period import OpenPeriod
 from shared.application.ports import Clock, InferenceFormat, Ledger, PriceStore, ReportStore
 from shared.application.record_audit import RecordAudit
 from shared.application.report_usage import ReportUsage
+from shared.application.roll_up_usage import RollUpUsage
 from shared.application.serve_inference import ServeInference, ServingLimits
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
@@ -74,6 +76,7 @@ class Gateway:
     usage: ReportUsage
     readiness: CheckReadiness
     open_period: OpenPeriod
+    roll_up_usage: RollUpUsage
     expire_reservations: ExpireReservations
     export_chargeback: ExportChargeback
     verify: VerifyLedger
@@ -127,6 +130,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
 
     chain = HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
     ledger = TableLedger(store, chain, clock)
+    rollups = TableRollups(store)
     tenants, keys = DocumentTenants(documents), DocumentKeys(documents)
     catalog_store, price_store = DocumentCatalog(documents), DocumentPrices(documents)
     catalog = Cached(catalog_store.load, clock)
@@ -162,16 +166,17 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
             allow_loopback=settings.allow_loopback_backends,
         ),
         prices=ManagePrices(price_store, prices, audit),
-        usage=ReportUsage(ledger, tenants, prices),
+        usage=ReportUsage(ledger, rollups, tenants),
         readiness=CheckReadiness(ledger, catalog_store, OpenAIProbe(tokens, api_key), clock),
         open_period=OpenPeriod(tenants, ledger, clock),
+        roll_up_usage=RollUpUsage(ledger, rollups, clock),
         expire_reservations=expire,
         export_chargeback=ExportChargeback(
             ClosePeriod(ledger, expire, clock, timedelta(hours=settings.close_grace_hours)),
             BuildStatement(ledger, tenants, price_store, reports),
             clock,
         ),
-        verify=VerifyLedger(ledger, price_store, chain),
+        verify=VerifyLedger(ledger, rollups, price_store, chain),
         background=background,
         resources=resources,
     )

@@ -34,3 +34,10 @@ async def expire_reservations(*, past_due: bool) -> None:
     expired = await gateway.expire_reservations()
     if expired:
         logger.warning("expired %d reservations (past due: %s)", expired, past_due)
+
+
+async def roll_up_usage(*, past_due: bool) -> None:
+    """Sum new entries into rollups."""
+    gateway = await current_gateway()
+    added = await gateway.roll_up_usage()
+    logger.info("rolled up %d entries (past due: %s)", added, past_due)

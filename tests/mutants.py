@@ -33,7 +33,7 @@ MUTANTS = [
     Mutant("a lost answer counts as committed", _COMMITTER, "if plan.commit_id in current.balance.recent:", "if plan.commit_id in current.balance.recent or isinstance(error, AnswerLost):"),
     Mutant("a lost answer counts as not committed", _COMMITTER, "if plan.commit_id in current.balance.recent:", "if plan.commit_id in current.balance.recent[1:]:"),
     Mutant("settling twice books twice", _COMMITTER, "is_done = not is_held and not (marker and isinstance(operation, LateSettle))", "is_done = False"),
-    Mutant("a settlement is lost with its caller", _COMMITTER, "return not self.answer.done() or isinstance(self.operation, Settle | LateSettle | Adjust)", "return not self.answer.done()"),
+    Mutant("a settlement is lost with its caller", _COMMITTER, "not self.answer.done() or isinstance(self.operation, Settle | LateSettle | Adjust)", "not self.answer.done()"),
     Mutant("an abandoned hold stays", _COMMITTER, "if isinstance(operation, Reserve) and pending.answer.done():", "if isinstance(operation, Reserve) and pending.resolved:"),
     Mutant("a refusal stands on a stale copy", _COMMITTER, "if not plan.refused or self._age(copy) <= FRESH_SECONDS:", "if True:"),
     Mutant("one operation a rid is not enforced", _COMMITTER, "if rows + operation.rows > MAX_BATCH_ROWS or operation.rid in rids:", "if rows + operation.rows > MAX_BATCH_ROWS:"),
@@ -60,4 +60,8 @@ MUTANTS = [
     Mutant("expired by the wrong deadline", "shared/application/expire_reservations.py", "if held.deadline < now]", "if held.deadline > now]"),
     Mutant("expiry by input charges the output too", "shared/application/expire_reservations.py", "if policy is ExpiryPolicy.FULL else 0", "if policy is not ExpiryPolicy.NONE else 0"),
     Mutant("a period closes before its grace is over", "shared/application/close_period.py", "if self._clock.now() < period.end + self._grace:", "if self._clock.now() < period.end:"),
+    Mutant("rollups overtake each other", "shared/adapters/tables/rollups.py", "Merge(_WATERMARK, mark, since.etag) if since.etag", "Merge(_WATERMARK, mark, (await self.watermark(tenant_id, period)).etag) if since.etag"),
+    Mutant("the watermark stays behind", "shared/application/roll_up_usage.py", "return seq, sums", "return max(since.seq + 1, seq - 1), sums"),
+    Mutant("rollups start an entry late", "shared/application/roll_up_usage.py", "since.seq + 1, last", "since.seq + 2, last"),
+    Mutant("a rollup forgets what it was", "shared/adapters/tables/rollups.py", "_rollup_from(row)[1] + sums", "sums"),
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from shared.domain.audit import AuditEvent
 from shared.domain.ledger import Account, Balance, LedgerEntry, Outcome, Reservation
 from shared.domain.pricing import Price
+from shared.domain.rollup import Rollup, RollupKey
 from shared.domain.routing import Backend, Catalog, Deployment
 from shared.domain.tenancy import GatewayKey, Tenant
 from shared.domain.usage import Usage
@@ -95,6 +96,35 @@ class Ledger(Protocol):
 
     async def drain(self) -> None:
         """Return when nothing that was accepted waits to be committed."""
+        ...
+
+
+@value
+class Watermark:
+    """The number of the last entry that is rolled up, and the version of the row that says so."""
+
+    seq: int
+    etag: str
+
+
+class RollupStore(Protocol):
+    """Sums of entries by day, deployment, user and model. All methods raise `LedgerUnavailable`."""
+
+    async def watermark(self, tenant_id: str, period: str) -> Watermark:
+        """How far a tenant's period is rolled up; 0 where it never was."""
+        ...
+
+    def rows(self, tenant_id: str, period: str) -> AsyncIterator[tuple[RollupKey, Rollup]]:
+        """Every rollup of a tenant's period."""
+        ...
+
+    async def advance(
+        self, tenant_id: str, period: str, since: Watermark, seq: int, added: Mapping[RollupKey, Rollup]
+    ) -> bool:
+        """Add at most 99 sums and move the watermark from `since` to `seq`, all or nothing.
+
+        `False` if the watermark is no longer `since`. After `LedgerUnavailable` read it to learn what happened.
+        """
         ...
 
 

@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
-from shared.application.cached import Cached
-from shared.application.ports import Ledger, TenantDirectory
-from shared.domain.billing import Tally, utilization_percent
-from shared.domain.errors import InvalidRequest, NotFound
+from shared.application.ports import Ledger, RollupStore, TenantDirectory
+from shared.domain.billing import utilization_percent
+from shared.domain.errors import InvalidRequest, LedgerUnavailable, NotFound
 from shared.domain.ledger import Balance, LaneState, LedgerEntry
 from shared.domain.money import usd
-from shared.domain.pricing import PriceBook
+from shared.domain.rollup import Rollup, RollupKey, rolled_up
 from shared.domain.tenancy import Tenant
-from shared.domain.usage import Usage
 from shared.domain.values import value
 
-GROUPS: dict[str, Callable[[LedgerEntry], str]] = {
-    "deployment": lambda entry: entry.attempt.deployment if entry.attempt else "",
-    "user": lambda entry: entry.attempt.user if entry.attempt else "",
-    "day": lambda entry: entry.timestamp[:10],
+GROUPS: dict[str, Callable[[RollupKey], str]] = {
+    "deployment": lambda key: key.deployment,
+    "user": lambda key: key.user,
+    "day": lambda key: key.day,
 }
-
-
-@dataclass(slots=True)
-class _Sums:
-    tally: Tally
-    usage: Usage = Usage()
-
-    def add(self, entry: LedgerEntry, usage: Usage) -> None:
-        self.tally.add(entry)
-        self.usage += usage
-
-    def document(self) -> dict[str, object]:
-        return {
-            "requests": self.tally.requests,
-            "input_tokens": self.usage.input_tokens,
-            "cached_input_tokens": self.usage.cached_input,
-            "output_tokens": self.usage.output_tokens,
-            "total_tokens": self.tally.tokens,
-            "cost_usd": usd(self.tally.cost_pusd),
-        }
+_ATTEMPTS_ON_MOVING_WATERMARK = 5
 
 
 @value
@@ -58,12 +36,12 @@ class EntryFilter:
 
 
 class ReportUsage:
-    """Reads a tenant's balance and entries."""
+    """Reads a tenant's balance, its rollups, and the entries that are not rolled up yet."""
 
-    def __init__(self, ledger: Ledger, tenants: TenantDirectory, prices: Cached[PriceBook]) -> None:
+    def __init__(self, ledger: Ledger, rollups: RollupStore, tenants: TenantDirectory) -> None:
         self._ledger = ledger
+        self._rollups = rollups
         self._tenants = tenants
-        self._prices = prices
 
     async def usage(self, tenant_id: str, period: str, group_by: Collection[str]) -> dict[str, Any]:
         """The report of api.md: totals, and a list for each group. A period without requests reports zeros."""
@@ -71,7 +49,7 @@ class ReportUsage:
         balance = await self._ledger.balance(tenant_id, period)
         total, groups = await self._sums(tenant_id, period, balance, group_by)
         lists = {
-            f"{group}s": [_identity(group, *key) | sums.document() for key, sums in sorted(found.items())]
+            f"{group}s": [_identity(group, *key) | _document(sums) for key, sums in sorted(found.items())]
             for group, found in groups.items()
         }
         return _report(tenant, period, balance, total) | lists
@@ -97,21 +75,28 @@ class ReportUsage:
 
     async def _sums(
         self, tenant_id: str, period: str, balance: Balance | None, group_by: Collection[str]
-    ) -> tuple[Tally, dict[str, dict[tuple[str, str], _Sums]]]:
+    ) -> tuple[Rollup, dict[str, dict[tuple[str, str], Rollup]]]:
         unknown = [group for group in group_by if group not in GROUPS]
         if unknown:
             raise InvalidRequest(f"'group_by' takes {', '.join(GROUPS)}.", "group_by")
-        prices = await self._prices.get()
-        total = Tally(prices)
-        groups: dict[str, dict[tuple[str, str], _Sums]] = {group: {} for group in ("deployment", *group_by)}
-        async for entry in self._ledger.entries(tenant_id, period, 1, balance.seq if balance else 0):
-            total.add(entry)
-            if entry.attempt is None or entry.outcome is None:
-                continue
+        total = Rollup()
+        groups: dict[str, dict[tuple[str, str], Rollup]] = {group: {} for group in ("deployment", *group_by)}
+        for key, sums in await self._rolled_up(tenant_id, period, balance.seq if balance else 0):
+            total += sums
             for group, found in groups.items():
-                key = (GROUPS[group](entry), entry.attempt.model if group == "deployment" else "")
-                found.setdefault(key, _Sums(Tally(prices))).add(entry, entry.outcome.usage)
+                name = (GROUPS[group](key), key.model if group == "deployment" else "")
+                found[name] = found.get(name, Rollup()) + sums
         return total, groups
+
+    async def _rolled_up(self, tenant_id: str, period: str, last: int) -> list[tuple[RollupKey, Rollup]]:
+        """All sums up to entry `last`: rollups, and the short tail that is not among them yet."""
+        for _ in range(_ATTEMPTS_ON_MOVING_WATERMARK):
+            mark = await self._rollups.watermark(tenant_id, period)
+            rows = [row async for row in self._rollups.rows(tenant_id, period)]
+            if (await self._rollups.watermark(tenant_id, period)).seq == mark.seq:
+                tail = [entry async for entry in self._ledger.entries(tenant_id, period, mark.seq + 1, last)]
+                return [*rows, *rolled_up(tail).items()]
+        raise LedgerUnavailable("The usage is being rolled up. Ask again.")
 
     async def _tenant(self, tenant_id: str) -> Tenant:
         found = await self._tenants.get(tenant_id)
@@ -124,7 +109,18 @@ def _identity(group: str, value: str, model: str) -> dict[str, object]:
     return {group: value, "model": model} if model else {group: value}
 
 
-def _report(tenant: Tenant, period: str, balance: Balance | None, total: Tally) -> dict[str, Any]:
+def _document(sums: Rollup) -> dict[str, object]:
+    return {
+        "requests": sums.requests,
+        "input_tokens": sums.usage.input_tokens,
+        "cached_input_tokens": sums.usage.cached_input,
+        "output_tokens": sums.usage.output_tokens,
+        "total_tokens": sums.tokens,
+        "cost_usd": usd(sums.cost_pusd),
+    }
+
+
+def _report(tenant: Tenant, period: str, balance: Balance | None, total: Rollup) -> dict[str, Any]:
     limit = balance.limit if balance else tenant.limit
     used = balance.used.tokens if balance else 0
     return {

@@ -12,6 +12,7 @@ from local.azurite_server import ACCOUNT
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
+from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import (
     Delete,
     Insert,
@@ -56,7 +57,7 @@ def ledger_over(store: TableStore) -> TableLedger:
 
 
 async def violations(store: TableStore, tenant: str, period: str = PERIOD) -> list[str]:
-    verify = VerifyLedger(ledger_over(store), PriceRows(), CHAIN)
+    verify = VerifyLedger(ledger_over(store), TableRollups(store), PriceRows(), CHAIN)
     return [str(finding) async for name, found in verify(period) for finding in found if name == tenant]
 
 

@@ -59,6 +59,18 @@ async def test_expired_reservations_are_swept(stack_on_tables: Stack, caplog: py
     await timers.expire_reservations(past_due=False)
 
 
+async def test_usage_is_rolled_up(stack_on_tables: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    stack = stack_on_tables
+    await stack.chat()
+    before = await stack.usage()
+    assert await start(stack, "roll_up_usage") == 202
+    await eventually(lambda: "rolled up" in caplog.text)
+    await timers.roll_up_usage(past_due=True)
+    assert "rolled up 0 entries (past due: True)" in caplog.text
+    assert await stack.usage() == before
+
+
 @pytest.mark.parametrize("stack_settings", [{"CLOSE_GRACE_HOURS": "0"}], indirect=True)
 async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, caplog: Any) -> None:
     caplog.set_level("INFO")

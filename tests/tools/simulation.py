@@ -19,10 +19,12 @@ from shared.adapters.directories import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import AnswerLost, Row, RowChange, StoreError
 from shared.application.cached import Cached
 from shared.application.close_period import ClosePeriod
 from shared.application.expire_reservations import ExpireReservations
+from shared.application.roll_up_usage import RollUpUsage
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
 from shared.domain.errors import LedgerUnavailable, PeriodExhausted, PeriodNotOpen
@@ -186,6 +188,7 @@ class Process:
         self.expire = ExpireReservations(
             DocumentTenants(InMemoryDocuments()), self.ledger, Cached(_prices, clock), clock
         )
+        self.roll_up = RollUpUsage(self.ledger, TableRollups(store), clock)
         self.close = ClosePeriod(self.ledger, self.expire, clock, timedelta(hours=48))
 
 
@@ -217,6 +220,7 @@ class Schedule:
         self.log = ClientLog()
         self.closing = asyncio.Event()
         self.entries: Counter[EntryKind] = Counter()
+        self.entries_rolled_up = 0
         self.processes = [self._process(skew=self.dice.uniform(-3, 3)) for _ in range(self.weather.processes)]
 
     def run(self) -> list[str]:
@@ -239,6 +243,7 @@ class Schedule:
         witness = self._process(skew=0)
         for period in ("2026-11", "2026-12"):
             await witness.expire.sweep(period)
+            self.entries_rolled_up += (await self._mark(period)) > 0
         if self.weather.closes:
             await witness.close(BillingPeriod.parse("2026-11"))
         return await self._judge(witness)
@@ -266,6 +271,9 @@ class Schedule:
 
     def _alive(self) -> list[Process]:
         return [process for process in self.processes if not process.store.is_dead]
+
+    async def _mark(self, period: str) -> int:
+        return (await TableRollups(self.rows).watermark(TENANT, period)).seq
 
     async def _client(self) -> None:
         dice, log = self.dice, self.log
@@ -320,6 +328,7 @@ class Schedule:
     async def _sweep_once(self, process: Process) -> None:
         try:
             await process.expire()
+            await process.roll_up()
         except LedgerUnavailable:
             self.faults.by_kind["sweep failed"] += 1
 
@@ -354,7 +363,7 @@ class Schedule:
         return Outcome(EntryKind.CHARGE, _amount(8, output), Usage(input=8, output=output), 200)
 
     async def _judge(self, witness: Process) -> list[str]:
-        verify = VerifyLedger(witness.ledger, PriceRows(), CHAIN)
+        verify = VerifyLedger(witness.ledger, TableRollups(self.rows), PriceRows(), CHAIN)
         findings = [
             f"{period} {finding.invariant}: {finding.message}"
             for period in ("2026-11", "2026-12")

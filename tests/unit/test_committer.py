@@ -9,6 +9,7 @@ import pytest
 
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import Insert, Rejected
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
@@ -39,7 +40,7 @@ class Books:
 
     async def check(self) -> None:
         """Every invariant holds."""
-        verify = VerifyLedger(self.other, PriceRows(), CHAIN)
+        verify = VerifyLedger(self.other, TableRollups(self.rows), PriceRows(), CHAIN)
         assert [finding async for _, found in verify(PERIOD) for finding in found] == []
 
 
@@ -440,3 +441,38 @@ async def _answer_late(
     books.faulty.on_submit = [fault]
     books.faulty.before_next_get = meanwhile
     await operation
+
+
+@pytest.mark.parametrize("has_expired", [True, False])
+async def test_a_settlement_after_the_close_that_nobody_waits_for_is_booked_all_the_same(has_expired: bool) -> None:
+    books, october = Books(), account(period="2026-10")
+    held = reservation(period="2026-10")
+    await books.ledger.reserve(october, held)
+    if has_expired:
+        await books.other.expire(held, charge(5, 0, EntryKind.EXPIRE))
+    else:
+        await books.other.settle(held, charge())
+    await books.other.begin_closing(october)
+    await books.other.close(october)
+    waiter = asyncio.create_task(books.ledger.settle(held, charge()))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    await books.ledger.drain()
+    assert await books.kinds() == (["adjust"] if has_expired else [])
+    await books.check()
+
+
+async def test_an_outage_during_an_adjustment_is_told_and_survived() -> None:
+    books, october = Books(), account(period="2026-10")
+    held = reservation(period="2026-10")
+    await books.ledger.reserve(october, held)
+    await books.other.expire(held, charge(5, 0, EntryKind.EXPIRE))
+    await books.other.begin_closing(october)
+    await books.other.close(october)
+    await books.ledger.open(account())
+    books.faulty.takes_no_writes = True
+    with pytest.raises(LedgerUnavailable):
+        await books.ledger.settle(held, charge())
+    books.faulty.takes_no_writes = False
+    await books.ledger.drain()
+    assert await books.kinds() == ["adjust"]

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.rollups import TableRollups
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain, genesis
 from shared.domain.commit_plan import (
@@ -183,7 +184,7 @@ class Committers(RuleBasedStateMachine):
         async def look() -> None:
             for ledger in self.ledgers:
                 await ledger.drain()
-            verify = VerifyLedger(witness, PriceRows(), CHAIN)
+            verify = VerifyLedger(witness, TableRollups(self.faulty.store), PriceRows(), CHAIN)
             assert [finding async for _, found in verify(PERIOD) for finding in found] == []
             balance = await witness.balance("acme", PERIOD)
             if balance is not None:

@@ -14,6 +14,7 @@ from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import Delete, Insert, Merge
 from shared.application.build_statement import BuildStatement, PeriodStillOpen
 from shared.application.cached import Cached
@@ -58,7 +59,7 @@ class World:
         await self.tenants.insert(Tenant(tenant_id, f"={tenant_id}", NOW, cost_center="CC-1", **fields))
 
     async def findings(self, period: str = "2026-11") -> dict[str, list[str]]:
-        verify = VerifyLedger(self.ledger, PriceRows(), CHAIN)
+        verify = VerifyLedger(self.ledger, TableRollups(self.rows), PriceRows(), CHAIN)
         return {name: [f"{each.invariant} {each.message}" for each in found] async for name, found in verify(period)}
 
     async def state(self, tenant: str, period: str) -> LaneState | None:

@@ -28,6 +28,7 @@ def test_schedules_are_worth_something() -> None:
     assert {*FAULTS, "kill", "hang-up"} <= struck
     written = {kind for schedule in schedules for kind in schedule.entries}
     assert written == set(EntryKind) - {EntryKind.LIMIT}
+    assert sum(schedule.entries_rolled_up for schedule in schedules) > 30
     assert all(schedule.log.refused for schedule in schedules if schedule.weather.limit_tokens <= 20)
 
 

@@ -12,7 +12,6 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import Enum, auto
 from functools import partial
 
@@ -53,17 +52,11 @@ from shared.domain.commit_plan import (
     plan_commit,
 )
 from shared.domain.errors import (
-    BudgetExceeded,
     GatewayError,
     LedgerUnavailable,
-    PeriodNotOpen,
-    QuotaExceeded,
-    RateLimitExceeded,
 )
-from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Outcome, Refusal
-from shared.domain.money import usd
-from shared.domain.rate_limit import rate_status
+from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Outcome
+from shared.domain.refusals import refused
 
 FRESH_SECONDS = 0.25
 CONTENDED_FRESH_SECONDS = 0.015
@@ -280,33 +273,9 @@ class Committer:
                 else:
                     pending.fail(error)
             elif (refusal := refusals.get(id(operation))) and isinstance(operation, Reserve):
-                pending.fail(self._refused(operation, refusal, plan.balance, plan.now))
+                pending.fail(refused(operation, refusal, plan.balance, self.reader.period, plan.now))
             else:
                 self._acknowledge(pending, plan.balance)
-
-    def _refused(self, operation: Reserve, refusal: Refusal, balance: Balance, now: datetime) -> GatewayError:
-        retry_at = BillingPeriod.parse(self.reader.period).end
-        amount = operation.reservation.amount
-        if refusal is Refusal.TOKENS:
-            return QuotaExceeded(
-                f"The monthly token quota would be exceeded: this request may use up to {amount.tokens} tokens and "
-                f"{balance.available_tokens} are available until the period {self.reader.period} ends.",
-                retry_at,
-            )
-        if refusal is Refusal.MONEY:
-            return BudgetExceeded(
-                f"The monthly budget would be exceeded: this request may cost up to {usd(amount.pusd)} USD and "
-                f"{usd(balance.available_pusd or 0)} USD are available until the period {self.reader.period} ends.",
-                retry_at,
-            )
-        if refusal is Refusal.RATE:
-            error = RateLimitExceeded(
-                "The tenant's requests or tokens of this minute are used up. Retry after the stated time.",
-                balance.arrivals.after(operation.rates, amount.tokens, now).wait_seconds(now),
-            )
-            error.rates = rate_status(operation.rates, balance.arrivals, now)
-            return error
-        return PeriodNotOpen(f"The billing period {self.reader.period} admits no further requests.")
 
     async def _make_durable(
         self, plan: Plan, copy: Copy, batch: list[_Pending], error: StoreError | None = None

@@ -126,7 +126,7 @@ class TableLedger:
             committer.reader.opening_limit = committer.reader.opening_limit or balance.limit
             adjusted = committer.enqueue(Adjust(reservation, outcome, *charged_from(marker.fields)))
             adjusted.add_done_callback(partial(_pass_on, answer))
-        elif not answer.done():  # it was settled before the period closed
+        elif not answer.done():  # else nobody waits; either way it was settled before the period closed
             answer.set_result(balance)
 
     async def _submit(self, account: Account, operation: Operation) -> Balance:

@@ -38,6 +38,7 @@ REGISTRY_TABLE = "registry"
 
 INT64_FIELDS: Final = frozenset(
     {"tokens", "pusd", "input_tokens", "output_tokens", "seq", "version", "requests_arrival", "tokens_arrival"}
+    | {"cost_pusd", "estimated_tokens"}
     | {f"{name}_{unit}" for name in ("used", "reserved", "excess", "limit", "limit0") for unit in ("tokens", "pusd")}
     | set(USAGE_FIELDS)
 )

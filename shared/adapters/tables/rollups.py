@@ -1,0 +1,104 @@
+"""Rollups in tables: `rollup{YYYYMM}`, one partition a lane, the watermark beside the sums."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+
+from shared.adapters.tables.rows import partition_of
+from shared.adapters.tables.store import (
+    AnswerLost,
+    Insert,
+    Merge,
+    PreconditionFailed,
+    Row,
+    RowChange,
+    RowExists,
+    TableMissing,
+    TableStore,
+)
+from shared.application.ports import Watermark
+from shared.domain.errors import LedgerUnavailable
+from shared.domain.ledger import USAGE_FIELDS, Fields
+from shared.domain.rollup import Rollup, RollupKey
+from shared.domain.usage import Usage
+from shared.domain.values import field_names
+
+_WATERMARK = "W"
+_RANGE = ("R|", "R}")
+_KEY_FIELDS = field_names(RollupKey)
+_SUM_FIELDS = tuple(name for name in field_names(Rollup) if name != "usage")
+
+
+class TableRollups:
+    """Implements `RollupStore`."""
+
+    def __init__(self, store: TableStore) -> None:
+        self._store = store
+
+    async def watermark(self, tenant_id: str, period: str) -> Watermark:
+        row = await self._get(tenant_id, period, _WATERMARK)
+        return Watermark(int(row.fields["seq"]), row.etag) if row else Watermark(0, "")
+
+    async def rows(self, tenant_id: str, period: str) -> AsyncIterator[tuple[RollupKey, Rollup]]:
+        try:
+            async for row in self._store.scan(_table(period), partition_of(tenant_id), *_RANGE):
+                yield _rollup_from(row)
+        except AnswerLost as error:
+            raise LedgerUnavailable from error
+
+    async def advance(
+        self, tenant_id: str, period: str, since: Watermark, seq: int, added: Mapping[RollupKey, Rollup]
+    ) -> bool:
+        keys = [_row_key(key) for key in added]
+        before = await asyncio.gather(*(self._get(tenant_id, period, key) for key in keys))
+        mark: Fields = {"seq": seq}
+        changes: list[RowChange] = [Merge(_WATERMARK, mark, since.etag) if since.etag else Insert(_WATERMARK, mark)]
+        for row_key, (key, sums), row in zip(keys, added.items(), before, strict=True):
+            if row is None:
+                changes.append(Insert(row_key, _fields(key, sums)))
+            else:
+                changes.append(Merge(row_key, _fields(key, _rollup_from(row)[1] + sums), row.etag))
+        try:
+            await self._store.create_table(_table(period))
+            await self._store.submit(_table(period), partition_of(tenant_id), changes, f"rollup-{seq}")
+        except (PreconditionFailed, RowExists):
+            return False
+        except AnswerLost as error:
+            raise LedgerUnavailable from error
+        return True
+
+    async def _get(self, tenant_id: str, period: str, key: str) -> Row | None:
+        try:
+            return await self._store.get(_table(period), partition_of(tenant_id), key)
+        except TableMissing:
+            return None
+        except AnswerLost as error:
+            raise LedgerUnavailable from error
+
+
+def _table(period: str) -> str:
+    return "rollup" + period.replace("-", "")
+
+
+def _row_key(key: RollupKey) -> str:
+    """Names may hold what a key may not; their hash may not collide, so it is a long one."""
+    names = f"{key.deployment}\x00{key.user}\x00{key.model}"
+    return f"R|{key.day}|{hashlib.sha256(names.encode()).hexdigest()}"
+
+
+def _fields(key: RollupKey, sums: Rollup) -> Fields:
+    usage = dict(zip(USAGE_FIELDS, (getattr(sums.usage, name) for name in field_names(Usage)), strict=True))
+    return {
+        **{name: getattr(key, name) for name in _KEY_FIELDS},
+        **{name: getattr(sums, name) for name in _SUM_FIELDS},
+        **usage,
+    }
+
+
+def _rollup_from(row: Row) -> tuple[RollupKey, Rollup]:
+    fields = row.fields
+    key = RollupKey(*(str(fields[name]) for name in _KEY_FIELDS))
+    sums = {name: int(fields[name]) for name in _SUM_FIELDS}
+    return key, Rollup(**sums, usage=Usage(*(int(fields[name]) for name in USAGE_FIELDS)))
