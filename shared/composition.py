@@ -7,6 +7,7 @@ import gc
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -27,6 +28,7 @@ from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.probe import OpenAIProbe
+from shared.adapters.tables.archive import PeriodArchive
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
 from shared.adapters.tables.rollups import TableRollups
@@ -80,6 +82,7 @@ class Gateway:
     expire_reservations: ExpireReservations
     export_chargeback: ExportChargeback
     verify: VerifyLedger
+    archive: PeriodArchive
     background: Background
     resources: AsyncExitStack
 
@@ -177,9 +180,18 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
             clock,
         ),
         verify=VerifyLedger(ledger, rollups, price_store, chain),
+        archive=PeriodArchive(store, price_store),
         background=background,
         resources=resources,
     )
+
+
+async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, str]:
+    """What verifies an exported period, and which one it is; nothing is asked of storage."""
+    clock, store, prices = SystemClock(), InMemoryTableStore(), DocumentPrices(InMemoryDocuments())
+    period = await PeriodArchive(store, prices).restore(path)
+    chain = HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
+    return VerifyLedger(TableLedger(store, chain, clock), TableRollups(store), prices, chain), period
 
 
 def _session() -> aiohttp.ClientSession:

@@ -1,5 +1,8 @@
 """`python -m shared.verify --period YYYY-MM`: check the books. Exit 0 if every invariant holds, 1 if one is violated.
 
+`--tenant` checks one tenant, `--json` prints a document, `--archive FILE` checks an exported period. Progress goes to
+stderr.
+
 Exit 2 means that nothing could be said: bad arguments or settings, or storage that cannot be reached.
 """
 
@@ -7,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
-from shared.application.verify_ledger import INVARIANTS, Finding
-from shared.composition import Gateway, build
+from shared.application.verify_ledger import INVARIANTS, Finding, VerifyLedger
+from shared.composition import build, open_archive
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import BillingPeriod
 from shared.settings import SettingsInvalid, read_settings
@@ -23,23 +29,42 @@ SHOWN_FINDINGS = 20
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments, by default those of the process."""
     parser = argparse.ArgumentParser(prog="python -m shared.verify", description="Check the books of a billing period.")
-    parser.add_argument("--period", required=True, help="the billing period, YYYY-MM")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--period", help="the billing period, YYYY-MM, in the tables of the settings")
+    source.add_argument("--archive", type=Path, help="a file of `python -m shared.backup export`")
+    parser.add_argument("--tenant", help="only this tenant")
+    parser.add_argument("--json", action="store_true", help="print one JSON document, with every finding")
     options = parser.parse_args(arguments)
     try:
-        return asyncio.run(_verify(str(BillingPeriod.parse(options.period))))
-    except (GatewayError, SettingsInvalid) as error:
+        return asyncio.run(_verify(options))
+    except (GatewayError, SettingsInvalid, OSError) as error:
         print(f"verify: {error}", file=sys.stderr)
         return 2
 
 
-async def _verify(period: str) -> int:
-    gateway = await build(read_settings())
-    try:
-        tenants, findings = await _collect(gateway, period)
-    finally:
-        await gateway.aclose()
-    _report(period, tenants, findings)
+async def _verify(options: argparse.Namespace) -> int:
+    settings = read_settings()
+    if options.archive is not None:
+        verify, period = await open_archive(settings, options.archive)
+        tenants, findings = await _collect(verify, period, options.tenant)
+    else:
+        period = str(BillingPeriod.parse(options.period))
+        gateway = await build(settings)
+        try:
+            tenants, findings = await _collect(gateway.verify, period, options.tenant)
+        finally:
+            await gateway.aclose()
+    (_report_json if options.json else _report)(period, tenants, findings)
     return 1 if findings else 0
+
+
+async def _collect(verify: VerifyLedger, period: str, tenant: str | None) -> tuple[int, list[Finding]]:
+    tenants, findings = 0, list[Finding]()
+    async for name, found in verify(period, tenant):
+        tenants += 1
+        findings += found
+        print(f"{tenants} {name}: {len(found) or 'no'} findings", file=sys.stderr)
+    return tenants, findings
 
 
 def _report(period: str, tenants: int, findings: Sequence[Finding]) -> None:
@@ -53,12 +78,11 @@ def _report(period: str, tenants: int, findings: Sequence[Finding]) -> None:
         print(f"  ... and {len(findings) - SHOWN_FINDINGS} more")
 
 
-async def _collect(gateway: Gateway, period: str) -> tuple[int, list[Finding]]:
-    tenants, findings = 0, list[Finding]()
-    async for _, found in gateway.verify(period):
-        tenants += 1
-        findings += found
-    return tenants, findings
+def _report_json(period: str, tenants: int, findings: Sequence[Finding]) -> None:
+    violations = Counter(finding.invariant for finding in findings)
+    holds = {name: not violations[name] for name in INVARIANTS}
+    document = {"period": period, "tenants": tenants, "holds": holds, "findings": [asdict(each) for each in findings]}
+    print(json.dumps(document, indent=2))
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shared import timers, verify
+from shared import backup, timers, verify
 from shared.adapters.tables.store import Merge
-from shared.application.verify_ledger import Finding
+from shared.application.verify_ledger import INVARIANTS, Finding
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger import Account, Limit
 from tests.tools.ledgers import charge, reservation
@@ -110,6 +111,28 @@ async def test_verify_prints_every_invariant(stack_on_tables: Stack, capsys: pyt
     printed = capsys.readouterr().out
     assert "I3   VIOLATED" in printed
     assert f"I3 {stack.tenant}:" in printed
+
+
+async def test_a_period_is_backed_up_verified_as_a_file_and_restored(
+    stack_on_tables: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = stack_on_tables
+    await stack.chat()
+    period = str(BillingPeriod.containing((await stack.gateway()).clock.now()))
+    file = str(tmp_path / "period.gz")
+    assert await asyncio.to_thread(backup.main, ["export", "--period", period, "--file", file]) == 0
+    assert f"rows of {period} are in {file}" in capsys.readouterr().out
+    assert await asyncio.to_thread(verify.main, ["--archive", file, "--json", "--tenant", stack.tenant]) == 0
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert (document["period"], document["tenants"], document["findings"]) == (period, 1, [])
+    assert document["holds"] == dict.fromkeys(INVARIANTS, True)
+    assert f"1 {stack.tenant}: no findings" in told.err
+    assert await asyncio.to_thread(backup.main, ["restore", "--file", file]) == 0
+    assert f"{period} is restored" in capsys.readouterr().out
+    assert await asyncio.to_thread(backup.main, ["restore", "--file", file + "x"]) == 2
+    assert await asyncio.to_thread(verify.main, ["--archive", file + "x"]) == 2
+    assert capsys.readouterr().err.count("No such file") == 2
 
 
 def test_verify_says_when_it_can_say_nothing(

@@ -1,0 +1,194 @@
+"""A period's rows as a file: taken out of one account, put into another, or verified where they are.
+
+The file is gzip over JSON lines: a head with the format, the period and the price book; one line a row, the balance of
+a lane after everything else of it; a tail with the number of rows and the SHA-256 of all lines before it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from pydantic import TypeAdapter
+
+from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, table_of
+from shared.adapters.tables.store import AnswerLost, Insert, Row, RowExists, TableMissing, TableStore
+from shared.application.ports import PriceStore
+from shared.domain.errors import AlreadyExists, GatewayError, LedgerUnavailable
+from shared.domain.ledger import Fields
+from shared.domain.pricing import Price
+
+FORMAT: Final = "tallygate-period-1"
+_ENTRIES: Final = ("E|", "E}")
+_MOVABLE: Final = (("G|", "G}"), ("L|", "L}"), ("P|", "P}"), ("X|", "X}"))
+_ATTEMPTS_ON_MOVING_LANE: Final = 20
+_BATCH: Final = 50
+_prices = TypeAdapter(list[Price])
+_price = TypeAdapter(Price)
+
+
+class ArchiveDamaged(GatewayError):
+    """The file is not an archive of a period, or not the whole of one."""
+
+
+class PeriodMoves(GatewayError):
+    """A lane changed during each of several readings."""
+
+
+class _Line(msgspec.Struct, array_like=True):
+    table: str
+    partition: str
+    key: str
+    fields: Fields
+
+
+class PeriodArchive:
+    """Exports and restores one period of the ledger."""
+
+    def __init__(self, store: TableStore, prices: PriceStore) -> None:
+        self._store = store
+        self._prices = prices
+
+    async def export(self, period: str, path: Path) -> int:
+        """Write the file and count its rows. Raises `PeriodMoves` for a lane that never holds still."""
+        prices = _prices.dump_python(list(await self._prices.load()), mode="json")
+        digest, count = hashlib.sha256(), 0
+        with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+
+            def write(line: object) -> None:
+                encoded = msgspec.json.encode(line) + b"\n"
+                digest.update(encoded)
+                file.write(encoded)
+
+            write({"format": FORMAT, "period": period, "prices": prices})
+            try:
+                async for line in self._rows(period):
+                    write(line)
+                    count += 1
+            except AnswerLost as error:
+                raise LedgerUnavailable from error
+            file.write(msgspec.json.encode({"rows": count, "sha256": digest.hexdigest()}) + b"\n")
+        return count
+
+    async def restore(self, path: Path) -> str:
+        """Insert every row that is not there; returns the period. It can be repeated after a failure.
+
+        Raises `ArchiveDamaged` before anything is written, and `AlreadyExists` where a row holds something else.
+        """
+        head = _read_head(path)
+        for _ in _read_rows(path):
+            pass  # nothing is written before the whole file has proved to be undamaged
+        for row in head["prices"]:
+            await self._prices.insert(_price.validate_python(row))
+        try:
+            await self._insert_all(path)
+        except AnswerLost as error:
+            raise LedgerUnavailable from error
+        return str(head["period"])
+
+    async def _rows(self, period: str) -> AsyncIterator[_Line]:
+        partitions = [row async for row in self._store.scan(REGISTRY_TABLE, period, "", "~")]
+        for registered in partitions:
+            yield _Line(REGISTRY_TABLE, period, registered.key, dict(registered.fields))
+            async for line in self._lane(table_of(period), registered.key, BALANCE_KEY, _ENTRIES):
+                yield line
+            rollups = table_of(period).replace("ledger", "rollup")
+            async for line in self._lane(rollups, registered.key, "W", ("R|", "R}"), is_rewritten=True):
+                yield line
+
+    async def _lane(
+        self, table: str, partition: str, last_key: str, numbered: tuple[str, str], *, is_rewritten: bool = False
+    ) -> AsyncIterator[_Line]:
+        """Rows of one partition as they were at one moment, the one that tells the moment at the end."""
+        first, end = numbered
+        for _ in range(_ATTEMPTS_ON_MOVING_LANE):
+            before = await self._get(table, partition, last_key)
+            if before is None:
+                return
+            rows = [row for range_ in _MOVABLE async for row in self._store.scan(table, partition, *range_)]
+            if is_rewritten:
+                rows += [row async for row in self._store.scan(table, partition, first, end)]
+            else:
+                upper = f"E|{int(before.fields['seq']) + 1:016}"
+                async for row in self._store.scan(table, partition, first, upper):
+                    first = f"{row.key}~"
+                    yield _Line(table, partition, row.key, dict(row.fields))
+            after = await self._get(table, partition, last_key)
+            if after is not None and after.fields == before.fields:
+                for row in rows:
+                    yield _Line(table, partition, row.key, dict(row.fields))
+                yield _Line(table, partition, last_key, dict(before.fields))
+                return
+        raise PeriodMoves(f"The lane {partition} changed during each of {_ATTEMPTS_ON_MOVING_LANE} readings.")
+
+    async def _get(self, table: str, partition: str, key: str) -> Row | None:
+        try:
+            return await self._store.get(table, partition, key)
+        except TableMissing:
+            return None
+
+    async def _insert_all(self, path: Path) -> None:
+        batch: list[_Line] = []
+        for line in _read_rows(path):
+            if batch and (len(batch) == _BATCH or (batch[0].table, batch[0].partition) != (line.table, line.partition)):
+                await self._insert(batch)
+                batch = []
+            batch.append(line)
+        if batch:
+            await self._insert(batch)
+
+    async def _insert(self, batch: list[_Line]) -> None:
+        table, partition = batch[0].table, batch[0].partition
+        await self._store.create_table(table)
+        try:
+            await self._store.submit(table, partition, [Insert(line.key, line.fields) for line in batch], "restore")
+        except RowExists:
+            for line in batch:
+                await self._insert_one(line)
+
+    async def _insert_one(self, line: _Line) -> None:
+        try:
+            await self._store.submit(line.table, line.partition, [Insert(line.key, line.fields)], "restore")
+        except RowExists:
+            found = await self._store.get(line.table, line.partition, line.key)
+            if found is None or dict(found.fields) != line.fields:
+                raise AlreadyExists(
+                    f"{line.table} {line.partition} {line.key} holds something else: restore into an empty account."
+                ) from None
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(next(_lines(path), b""))
+    except msgspec.DecodeError:
+        found = None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ArchiveDamaged(f"{path} is not an archive of a period.")
+    return found
+
+
+def _read_rows(path: Path) -> Iterator[_Line]:
+    """Every row; raises `ArchiveDamaged` at the end unless all that was written is there."""
+    digest, count, tail = hashlib.sha256(), 0, b""
+    for number, line in enumerate(_lines(path)):
+        if tail:
+            digest.update(tail)
+            if number > 1:
+                count += 1
+                yield msgspec.json.decode(tail, type=_Line)
+        tail = line
+    if tail != msgspec.json.encode({"rows": count, "sha256": digest.hexdigest()}) + b"\n":
+        raise ArchiveDamaged(f"{path} is damaged or cut off.")
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with gzip.open(path, "rb") as file:
+            yield from file
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ArchiveDamaged(f"{path} is damaged or cut off.") from error
