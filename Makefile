@@ -9,7 +9,7 @@ CONFORMANCE := .venv-conformance/.installed
 PYTEST_WORKERS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock bench simulate verify clean
+.PHONY: help setup run test check format lock bench simulate soak verify clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ verify: $(STAMP)
 
 simulate: $(STAMP)
 	@$(BIN)/python -m tests.tools.simulation --first $(or $(FIRST),0) --count $(or $(COUNT),10000)
+
+soak: setup
+	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600)
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate
 lock: $(STAMP)

@@ -52,9 +52,9 @@ class Fleet:
         }
         command = [self._document["gateway_command"][0], "-m", "tests.tools.skewed_host"]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        await asyncio.to_thread(await_port, port, process)
         url = f"http://127.0.0.1:{port}"
         self.running.append((process, url))
+        await asyncio.to_thread(await_port, port, process)
         return url
 
     async def kill_one(self) -> None:
