@@ -158,6 +158,9 @@ async def test_storage_that_is_gone_is_told(tmp_path: Path) -> None:
 async def test_a_period_without_rows_is_an_archive_too(tmp_path: Path) -> None:
     assert await PeriodArchive(InMemoryTableStore(), await prices()).export("2024-01", tmp_path / "a") == 0
     assert await PeriodArchive(InMemoryTableStore(), await prices()).restore(tmp_path / "a") == "2024-01"
+    never_rolled_up = InMemoryTableStore()
+    await TableLedger(never_rolled_up, CHAIN, ManualClock()).open(account(period=PERIOD))
+    assert await PeriodArchive(never_rolled_up, await prices()).export(PERIOD, tmp_path / "b") == 2
 
 
 async def test_rows_that_vanish_while_they_are_compared_are_told(tmp_path: Path) -> None:

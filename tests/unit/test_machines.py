@@ -72,7 +72,7 @@ class DomainLedger(RuleBasedStateMachine):
     @precondition(lambda self: self.open_holds)
     @rule(data=st.data(), spent=tokens, is_void=st.booleans())
     def settle(self, data: st.DataObject, spent: int, is_void: bool) -> None:
-        held = self.open_holds.pop(data.draw(st.sampled_from(sorted(self.open_holds))))
+        held = self.open_holds.pop(data.draw(st.sampled_from(list(self.open_holds))))
         outcome = VOID if is_void else charge(held.input_tokens, spent)
         self.commit(Settle(held, outcome))
         self.charged.append(outcome.amount)
@@ -81,7 +81,7 @@ class DomainLedger(RuleBasedStateMachine):
     @precondition(lambda self: self.open_holds)
     @rule(data=st.data())
     def expire(self, data: st.DataObject) -> None:
-        held = self.open_holds.pop(data.draw(st.sampled_from(sorted(self.open_holds))))
+        held = self.open_holds.pop(data.draw(st.sampled_from(list(self.open_holds))))
         outcome = charge(held.input_tokens, 0, EntryKind.EXPIRE)
         self.commit(Expire(held, outcome))
         self.charged.append(outcome.amount)
@@ -90,7 +90,7 @@ class DomainLedger(RuleBasedStateMachine):
     @precondition(lambda self: self.expired and self.balance.state is not LaneState.CLOSED)
     @rule(data=st.data(), spent=tokens)
     def settle_late(self, data: st.DataObject, spent: int) -> None:
-        held, expiry = self.expired.pop(data.draw(st.sampled_from(sorted(self.expired))))
+        held, expiry = self.expired.pop(data.draw(st.sampled_from(list(self.expired))))
         outcome = charge(held.input_tokens, spent)
         self.commit(LateSettle(held, outcome, expiry.amount, expiry.usage))
         self.charged.append(outcome.amount - expiry.amount)
@@ -162,7 +162,7 @@ class Committers(RuleBasedStateMachine):
     @precondition(lambda self: self.holds)
     @rule(data=st.data(), which=st.integers(0, 1), spent=tokens, times=st.integers(1, 2))
     def settle(self, data: st.DataObject, which: int, spent: int, times: int) -> None:
-        held = self.holds.pop(data.draw(st.sampled_from(sorted(self.holds))))
+        held = self.holds.pop(data.draw(st.sampled_from(list(self.holds))))
         outcome = charge(1, min(spent, held.output_tokens))
         for _ in range(times):
             self.run(self.ledgers[which].settle(held, outcome))
@@ -171,7 +171,7 @@ class Committers(RuleBasedStateMachine):
     @precondition(lambda self: self.holds)
     @rule(data=st.data(), which=st.integers(0, 1))
     def expire_and_settle_late(self, data: st.DataObject, which: int) -> None:
-        held = self.holds.pop(data.draw(st.sampled_from(sorted(self.holds))))
+        held = self.holds.pop(data.draw(st.sampled_from(list(self.holds))))
         expiry = Outcome(EntryKind.EXPIRE, charge(1, 0).amount, Usage(input=1))
         self.run(self.ledgers[which].expire(held, expiry))
         self.run(self.ledgers[1 - which].settle(held, charge(1, 0)))
