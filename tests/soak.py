@@ -162,7 +162,7 @@ async def _judge(
     print(f"kills {kills}; storage requests {proxy.requests}, faults {dict(proxy.by_kind)}")
     for period in periods:
         usage = await api.manage("GET", f"/manage/tenants/soak/usage?period={period}")
-        for entry in await _entries(api, period):
+        for entry in await api.entries("soak", period):
             if entry.get("request_id"):
                 booked[entry["request_id"]].append(entry["kind"])
         overshoot = max(0, usage["tokens_used"] - quota)
@@ -178,17 +178,6 @@ async def _judge(
     amiss = [each for each in acknowledged if sum(kind in _TERMINAL for kind in booked[each]) != 1]
     print(f"acknowledged settlements {len(acknowledged)}, present exactly once {len(acknowledged) - len(amiss)}")
     return wrong + len(amiss)
-
-
-async def _entries(api: Api, period: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        page = await api.manage("GET", f"/manage/tenants/soak/entries?period={period}&limit=500&cursor={cursor}")
-        found += page["data"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            return found
 
 
 def main() -> int:

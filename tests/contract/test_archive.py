@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from local.azurite_server import ACCOUNT
 from shared.adapters.directories import DocumentPrices
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.archive import ArchiveDamaged, PeriodArchive, PeriodMoves
 from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import Insert, Row, TableStore
 from shared.application.roll_up_usage import RollUpUsage
@@ -23,21 +21,9 @@ from shared.domain.audit import HashChain
 from shared.domain.errors import AlreadyExists, LedgerUnavailable
 from shared.domain.ledger import EntryKind
 from tests.tools.ledgers import PRICES, FaultyStore, ManualClock, account, charge, reservation
-from tests.tools.stack import AzuriteAccount
 
 PERIOD = "2025-03"
 CHAIN = HashChain(b"test")
-
-
-@pytest.fixture(params=["memory", "azurite"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[TableStore]:
-    if request.param == "memory":
-        yield InMemoryTableStore()
-        return
-    azurite: AzuriteAccount = request.getfixturevalue("azurite")
-    over_http = RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))
-    yield over_http
-    await over_http.aclose()
 
 
 async def prices() -> DocumentPrices:

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
 
 import pytest
 
-from local.azurite_server import ACCOUNT
-from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import (
     Delete,
@@ -31,25 +26,8 @@ from shared.domain.commit_plan import ReservationsOpen
 from shared.domain.errors import BudgetExceeded, PeriodNotOpen, QuotaExceeded
 from shared.domain.ledger import Amount, EntryKind, LaneState, Limit
 from tests.tools.ledgers import PERIOD, PUSD, VOID, ManualClock, PriceRows, account, charge, reservation
-from tests.tools.stack import AzuriteAccount
 
 CHAIN = HashChain(b"test")
-
-
-@pytest.fixture(params=["memory", "azurite"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[TableStore]:
-    if request.param == "memory":
-        yield InMemoryTableStore()
-        return
-    azurite: AzuriteAccount = request.getfixturevalue("azurite")
-    over_http = RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))
-    yield over_http
-    await over_http.aclose()
-
-
-@pytest.fixture
-def tenant() -> str:
-    return f"t{secrets.token_hex(6)}"
 
 
 def ledger_over(store: TableStore) -> TableLedger:

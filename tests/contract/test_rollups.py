@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
-from local.azurite_server import ACCOUNT
 from shared.adapters.directories import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import AnswerLost, Merge, Row, TableStore
 from shared.application.ports import Watermark
@@ -37,25 +34,8 @@ from tests.tools.ledgers import (
     charge,
     reservation,
 )
-from tests.tools.stack import AzuriteAccount
 
 CHAIN = HashChain(b"test")
-
-
-@pytest.fixture(params=["memory", "azurite"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[TableStore]:
-    if request.param == "memory":
-        yield InMemoryTableStore()
-        return
-    azurite: AzuriteAccount = request.getfixturevalue("azurite")
-    over_http = RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))
-    yield over_http
-    await over_http.aclose()
-
-
-@pytest.fixture
-def tenant() -> str:
-    return f"t{secrets.token_hex(6)}"
 
 
 class Books:

@@ -97,11 +97,12 @@ class Api:
             seen: list[dict[str, Any]] = await response.json()
             return seen
 
-    async def entries(self, tenant: str) -> list[dict[str, Any]]:
+    async def entries(self, tenant: str, period: str = "") -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         cursor = ""
         while True:
-            page = await self.manage("GET", f"/manage/tenants/{tenant}/entries?limit=500&cursor={cursor}")
+            query = f"limit=500&cursor={cursor}" + (f"&period={period}" if period else "")
+            page = await self.manage("GET", f"/manage/tenants/{tenant}/entries?{query}")
             found += page["data"]
             cursor = page["next_cursor"]
             if cursor is None:
