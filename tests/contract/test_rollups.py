@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.data.tables.aio import TableServiceClient
 
+from local.azurite_server import ACCOUNT
 from shared.adapters.directories import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import AnswerLost, Merge, Row, TableStore
 from shared.application.ports import Watermark
@@ -34,6 +39,7 @@ from tests.tools.ledgers import (
     charge,
     reservation,
 )
+from tests.tools.stack import AzuriteAccount
 
 CHAIN = HashChain(b"test")
 
@@ -100,6 +106,22 @@ async def test_a_watermark_that_has_moved_is_not_overtaken(store: TableStore, te
     assert await books.rollups.advance(tenant, PERIOD, mark, 2, {key: Rollup(1)})
     assert not await books.rollups.advance(tenant, PERIOD, mark, 2, {key: Rollup(1)})
     assert await books.summed() == {key: Rollup(2)}
+
+
+async def test_rollups_that_an_operator_dropped_are_made_again(azurite: AzuriteAccount, tenant: str) -> None:
+    key, nothing = RollupKey("2024-07-01", "d", "u", "m"), Watermark(0, "")
+    async with (
+        aclosing(RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))) as store,
+        TableServiceClient(
+            azurite.table_endpoint, credential=AzureNamedKeyCredential(ACCOUNT, azurite.key)
+        ) as administrator,
+    ):
+        rollups = TableRollups(store)
+        assert await rollups.advance(tenant, "2024-07", nothing, 1, {key: Rollup(1)})
+        await administrator.delete_table("rollup202407")
+        assert await rollups.watermark(tenant, "2024-07") == nothing
+        assert not await rollups.advance(tenant, "2024-07", nothing, 1, {key: Rollup(1)})
+        assert await rollups.advance(tenant, "2024-07", nothing, 1, {key: Rollup(1)})
 
 
 async def test_reports_are_the_same_before_and_after_and_in_between(store: TableStore, tenant: str) -> None:

@@ -115,7 +115,11 @@ class RestTableStore:
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:
         content_type, body = encode_transaction(self._endpoint, table, partition, changes, commit_id)
         answer = await self._send("POST", "$batch", body, content_type)
-        return transaction_result(answer.status, answer.body)
+        try:
+            return transaction_result(answer.status, answer.body)
+        except TableMissing:
+            self._known_tables.discard(table)
+            raise
 
     async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
         condition = f"PartitionKey eq '{partition}' and RowKey ge '{first}' and RowKey lt '{last}'"

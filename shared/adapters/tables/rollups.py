@@ -63,7 +63,7 @@ class TableRollups:
         try:
             await self._store.create_table(_table(period))
             await self._store.submit(_table(period), partition_of(tenant_id), changes, f"rollup-{seq}")
-        except (PreconditionFailed, RowExists):
+        except (PreconditionFailed, RowExists, TableMissing):  # the last: an operator has just dropped it
             return False
         except AnswerLost as error:
             raise LedgerUnavailable from error
