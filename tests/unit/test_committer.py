@@ -476,3 +476,13 @@ async def test_an_outage_during_an_adjustment_is_told_and_survived() -> None:
     books.faulty.takes_no_writes = False
     await books.ledger.drain()
     assert await books.kinds() == ["adjust"]
+
+
+async def test_opening_what_is_open_writes_nothing_and_a_closed_lane_stays_as_it_is(books: Books) -> None:
+    await books.ledger.open(account())
+    await books.ledger.begin_closing(account())
+    await books.ledger.close(account())
+    before, submits = await books.balance(), books.faulty.submits
+    await books.ledger.open(account())
+    assert books.faulty.submits == submits
+    assert (await books.balance()).version == before.version

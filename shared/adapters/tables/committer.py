@@ -164,7 +164,7 @@ class Committer:
 
     async def _is_committed_at_once(self, pending: _Pending, copy: Copy) -> bool:
         plan = self._plan_on(copy, [pending])
-        if plan.refused or plan.failed:
+        if plan.is_empty:
             return False
         self._in_flight = plan, copy, AnswerLost()
         try:
@@ -298,7 +298,6 @@ class Committer:
             except StoreError as submitted:
                 error = submitted
             else:
-                self.reader.recovered()
                 return True
 
     async def _submit(self, plan: Plan, copy: Copy) -> None:
@@ -307,6 +306,7 @@ class Committer:
         changes += [row_change(change) for change in plan.changes]
         etag = await self.store.submit(self.reader.table, self.reader.partition, changes, plan.commit_id)
         self._copy = Copy(plan.balance, etag, self.clock.monotonic())
+        self.reader.recovered()
         self._note_conflict(happened=False)
 
     async def _resolve(self, error: StoreError, plan: Plan, copy: Copy, batch: list[_Pending]) -> _Verdict:

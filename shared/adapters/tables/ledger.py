@@ -120,6 +120,7 @@ class TableLedger:
         closed = self._committer(reservation.tenant_id, reservation.period).reader
         balance = (await closed.balance(_stay)).balance
         marker = await closed.row(marker_key(reservation.rid), _stay)
+        closed.recovered()
         if marker is not None:
             now = str(BillingPeriod.containing(self._clock.now()))
             committer = self._committer(reservation.tenant_id, now)
