@@ -6,17 +6,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from shared.domain.ledger import Balance, EntryKind, LedgerEntry
+from shared.domain.ledger import Balance, LedgerEntry
 from shared.domain.money import allocate_cents, cents
 from shared.domain.pricing import PriceBook
+from shared.domain.rollup import Rollup, sums_of
 from shared.domain.usage import METERS
 from shared.domain.values import value
 
 LineKey = tuple[str, str, str]
 """Deployment, model, meter."""
-
-REQUEST_KINDS = frozenset({EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE})
-FIRST_FAILED_STATUS = 400
 
 
 @value
@@ -58,12 +56,7 @@ class Tally:
     """Sums over entries, fed one at a time."""
 
     prices: PriceBook
-    requests: int = 0
-    failed_requests: int = 0
-    tokens: int = 0
-    cost_pusd: int = 0
-    estimated_tokens: int = 0
-    content_filter_flags: int = 0
+    sums: Rollup = Rollup()
     quantities: Counter[LineKey] = field(default_factory=Counter)
     costs: dict[LineKey, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -72,13 +65,7 @@ class Tally:
         attempt, outcome = entry.attempt, entry.outcome
         if attempt is None or outcome is None:
             return
-        if entry.kind in REQUEST_KINDS:
-            self.requests += 1
-            self.failed_requests += outcome.status >= FIRST_FAILED_STATUS or entry.kind is EntryKind.EXPIRE
-        self.tokens += entry.amount.tokens
-        self.cost_pusd += entry.amount.pusd
-        self.estimated_tokens += entry.amount.tokens if outcome.estimated else 0
-        self.content_filter_flags += bool(outcome.content_filter)
+        self.sums += sums_of(entry, outcome)
         rates = self.prices.of_version(attempt.price_version)
         for meter, quantity, rate in zip(METERS, outcome.usage.buckets, rates.rates, strict=True):
             if quantity:
@@ -108,15 +95,15 @@ def statement(
         tenant_name=tenant_name,
         cost_center=cost_center,
         tags=tags,
-        requests=tally.requests,
-        failed_requests=tally.failed_requests,
+        requests=tally.sums.requests,
+        failed_requests=tally.sums.failed_requests,
         tokens_used=balance.used.tokens,
         quota_tokens=balance.limit.tokens,
         budget_pusd=balance.limit.pusd,
-        estimated_tokens=tally.estimated_tokens,
-        content_filter_flags=tally.content_filter_flags,
-        cost_pusd=tally.cost_pusd,
-        cost_cents=cents(tally.cost_pusd),
+        estimated_tokens=tally.sums.estimated_tokens,
+        content_filter_flags=tally.sums.content_filter_flags,
+        cost_pusd=tally.sums.cost_pusd,
+        cost_cents=cents(tally.sums.cost_pusd),
         chain_head=balance.head,
         entries=balance.seq,
         lines=tally.lines(),

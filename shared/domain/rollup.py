@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shared.domain.billing import FIRST_FAILED_STATUS, REQUEST_KINDS
-from shared.domain.ledger import EntryKind, LedgerEntry
+from shared.domain.ledger import EntryKind, LedgerEntry, Outcome
 from shared.domain.usage import Usage
 from shared.domain.values import field_names, value
+
+REQUEST_KINDS = frozenset({EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE})
+FIRST_FAILED_STATUS = 400
 
 
 @value
@@ -33,7 +35,10 @@ class Rollup:
     usage: Usage = Usage()
 
     def __add__(self, other: Rollup) -> Rollup:
-        return Rollup(*(getattr(self, name) + getattr(other, name) for name in field_names(Rollup)))
+        return Rollup(*(getattr(self, name) + getattr(other, name) for name in _FIELDS))
+
+
+_FIELDS = field_names(Rollup)
 
 
 def rollup_of(entry: LedgerEntry) -> tuple[RollupKey, Rollup] | None:
@@ -41,9 +46,14 @@ def rollup_of(entry: LedgerEntry) -> tuple[RollupKey, Rollup] | None:
     attempt, outcome = entry.attempt, entry.outcome
     if attempt is None or outcome is None:
         return None
+    return RollupKey(entry.timestamp[:10], attempt.deployment, attempt.user, attempt.model), sums_of(entry, outcome)
+
+
+def sums_of(entry: LedgerEntry, outcome: Outcome) -> Rollup:
+    """What one entry with this outcome adds to any sum."""
     is_request = entry.kind in REQUEST_KINDS
     has_failed = is_request and (outcome.status >= FIRST_FAILED_STATUS or entry.kind is EntryKind.EXPIRE)
-    return RollupKey(entry.timestamp[:10], attempt.deployment, attempt.user, attempt.model), Rollup(
+    return Rollup(
         requests=int(is_request),
         failed_requests=int(has_failed),
         tokens=entry.amount.tokens,

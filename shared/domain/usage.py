@@ -63,10 +63,13 @@ class Usage:
         )
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in field_names(Usage)))
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in _FIELDS))
 
     def __sub__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) - getattr(other, name) for name in field_names(Usage)))
+        return Usage(*(getattr(self, name) - getattr(other, name) for name in _FIELDS))
+
+
+_FIELDS = field_names(Usage)
 
 
 def disjoint_usage(

@@ -218,7 +218,7 @@ def test_a_statement_adds_up() -> None:
     late = Outcome(EntryKind.LATE, Amount(), Usage(), 200)
     tally.add(LedgerEntry(4, EntryKind.LATE, "t", "c", "r", attempt=attempt(), outcome=late))
     tally.add(LedgerEntry(5, EntryKind.CLOSE, "t", "c"))
-    balance = Balance("head", Limit(100, None), used=Amount(60, tally.cost_pusd), seq=4)
+    balance = Balance("head", Limit(100, None), used=Amount(60, tally.sums.cost_pusd), seq=4)
     bill = statement("acme", "Acme", "CC-1", {}, balance, tally)
     assert sum(line.cost_pusd for line in bill.lines) == sum(
         line.quantity * rate for line, rate in zip(bill.lines, (2_500_000, 2_500_000, 10_000_000), strict=True)
