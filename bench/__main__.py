@@ -9,7 +9,7 @@ from statistics import median
 
 from bench.commits import measure_commits
 from bench.load import Figures, Target, cpu_seconds, measure, median_of, memory_mib
-from bench.processes import Bench, gateway, running
+from bench.processes import Bench, gateway, running, with_new_tenant
 
 CLIENTS = (1, 16, 64)
 SHORT, LONG = 100, 500
@@ -36,7 +36,8 @@ async def _run(bench: Bench, requests: int, rounds: int) -> None:
             rows = taken[events, clients] = {target.name: [] for target in targets}
             for _ in range(rounds):
                 for target in targets:
-                    rows[target.name].append(await measure(target, clients, count, events=events))
+                    fresh = await asyncio.to_thread(with_new_tenant, target)
+                    rows[target.name].append(await measure(fresh, clients, count, events=events))
             _print(bench, rows, events, clients)
     _print_bars(bench, taken)
     for line in await measure_commits(bench.table_endpoint, bench.account_key):

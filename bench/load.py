@@ -6,7 +6,7 @@ import asyncio
 import json
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -20,6 +20,7 @@ class Target:
     url: str
     pid: int
     key: str = "bench"
+    admin_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def gateway(
         with process([sys.executable, "-m", "local.functions_host"], port, environment) as started:
             url = f"http://127.0.0.1:{port}"
             key = known_tenant.key if known_tenant else _seed(url, admin_key, upstream_url)
-            yield Target(f"gateway, {name}", f"{url}{_PATH}{_QUERY}", started.pid, key)
+            yield Target(f"gateway, {name}", f"{url}{_PATH}{_QUERY}", started.pid, key, admin_key)
 
 
 @contextmanager
@@ -121,9 +121,21 @@ def _seed(url: str, admin_key: str, upstream_url: str) -> str:
     for meter, price in (("input", "2.5"), ("output", "10")):
         row = {"model": "gpt-4o", "meter": meter, "usd_per_million": price, "effective_from": "2024-01-01T00:00:00Z"}
         _manage(url, admin_key, "POST", "/manage/prices", row)
-    tenant = {"tenant_id": "bench", "deployments": ["gpt-4o"], "monthly_quota_tokens": 10**12}
+    return _register(url, admin_key)
+
+
+def with_new_tenant(target: Target) -> Target:
+    """The same gateway for a tenant without entries: the emulator's own time grows with the partition."""
+    if not target.admin_key:
+        return target
+    return replace(target, key=_register(target.url.partition("/openai")[0], target.admin_key))
+
+
+def _register(url: str, admin_key: str) -> str:
+    tenant_id = f"bench-{secrets.token_hex(4)}"
+    tenant = {"tenant_id": tenant_id, "deployments": ["gpt-4o"], "monthly_quota_tokens": 10**12}
     _manage(url, admin_key, "POST", "/manage/tenants", tenant)
-    return str(_manage(url, admin_key, "POST", "/manage/tenants/bench/keys", {})["key"])
+    return str(_manage(url, admin_key, "POST", f"/manage/tenants/{tenant_id}/keys", {})["key"])
 
 
 def _manage(url: str, admin_key: str, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
