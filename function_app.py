@@ -163,6 +163,11 @@ async def expire_reservations(timer: func.TimerRequest) -> None:
     await timers.expire_reservations(past_due=timer.past_due)
 
 
+@app.timer_trigger(schedule="30 * * * * *", arg_name="timer")
+async def level_lanes(timer: func.TimerRequest) -> None:
+    await timers.level_lanes(past_due=timer.past_due)
+
+
 @app.timer_trigger(schedule="0 */5 * * * *", arg_name="timer")
 async def roll_up_usage(timer: func.TimerRequest) -> None:
     await timers.roll_up_usage(past_due=timer.past_due)

@@ -42,6 +42,7 @@ from shared.application.cached import Cached
 from shared.application.check_readiness import CheckReadiness
 from shared.application.close_period import ClosePeriod, ExportChargeback
 from shared.application.expire_reservations import ExpireReservations
+from shared.application.level_lanes import LevelLanes
 from shared.application.manage_catalog import ManageCatalog, ManagePrices
 from shared.application.manage_keys import ManageKeys
 from shared.application.manage_tenants import ManageTenants
@@ -79,6 +80,7 @@ class Gateway:
     readiness: CheckReadiness
     open_period: OpenPeriod
     roll_up_usage: RollUpUsage
+    level_lanes: LevelLanes
     expire_reservations: ExpireReservations
     export_chargeback: ExportChargeback
     verify: VerifyLedger
@@ -173,6 +175,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         readiness=CheckReadiness(ledger, catalog_store, OpenAIProbe(tokens, api_key), clock),
         open_period=OpenPeriod(tenants, ledger, clock),
         roll_up_usage=RollUpUsage(ledger, rollups, clock),
+        level_lanes=LevelLanes(ledger, clock),
         expire_reservations=expire,
         export_chargeback=ExportChargeback(
             ClosePeriod(ledger, expire, clock, timedelta(hours=settings.close_grace_hours)),

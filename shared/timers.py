@@ -36,6 +36,14 @@ async def expire_reservations(*, past_due: bool) -> None:
         logger.warning("expired %d reservations (past due: %s)", expired, past_due)
 
 
+async def level_lanes(*, past_due: bool) -> None:
+    """Complete transfers between the lanes of hot tenants whose gateway died half-way."""
+    gateway = await current_gateway()
+    completed = await gateway.level_lanes()
+    if completed:
+        logger.warning("completed %d transfers between lanes (past due: %s)", completed, past_due)
+
+
 async def roll_up_usage(*, past_due: bool) -> None:
     """Sum new entries into rollups."""
     gateway = await current_gateway()

@@ -35,7 +35,7 @@ MUTANTS = [
     Mutant("settling twice books twice", _COMMITTER, "is_done = not is_held and not (marker and isinstance(operation, LateSettle))", "is_done = False"),
     Mutant("a settlement is lost with its caller", _COMMITTER, "not self.answer.done() or isinstance(self.operation, Settle | LateSettle | Adjust)", "not self.answer.done()"),
     Mutant("an abandoned hold stays", _COMMITTER, "if isinstance(operation, Reserve) and pending.answer.done():", "if isinstance(operation, Reserve) and pending.resolved:"),
-    Mutant("a refusal stands on a stale copy", _COMMITTER, "if not plan.refused or self._age(copy) <= FRESH_SECONDS:", "if True:"),
+    Mutant("a refusal stands on a stale copy", _COMMITTER, "if not (plan.refused or plan.failed) or self._age(copy) <= FRESH_SECONDS:", "if True:"),
     Mutant("one operation a rid is not enforced", _COMMITTER, "if rows + operation.rows > MAX_BATCH_ROWS or operation.rid in rids:", "if rows + operation.rows > MAX_BATCH_ROWS:"),
     Mutant("a transaction grows beyond its limit", _COMMITTER, "if rows + operation.rows > MAX_BATCH_ROWS or", "if rows + operation.rows > 2 * MAX_BATCH_ROWS or"),
     Mutant("a cancelled lone commit is forgotten", _COMMITTER, "self._in_flight = plan, copy, AnswerLost()", "self._in_flight = None"),

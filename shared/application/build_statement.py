@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from shared.application.ports import Ledger, PriceStore, ReportStore, TenantDirectory
 from shared.domain.billing import Statement, Tally, cost_centers, statement, utilization_percent
-from shared.domain.ledger import Balance, EntryKind, LaneState
+from shared.domain.lanes import whole
+from shared.domain.ledger import EntryKind, LaneState
 from shared.domain.money import usd, usd_of_cents
 from shared.domain.pricing import PriceBook
 
@@ -30,7 +31,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class BuildStatement:
-    """Requires that every lane of the period is closed."""
+    """Requires that every lane of the period is closed; a tenant has one bill over all of its lanes."""
 
     def __init__(self, ledger: Ledger, tenants: TenantDirectory, prices: PriceStore, reports: ReportStore) -> None:
         self._ledger = ledger
@@ -43,13 +44,11 @@ class BuildStatement:
         prices = PriceBook(await self._prices.load())
         bills: list[Statement] = []
         closed_at = ""
-        async for tenant_id in self._ledger.tenants(period):
-            balance = await self._ledger.balance(tenant_id, period)
-            if balance is None or balance.state is not LaneState.CLOSED:
-                raise PeriodStillOpen(tenant_id)
-            bill, lane_closed_at = await self._bill(tenant_id, period, balance, prices)
-            bills.append(bill)
-            closed_at = max(closed_at, lane_closed_at)
+        async for lane in self._ledger.lanes(period):
+            if lane == lane.vault:
+                bill, tenant_closed_at = await self._bill(lane.tenant_id, period, prices)
+                bills.append(bill)
+                closed_at = max(closed_at, tenant_closed_at)
         total = sum(bill.cost_cents for bill in bills)
         files = {
             "statements.json": _json(_statements_document(period, closed_at, bills, total)),
@@ -68,19 +67,26 @@ class BuildStatement:
             await self._reports.write_once(path, content)
         return existing or content
 
-    async def _bill(self, tenant_id: str, period: str, balance: Balance, prices: PriceBook) -> tuple[Statement, str]:
+    async def _bill(self, tenant_id: str, period: str, prices: PriceBook) -> tuple[Statement, str]:
+        """A tenant's bill over all of its lanes, and when the last of them was closed."""
+        balances = await self._ledger.balances(tenant_id, period)
         tally = Tally(prices)
-        closed_at = cost_center = ""
-        async for entry in self._ledger.entries(tenant_id, period, 1, balance.seq):
-            tally.add(entry)
-            if entry.attempt is not None:
-                cost_center = entry.attempt.cost_center
-            if entry.kind is EntryKind.CLOSE:
-                closed_at = entry.timestamp
+        closed_at = latest = cost_center = ""
+        if not balances or any(balance.state is not LaneState.CLOSED for balance in balances.values()):
+            raise PeriodStillOpen(tenant_id)
+        for lane, balance in balances.items():
+            async for entry in self._ledger.entries(lane, 1, balance.seq):
+                tally.add(entry)
+                if entry.attempt is not None and entry.timestamp >= latest:
+                    latest, cost_center = entry.timestamp, entry.attempt.cost_center
+                if entry.kind is EntryKind.CLOSE:
+                    closed_at = max(closed_at, entry.timestamp)
         known = await self._tenants.get(tenant_id)
         name, current_cost_center = (known.value.name, known.value.cost_center) if known else (tenant_id, "")
         tags = known.value.tags if known else {}
-        bill = statement(tenant_id, name, cost_center or current_cost_center, tags, balance, tally)
+        heads = {f"{lane.number:02}": balance.head for lane, balance in balances.items()}
+        total = whole([*balances.values()])
+        bill = statement(tenant_id, name, cost_center or current_cost_center, tags, total, heads, tally)
         return bill, closed_at
 
 
@@ -119,7 +125,7 @@ def _bill_document(bill: Statement) -> dict[str, object]:
         "content_filter_flags": bill.content_filter_flags,
         "total_cost_usd": usd_of_cents(bill.cost_cents),
         "exact_cost_usd": usd(bill.cost_pusd),
-        "chain_head": bill.chain_head,
+        "chain_heads": dict(bill.chain_heads),
         "entries": bill.entries,
         "lines": [
             {
@@ -145,7 +151,7 @@ def _manifest(period: str, files: dict[str, bytes], bills: Sequence[Statement], 
         "total_cost_usd": usd_of_cents(total),
         "total_tokens": sum(bill.tokens_used for bill in bills),
         "total_entries": sum(bill.entries for bill in bills),
-        "chain_heads": {bill.tenant_id: bill.chain_head for bill in bills},
+        "chain_heads": {f"{bill.tenant_id}|{lane}": head for bill in bills for lane, head in bill.chain_heads.items()},
     }
 
 

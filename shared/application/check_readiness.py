@@ -6,6 +6,7 @@ from shared.application.cached import Cached
 from shared.application.ports import BackendProbe, CatalogStore, Clock, Ledger
 from shared.domain.errors import StorageUnavailable
 from shared.domain.identifiers import BillingPeriod
+from shared.domain.ledger import Lane
 
 _NO_TENANT = "0"
 
@@ -27,7 +28,7 @@ class CheckReadiness:
     async def _check(self) -> dict[str, bool]:
         checks = {"ledger": False, "configuration": False, "backend": False}
         try:
-            await self._ledger.balance(_NO_TENANT, str(BillingPeriod.containing(self._clock.now())))
+            await self._ledger.balance(Lane(_NO_TENANT, str(BillingPeriod.containing(self._clock.now()))))
             checks["ledger"] = True
             backends = (await self._catalog.load()).backends.values()
             checks["configuration"] = True

@@ -26,19 +26,23 @@ class ClosePeriod:
         self._grace = grace
 
     async def __call__(self, period: BillingPeriod) -> int:
-        """Close every lane and count them. Raises `PeriodNotOver`, or `ReservationsOpen` for a live hold."""
+        """Close all lanes of every tenant and count the tenants.
+
+        Raises `PeriodNotOver`, or `ReservationsOpen` for a live hold.
+        """
         if self._clock.now() < period.end + self._grace:
             raise PeriodNotOver(
                 f"The billing period {period} can be closed from {period.end + self._grace:%Y-%m-%d %H:%M} UTC."
             )
-        lanes = 0
-        async for tenant_id in self._ledger.tenants(str(period)):
-            account = Account(tenant_id, str(period), Limit(0, 0))
-            await self._ledger.begin_closing(account)
-            await self._expire.sweep_lane(tenant_id, str(period))
-            await self._ledger.close(account)
-            lanes += 1
-        return lanes
+        tenants = 0
+        async for lane in self._ledger.lanes(str(period)):
+            if lane == lane.vault:
+                account = Account(lane.tenant_id, lane.period, Limit(0, 0))
+                await self._ledger.begin_closing(account)
+                await self._expire.sweep(lane.period, lane.tenant_id)
+                await self._ledger.close(account)
+                tenants += 1
+        return tenants
 
 
 class ExportChargeback:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.application.cached import Cached
 from shared.application.ports import Clock, Ledger, TenantDirectory
 from shared.domain.identifiers import BillingPeriod, timestamp
-from shared.domain.ledger import Amount, EntryKind, ExpiryPolicy, Outcome, Reservation
+from shared.domain.ledger import Amount, EntryKind, ExpiryPolicy, Lane, Outcome, Reservation
 from shared.domain.pricing import PriceBook
 from shared.domain.usage import Usage
 
@@ -24,19 +24,15 @@ class ExpireReservations:
         current = BillingPeriod.containing(self._clock.now())
         return sum([await self.sweep(str(period)) for period in (current.previous(), current)])
 
-    async def sweep(self, period: str) -> int:
-        """Sweep every lane of one period."""
-        expired = 0
-        async for tenant_id in self._ledger.tenants(period):
-            expired += await self.sweep_lane(tenant_id, period)
-        return expired
+    async def sweep(self, period: str, tenant_id: str | None = None) -> int:
+        """Sweep every lane of one period, or of one tenant in it."""
+        return sum([await self._sweep_lane(lane) async for lane in self._ledger.lanes(period, tenant_id)])
 
-    async def sweep_lane(self, tenant_id: str, period: str) -> int:
-        """Expire what is past its deadline in one tenant's lane."""
+    async def _sweep_lane(self, lane: Lane) -> int:
         now = timestamp(self._clock.now())
-        due = [held async for held in self._ledger.reservations(tenant_id, period) if held.deadline < now]
+        due = [held async for held in self._ledger.reservations(lane) if held.deadline < now]
         if due:
-            tenant = await self._tenants.get(tenant_id)
+            tenant = await self._tenants.get(lane.tenant_id)
             policy = tenant.value.expiry_policy if tenant else ExpiryPolicy.INPUT
             for reservation in due:
                 await self._ledger.expire(reservation, await self._outcome(reservation, policy))

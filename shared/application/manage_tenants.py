@@ -11,7 +11,7 @@ from shared.application.ports import Clock, Ledger, TenantDirectory, Versioned
 from shared.application.record_audit import Actor, RecordAudit
 from shared.domain.errors import InvalidRequest, NotFound, VersionConflict
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import Account, LaneState
+from shared.domain.ledger import Account, Lane, LaneState
 from shared.domain.tenancy import Tenant, TenantState
 
 ANY_VERSION = "*"
@@ -92,7 +92,7 @@ class ManageTenants:
     async def _apply_limit(self, tenant: Tenant, actor: Actor) -> None:
         current = BillingPeriod.containing(self._clock.now())
         for period in (str(current), str(current.next())):
-            balance = await self._ledger.balance(tenant.tenant_id, period)
+            balance = await self._ledger.balance(Lane(tenant.tenant_id, period))
             if balance is not None and balance.state is LaneState.OPEN and balance.limit != tenant.limit:
                 account = Account(tenant.tenant_id, period, tenant.limit)
                 await self._ledger.change_limit(account, actor.name, "tenant changed")

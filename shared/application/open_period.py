@@ -37,6 +37,7 @@ class OpenPeriod:
             if cursor is None:
                 break
         previous = str(current.previous())
-        async for tenant_id in self._ledger.tenants(previous):
-            await self._ledger.begin_closing(Account(tenant_id, previous, Limit(0, 0)))
+        async for lane in self._ledger.lanes(previous):
+            if lane == lane.vault:
+                await self._ledger.begin_closing(Account(lane.tenant_id, previous, Limit(0, 0)))
         return opened

@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from shared.domain.audit import AuditEvent
-from shared.domain.ledger import Account, Balance, LedgerEntry, Outcome, Reservation
+from shared.domain.ledger import Account, Balance, Lane, LedgerEntry, Outcome, Reservation
 from shared.domain.pricing import Price
+from shared.domain.rate_limit import RateLimits
 from shared.domain.rollup import Rollup, RollupKey
 from shared.domain.routing import Backend, Catalog, Deployment
 from shared.domain.tenancy import GatewayKey, Tenant
@@ -34,16 +35,26 @@ class Clock(Protocol):
         ...
 
 
+@value
+class Hold:
+    """A reservation that is held, in the lane that it names, and that lane's balance and limits a minute."""
+
+    reservation: Reservation
+    balance: Balance
+    rates: RateLimits
+
+
 class Ledger(Protocol):
     """The books. All methods raise `LedgerUnavailable` when storage cannot be reached."""
 
     async def open(self, account: Account) -> Balance:
-        """Open the account's balance if it is not open yet (insert-if-absent); idempotent."""
+        """Open the account's vault if it is not open yet (insert-if-absent); idempotent."""
         ...
 
-    async def reserve(self, account: Account, reservation: Reservation) -> Balance:
-        """Hold `reservation.amount`, opening the balance first if need be; returns the balance after it.
+    async def reserve(self, account: Account, reservation: Reservation) -> Hold:
+        """Hold `reservation.amount`, opening the balance first if need be; what is settled is the hold's reservation.
 
+        An account with several lanes is held in this process's own, and room is fetched from the others.
         Raises `QuotaExceeded`, `BudgetExceeded` or `PeriodNotOpen`. If the caller is cancelled, or storage fails,
         a hold that was committed all the same is voided as soon as that is known.
         """
@@ -66,31 +77,42 @@ class Ledger(Protocol):
         """Make `account.limit` the period's limit, by an entry. Raises `PeriodNotOpen` if the period is closed."""
         ...
 
-    async def begin_closing(self, account: Account) -> Balance:
-        """Admit no further reservation in this period; idempotent."""
+    async def level_lanes(self, account: Account) -> int:
+        """Complete what a dead process left between the lanes of a tenant; returns how many transfers were lost."""
         ...
 
-    async def close(self, account: Account) -> Balance:
-        """Write the `close` entry; idempotent. Raises `ReservationsOpen` while any reservation is open."""
+    async def begin_closing(self, account: Account) -> None:
+        """Admit no further reservation in any lane of this period; idempotent."""
         ...
 
-    async def balance(self, tenant_id: str, period: str) -> Balance | None:
+    async def close(self, account: Account) -> None:
+        """Write the `close` entry of every lane, the vault's last; idempotent.
+
+        Raises `ReservationsOpen` while any reservation is open.
+        """
+        ...
+
+    async def balance(self, lane: Lane) -> Balance | None:
         """The balance as stored now, or `None` if it was never opened."""
         ...
 
-    def entries(self, tenant_id: str, period: str, first: int, last: int) -> AsyncIterator[LedgerEntry]:
+    async def balances(self, tenant_id: str, period: str) -> dict[Lane, Balance]:
+        """The balances of all lanes of a tenant's period, vault first; empty if it was never opened."""
+        ...
+
+    def entries(self, lane: Lane, first: int, last: int) -> AsyncIterator[LedgerEntry]:
         """The entries numbered `first` to `last`, ascending."""
         ...
 
-    def reservations(self, tenant_id: str, period: str) -> AsyncIterator[Reservation]:
+    def reservations(self, lane: Lane) -> AsyncIterator[Reservation]:
         """The open reservations."""
         ...
 
-    def tenants(self, period: str) -> AsyncIterator[str]:
-        """The ids of all tenants whose balance was ever opened in a period (the registry), ascending."""
+    def lanes(self, period: str, tenant_id: str | None = None) -> AsyncIterator[Lane]:
+        """Every lane that was ever opened in a period (the registry), ascending; or those of one tenant."""
         ...
 
-    def genesis(self, tenant_id: str, period: str) -> str:
+    def genesis(self, lane: Lane) -> str:
         """The chain head before the first entry."""
         ...
 
@@ -108,19 +130,17 @@ class Watermark:
 
 
 class RollupStore(Protocol):
-    """Sums of entries by day, deployment, user and model. All methods raise `LedgerUnavailable`."""
+    """Sums of a lane's entries by day, deployment, user and model. All methods raise `LedgerUnavailable`."""
 
-    async def watermark(self, tenant_id: str, period: str) -> Watermark:
-        """How far a tenant's period is rolled up; 0 where it never was."""
+    async def watermark(self, lane: Lane) -> Watermark:
+        """How far a lane is rolled up; 0 where it never was."""
         ...
 
-    def rows(self, tenant_id: str, period: str) -> AsyncIterator[tuple[RollupKey, Rollup]]:
-        """Every rollup of a tenant's period."""
+    def rows(self, lane: Lane) -> AsyncIterator[tuple[RollupKey, Rollup]]:
+        """Every rollup of a lane."""
         ...
 
-    async def advance(
-        self, tenant_id: str, period: str, since: Watermark, seq: int, added: Mapping[RollupKey, Rollup]
-    ) -> bool:
+    async def advance(self, lane: Lane, since: Watermark, seq: int, added: Mapping[RollupKey, Rollup]) -> bool:
         """Add at most 99 sums and move the watermark from `since` to `seq`, all or nothing.
 
         `False` if the watermark is no longer `since`. After `LedgerUnavailable` read it to learn what happened.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from itertools import chain
+from typing import Any, TypeAlias
 
 from shared.application.ports import Ledger, RollupStore, TenantDirectory
 from shared.domain.billing import utilization_percent
 from shared.domain.errors import InvalidRequest, LedgerUnavailable, NotFound
-from shared.domain.ledger import Balance, LaneState, LedgerEntry
+from shared.domain.lanes import whole
+from shared.domain.ledger import Balance, Lane, LaneState, LedgerEntry
 from shared.domain.money import usd
 from shared.domain.rollup import Rollup, RollupKey, rolled_up
 from shared.domain.tenancy import Tenant
@@ -20,6 +23,9 @@ GROUPS: dict[str, Callable[[RollupKey], str]] = {
     "day": lambda key: key.day,
 }
 _ATTEMPTS_ON_MOVING_WATERMARK = 5
+
+EntryCursor: TypeAlias = Mapping[int, int]
+"""Of each lane, the number that the entries of the next page are below."""
 
 
 @value
@@ -46,55 +52,65 @@ class ReportUsage:
     async def usage(self, tenant_id: str, period: str, group_by: Collection[str]) -> dict[str, Any]:
         """The report of api.md: totals, and a list for each group. A period without requests reports zeros."""
         tenant = await self._tenant(tenant_id)
-        balance = await self._ledger.balance(tenant_id, period)
-        total, groups = await self._sums(tenant_id, period, balance, group_by)
+        balances = await self._ledger.balances(tenant_id, period)
+        total, groups = await self._sums(balances, group_by)
         lists = {
             f"{group}s": [_identity(group, *key) | _document(sums) for key, sums in sorted(found.items())]
             for group, found in groups.items()
         }
+        balance = whole([*balances.values()]) if balances else None
         return _report(tenant, period, balance, total) | lists
 
     async def entries(
-        self, tenant_id: str, period: str, chosen: EntryFilter, cursor: int | None, limit: int
-    ) -> tuple[list[LedgerEntry], int | None]:
-        """At most `limit` entries below number `cursor`, newest first, and the cursor of the next page."""
+        self, tenant_id: str, period: str, chosen: EntryFilter, cursor: EntryCursor | None, limit: int
+    ) -> tuple[list[tuple[Lane, LedgerEntry]], EntryCursor | None]:
+        """At most `limit` entries of all lanes, newest first, and the cursor of the next page."""
         await self._tenant(tenant_id)
-        balance = await self._ledger.balance(tenant_id, period)
-        below = (balance.seq if balance else 0) + 1 if cursor is None else cursor
-        found: list[LedgerEntry] = []
-        while below > 1:
-            first = max(1, below - limit)
-            window = [entry async for entry in self._ledger.entries(tenant_id, period, first, below - 1)]
-            for entry in reversed(window):
-                if chosen.accepts(entry):
-                    if len(found) == limit:
-                        return found, found[-1].seq
-                    found.append(entry)
-            below = first
+        balances = await self._ledger.balances(tenant_id, period)
+        below = {lane: (cursor or {}).get(lane.number, balance.seq + 1) for lane, balance in balances.items()}
+        newest = {lane: self._newest_first(lane, below[lane], limit) for lane in below}
+        heads = {lane: await anext(entries, None) for lane, entries in newest.items()}
+        found: list[tuple[Lane, LedgerEntry]] = []
+        while waiting := {lane: head for lane, head in heads.items() if head is not None}:
+            lane = max(waiting, key=lambda lane: waiting[lane].timestamp)
+            if chosen.accepts(waiting[lane]):
+                if len(found) == limit:
+                    return found, {lane.number: seq for lane, seq in below.items()}
+                found.append((lane, waiting[lane]))
+            below[lane] = waiting[lane].seq
+            heads[lane] = await anext(newest[lane], None)
         return found, None
 
+    async def _newest_first(self, lane: Lane, below: int, page: int) -> AsyncIterator[LedgerEntry]:
+        while below > 1:
+            first = max(1, below - page)
+            for entry in reversed([entry async for entry in self._ledger.entries(lane, first, below - 1)]):
+                yield entry
+            below = first
+
     async def _sums(
-        self, tenant_id: str, period: str, balance: Balance | None, group_by: Collection[str]
+        self, balances: Mapping[Lane, Balance], group_by: Collection[str]
     ) -> tuple[Rollup, dict[str, dict[tuple[str, str], Rollup]]]:
         unknown = [group for group in group_by if group not in GROUPS]
         if unknown:
             raise InvalidRequest(f"'group_by' takes {', '.join(GROUPS)}.", "group_by")
         total = Rollup()
         groups: dict[str, dict[tuple[str, str], Rollup]] = {group: {} for group in ("deployment", *group_by)}
-        for key, sums in await self._rolled_up(tenant_id, period, balance.seq if balance else 0):
+        lanes = await asyncio.gather(*(self._rolled_up(lane, balance.seq) for lane, balance in balances.items()))
+        for key, sums in chain.from_iterable(lanes):
             total += sums
             for group, found in groups.items():
                 name = (GROUPS[group](key), key.model if group == "deployment" else "")
                 found[name] = found.get(name, Rollup()) + sums
         return total, groups
 
-    async def _rolled_up(self, tenant_id: str, period: str, last: int) -> list[tuple[RollupKey, Rollup]]:
-        """All sums up to entry `last`: rollups, and the short tail that is not among them yet."""
+    async def _rolled_up(self, lane: Lane, last: int) -> list[tuple[RollupKey, Rollup]]:
+        """All sums of a lane up to entry `last`: rollups, and the short tail that is not among them yet."""
         for _ in range(_ATTEMPTS_ON_MOVING_WATERMARK):
-            mark = await self._rollups.watermark(tenant_id, period)
-            rows = [row async for row in self._rollups.rows(tenant_id, period)]
-            if (await self._rollups.watermark(tenant_id, period)).seq == mark.seq:
-                tail = [entry async for entry in self._ledger.entries(tenant_id, period, mark.seq + 1, last)]
+            mark = await self._rollups.watermark(lane)
+            rows = [row async for row in self._rollups.rows(lane)]
+            if (await self._rollups.watermark(lane)).seq == mark.seq:
+                tail = [entry async for entry in self._ledger.entries(lane, mark.seq + 1, last)]
                 return [*rows, *rolled_up(tail).items()]
         raise LedgerUnavailable("The usage is being rolled up. Ask again.")
 

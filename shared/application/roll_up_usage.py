@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shared.application.ports import Clock, Ledger, RollupStore, Watermark
 from shared.domain.identifiers import BillingPeriod
+from shared.domain.ledger import Lane
 from shared.domain.rollup import Rollup, RollupKey, rollup_of
 
 MAX_ROWS = 99
@@ -23,28 +24,26 @@ class RollUpUsage:
         current = BillingPeriod.containing(self._clock.now())
         added = 0
         for period in (str(current.previous()), str(current)):
-            async for tenant_id in self._ledger.tenants(period):
-                added += await self.lane(tenant_id, period)
+            async for lane in self._ledger.lanes(period):
+                added += await self.lane(lane)
         return added
 
-    async def lane(self, tenant_id: str, period: str) -> int:
-        """Roll up one tenant's period to its end; returns how many entries this call added."""
-        balance = await self._ledger.balance(tenant_id, period)
+    async def lane(self, lane: Lane) -> int:
+        """Roll up one lane to its end; returns how many entries this call added."""
+        balance = await self._ledger.balance(lane)
         last = balance.seq if balance else 0
         added = 0
-        while (since := await self._rollups.watermark(tenant_id, period)).seq < last:
-            seq, sums = await self._next(tenant_id, period, since, last)
-            if await self._rollups.advance(tenant_id, period, since, seq, sums):
+        while (since := await self._rollups.watermark(lane)).seq < last:
+            seq, sums = await self._next(lane, since, last)
+            if await self._rollups.advance(lane, since, seq, sums):
                 added += seq - since.seq
         return added
 
-    async def _next(
-        self, tenant_id: str, period: str, since: Watermark, last: int
-    ) -> tuple[int, dict[RollupKey, Rollup]]:
+    async def _next(self, lane: Lane, since: Watermark, last: int) -> tuple[int, dict[RollupKey, Rollup]]:
         """As many entries as fit into one transaction: the number of the last, and their sums."""
         sums: dict[RollupKey, Rollup] = {}
         seq = since.seq
-        async for entry in self._ledger.entries(tenant_id, period, since.seq + 1, last):
+        async for entry in self._ledger.entries(lane, since.seq + 1, last):
             found = rollup_of(entry)
             if found is not None:
                 key, added = found

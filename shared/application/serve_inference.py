@@ -15,6 +15,7 @@ from shared.application.meter_stream import MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
 from shared.application.ports import (
     Clock,
+    Hold,
     InferenceFormat,
     InferenceRequest,
     Ledger,
@@ -33,7 +34,7 @@ from shared.domain.errors import (
     TenantSuspended,
 )
 from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
-from shared.domain.ledger import Account, Amount, Attempt, Balance, Reservation
+from shared.domain.ledger import Account, Amount, Attempt, Balance, Lane, Reservation
 from shared.domain.pricing import PriceBook
 from shared.domain.rate_limit import RateStatus, rate_status
 from shared.domain.routing import Backend, Catalog, Route, eligible
@@ -115,10 +116,10 @@ class ServeInference:
         request = wire.read_request(call.body)
         route = await self._route(caller.tenant, call.deployment or request.model)
         backend = route.backends[0]
-        attempt, balance = await self._admit(caller, call, request, route, backend)
-        rates = rate_status(caller.tenant.rates, balance.arrivals, self._clock.now()) if caller.tenant.is_rated else ()
+        attempt, hold = await self._admit(caller, call, request, route, backend)
+        rates = rate_status(hold.rates, hold.balance.arrivals, self._clock.now()) if caller.tenant.is_rated else ()
         try:
-            return await self._serve_admitted(caller, call, request, wire, route, attempt, balance, rates)
+            return await self._serve_admitted(caller, call, request, wire, route, attempt, hold.balance, rates)
         except GatewayError as error:
             error.rates = rates
             raise
@@ -178,7 +179,7 @@ class ServeInference:
 
     async def _admit(
         self, caller: TenantPrincipal, call: InferenceCall, request: InferenceRequest, route: Route, backend: Backend
-    ) -> tuple[MeteredAttempt, Balance]:
+    ) -> tuple[MeteredAttempt, Hold]:
         """Hold the upper bound of what the attempt can cost."""
         tenant, now, prices = caller.tenant, self._clock.now(), await self._prices.get()
         rates = prices.rate_card(backend.billed_as, now)
@@ -189,8 +190,7 @@ class ServeInference:
         deadline = now + timedelta(seconds=self._limits.request_seconds + _SWEEP_MARGIN_SECONDS)
         reservation = Reservation(
             rid=new_rid(),
-            tenant_id=tenant.tenant_id,
-            period=str(BillingPeriod.containing(now)),
+            lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
             amount=Amount(bound + output_tokens, rates.bound(bound, output_tokens)),
             input_tokens=input_tokens,
             output_tokens=output_tokens,
@@ -211,9 +211,9 @@ class ServeInference:
             ),
         )
         started_at = self._clock.monotonic()
-        account = Account(tenant.tenant_id, reservation.period, tenant.limit, tenant.rates)
-        balance = await self._ledger.reserve(account, reservation)
-        return MeteredAttempt(self._ledger, self._clock, self._tokenizer, reservation, rates, started_at), balance
+        account = Account(tenant.tenant_id, reservation.lane.period, tenant.limit, tenant.rates, tenant.lanes)
+        hold = await self._ledger.reserve(account, reservation)
+        return MeteredAttempt(self._ledger, self._clock, self._tokenizer, hold.reservation, rates, started_at), hold
 
     async def _input_tokens(self, request: InferenceRequest, model: str) -> int:
         """A large input is counted on a thread, so that open streams go on meanwhile."""

@@ -46,7 +46,7 @@ class Statement:
     content_filter_flags: int
     cost_pusd: int
     cost_cents: int
-    chain_head: str
+    chain_heads: Mapping[str, str]
     entries: int
     lines: tuple[StatementLine, ...]
 
@@ -87,9 +87,10 @@ def statement(
     cost_center: str,
     tags: Mapping[str, str],
     balance: Balance,
+    chain_heads: Mapping[str, str],
     tally: Tally,
 ) -> Statement:
-    """The bill that a tally of all entries and the final balance give."""
+    """The bill that a tally of all entries and the final balance give. `chain_heads` names each lane's last hash."""
     return Statement(
         tenant_id=tenant_id,
         tenant_name=tenant_name,
@@ -104,7 +105,7 @@ def statement(
         content_filter_flags=tally.sums.content_filter_flags,
         cost_pusd=tally.sums.cost_pusd,
         cost_cents=cents(tally.sums.cost_pusd),
-        chain_head=balance.head,
+        chain_heads=chain_heads,
         entries=balance.seq,
         lines=tally.lines(),
     )

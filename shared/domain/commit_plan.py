@@ -13,6 +13,7 @@ from typing import TypeAlias, TypedDict, Unpack
 from shared.domain.audit import HashChain
 from shared.domain.errors import GatewayError, PeriodNotOpen
 from shared.domain.identifiers import timestamp
+from shared.domain.lanes import room
 from shared.domain.ledger import (
     RECENT_COMMITS,
     Amount,
@@ -94,6 +95,40 @@ class Adjust(_OfReservation):
 
 
 @value
+class _OfTransfer:
+    """`amount` of room, under an id that both sides keep."""
+
+    xid: str
+    other: int
+    amount: Amount
+    rows = 2
+
+    @property
+    def rid(self) -> str:
+        return self.xid
+
+
+@value
+class TransferOut(_OfTransfer):
+    """Give room to the lane `other`. Raises `RoomGone` where there is no longer so much of it."""
+
+
+@value
+class TransferIn(_OfTransfer):
+    """Take the room that the lane `other` has given, once."""
+
+
+@value
+class Claim:
+    """Give the lane to one process for a while, so that nobody else writes to it. Raises `LaneTaken`."""
+
+    owner: str
+    until: str
+    rows = 0
+    rid = ""
+
+
+@value
 class ChangeLimit:
     """Replace the period's limit, with who did it and why."""
 
@@ -120,7 +155,10 @@ class Close:
     rid = ""
 
 
-Operation: TypeAlias = Open | Reserve | Settle | Expire | LateSettle | Adjust | ChangeLimit | BeginClosing | Close
+Transfer: TypeAlias = TransferOut | TransferIn
+_LaneChange: TypeAlias = Transfer | Claim | ChangeLimit | BeginClosing | Close
+_Change: TypeAlias = Settle | Expire | LateSettle | Adjust | _LaneChange
+Operation: TypeAlias = Open | Reserve | _Change
 
 
 @value
@@ -163,11 +201,28 @@ class InsertLateMark:
     rid: str
 
 
-Change: TypeAlias = InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker | InsertLateMark
+@value
+class InsertTransfer:
+    """The row `G`, which makes each side of a transfer unique and tells what is on its way."""
+
+    transfer: Transfer
+
+
+Change: TypeAlias = (
+    InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker | InsertLateMark | InsertTransfer
+)
 
 
 class ReservationsOpen(GatewayError):
     """A lane with open reservations cannot be closed."""
+
+
+class RoomGone(GatewayError):
+    """A lane no longer has the room that it was to give away."""
+
+
+class LaneTaken(GatewayError):
+    """A lane belongs to another process."""
 
 
 class EntryFacts(TypedDict, total=False):
@@ -179,6 +234,7 @@ class EntryFacts(TypedDict, total=False):
     attempt: Attempt
     outcome: Outcome
     limit: Limit
+    moved: Amount
     actor: str
     reason: str
     reference: str
@@ -210,8 +266,8 @@ class Plan:
     def _reserve(self, operation: Reserve) -> None:
         balance, reservation = self.balance, operation.reservation
         refusal = balance.refusal(reservation.amount)
-        arrivals = balance.arrivals.after(operation.rates, reservation.amount.tokens, self.now)
-        if refusal is None and arrivals.wait_seconds(self.now) > 0:
+        arrivals, wait_seconds = balance.arrivals.admit(operation.rates, reservation.amount.tokens, self.now)
+        if refusal is None and wait_seconds > 0:
             refusal = Refusal.RATE
         if refusal is not None:
             self.refused.append((operation, refusal))
@@ -222,13 +278,24 @@ class Plan:
         self.changes.append(InsertReservation(reservation, self.commit_id))
         self.is_empty = False
 
-    def _change(self, operation: Settle | Expire | LateSettle | Adjust | ChangeLimit | BeginClosing | Close) -> None:
+    def _change(self, operation: _Change) -> None:
         if self.balance.state is LaneState.CLOSED:
+            if isinstance(operation, BeginClosing | Close):
+                return
             raise PeriodNotOpen("The billing period is closed.")
         if isinstance(operation, Settle | Expire):
             self._resolve(operation)
         elif isinstance(operation, LateSettle | Adjust):
             self._settle_late(operation)
+        else:
+            self._change_lane(operation)
+        self.is_empty = False
+
+    def _change_lane(self, operation: _LaneChange) -> None:
+        if isinstance(operation, TransferOut | TransferIn):
+            self._transfer(operation)
+        elif isinstance(operation, Claim):
+            self._claim(operation)
         elif isinstance(operation, ChangeLimit):
             self.balance.limit = operation.limit
             self._append(EntryKind.LIMIT, limit=operation.limit, actor=operation.actor, reason=operation.reason)
@@ -236,7 +303,6 @@ class Plan:
             self.balance.state = LaneState.CLOSING
         else:
             self._close()
-        self.is_empty = False
 
     def _resolve(self, operation: Settle | Expire) -> None:
         reservation, outcome = operation.reservation, operation.outcome
@@ -259,9 +325,26 @@ class Plan:
             self._book(reservation, difference, EntryKind.LATE)
         else:
             self.changes.append(InsertLateMark(reservation.rid))
-            reference = f"{reservation.period}/{reservation.rid}"
+            reference = f"{reservation.lane.period}/{reservation.rid}"
             self._book(reservation, difference, EntryKind.ADJUST, reference)
         self.balance.excess += outcome.amount.beyond(operation.charged)
+
+    def _transfer(self, operation: Transfer) -> None:
+        moved = operation.amount
+        kind = EntryKind.TRANSFER_IN
+        if isinstance(operation, TransferOut):
+            if moved.beyond(room(self.balance)) != Amount():
+                raise RoomGone("The lane no longer has the room that it was to give away.")
+            moved, kind = Amount() - moved, EntryKind.TRANSFER_OUT
+        self.balance.moved += moved
+        self.changes.append(InsertTransfer(operation))
+        self._append(kind, moved=moved, reference=f"{operation.other:02}/{operation.xid}")
+
+    def _claim(self, operation: Claim) -> None:
+        balance = self.balance
+        if balance.owner != operation.owner and balance.owner_until > timestamp(self.now):
+            raise LaneTaken("The lane belongs to another process.")
+        balance.owner, balance.owner_until = operation.owner, operation.until
 
     def _close(self) -> None:
         if self.balance.open_reservations:

@@ -56,8 +56,20 @@ class BillingPeriod:
 
 def new_rid() -> str:
     """A UUIDv7 (RFC 9562) as 32 hexadecimal digits: sortable by time, unique, and not a secret."""
-    milliseconds = time.time_ns() // 1_000_000
-    tail = random.getrandbits(74)
+    return _uuid7(time.time_ns() // 1_000_000, random.getrandbits(74))
+
+
+def rid_at(moment: datetime) -> str:
+    """The same for a given moment."""
+    return _uuid7(int(moment.timestamp() * 1000), random.getrandbits(74))
+
+
+def first_rid(moment: datetime) -> str:
+    """What no id of this moment or later sorts before."""
+    return _uuid7(int(moment.timestamp() * 1000), 0)
+
+
+def _uuid7(milliseconds: int, tail: int) -> str:
     value = milliseconds << 80 | 0x7 << 76 | (tail >> 62) << 64 | 0b10 << 62 | tail & (1 << 62) - 1
     return f"{value:032x}"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
-from typing import Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 from shared.domain.money import MAX_PERIOD_PUSD
 from shared.domain.rate_limit import Arrivals, RateLimits
@@ -45,6 +45,8 @@ class EntryKind(StrEnum):
     LATE = "late"
     ADJUST = "adjust"
     LIMIT = "limit"
+    TRANSFER_OUT = "transfer_out"
+    TRANSFER_IN = "transfer_in"
     CLOSE = "close"
 
 
@@ -74,14 +76,36 @@ class Limit:
     pusd: int | None = None
 
 
+class Lane(NamedTuple):
+    """One of the balance rows of a tenant's period. Number 0 is the vault, the only one unless the tenant is hot."""
+
+    tenant_id: str
+    period: str
+    number: int = 0
+
+    @property
+    def vault(self) -> Lane:
+        """The lane that holds what no other lane has taken."""
+        return Lane(self.tenant_id, self.period)
+
+
 @value
 class Account:
-    """Whose balance a reservation is held against, and the limit under which it opens if it is not open yet."""
+    """Whose balance a reservation is held against, and the limit under which it opens if it is not open yet.
+
+    `lanes` is how many processes may have a lane of their own; with 1 all share the vault.
+    """
 
     tenant_id: str
     period: str
     limit: Limit
     rates: RateLimits = RateLimits()
+    lanes: int = 1
+
+    @property
+    def vault(self) -> Lane:
+        """The first lane of the account."""
+        return Lane(self.tenant_id, self.period)
 
 
 @value
@@ -118,8 +142,7 @@ class Reservation:
     """
 
     rid: str
-    tenant_id: str
-    period: str
+    lane: Lane
     amount: Amount
     input_tokens: int
     output_tokens: int
@@ -157,10 +180,13 @@ class LedgerEntry:
     attempt: Attempt | None = None
     outcome: Outcome | None = None
     limit: Limit | None = None
+    moved: Amount | None = None
+    """Of a transfer: the room that came into this lane; negative where it went out."""
     actor: str = ""
     reason: str = ""
     reference: str = ""
-    """Of an adjustment: the period and reservation that it corrects, `2026-11/{rid}`."""
+    """Of an adjustment: the period and reservation that it corrects, `2026-11/{rid}`. Of a transfer: the other lane
+    and the transfer's id, `00/{xid}`."""
     hash: str = ""
 
     def fields(self) -> Fields:
@@ -189,6 +215,9 @@ class LedgerEntry:
         if self.limit is not None:
             names += _LIMIT_FIELDS
             values += tuple(NO_LIMIT if limit is None else limit for limit in (self.limit.tokens, self.limit.pusd))
+        if self.moved is not None:
+            names += _MOVED_FIELDS
+            values += self.moved.tokens, self.moved.pusd
         return {name: value for name, value in zip(names, values, strict=True) if value or name in _ALWAYS}
 
     @classmethod
@@ -196,7 +225,7 @@ class LedgerEntry:
         """The inverse of `fields`, with `hash`."""
         kind = EntryKind(str(fields["kind"]))
         amount = Amount(_int(fields, "tokens"), _int(fields, "pusd"))
-        attempt = outcome = limit = None
+        attempt = outcome = limit = moved = None
         if "deployment" in fields:
             attempt = Attempt.from_fields(fields)
             outcome = Outcome(
@@ -216,6 +245,8 @@ class LedgerEntry:
                     for value in (_int(fields, "limit_tokens"), _int(fields, "limit_pusd"))
                 )
             )
+        if kind in (EntryKind.TRANSFER_OUT, EntryKind.TRANSFER_IN):
+            moved = Amount(*(_int(fields, name) for name in _MOVED_FIELDS))
         return cls(
             seq=_int(fields, "seq"),
             kind=kind,
@@ -227,6 +258,7 @@ class LedgerEntry:
             attempt=attempt,
             outcome=outcome,
             limit=limit,
+            moved=moved,
             actor=_text(fields, "actor"),
             reason=_text(fields, "reason"),
             reference=_text(fields, "reference"),
@@ -239,6 +271,7 @@ _ENTRY_FIELDS = (
     "tokens", "pusd", "reserved_tokens", "reserved_pusd", "actor", "reason", "reference",
 )  # fmt: skip
 _LIMIT_FIELDS = ("limit_tokens", "limit_pusd")
+_MOVED_FIELDS = ("moved_tokens", "moved_pusd")
 _ATTEMPT_FIELDS = field_names(Attempt)
 _USAGE_NAMES = field_names(Usage)
 USAGE_FIELDS = tuple(f"usage_{name}" for name in _USAGE_NAMES)
@@ -259,7 +292,12 @@ def _text(fields: Mapping[str, FieldValue], name: str) -> str:
 
 @dataclass(slots=True)
 class Balance:
-    """One lane's row `B`. `available = limit - used - reserved`. A plan works on a copy of it."""
+    """One lane's row `B`. `available = limit + moved - used - reserved`. A plan works on a copy of it.
+
+    The vault's `limit` is the tenant's. Other lanes have a limit of zero, or none where the tenant has none; `moved` is
+    what came into the lane from others less what went out, so that over all lanes it adds up to what is on its way.
+    `owner` is the process that a lane was given to until `owner_until`.
+    """
 
     head: str
     limit: Limit = Limit()
@@ -273,6 +311,9 @@ class Balance:
     version: int = 0
     recent: tuple[str, ...] = ()
     arrivals: Arrivals = Arrivals()
+    moved: Amount = Amount()
+    owner: str = ""
+    owner_until: str = ""
 
     def copy(self) -> Balance:
         """A copy to plan on."""
@@ -289,6 +330,9 @@ class Balance:
             self.version,
             self.recent,
             self.arrivals,
+            self.moved,
+            self.owner,
+            self.owner_until,
         )
 
     @property
@@ -296,23 +340,23 @@ class Balance:
         """Tokens left to reserve, never below zero; `None` where there is no quota."""
         if self.limit.tokens is None:
             return None
-        return max(0, self.limit.tokens - self.used.tokens - self.reserved.tokens)
+        return max(0, self.limit.tokens + self.moved.tokens - self.used.tokens - self.reserved.tokens)
 
     @property
     def available_pusd(self) -> int | None:
         """pUSD left to reserve, never below zero; `None` where there is no budget."""
         if self.limit.pusd is None:
             return None
-        return max(0, self.limit.pusd - self.used.pusd - self.reserved.pusd)
+        return max(0, self.limit.pusd + self.moved.pusd - self.used.pusd - self.reserved.pusd)
 
     def refusal(self, amount: Amount) -> Refusal | None:
-        """Why `amount` is not admitted: `used + reserved + amount <= limit` must hold in both units."""
+        """Why `amount` is not admitted: `used + reserved + amount <= limit + moved` must hold in both units."""
         if self.state is not LaneState.OPEN:
             return Refusal.NOT_OPEN
         held = self.used + self.reserved + amount
-        if self.limit.tokens is not None and held.tokens > self.limit.tokens:
+        if self.limit.tokens is not None and held.tokens > self.limit.tokens + self.moved.tokens:
             return Refusal.TOKENS
-        if held.pusd > (MAX_PERIOD_PUSD if self.limit.pusd is None else self.limit.pusd):
+        if held.pusd > (MAX_PERIOD_PUSD if self.limit.pusd is None else self.limit.pusd + self.moved.pusd):
             return Refusal.MONEY
         return None
 

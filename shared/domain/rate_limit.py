@@ -1,7 +1,8 @@
 """Requests and tokens per minute by GCRA, the generic cell rate algorithm: two numbers of state, no window to reset.
 
 What is admitted is the upper bound that is reserved, as Azure OpenAI itself counts. A tenant that was idle may use a
-whole minute's worth at once; after that it is served at its rate.
+whole minute's worth at once; after that it is served at its rate. Where several lanes serve a tenant, each has an equal
+part of the rate, and admits a request that is larger than its part once it has been idle for long enough.
 https://learn.microsoft.com/azure/ai-services/openai/how-to/quota (how rate limits are counted)
 """
 
@@ -17,10 +18,11 @@ _MINUTE = 60_000_000
 
 @value
 class RateLimits:
-    """A tenant's limits a minute; `None` means none."""
+    """A tenant's limits a minute; `None` means none. `lanes` is how many share them evenly."""
 
     requests: int | None = None
     tokens: int | None = None
+    lanes: int = 1
 
 
 @value
@@ -30,16 +32,20 @@ class Arrivals:
     requests: int = 0
     tokens: int = 0
 
-    def after(self, limits: RateLimits, tokens: int, now: datetime) -> Arrivals:
-        """The state after one more request that may use `tokens`."""
+    def admit(self, limits: RateLimits, tokens: int, now: datetime) -> tuple[Arrivals, float]:
+        """The state after one more request that may use `tokens`, and in how many seconds it may come: 0 for now."""
+        if limits.requests is None and limits.tokens is None:
+            return _UNLIMITED, 0.0
         moment = _microseconds(now)
-        return Arrivals(
-            _arrival(self.requests, 1, limits.requests, moment), _arrival(self.tokens, tokens, limits.tokens, moment)
-        )
+        requests = _arrival(self.requests, limits.lanes, limits.requests, moment)
+        arrival = _arrival(self.tokens, tokens * limits.lanes, limits.tokens, moment)
+        wait = max(requests, arrival) - moment - _MINUTE
+        if limits.lanes > 1:
+            wait = min(wait, max(self.requests, self.tokens) - moment)
+        return Arrivals(requests, arrival), max(0, wait) / 1_000_000
 
-    def wait_seconds(self, now: datetime) -> float:
-        """How long until this state is admissible; zero or less if it is now."""
-        return (max(self.requests, self.tokens) - _microseconds(now) - _MINUTE) / 1_000_000
+
+_UNLIMITED = Arrivals()
 
 
 @value
@@ -56,7 +62,7 @@ def rate_status(limits: RateLimits, arrivals: Arrivals, now: datetime) -> list[R
     """One for each limit that the tenant has."""
     moment = _microseconds(now)
     return [
-        _status(unit, limit, arrival - moment)
+        _status(unit, limit, limits.lanes, arrival - moment)
         for unit, limit, arrival in (
             ("requests", limits.requests, arrivals.requests),
             ("tokens", limits.tokens, arrivals.tokens),
@@ -65,9 +71,9 @@ def rate_status(limits: RateLimits, arrivals: Arrivals, now: datetime) -> list[R
     ]
 
 
-def _status(unit: str, limit: int, ahead: int) -> RateStatus:
+def _status(unit: str, limit: int, lanes: int, ahead: int) -> RateStatus:
     ahead = max(0, ahead)
-    return RateStatus(unit, limit, max(0, (_MINUTE - ahead) * limit // _MINUTE), ahead / 1_000_000)
+    return RateStatus(unit, limit, max(0, (_MINUTE - ahead) * limit // (_MINUTE * lanes)), ahead / 1_000_000)
 
 
 def _arrival(arrival: int, cost: int, per_minute: int | None, moment: int) -> int:

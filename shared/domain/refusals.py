@@ -31,7 +31,7 @@ def refused(operation: Reserve, refusal: Refusal, balance: Balance, period: str,
     if refusal is Refusal.RATE:
         error = RateLimitExceeded(
             "The tenant's requests or tokens of this minute are used up. Retry after the stated time.",
-            balance.arrivals.after(operation.rates, amount.tokens, now).wait_seconds(now),
+            balance.arrivals.admit(operation.rates, amount.tokens, now)[1],
         )
         error.rates = rate_status(operation.rates, balance.arrivals, now)
         return error

@@ -47,6 +47,8 @@ class Tenant:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     max_tokens_per_request: int | None = None
+    lanes: int = 1
+    """How many gateway processes may each have a lane of this tenant's ledger; more than 1 makes the tenant hot."""
     residency: Residency = field(default_factory=Residency)
     on_disconnect: DisconnectPolicy = DisconnectPolicy.DRAIN
     expiry_policy: ExpiryPolicy = ExpiryPolicy.INPUT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -12,11 +13,11 @@ from starlette.responses import Response
 from shared.application.authenticate import TenantPrincipal
 from shared.application.ports import Versioned
 from shared.application.record_audit import Actor
-from shared.application.report_usage import EntryFilter
+from shared.application.report_usage import EntryCursor, EntryFilter
 from shared.composition import Gateway
 from shared.domain.errors import InvalidRequest
 from shared.domain.identifiers import BillingPeriod, checked_name, checked_tenant_id
-from shared.domain.ledger import LedgerEntry
+from shared.domain.ledger import Lane, LedgerEntry
 from shared.domain.money import usd
 from shared.domain.pricing import Price
 from shared.domain.routing import Backend, Deployment
@@ -35,6 +36,7 @@ from shared.http.requests import page_query, path_segment, read_model
 _NAME_SEGMENT = 2
 _KEY_SEGMENT = 4
 _MODEL_BYTES = 1024 * 1024
+_ENTRY_CURSOR = re.compile(r"\d+:\d+(,\d+:\d+)*", re.ASCII)
 _tenant_json = TypeAdapter(Tenant)
 _backend_json = TypeAdapter(Backend)
 _deployment_json = TypeAdapter(Deployment)
@@ -120,13 +122,13 @@ async def tenant_usage(gateway: Gateway, request: Request, _: Actor) -> Response
 async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants/{tenant}/entries?period=&from=&to=&user=&limit=&cursor=`, newest first."""
     limit, cursor = page_query(request)
-    if cursor is not None and not cursor.isdigit():
-        raise InvalidRequest("'cursor' must be one that a list returned.", "cursor")
     query = request.query_params
     chosen = EntryFilter(query.get("from") or "", query.get("to") or "~", query.get("user"))
-    below = None if cursor is None else int(cursor)
-    found, after = await gateway.usage.entries(_tenant_id(request), _period(gateway, request), chosen, below, limit)
-    return _list([_entry_document(entry) for entry in found], None if after is None else str(after))
+    found, after = await gateway.usage.entries(
+        _tenant_id(request), _period(gateway, request), chosen, _entry_cursor(cursor), limit
+    )
+    next_cursor = None if after is None else ",".join(f"{lane}:{seq}" for lane, seq in after.items())
+    return _list([_entry_document(lane, entry) for lane, entry in found], next_cursor)
 
 
 @for_tenants
@@ -238,9 +240,19 @@ def _price_document(price: Price) -> dict[str, object]:
     return {"price_id": price.price_id, **_price_json.dump_python(price, mode="json")}
 
 
-def _entry_document(entry: LedgerEntry) -> dict[str, object]:
+def _entry_cursor(text: str | None) -> EntryCursor | None:
+    """`{lane}:{seq},...`, as a list returned it."""
+    if text is None:
+        return None
+    if _ENTRY_CURSOR.fullmatch(text) is None:
+        raise InvalidRequest("'cursor' must be one that a list returned.", "cursor")
+    return {int(lane): int(seq) for lane, _, seq in (part.partition(":") for part in text.split(","))}
+
+
+def _entry_document(lane: Lane, entry: LedgerEntry) -> dict[str, object]:
     """One entry. Facts of an attempt are there only where the entry is of one."""
     document: dict[str, object] = {
+        "lane": lane.number,
         "seq": entry.seq,
         "kind": entry.kind,
         "timestamp": entry.timestamp,
@@ -265,4 +277,8 @@ def _entry_document(entry: LedgerEntry) -> dict[str, object]:
         limit = entry.limit
         document |= {"quota_tokens": limit.tokens, "budget_usd": None if limit.pusd is None else usd(limit.pusd)}
         document |= {"actor": entry.actor, "reason": entry.reason}
+    if entry.moved is not None:
+        document |= {"moved_tokens": entry.moved.tokens, "moved_usd": usd(entry.moved.pusd)}
+    if entry.reference:
+        document["reference"] = entry.reference
     return document

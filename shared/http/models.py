@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
 from shared.domain.identifiers import TENANT_ID
+from shared.domain.lanes import MAX_LANES
 from shared.domain.ledger import ExpiryPolicy
 from shared.domain.money import pusd_from_usd, pusd_per_token
 from shared.domain.routing import BackendAuth, Residency
@@ -79,13 +80,14 @@ class TenantSettings(_Model):
     requests_per_minute: PerMinute | None = None
     tokens_per_minute: PerMinute | None = None
     max_tokens_per_request: PerMinute | None = None
+    lanes: Annotated[StrictInt, Field(ge=1, le=MAX_LANES)] | None = None
     residency: ResidencySettings | None = None
     on_disconnect: DisconnectPolicy | None = None
     expiry_policy: ExpiryPolicy | None = None
     tags: dict[Text, Text] | None = None
 
     @field_validator(
-        "name", "cost_center", "contact", "deployments", "residency", "on_disconnect", "expiry_policy", "tags",
+        "name", "cost_center", "contact", "deployments", "lanes", "residency", "on_disconnect", "expiry_policy", "tags",
         mode="before",
     )  # fmt: skip
     @classmethod

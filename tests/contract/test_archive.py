@@ -19,7 +19,7 @@ from shared.application.roll_up_usage import RollUpUsage
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
 from shared.domain.errors import AlreadyExists, LedgerUnavailable
-from shared.domain.ledger import EntryKind
+from shared.domain.ledger import EntryKind, Lane
 from tests.tools.ledgers import PRICES, FaultyStore, ManualClock, account, charge, reservation
 
 PERIOD = "2025-03"
@@ -42,7 +42,7 @@ async def written(store: TableStore) -> TableStore:
             held = reservation(tenant, period=PERIOD)
             await ledger.reserve(limit, held)
             await ledger.settle(held, charge())
-        await RollUpUsage(ledger, TableRollups(store), ManualClock()).lane(tenant, PERIOD)
+        await RollUpUsage(ledger, TableRollups(store), ManualClock()).lane(Lane(tenant, PERIOD))
         expired = reservation(tenant, period=PERIOD)
         await ledger.reserve(limit, expired)
         await ledger.expire(expired, charge(10, 0, EntryKind.EXPIRE))
@@ -64,9 +64,9 @@ async def test_what_is_restored_verifies_and_exports_to_the_same_bytes(store: Ta
     assert await target.restore(tmp_path / "a") == PERIOD
     assert await target.restore(tmp_path / "a") == PERIOD
     assert await findings(store, empty_book) == []
-    assert await TableLedger(store, CHAIN, ManualClock()).balance("acme", PERIOD) == await TableLedger(
+    assert await TableLedger(store, CHAIN, ManualClock()).balance(Lane("acme", PERIOD)) == await TableLedger(
         source, CHAIN, ManualClock()
-    ).balance("acme", PERIOD)
+    ).balance(Lane("acme", PERIOD))
     await target.export(PERIOD, tmp_path / "b")
     assert gzip.decompress((tmp_path / "b").read_bytes()) == gzip.decompress((tmp_path / "a").read_bytes())
 

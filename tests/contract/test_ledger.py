@@ -24,7 +24,7 @@ from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
 from shared.domain.commit_plan import ReservationsOpen
 from shared.domain.errors import BudgetExceeded, PeriodNotOpen, QuotaExceeded
-from shared.domain.ledger import Amount, EntryKind, LaneState, Limit
+from shared.domain.ledger import Amount, EntryKind, Lane, LaneState, Limit
 from tests.tools.ledgers import PERIOD, PUSD, VOID, ManualClock, PriceRows, account, charge, reservation
 
 CHAIN = HashChain(b"test")
@@ -41,14 +41,14 @@ async def violations(store: TableStore, tenant: str, period: str = PERIOD) -> li
 
 async def test_a_reservation_is_held_and_settled(store: TableStore, tenant: str) -> None:
     ledger, held = ledger_over(store), reservation(tenant)
-    after = await ledger.reserve(account(tenant), held)
+    after = (await ledger.reserve(account(tenant), held)).balance
     assert (after.reserved, after.open_reservations) == (held.amount, 1)
-    assert [each async for each in ledger.reservations(tenant, PERIOD)] == [held]
+    assert [each async for each in ledger.reservations(Lane(tenant, PERIOD))] == [held]
     await ledger.settle(held, charge())
-    balance = await ledger.balance(tenant, PERIOD)
+    balance = await ledger.balance(Lane(tenant, PERIOD))
     assert balance is not None
     assert (balance.used, balance.reserved, balance.seq) == (charge().amount, Amount(), 1)
-    (entry,) = [each async for each in ledger.entries(tenant, PERIOD, 1, 9)]
+    (entry,) = [each async for each in ledger.entries(Lane(tenant, PERIOD), 1, 9)]
     assert (entry.rid, entry.kind, entry.amount, entry.hash) == (held.rid, "charge", charge().amount, balance.head)
     assert entry.attempt == held.attempt
     assert await violations(store, tenant) == []
@@ -66,7 +66,7 @@ async def test_settling_twice_books_once(store: TableStore, tenant: str) -> None
     ledger, held = ledger_over(store), reservation(tenant)
     await ledger.reserve(account(tenant), held)
     await asyncio.gather(*(ledger_over(store).settle(held, charge()) for _ in range(3)), ledger.settle(held, charge()))
-    assert len([entry async for entry in ledger.entries(tenant, PERIOD, 1, 9)]) == 1
+    assert len([entry async for entry in ledger.entries(Lane(tenant, PERIOD), 1, 9)]) == 1
     assert await violations(store, tenant) == []
 
 
@@ -97,7 +97,7 @@ async def test_many_processes_never_exceed_a_limit(store: TableStore, tenant: st
         return True
 
     served = await asyncio.gather(*(serve(ledgers[number % 3]) for number in range(60)))
-    balance = await ledgers[0].balance(tenant, PERIOD)
+    balance = await ledgers[0].balance(Lane(tenant, PERIOD))
     assert balance is not None
     assert (balance.used.tokens, balance.reserved.tokens, sum(served)) == (600, 0, 20)
     assert await violations(store, tenant) == []
@@ -111,7 +111,7 @@ async def test_an_expired_reservation_is_corrected_by_its_late_settlement(store:
     balance = await ledger.settle(held, charge(8, 30))
     assert balance.used == charge(8, 30).amount
     assert balance.excess == charge(8, 30).amount.beyond(charge(10, 0).amount)
-    kinds = [entry.kind async for entry in ledger.entries(tenant, PERIOD, 1, 9)]
+    kinds = [entry.kind async for entry in ledger.entries(Lane(tenant, PERIOD), 1, 9)]
     assert kinds == [EntryKind.EXPIRE, EntryKind.LATE]
     await ledger_over(store).settle(held, charge(8, 30))
     assert await violations(store, tenant) == []
@@ -137,7 +137,7 @@ async def test_a_settlement_after_the_period_closed_is_an_adjustment_in_the_peri
         balance = await ledger.settle(held, charge(8, 9))
         assert balance.used == charge(8, 9).amount - charge(10, 0).amount
     assert (await ledger.settle(settled, VOID)).state is LaneState.CLOSED
-    (entry,) = [entry async for entry in ledger.entries(tenant, PERIOD, 1, 9)]
+    (entry,) = [entry async for entry in ledger.entries(Lane(tenant, PERIOD), 1, 9)]
     assert (entry.kind, entry.rid, entry.reference) == (EntryKind.ADJUST, held.rid, f"2026-10/{held.rid}")
     assert await violations(store, tenant) == []
 
@@ -155,7 +155,7 @@ async def test_a_change_of_the_limit_is_an_entry(store: TableStore, tenant: str)
     await ledger.open(account(tenant, tokens=10))
     balance = await ledger.change_limit(account(tenant, tokens=None, pusd=7), "boss", "more")
     assert balance.limit == Limit(None, 7)
-    (entry,) = [each async for each in ledger.entries(tenant, PERIOD, 1, 9)]
+    (entry,) = [each async for each in ledger.entries(Lane(tenant, PERIOD), 1, 9)]
     assert (entry.kind, entry.limit, entry.actor, entry.reason) == (EntryKind.LIMIT, Limit(None, 7), "boss", "more")
     assert await violations(store, tenant) == []
 
@@ -163,15 +163,17 @@ async def test_a_change_of_the_limit_is_an_entry(store: TableStore, tenant: str)
 async def test_a_period_is_closed_once_nothing_is_open(store: TableStore, tenant: str) -> None:
     ledger, held = ledger_over(store), reservation(tenant)
     await ledger.reserve(account(tenant), held)
-    assert (await ledger.begin_closing(account(tenant))).state is LaneState.CLOSING
-    assert (await ledger.begin_closing(account(tenant))).state is LaneState.CLOSING
+    for _ in range(2):
+        await ledger.begin_closing(account(tenant))
+        assert (await ledger.open(account(tenant))).state is LaneState.CLOSING
     with pytest.raises(PeriodNotOpen):
         await ledger.reserve(account(tenant), reservation(tenant))
     with pytest.raises(ReservationsOpen):
         await ledger.close(account(tenant))
     await ledger.settle(held, charge())
-    assert (await ledger.close(account(tenant))).state is LaneState.CLOSED
-    assert (await ledger_over(store).close(account(tenant))).state is LaneState.CLOSED
+    for closer in (ledger, ledger_over(store)):
+        await closer.close(account(tenant))
+        assert (await closer.open(account(tenant))).state is LaneState.CLOSED
     with pytest.raises(PeriodNotOpen):
         await ledger.change_limit(account(tenant), "boss", "too late")
     assert await violations(store, tenant) == []
@@ -179,9 +181,9 @@ async def test_a_period_is_closed_once_nothing_is_open(store: TableStore, tenant
 
 async def test_what_was_never_opened_is_empty(store: TableStore, tenant: str) -> None:
     ledger = ledger_over(store)
-    assert await ledger.balance(tenant, "1999-01") is None
-    assert [entry async for entry in ledger.entries(tenant, "1999-01", 1, 9)] == []
-    assert [each async for each in ledger.tenants("1999-01")] == []
+    assert await ledger.balance(Lane(tenant, "1999-01")) is None
+    assert [entry async for entry in ledger.entries(Lane(tenant, "1999-01"), 1, 9)] == []
+    assert [each async for each in ledger.lanes("1999-01")] == []
     with pytest.raises(PeriodNotOpen):
         await ledger.settle(reservation(tenant, period="1999-01"), charge())
 
@@ -192,8 +194,8 @@ async def test_the_registry_names_every_tenant_of_a_period(store: TableStore, te
     for name in names:
         await ledger.open(account(name))
         await ledger_over(store).open(account(name))
-    found = [name async for name in ledger.tenants(PERIOD) if name.startswith(tenant)]
-    assert found == sorted(names)
+    found = [lane async for lane in ledger.lanes(PERIOD) if lane.tenant_id.startswith(tenant)]
+    assert found == [Lane(name, PERIOD) for name in sorted(names)]
 
 
 async def test_a_long_lane_is_read_in_pages(store: TableStore, tenant: str) -> None:

@@ -15,7 +15,7 @@ from shared import backup, timers, verify
 from shared.adapters.tables.store import Merge
 from shared.application.verify_ledger import INVARIANTS, Finding
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import Account, Limit
+from shared.domain.ledger import Account, Lane, Limit
 from tests.tools.ledgers import charge, reservation
 from tests.tools.stack import AzuriteAccount, Stack, eventually, running_azurite
 
@@ -36,9 +36,9 @@ async def test_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -
     stack = stack_on_tables
     gateway = await stack.gateway()
     period = str(BillingPeriod.containing(gateway.clock.now()))
-    assert await gateway.ledger.balance(stack.tenant, period) is None
+    assert await gateway.ledger.balance(Lane(stack.tenant, period)) is None
     await timers.reset_monthly_quotas(past_due=True)
-    assert await gateway.ledger.balance(stack.tenant, period) is not None
+    assert await gateway.ledger.balance(Lane(stack.tenant, period)) is not None
     assert await start(stack, "RESET_monthly_quotas") == 202
     assert await start(stack, "expire_reservations") == 202
     assert await start(stack, "no_such_function") == 404

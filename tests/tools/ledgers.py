@@ -10,7 +10,7 @@ from typing import Literal
 
 from shared.adapters.tables.store import AnswerLost, Row, RowChange, StoreError, TableStore
 from shared.domain.identifiers import new_rid, timestamp
-from shared.domain.ledger import Account, Amount, Attempt, EntryKind, Limit, Outcome, Reservation
+from shared.domain.ledger import Account, Amount, Attempt, EntryKind, Lane, Limit, Outcome, Reservation
 from shared.domain.pricing import Price
 from shared.domain.usage import Meter, Usage
 
@@ -66,8 +66,7 @@ def reservation(
     amount = Amount(input_tokens + output_tokens, input_tokens * PUSD["input"] + output_tokens * PUSD["output"])
     return Reservation(
         rid=new_rid(),
-        tenant_id=tenant,
-        period=period,
+        lane=Lane(tenant, period),
         amount=amount,
         input_tokens=input_tokens,
         output_tokens=output_tokens,

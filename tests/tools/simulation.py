@@ -24,12 +24,13 @@ from shared.adapters.tables.store import AnswerLost, Row, RowChange, StoreError
 from shared.application.cached import Cached
 from shared.application.close_period import ClosePeriod
 from shared.application.expire_reservations import ExpireReservations
+from shared.application.level_lanes import LevelLanes
 from shared.application.roll_up_usage import RollUpUsage
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
 from shared.domain.errors import LedgerUnavailable, PeriodExhausted, PeriodNotOpen
 from shared.domain.identifiers import BillingPeriod, timestamp
-from shared.domain.ledger import Account, Amount, Balance, EntryKind, LaneState, Limit, Outcome, Reservation
+from shared.domain.ledger import Account, Amount, Balance, EntryKind, Lane, LaneState, Limit, Outcome, Reservation
 from shared.domain.pricing import PriceBook
 from shared.domain.usage import Usage
 from tests.tools.ledgers import PRICES, PUSD, PriceRows, attempt
@@ -53,6 +54,10 @@ class Weather:
     unsound: float
     start: datetime
     closes: bool
+    lanes: tuple[int, int] = (1, 1)
+    """How many lanes the tenant may use at first, and from some moment on."""
+    new_limit: Limit | None = None
+    """What an administrator makes the limit at some moment."""
     calm: bool = False
 
     @classmethod
@@ -68,6 +73,8 @@ class Weather:
             unsound=dice.choice((0.0, 0.0, 0.3)),
             start=dice.choice((datetime(2026, 11, 22, 12, tzinfo=UTC), near_midnight)),
             closes=dice.random() < 0.5,
+            lanes=(dice.choice((1, 1, 2, 4)), dice.choice((1, 1, 2, 4))),
+            new_limit=dice.choice((None, None, None, Limit(), Limit(dice.randint(0, 2 * clients) * 20))),
         )
 
 
@@ -91,21 +98,21 @@ class ProcessStore:
         self.is_dead = False
 
     async def create_table(self, table: str) -> None:
-        await self._reach()
+        call = await self._reach()
         await self._rows.create_table(table)
-        await self._return()
+        await self._return(call)
 
     async def get(self, table: str, partition: str, key: str) -> Row | None:
-        await self._reach()
+        call = await self._reach()
         if self._fault() not in (None, "zombie", "duplicate", "delay"):
             await self._time_out()
         try:
             return await self._rows.get(table, partition, key)
         finally:
-            await self._return()
+            await self._return(call)
 
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:
-        await self._reach()
+        call = await self._reach()
         fault = self._fault()
         if fault in ("lost request", "503 before"):
             await self._time_out(at_once=fault == "503 before")
@@ -119,32 +126,34 @@ class ProcessStore:
         try:
             etag = await self._rows.submit(table, partition, changes, commit_id)
         except StoreError:
-            await self._return()
+            await self._return(call)
             raise
         if fault in ("lost response", "503 after"):
             await self._time_out(at_once=fault == "503 after")
-        await self._return()
+        await self._return(call)
         return etag
 
     async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
-        await self._reach()
+        call = await self._reach()
         rows = [row async for row in self._rows.scan(table, partition, first, last)]
-        await self._return()
+        await self._return(call)
         for row in rows:
             yield row
 
-    async def _reach(self) -> None:
-        """The way to storage; a process may die before its request arrives, or just after."""
+    async def _reach(self) -> int:
+        """The way to storage; a process may die before its request arrives, or just after. Numbers the call."""
         self.calls += 1
-        if self.dies_at == (self.calls, False):
+        call = self.calls
+        if self.dies_at == (call, False):
             self.is_dead = True
         await self._hang_if_dead()
         await asyncio.sleep(self._dice.uniform(0.0005, 0.01))
         if self.is_dead and self._dice.random() < 0.5:
             await self._hang_if_dead()
+        return call
 
-    async def _return(self) -> None:
-        if self.dies_at == (self.calls, True):
+    async def _return(self, call: int) -> None:
+        if self.dies_at == (call, True):
             self.is_dead = True
         await asyncio.sleep(self._dice.uniform(0.0005, 0.01))
         await self._hang_if_dead()
@@ -189,6 +198,7 @@ class Process:
             DocumentTenants(InMemoryDocuments()), self.ledger, Cached(_prices, clock), clock
         )
         self.roll_up = RollUpUsage(self.ledger, TableRollups(store), clock)
+        self.level = LevelLanes(self.ledger, clock)
         self.close = ClosePeriod(self.ledger, self.expire, clock, timedelta(hours=48))
 
 
@@ -213,6 +223,7 @@ class Schedule:
 
     def __init__(self, seed: int, weather: Weather | None = None) -> None:
         self.seed = seed
+        random.seed(seed)
         self.dice = random.Random(seed)
         self.weather = weather or Weather.drawn(self.dice)
         self.rows = InMemoryTableStore()
@@ -221,6 +232,7 @@ class Schedule:
         self.closing = asyncio.Event()
         self.entries: Counter[EntryKind] = Counter()
         self.entries_rolled_up = 0
+        self.lanes = self.weather.lanes[0]
         self.processes = [self._process(skew=self.dice.uniform(-3, 3)) for _ in range(self.weather.processes)]
 
     def run(self) -> list[str]:
@@ -231,7 +243,9 @@ class Schedule:
     async def _play(self) -> list[str]:
         clients = [asyncio.create_task(self._client()) for _ in range(self.weather.clients)]
         chaos = [asyncio.create_task(self._kill_and_cancel(clients)), asyncio.create_task(self._sweep())]
+        administrator = asyncio.create_task(self._administer())
         await asyncio.sleep(60)
+        administrator.cancel()
         self.weather.calm = True
         for task in chaos:
             task.cancel()
@@ -243,6 +257,7 @@ class Schedule:
         witness = self._process(skew=0)
         for period in ("2026-11", "2026-12"):
             await witness.expire.sweep(period)
+            await witness.ledger.level_lanes(Account(TENANT, period, Limit()))
             self.entries_rolled_up += (await self._mark(period)) > 0
         if self.weather.closes:
             await witness.close(BillingPeriod.parse("2026-11"))
@@ -273,7 +288,7 @@ class Schedule:
         return [process for process in self.processes if not process.store.is_dead]
 
     async def _mark(self, period: str) -> int:
-        return (await TableRollups(self.rows).watermark(TENANT, period)).seq
+        return (await TableRollups(self.rows).watermark(Lane(TENANT, period))).seq
 
     async def _client(self) -> None:
         dice, log = self.dice, self.log
@@ -284,7 +299,8 @@ class Schedule:
         reservation = self._reservation(period, now)
         log.issued[reservation.rid] = reservation
         try:
-            await process.ledger.reserve(Account(TENANT, period, Limit(self.weather.limit_tokens)), reservation)
+            account = Account(TENANT, period, Limit(self.weather.limit_tokens), lanes=self.lanes)
+            reservation = (await process.ledger.reserve(account, reservation)).reservation
         except (PeriodExhausted, PeriodNotOpen):
             log.refused.add(reservation.rid)
             return
@@ -318,6 +334,18 @@ class Schedule:
                 client.cancel()
             self.processes.append(self._process(skew=self.dice.uniform(-3, 3)))
 
+    async def _administer(self) -> None:
+        """The tenant gets hot, or back; its limit changes."""
+        await asyncio.sleep(self.dice.uniform(2, 15))
+        self.lanes = self.weather.lanes[1]
+        if self.weather.new_limit is not None:
+            process = self.dice.choice(self._alive())
+            period = str(BillingPeriod.containing(process.clock.now()))
+            try:
+                await process.ledger.change_limit(Account(TENANT, period, self.weather.new_limit), "admin", "simulated")
+            except (LedgerUnavailable, PeriodNotOpen):
+                self.faults.by_kind["limit change failed"] += 1
+
     async def _sweep(self) -> None:
         """Sweeps run in whichever process the timer picks, sometimes in two at once."""
         while True:
@@ -328,6 +356,7 @@ class Schedule:
     async def _sweep_once(self, process: Process) -> None:
         try:
             await process.expire()
+            await process.level()
             await process.roll_up()
         except LedgerUnavailable:
             self.faults.by_kind["sweep failed"] += 1
@@ -340,8 +369,7 @@ class Schedule:
         amount = _amount(8, self.dice.randint(2, 22))
         return Reservation(
             rid=f"{self.dice.getrandbits(128):032x}",
-            tenant_id=TENANT,
-            period=period,
+            lane=Lane(TENANT, period),
             amount=amount,
             input_tokens=8,
             output_tokens=amount.tokens - 8,
@@ -373,15 +401,27 @@ class Schedule:
         booked: dict[str, Amount] = defaultdict(Amount)
         ended: set[str] = set()
         for period in ("2026-11", "2026-12"):
-            balance = await witness.ledger.balance(TENANT, period)
-            if balance is not None:
+            balances = await witness.ledger.balances(TENANT, period)
+            findings += self._judge_tenant(period, [*balances.values()])
+            for lane, balance in balances.items():
                 findings += self._judge_balance(period, balance)
-                async for entry in witness.ledger.entries(TENANT, period, 1, balance.seq):
+                async for entry in witness.ledger.entries(lane, 1, balance.seq):
                     self.entries[entry.kind] += 1
                     if entry.rid:
                         booked[entry.rid] += entry.amount
                         ended.add(entry.rid)
         return findings + self._judge_clients(booked, ended)
+
+    def _judge_tenant(self, period: str, lanes: list[Balance]) -> list[str]:
+        """What must hold over all lanes of a tenant together, whatever `verify` makes of each."""
+        found = []
+        if sum((lane.moved for lane in lanes), Amount()) != Amount():
+            found.append(f"{period}: room is lost between lanes")
+        used = sum(lane.used.tokens + lane.reserved.tokens for lane in lanes)
+        excess = sum(lane.excess.tokens for lane in lanes)
+        if self.weather.new_limit is None and used > self.weather.limit_tokens + excess:
+            found.append(f"{period}: {used} tokens are used of {self.weather.limit_tokens}, with an excess of {excess}")
+        return found
 
     def _judge_balance(self, period: str, balance: Balance) -> list[str]:
         found = []

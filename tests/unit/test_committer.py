@@ -11,10 +11,11 @@ from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import Insert, Rejected
+from shared.application.ports import Hold
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
 from shared.domain.errors import GatewayError, LedgerUnavailable, QuotaExceeded
-from shared.domain.ledger import Amount, Balance, EntryKind
+from shared.domain.ledger import Amount, Balance, EntryKind, Lane
 from tests.tools.ledgers import PERIOD, VOID, Fault, FaultyStore, ManualClock, PriceRows, account, charge, reservation
 
 CHAIN = HashChain(b"test")
@@ -31,12 +32,12 @@ class Books:
         self.other = TableLedger(self.rows, CHAIN, ManualClock())
 
     async def balance(self) -> Balance:
-        balance = await self.other.balance("acme", PERIOD)
+        balance = await self.other.balance(Lane("acme", PERIOD))
         assert balance is not None
         return balance
 
     async def kinds(self) -> list[str]:
-        return [entry.kind.value async for entry in self.other.entries("acme", PERIOD, 1, 999)]
+        return [entry.kind.value async for entry in self.other.entries(Lane("acme", PERIOD), 1, 999)]
 
     async def check(self) -> None:
         """Every invariant holds."""
@@ -83,7 +84,7 @@ async def test_operations_that_arrive_during_a_commit_ride_in_the_next_one(books
     before = books.faulty.submits
     await asyncio.gather(*(books.ledger.reserve(busy, reservation("busy")) for _ in range(150)))
     assert books.faulty.submits - before == 3  # the first alone, then 99, then 50
-    balance = await books.other.balance("busy", PERIOD)
+    balance = await books.other.balance(Lane("busy", PERIOD))
     assert balance is not None
     assert balance.open_reservations == 150
 
@@ -167,7 +168,7 @@ async def test_an_outage_while_opening_is_survived() -> None:
     books.faulty.on_submit = ["lost response", None, "lost request"]
     await books.ledger.reserve(account(), reservation())
     assert (await books.balance()).open_reservations == 1
-    assert [tenant async for tenant in books.other.tenants(PERIOD)] == ["acme"]
+    assert [tenant async for tenant in books.other.lanes(PERIOD)] == [Lane("acme", PERIOD)]
 
 
 async def test_a_settlement_outlives_an_outage(books: Books) -> None:
@@ -228,7 +229,7 @@ async def test_a_commit_whose_id_has_left_the_balance_is_recognised_by_its_entry
 async def test_a_commit_whose_id_has_left_the_balance_is_recognised_by_its_reservation(books: Books) -> None:
     held = reservation(input_tokens=1, output_tokens=1)
     await _answer_late(books, books.ledger.reserve(account(), held))
-    assert held in [each async for each in books.other.reservations("acme", PERIOD)]
+    assert held in [each async for each in books.other.reservations(Lane("acme", PERIOD))]
     await books.check()
 
 
@@ -308,7 +309,7 @@ async def test_a_batch_may_hold_operations_of_every_kind(books: Books) -> None:
         books.ledger.reserve(account(), reservation(input_tokens=9999)),
         return_exceptions=True,
     )
-    assert [type(result) for result in results] == [Balance, Balance, Balance, Balance, QuotaExceeded]
+    assert [type(result) for result in results] == [Balance, Balance, Balance, Hold, QuotaExceeded]
     assert await books.kinds() == ["void", "charge", "limit"]
     await books.check()
 
@@ -379,7 +380,7 @@ async def test_a_lone_caller_that_is_cancelled_in_the_middle_leaves_books_that_b
         await never.wait()
         raise AssertionError
 
-    async def cancelled_in(act: Callable[[], Awaitable[Balance]]) -> None:
+    async def cancelled_in(act: Callable[[], Awaitable[object]]) -> None:
         books.rows.submit = stuck  # type: ignore[assignment, method-assign]
         task = asyncio.ensure_future(act())
         await reached.wait()
@@ -417,9 +418,9 @@ async def test_idle_committers_are_dropped_when_there_are_too_many(books: Books)
 async def test_reading_fails_closed(books: Books) -> None:
     books.faulty.is_down = True
     with pytest.raises(LedgerUnavailable):
-        await books.ledger.balance("acme", PERIOD)
+        await books.ledger.balance(Lane("acme", PERIOD))
     with pytest.raises(LedgerUnavailable):
-        _ = [entry async for entry in books.ledger.entries("acme", PERIOD, 1, 2)]
+        _ = [entry async for entry in books.ledger.entries(Lane("acme", PERIOD), 1, 2)]
 
 
 async def _answer_late(

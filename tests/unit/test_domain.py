@@ -219,7 +219,7 @@ def test_a_statement_adds_up() -> None:
     tally.add(LedgerEntry(4, EntryKind.LATE, "t", "c", "r", attempt=attempt(), outcome=late))
     tally.add(LedgerEntry(5, EntryKind.CLOSE, "t", "c"))
     balance = Balance("head", Limit(100, None), used=Amount(60, tally.sums.cost_pusd), seq=4)
-    bill = statement("acme", "Acme", "CC-1", {}, balance, tally)
+    bill = statement("acme", "Acme", "CC-1", {}, balance, {"00": "head"}, tally)
     assert sum(line.cost_pusd for line in bill.lines) == sum(
         line.quantity * rate for line, rate in zip(bill.lines, (2_500_000, 2_500_000, 10_000_000), strict=True)
     )

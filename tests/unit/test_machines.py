@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
+from shared.application.ports import Hold
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain, genesis
 from shared.domain.commit_plan import (
@@ -29,7 +30,7 @@ from shared.domain.commit_plan import (
     plan_commit,
 )
 from shared.domain.errors import PeriodExhausted
-from shared.domain.ledger import Amount, Balance, EntryKind, LaneState, Limit, Outcome, Reservation
+from shared.domain.ledger import Amount, Balance, EntryKind, Lane, LaneState, Limit, Outcome, Reservation
 from shared.domain.usage import Usage
 from tests.tools.ledgers import NOW, PERIOD, VOID, Fault, FaultyStore, PriceRows, account, charge, reservation
 from tests.tools.virtual_time import VirtualClock, VirtualTimeLoop
@@ -154,8 +155,8 @@ class Committers(RuleBasedStateMachine):
             return await asyncio.gather(*(ledger.reserve(limit, each) for each in held), return_exceptions=True)
 
         for each, answer in zip(held, self.run(all_at_once()), strict=True):
-            if isinstance(answer, Balance):
-                self.holds[each.rid] = each
+            if isinstance(answer, Hold):
+                self.holds[each.rid] = answer.reservation
             else:
                 assert isinstance(answer, PeriodExhausted)
 
@@ -186,7 +187,7 @@ class Committers(RuleBasedStateMachine):
                 await ledger.drain()
             verify = VerifyLedger(witness, TableRollups(self.faulty.store), PriceRows(), CHAIN)
             assert [finding async for _, found in verify(PERIOD) for finding in found] == []
-            balance = await witness.balance("acme", PERIOD)
+            balance = await witness.balance(Lane("acme", PERIOD))
             if balance is not None:
                 assert balance.used.tokens <= 60
                 assert balance.used == sum(self.settled.values(), Amount())

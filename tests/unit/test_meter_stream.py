@@ -13,6 +13,7 @@ from shared.application.background import Background
 from shared.application.meter_stream import MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
 from shared.domain.audit import HashChain
+from shared.domain.ledger import Lane
 from shared.domain.pricing import PriceBook
 from shared.domain.tenancy import DisconnectPolicy
 from tests.tools.ledgers import PERIOD, PRICES, VERSION, FaultyStore, ManualClock, account, reservation
@@ -62,7 +63,7 @@ class Scene:
         return MeteredStream(attempt, self.response, wire, reader, self.background, DisconnectPolicy.DRAIN, 5)
 
     async def booked(self) -> list[tuple[int, bool]]:
-        entries = [entry async for entry in self.ledger.entries("acme", PERIOD, 1, 9)]
+        entries = [entry async for entry in self.ledger.entries(Lane("acme", PERIOD), 1, 9)]
         return [(entry.amount.tokens, bool(entry.outcome and entry.outcome.estimated)) for entry in entries]
 
 

@@ -25,7 +25,7 @@ from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
 from shared.domain.errors import AlreadyExists
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import Amount, ExpiryPolicy, LaneState, Limit
+from shared.domain.ledger import Amount, ExpiryPolicy, Lane, LaneState, Limit
 from shared.domain.pricing import PriceBook
 from shared.domain.tenancy import Tenant, TenantState
 from tests.tools.ledgers import NOW, PRICES, PUSD, ManualClock, PriceRows, account, charge, reservation
@@ -63,7 +63,7 @@ class World:
         return {name: [f"{each.invariant} {each.message}" for each in found] async for name, found in verify(period)}
 
     async def state(self, tenant: str, period: str) -> LaneState | None:
-        balance = await self.ledger.balance(tenant, period)
+        balance = await self.ledger.balance(Lane(tenant, period))
         return balance.state if balance else None
 
 
@@ -76,7 +76,7 @@ async def test_a_period_is_opened_for_every_tenant_that_is_not_closed(world: Wor
     await world.register("acme", monthly_quota_tokens=7, monthly_budget_usd="1")
     await world.register("gone", state=TenantState.CLOSED)
     assert await world.open() == 1
-    balance = await world.ledger.balance("acme", "2026-11")
+    balance = await world.ledger.balance(Lane("acme", "2026-11"))
     assert balance is not None
     assert balance.limit == Limit(7, 10**12)
     assert await world.state("gone", "2026-11") is None
@@ -117,7 +117,7 @@ async def test_what_is_past_its_deadline_expires_by_policy(world: World, policy:
     assert await world.expire() == 0
     world.clock.seconds = 600
     assert await world.expire() == 1
-    balance = await world.ledger.balance("acme", "2026-11")
+    balance = await world.ledger.balance(Lane("acme", "2026-11"))
     assert balance is not None
     assert (balance.used, balance.reserved) == (charged, alive.amount)
     assert await world.findings() == {"acme": []}
@@ -245,7 +245,7 @@ async def books_to_spoil() -> World:
         (lambda rows: rows["B"].update(open_reservations=0), {"I4"}),
         (lambda rows: rows["B"].update(excess_tokens=1), {"I7"}),
         (lambda rows: rows["B"].update(limit_tokens=10, limit0_tokens=10), {"I7"}),
-        (lambda rows: rows["B"].update(limit_tokens=10), set()),
+        (lambda rows: rows["B"].update(limit_tokens=10), {"I8"}),
         (lambda rows: rows["B"].update(state="CLOSED"), {"I9"}),
         (lambda rows: rows["B"].update(head="0"), {"I2"}),
         (

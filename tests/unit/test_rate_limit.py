@@ -74,25 +74,35 @@ async def test_a_changed_limit_holds_at_once_for_what_comes() -> None:
 @given(
     st.integers(1, 1000),
     st.lists(st.tuples(st.floats(0, 30), st.integers(1, 50)), min_size=1, max_size=60),
+    st.sampled_from([1, 1, 3]),
 )
-def test_never_more_than_a_burst_and_the_rate(limit: int, arrivals: list[tuple[float, int]]) -> None:
+def test_never_more_than_a_burst_and_the_rate(limit: int, arrivals: list[tuple[float, int]], lanes: int) -> None:
     """Over any time t from the start, at most limit * (1 + t minutes) is admitted; what is told as wait is honest."""
-    limits, state, now, admitted = RateLimits(tokens=limit), Arrivals(), NOW, 0
+    limits, state, now, admitted = RateLimits(tokens=limit, lanes=lanes), Arrivals(), NOW, 0
+    larger = 0 if lanes == 1 else 50
     for pause, tokens in arrivals:
         now += timedelta(seconds=pause)
-        after = state.after(limits, tokens, now)
-        wait = after.wait_seconds(now)
+        after, wait = state.admit(limits, tokens, now)
         if wait <= 0:
             state, admitted = after, admitted + tokens
             minutes = (now - NOW).total_seconds() / 60
-            assert admitted <= limit * (1 + minutes) + 1
+            assert admitted <= limit / lanes * (1 + minutes) + 1 + larger
         elif tokens <= limit:
             later = now + timedelta(seconds=wait)
-            assert state.after(limits, tokens, later).wait_seconds(later) <= 1e-6
+            assert state.admit(limits, tokens, later)[1] <= 1e-6
         (status,) = rate_status(limits, state, now)
         assert 0 <= status.remaining <= limit
         if status.remaining:
-            assert state.after(limits, status.remaining, now).wait_seconds(now) <= 0
+            assert state.admit(limits, status.remaining, now)[1] == 0
+
+
+def test_what_is_larger_than_a_lane_s_part_is_served_once_the_lane_was_idle() -> None:
+    limits = RateLimits(tokens=60, lanes=3)
+    state, wait = Arrivals().admit(limits, 55, NOW)
+    assert wait == 0
+    assert state.admit(limits, 55, NOW)[1] == 165
+    assert state.admit(limits, 55, NOW + timedelta(seconds=164.999))[1] == pytest.approx(0.001)
+    assert state.admit(limits, 55, NOW + timedelta(seconds=165))[1] == 0
 
 
 def test_nothing_is_shown_where_nothing_is_limited() -> None:

@@ -27,7 +27,7 @@ def test_schedules_are_worth_something() -> None:
     struck = {kind for schedule in schedules for kind, count in schedule.faults.by_kind.items() if count}
     assert {*FAULTS, "kill", "hang-up"} <= struck
     written = {kind for schedule in schedules for kind in schedule.entries}
-    assert written == set(EntryKind) - {EntryKind.LIMIT}
+    assert written == set(EntryKind)
     assert sum(schedule.entries_rolled_up for schedule in schedules) > 30
     assert all(schedule.log.refused for schedule in schedules if schedule.weather.limit_tokens <= 20)
 
@@ -39,11 +39,11 @@ def test_a_seed_reproduces_its_schedule() -> None:
     assert first.faults.by_kind == second.faults.by_kind
 
 
-def _plain(*, fault_rate: float = 0.0) -> Weather:
-    """A few clients of one process, and a limit that admits most of them."""
+def _plain(lanes: int) -> Weather:
+    """A few clients of two processes, and a limit that admits most of them."""
     start = datetime(2026, 11, 22, 12, tzinfo=UTC)
     return Weather(
-        fault_rate=fault_rate,
+        fault_rate=0,
         crash_rate=0,
         clients=5,
         processes=2,
@@ -51,18 +51,21 @@ def _plain(*, fault_rate: float = 0.0) -> Weather:
         unsound=0,
         start=start,
         closes=True,
+        lanes=(lanes, lanes),
     )
 
 
-def test_a_process_may_die_at_every_one_of_its_awaits() -> None:
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_process_may_die_at_every_one_of_its_awaits(lanes: int) -> None:
     """The same schedule, with the first process killed before or after each of its calls of storage in turn."""
-    undisturbed = Schedule(5, _plain())
+    undisturbed = Schedule(5, _plain(lanes))
     assert undisturbed.run() == []
+    assert (undisturbed.entries[EntryKind.TRANSFER_IN] > 2) == (lanes > 1)
     calls = undisturbed.processes[0].store.calls
     assert calls > 20
     for call in range(1, calls + 1):
         for is_after in (False, True):
-            schedule = Schedule(5, _plain())
+            schedule = Schedule(5, _plain(lanes))
             schedule.processes[0].store.dies_at = (call, is_after)
             assert schedule.run() == [], f"killed {'after' if is_after else 'before'} call {call}"
             assert schedule.processes[0].store.is_dead

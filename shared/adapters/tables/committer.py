@@ -25,6 +25,7 @@ from shared.adapters.tables.rows import (
     marker_key,
     reservation_key,
     row_change,
+    transfer_key,
 )
 from shared.adapters.tables.store import (
     MAX_BATCH_ROWS,
@@ -49,6 +50,8 @@ from shared.domain.commit_plan import (
     Plan,
     Reserve,
     Settle,
+    TransferIn,
+    TransferOut,
     plan_commit,
 )
 from shared.domain.errors import (
@@ -119,6 +122,11 @@ class Committer:
     @property
     def idle(self) -> bool:
         return self._runner is None
+
+    @property
+    def balance(self) -> Balance | None:
+        """The balance as last seen, which may be old."""
+        return self._copy.balance if self._copy else None
 
     async def submit(self, operation: Operation) -> Balance:
         """Commit `operation` and return the balance after it; raises what the ledger port promises."""
@@ -246,11 +254,11 @@ class Committer:
             batch = [pending for pending in batch if pending.is_owed]
 
     async def _plan(self, batch: list[_Pending]) -> tuple[Plan, Copy]:
-        """What to commit, on which copy of the balance. A refusal stands only on a fresh one."""
+        """What to commit, on which copy of the balance. A refusal or failure stands only on a fresh one."""
         while True:
             copy = await self._current(batch)
             plan = self._plan_on(copy, batch)
-            if not plan.refused or self._age(copy) <= FRESH_SECONDS:
+            if not (plan.refused or plan.failed) or self._age(copy) <= FRESH_SECONDS:
                 return plan, copy
             self._copy = None
 
@@ -273,7 +281,7 @@ class Committer:
                 else:
                     pending.fail(error)
             elif (refusal := refusals.get(id(operation))) and isinstance(operation, Reserve):
-                pending.fail(refused(operation, refusal, plan.balance, self.reader.period, plan.now))
+                pending.fail(refused(operation, refusal, plan.balance, self.reader.lane.period, plan.now))
             else:
                 self._acknowledge(pending, plan.balance)
 
@@ -348,19 +356,22 @@ class Committer:
             operation = pending.operation
             if not operation.rid:
                 continue
-            is_held = await self.reader.row(reservation_key(operation.rid), give_up) is not None
-            marker = None if is_held else await self.reader.row(marker_key(operation.rid), give_up)
-            if isinstance(operation, Settle) and marker:
-                charged, usage = charged_from(marker.fields)
-                pending.operation = LateSettle(operation.reservation, operation.outcome, charged, usage)
-                found = True
-                continue
-            if isinstance(operation, Reserve):
-                is_done = is_held or marker is not None
-            elif isinstance(operation, Adjust):
+            if isinstance(operation, Adjust):
                 is_done = await self.reader.row(late_mark_key(operation.rid), give_up) is not None
+            elif isinstance(operation, TransferOut | TransferIn):
+                is_done = await self.reader.row(transfer_key(operation.rid), give_up) is not None
             else:
-                is_done = not is_held and not (marker and isinstance(operation, LateSettle))
+                is_held = await self.reader.row(reservation_key(operation.rid), give_up) is not None
+                marker = None if is_held else await self.reader.row(marker_key(operation.rid), give_up)
+                if isinstance(operation, Settle) and marker:
+                    charged, usage = charged_from(marker.fields)
+                    pending.operation = LateSettle(operation.reservation, operation.outcome, charged, usage)
+                    found = True
+                    continue
+                if isinstance(operation, Reserve):
+                    is_done = is_held or marker is not None
+                else:
+                    is_done = not is_held and not (marker and isinstance(operation, LateSettle))
             if is_done:
                 pending.resolved = found = True
                 self._acknowledge(pending, balance)

@@ -19,7 +19,8 @@ from shared.adapters.tables.store import AnswerLost, Insert, Row, RowExists, Tab
 from shared.application.ports import Clock
 from shared.domain.audit import genesis
 from shared.domain.errors import PeriodNotOpen
-from shared.domain.ledger import Balance, Limit
+from shared.domain.lanes import lane_limit
+from shared.domain.ledger import Balance, Lane, LaneState, Limit
 from shared.domain.values import value
 
 PATIENCE_SECONDS = 2.0
@@ -45,22 +46,25 @@ class LaneReader:
 
     store: TableStore
     clock: Clock
-    tenant_id: str
-    period: str
+    lane: Lane
     opening_limit: Limit | None = None
     _down_since: float | None = None
     _backoff: float = FIRST_BACKOFF_SECONDS
 
     @property
     def table(self) -> str:
-        return table_of(self.period)
+        return table_of(self.lane.period)
 
     @property
     def partition(self) -> str:
-        return partition_of(self.tenant_id)
+        return partition_of(self.lane)
 
     async def balance(self, give_up: GiveUp) -> Copy:
-        """The balance row, opened if it does not exist. Raises `PeriodNotOpen` where no limit to open it is known."""
+        """The balance row, opened if it does not exist.
+
+        Raises `PeriodNotOpen` for a vault where no limit to open it is known, and for another lane where there is no
+        vault or its period is closed.
+        """
         while True:
             try:
                 row = await self.row(BALANCE_KEY, give_up)
@@ -81,23 +85,37 @@ class LaneReader:
                 return row
 
     async def _open(self, give_up: GiveUp) -> None:
-        """Insert the registry row and then the balance row, each if absent."""
-        if self.opening_limit is None:
-            raise PeriodNotOpen(f"The billing period {self.period} was never opened for this tenant.")
-        limit = self.opening_limit
-        balance = Balance(genesis(self.period, self.partition), limit, limit)
-        for table, partition, row in (
-            (REGISTRY_TABLE, self.period, Insert(self.partition, {})),
-            (self.table, self.partition, Insert(BALANCE_KEY, balance_fields(balance))),
-        ):
-            try:
-                await self.store.create_table(table)
-                await self.store.submit(table, partition, [row], "open")
-            except RowExists:
-                continue
-            except AnswerLost:
-                await self.back_off(give_up)
-                return
+        """Insert the registry row and then the balance row, each if absent.
+
+        In this order whoever changes or closes a tenant's lanes finds each that is or will be there: a lane that is not
+        registered when they look reads its vault afterwards.
+        """
+        if self.lane.number == 0 and self.opening_limit is None:
+            raise PeriodNotOpen(f"The billing period {self.lane.period} was never opened for this tenant.")
+        try:
+            await self._insert(REGISTRY_TABLE, self.lane.period, Insert(self.partition, {}))
+            limit, state = await self._opening()
+            balance = Balance(genesis(self.lane.period, self.partition), limit, limit, state)
+            await self._insert(self.table, self.partition, Insert(BALANCE_KEY, balance_fields(balance)))
+        except AnswerLost:
+            await self.back_off(give_up)
+
+    async def _insert(self, table: str, partition: str, row: Insert) -> None:
+        await self.store.create_table(table)
+        try:
+            await self.store.submit(table, partition, [row], "open")
+        except RowExists:
+            return
+
+    async def _opening(self) -> tuple[Limit, LaneState]:
+        """How the lane begins: the vault with the tenant's limit, another with what it takes from there."""
+        if self.lane.number == 0 and self.opening_limit is not None:
+            return self.opening_limit, LaneState.OPEN
+        row = await self.store.get(self.table, partition_of(self.lane.vault), BALANCE_KEY)
+        vault = balance_from(row.fields) if row else None
+        if vault is None or vault.state is LaneState.CLOSED:
+            raise PeriodNotOpen(f"The billing period {self.lane.period} is not open for this tenant.")
+        return lane_limit(vault.limit), vault.state
 
     async def back_off(self, give_up: GiveUp) -> None:
         """Wait, longer each time, before storage is asked again."""

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from functools import partial
 
 from shared.adapters.tables.committer import Committer
+from shared.adapters.tables.hot_lanes import HotLanes
 from shared.adapters.tables.lane_reader import LaneReader
 from shared.adapters.tables.rows import (
     BALANCE_KEY,
     REGISTRY_TABLE,
     RESERVATION_RANGE,
+    TRANSFER_RANGE,
     balance_from,
     charged_from,
     entry_key,
+    lane_from,
     marker_key,
     partition_of,
     reservation_from,
     table_of,
+    transfer_from,
+    transfer_key,
 )
 from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableStore
-from shared.application.ports import Clock
+from shared.application.ports import Clock, Hold
 from shared.domain.audit import HashChain, genesis
 from shared.domain.commit_plan import (
     Adjust,
@@ -31,19 +37,19 @@ from shared.domain.commit_plan import (
     Expire,
     LateSettle,
     Open,
-    Operation,
     Reserve,
     Settle,
+    Transfer,
 )
-from shared.domain.errors import LedgerUnavailable
+from shared.domain.errors import LedgerUnavailable, PeriodExhausted
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import Account, Balance, LaneState, LedgerEntry, Outcome, Reservation
+from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState, LedgerEntry, Outcome, Reservation
 
 MAX_IDLE_COMMITTERS = 4096
 
 
 class TableLedger:
-    """Implements the `Ledger` port with one lane a tenant and period."""
+    """Implements the `Ledger` port: one lane a tenant and period, or several where the tenant is hot."""
 
     def __init__(
         self, store: TableStore, chain: HashChain, clock: Clock, max_idle_committers: int = MAX_IDLE_COMMITTERS
@@ -52,62 +58,93 @@ class TableLedger:
         self._store = store
         self._chain = chain
         self._clock = clock
-        self._committers: dict[tuple[str, str], Committer] = {}
+        self._committers: dict[Lane, Committer] = {}
         self._adjusting: set[asyncio.Task[None]] = set()
+        self._hot = HotLanes(self, clock, f"{random.getrandbits(64):016x}")
 
     async def open(self, account: Account) -> Balance:
-        return await self._submit(account, Open())
+        return await self.committer(account.vault, account).submit(Open())
 
-    async def reserve(self, account: Account, reservation: Reservation) -> Balance:
-        return await self._submit(account, Reserve(reservation, account.rates))
+    async def reserve(self, account: Account, reservation: Reservation) -> Hold:
+        if account.lanes > 1:
+            return await self._hot.reserve(account, reservation)
+        committer, operation = self.committer(account.vault, account), Reserve(reservation, account.rates)
+        try:
+            return Hold(reservation, await committer.submit(operation), account.rates)
+        except PeriodExhausted:
+            if committer.balance is None or committer.balance.moved == Amount():
+                raise
+        return await self._hot.reserve_in(account, operation)  # it was hot: lanes still hold some of its limit
 
     async def settle(self, reservation: Reservation, outcome: Outcome) -> Balance:
-        return await self._committer(reservation.tenant_id, reservation.period).submit(Settle(reservation, outcome))
+        return await self.committer(reservation.lane).submit(Settle(reservation, outcome))
 
     async def expire(self, reservation: Reservation, outcome: Outcome) -> Balance:
-        return await self._committer(reservation.tenant_id, reservation.period).submit(Expire(reservation, outcome))
+        return await self.committer(reservation.lane).submit(Expire(reservation, outcome))
 
     async def change_limit(self, account: Account, actor: str, reason: str) -> Balance:
-        return await self._submit(account, ChangeLimit(account.limit, actor, reason))
+        change = ChangeLimit(account.limit, actor, reason)
+        balance = await self.committer(account.vault, account).submit(change)
+        await self._hot.level(account, actor, reason)
+        return balance
 
-    async def begin_closing(self, account: Account) -> Balance:
-        balance = await self.open(account)
-        if balance.state is not LaneState.OPEN:
-            return balance
-        return await self._submit(account, BeginClosing())
+    async def level_lanes(self, account: Account) -> int:
+        recovered = await self._hot.recover(account.vault)
+        await self._hot.level(account, "tallygate", "the vault's limit")
+        return recovered
 
-    async def close(self, account: Account) -> Balance:
-        balance = await self.open(account)
-        if balance.state is LaneState.CLOSED:
-            return balance
-        return await self._submit(account, Close())
+    async def begin_closing(self, account: Account) -> None:
+        await self._begin_closing(account.vault, account)
+        async for lane in self.lanes(account.period, account.tenant_id):
+            await self._begin_closing(lane)
 
-    async def balance(self, tenant_id: str, period: str) -> Balance | None:
+    async def close(self, account: Account) -> None:
+        await self._hot.recover(account.vault)
+        lanes = [lane async for lane in self.lanes(account.period, account.tenant_id)]
+        for lane in reversed(lanes):
+            committer = self.committer(lane)
+            if (await committer.submit(Open())).state is not LaneState.CLOSED:
+                await committer.submit(Close())
+
+    async def balance(self, lane: Lane) -> Balance | None:
         try:
-            row = await self._store.get(table_of(period), partition_of(tenant_id), BALANCE_KEY)
+            row = await self._store.get(table_of(lane.period), partition_of(lane), BALANCE_KEY)
         except TableMissing:
             return None
         except AnswerLost as error:
             raise LedgerUnavailable from error
         return balance_from(row.fields) if row else None
 
-    async def entries(self, tenant_id: str, period: str, first: int, last: int) -> AsyncIterator[LedgerEntry]:
-        async for row in self._scan(table_of(period), partition_of(tenant_id), entry_key(first), entry_key(last + 1)):
+    async def balances(self, tenant_id: str, period: str) -> dict[Lane, Balance]:
+        lanes = [lane async for lane in self.lanes(period, tenant_id)]
+        found = await asyncio.gather(*(self.balance(lane) for lane in lanes))
+        return {lane: balance for lane, balance in zip(lanes, found, strict=True) if balance is not None}
+
+    async def entries(self, lane: Lane, first: int, last: int) -> AsyncIterator[LedgerEntry]:
+        async for row in self._scan(table_of(lane.period), partition_of(lane), entry_key(first), entry_key(last + 1)):
             yield LedgerEntry.from_fields(row.fields)
 
-    async def reservations(self, tenant_id: str, period: str) -> AsyncIterator[Reservation]:
-        async for row in self._scan(table_of(period), partition_of(tenant_id), *RESERVATION_RANGE):
-            yield reservation_from(row.key, row.fields)
+    async def reservations(self, lane: Lane) -> AsyncIterator[Reservation]:
+        async for row in self._scan(table_of(lane.period), partition_of(lane), *RESERVATION_RANGE):
+            yield reservation_from(lane, row.key, row.fields)
 
-    async def tenants(self, period: str) -> AsyncIterator[str]:
-        async for row in self._scan(REGISTRY_TABLE, period, "", "~"):
-            yield row.key.partition("|")[0]
+    async def transfers(self, lane: Lane, since: str) -> AsyncIterator[Transfer]:
+        """Both directions of a lane's transfers, those with an id from `since` on."""
+        _, end = TRANSFER_RANGE
+        async for row in self._scan(table_of(lane.period), partition_of(lane), transfer_key(since), end):
+            yield transfer_from(row.key, row.fields)
 
-    def genesis(self, tenant_id: str, period: str) -> str:
-        return genesis(period, partition_of(tenant_id))
+    async def lanes(self, period: str, tenant_id: str | None = None) -> AsyncIterator[Lane]:
+        first, end = ("", "~") if tenant_id is None else (f"{tenant_id}|", f"{tenant_id}}}")
+        async for row in self._scan(REGISTRY_TABLE, period, first, end):
+            yield lane_from(row.key, period)
+
+    def genesis(self, lane: Lane) -> str:
+        return genesis(lane.period, partition_of(lane))
 
     async def drain(self) -> None:
-        while self._adjusting or not all(committer.idle for committer in self._committers.values()):
+        while self._adjusting or self._hot.busy or not all(each.idle for each in self._committers.values()):
+            await self._hot.finish()
             await asyncio.gather(*(committer.finish() for committer in self._committers.values()), *self._adjusting)
 
     def _adjust_later(self, operation: Settle | LateSettle, answer: asyncio.Future[Balance]) -> None:
@@ -117,32 +154,35 @@ class TableLedger:
         task.add_done_callback(self._adjusting.discard)
 
     async def _adjust(self, reservation: Reservation, outcome: Outcome, answer: asyncio.Future[Balance]) -> None:
-        closed = self._committer(reservation.tenant_id, reservation.period).reader
+        closed = self.committer(reservation.lane).reader
         balance = (await closed.balance(_stay)).balance
         marker = await closed.row(marker_key(reservation.rid), _stay)
         closed.recovered()
         if marker is not None:
             now = str(BillingPeriod.containing(self._clock.now()))
-            committer = self._committer(reservation.tenant_id, now)
+            committer = self.committer(Lane(reservation.lane.tenant_id, now))
             committer.reader.opening_limit = committer.reader.opening_limit or balance.limit
             adjusted = committer.enqueue(Adjust(reservation, outcome, *charged_from(marker.fields)))
             adjusted.add_done_callback(partial(_pass_on, answer))
         elif not answer.done():  # else nobody waits; either way it was settled before the period closed
             answer.set_result(balance)
 
-    async def _submit(self, account: Account, operation: Operation) -> Balance:
-        committer = self._committer(account.tenant_id, account.period)
-        committer.reader.opening_limit = account.limit
-        return await committer.submit(operation)
+    async def _begin_closing(self, lane: Lane, opening: Account | None = None) -> None:
+        committer = self.committer(lane, opening)
+        if (await committer.submit(Open())).state is LaneState.OPEN:
+            await committer.submit(BeginClosing())
 
-    def _committer(self, tenant_id: str, period: str) -> Committer:
-        committer = self._committers.get((tenant_id, period))
+    def committer(self, lane: Lane, opening: Account | None = None) -> Committer:
+        """The only writer of a lane in this process; `opening` tells the limit under which a vault may open."""
+        committer = self._committers.get(lane)
         if committer is None:
             if len(self._committers) >= self._max_idle_committers:
                 self._committers = {key: known for key, known in self._committers.items() if not known.idle}
-            reader = LaneReader(self._store, self._clock, tenant_id, period)
+            reader = LaneReader(self._store, self._clock, lane)
             committer = Committer(self._store, self._chain, self._clock, reader, self._adjust_later)
-            self._committers[tenant_id, period] = committer
+            self._committers[lane] = committer
+        if opening is not None:
+            committer.reader.opening_limit = opening.limit
         return committer
 
     async def _scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:

@@ -20,7 +20,7 @@ from shared.adapters.tables.store import (
 )
 from shared.application.ports import Watermark
 from shared.domain.errors import LedgerUnavailable
-from shared.domain.ledger import USAGE_FIELDS, Fields
+from shared.domain.ledger import USAGE_FIELDS, Fields, Lane
 from shared.domain.rollup import Rollup, RollupKey
 from shared.domain.usage import Usage
 from shared.domain.values import field_names
@@ -37,22 +37,20 @@ class TableRollups:
     def __init__(self, store: TableStore) -> None:
         self._store = store
 
-    async def watermark(self, tenant_id: str, period: str) -> Watermark:
-        row = await self._get(tenant_id, period, _WATERMARK)
+    async def watermark(self, lane: Lane) -> Watermark:
+        row = await self._get(lane, _WATERMARK)
         return Watermark(int(row.fields["seq"]), row.etag) if row else Watermark(0, "")
 
-    async def rows(self, tenant_id: str, period: str) -> AsyncIterator[tuple[RollupKey, Rollup]]:
+    async def rows(self, lane: Lane) -> AsyncIterator[tuple[RollupKey, Rollup]]:
         try:
-            async for row in self._store.scan(_table(period), partition_of(tenant_id), *_RANGE):
+            async for row in self._store.scan(_table(lane.period), partition_of(lane), *_RANGE):
                 yield _rollup_from(row)
         except AnswerLost as error:
             raise LedgerUnavailable from error
 
-    async def advance(
-        self, tenant_id: str, period: str, since: Watermark, seq: int, added: Mapping[RollupKey, Rollup]
-    ) -> bool:
+    async def advance(self, lane: Lane, since: Watermark, seq: int, added: Mapping[RollupKey, Rollup]) -> bool:
         keys = [_row_key(key) for key in added]
-        before = await asyncio.gather(*(self._get(tenant_id, period, key) for key in keys))
+        before = await asyncio.gather(*(self._get(lane, key) for key in keys))
         mark: Fields = {"seq": seq}
         changes: list[RowChange] = [Merge(_WATERMARK, mark, since.etag) if since.etag else Insert(_WATERMARK, mark)]
         for row_key, (key, sums), row in zip(keys, added.items(), before, strict=True):
@@ -61,17 +59,17 @@ class TableRollups:
             else:
                 changes.append(Merge(row_key, _fields(key, _rollup_from(row)[1] + sums), row.etag))
         try:
-            await self._store.create_table(_table(period))
-            await self._store.submit(_table(period), partition_of(tenant_id), changes, f"rollup-{seq}")
+            await self._store.create_table(_table(lane.period))
+            await self._store.submit(_table(lane.period), partition_of(lane), changes, f"rollup-{seq}")
         except (PreconditionFailed, RowExists, TableMissing):  # the last: an operator has just dropped it
             return False
         except AnswerLost as error:
             raise LedgerUnavailable from error
         return True
 
-    async def _get(self, tenant_id: str, period: str, key: str) -> Row | None:
+    async def _get(self, lane: Lane, key: str) -> Row | None:
         try:
-            return await self._store.get(_table(period), partition_of(tenant_id), key)
+            return await self._store.get(_table(lane.period), partition_of(lane), key)
         except TableMissing:
             return None
         except AnswerLost as error:

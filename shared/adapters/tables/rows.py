@@ -16,6 +16,10 @@ from shared.domain.commit_plan import (
     InsertLateMark,
     InsertMarker,
     InsertReservation,
+    InsertTransfer,
+    Transfer,
+    TransferIn,
+    TransferOut,
 )
 from shared.domain.ledger import (
     NO_LIMIT,
@@ -25,6 +29,7 @@ from shared.domain.ledger import (
     Balance,
     Fields,
     FieldValue,
+    Lane,
     LaneState,
     Limit,
     Reservation,
@@ -34,12 +39,17 @@ from shared.domain.usage import Usage
 
 BALANCE_KEY = "B"
 RESERVATION_RANGE = ("P|", "P}")
+TRANSFER_RANGE = ("G|", "G}")
 REGISTRY_TABLE = "registry"
 
 INT64_FIELDS: Final = frozenset(
     {"tokens", "pusd", "input_tokens", "output_tokens", "seq", "version", "requests_arrival", "tokens_arrival"}
     | {"cost_pusd", "estimated_tokens"}
-    | {f"{name}_{unit}" for name in ("used", "reserved", "excess", "limit", "limit0") for unit in ("tokens", "pusd")}
+    | {
+        f"{name}_{unit}"
+        for name in ("used", "reserved", "excess", "limit", "limit0", "moved")
+        for unit in ("tokens", "pusd")
+    }
     | set(USAGE_FIELDS)
 )
 
@@ -49,8 +59,14 @@ def table_of(period: str) -> str:
     return "ledger" + period.replace("-", "")
 
 
-def partition_of(tenant_id: str, lane: int = 0) -> str:
-    return f"{tenant_id}|{lane:02}"
+def partition_of(lane: Lane) -> str:
+    return f"{lane.tenant_id}|{lane.number:02}"
+
+
+def lane_from(partition: str, period: str) -> Lane:
+    """The inverse of `partition_of`."""
+    tenant_id, _, number = partition.partition("|")
+    return Lane(tenant_id, period, int(number))
 
 
 def entry_key(seq: int) -> str:
@@ -69,10 +85,14 @@ def late_mark_key(rid: str) -> str:
     return f"L|{rid}"
 
 
+def transfer_key(xid: str) -> str:
+    return f"G|{xid}"
+
+
 def balance_fields(balance: Balance) -> Fields:
     """Row `B`. No limit is written as -1, because a merge cannot remove a property."""
     limit, limit0 = balance.limit, balance.limit0
-    return {
+    fields: Fields = {
         "state": balance.state.value,
         "open_reservations": balance.open_reservations,
         "seq": balance.seq,
@@ -91,7 +111,12 @@ def balance_fields(balance: Balance) -> Fields:
         "excess_pusd": balance.excess.pusd,
         "requests_arrival": balance.arrivals.requests,
         "tokens_arrival": balance.arrivals.tokens,
+        "moved_tokens": balance.moved.tokens,
+        "moved_pusd": balance.moved.pusd,
     }
+    if balance.owner:
+        fields["owner"], fields["owner_until"] = balance.owner, balance.owner_until
+    return fields
 
 
 def balance_from(fields: Mapping[str, FieldValue]) -> Balance:
@@ -110,14 +135,15 @@ def balance_from(fields: Mapping[str, FieldValue]) -> Balance:
         version=int(fields["version"]),
         recent=tuple(recent.split(",")) if recent else (),
         arrivals=Arrivals(int(fields["requests_arrival"]), int(fields["tokens_arrival"])),
+        moved=Amount(int(fields.get("moved_tokens", 0)), int(fields.get("moved_pusd", 0))),
+        owner=str(fields.get("owner", "")),
+        owner_until=str(fields.get("owner_until", "")),
     )
 
 
 def reservation_fields(reservation: Reservation, commit_id: str) -> Fields:
     """Row `P`."""
     return {
-        "tenant_id": reservation.tenant_id,
-        "period": reservation.period,
         "tokens": reservation.amount.tokens,
         "pusd": reservation.amount.pusd,
         "input_tokens": reservation.input_tokens,
@@ -130,12 +156,11 @@ def reservation_fields(reservation: Reservation, commit_id: str) -> Fields:
     }
 
 
-def reservation_from(key: str, fields: Mapping[str, FieldValue]) -> Reservation:
-    """The inverse of `reservation_fields`."""
+def reservation_from(lane: Lane, key: str, fields: Mapping[str, FieldValue]) -> Reservation:
+    """The inverse of `reservation_fields`, for a row of `lane`."""
     return Reservation(
         rid=key.partition("|")[2],
-        tenant_id=str(fields["tenant_id"]),
-        period=str(fields["period"]),
+        lane=lane,
         amount=_amount(fields),
         input_tokens=int(fields["input_tokens"]),
         output_tokens=int(fields["output_tokens"]),
@@ -149,6 +174,19 @@ def reservation_from(key: str, fields: Mapping[str, FieldValue]) -> Reservation:
 def charged_from(fields: Mapping[str, FieldValue]) -> tuple[Amount, Usage]:
     """What an expired marker `X` says was charged, and for which usage."""
     return _amount(fields), Usage(*(int(fields[name]) for name in USAGE_FIELDS))
+
+
+def transfer_fields(transfer: Transfer) -> Fields:
+    """Row `G`."""
+    direction = "out" if isinstance(transfer, TransferOut) else "in"
+    amount = transfer.amount
+    return {"direction": direction, "other": transfer.other, "tokens": amount.tokens, "pusd": amount.pusd}
+
+
+def transfer_from(key: str, fields: Mapping[str, FieldValue]) -> Transfer:
+    """The inverse of `transfer_fields`."""
+    kind = TransferOut if fields["direction"] == "out" else TransferIn
+    return kind(key.partition("|")[2], int(fields["other"]), _amount(fields))
 
 
 def row_change(change: Change) -> RowChange:
@@ -165,6 +203,8 @@ def row_change(change: Change) -> RowChange:
         return Insert(marker_key(change.rid), {"tokens": change.charged.tokens, "pusd": change.charged.pusd, **buckets})
     if isinstance(change, InsertLateMark):
         return Insert(late_mark_key(change.rid), {})
+    if isinstance(change, InsertTransfer):
+        return Insert(transfer_key(change.transfer.xid), transfer_fields(change.transfer))
     return Delete(marker_key(change.rid))
 
 

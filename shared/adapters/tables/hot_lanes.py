@@ -1,0 +1,258 @@
+"""Hot tenants: a lane for each process, and the room that moves between lanes.
+
+Two processes that write to one balance row make each other repeat, so a busy tenant gets a lane for each. Which process
+has which lane is a matter of speed only: the commit protocol keeps the books right whoever writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from shared.adapters.tables.committer import Committer
+from shared.application.ports import Clock, Hold
+from shared.domain.commit_plan import (
+    ChangeLimit,
+    Claim,
+    LaneTaken,
+    Open,
+    Reserve,
+    RoomGone,
+    Transfer,
+    TransferIn,
+    TransferOut,
+)
+from shared.domain.errors import PeriodExhausted
+from shared.domain.identifiers import first_rid, rid_at, timestamp
+from shared.domain.lanes import first_share, lane_limit, pulls, room, shortage, whole
+from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState, Reservation
+from shared.domain.rate_limit import RateLimits
+from shared.domain.refusals import refused
+
+LEASE_SECONDS = 60.0
+RENEW_SECONDS = 20.0
+NEGATIVE_CACHE_SECONDS = 1.0
+_ROUNDS = 5
+_MAX_REMEMBERED = 1024
+_OLDEST_TRANSFER = timedelta(minutes=10)
+"""How far the clocks of two processes may be apart before a transfer is looked for in vain until the next start."""
+
+T = TypeVar("T")
+
+
+class Lanes(Protocol):
+    """What is needed of the ledger."""
+
+    def committer(self, lane: Lane, opening: Account | None = None) -> Committer:
+        """The only writer of a lane in this process."""
+        ...
+
+    def lanes(self, period: str, tenant_id: str | None = None) -> AsyncIterator[Lane]:
+        """The lanes that exist."""
+        ...
+
+    async def balances(self, tenant_id: str, period: str) -> dict[Lane, Balance]:
+        """The balances of all lanes of a tenant's period, vault first."""
+        ...
+
+    def transfers(self, lane: Lane, since: str) -> AsyncIterator[Transfer]:
+        """Both directions of a lane's transfers, those with an id from `since` on."""
+        ...
+
+
+@dataclass(slots=True)
+class _Seat:
+    """The lane that this process uses for a tenant's period, and how many lanes are in use."""
+
+    lane: Lane
+    in_use: int
+    renew_at: float
+
+
+@dataclass(slots=True)
+class _Denial:
+    """All that the other lanes had was `room`, which was not enough."""
+
+    room: Amount
+    until: float
+    whole: Balance
+
+
+@dataclass(slots=True, eq=False)
+class HotLanes:
+    """Reserves in this process's lane, and fetches room for it from the others."""
+
+    source: Lanes
+    clock: Clock
+    owner: str
+    _seats: dict[Lane, _Seat] = field(default_factory=dict)
+    _denials: dict[Lane, _Denial] = field(default_factory=dict)
+    _running: dict[tuple[str, Lane], asyncio.Task[Any]] = field(default_factory=dict)
+    _matched_before: dict[Lane, str] = field(default_factory=dict)
+
+    async def reserve(self, account: Account, reservation: Reservation) -> Hold:
+        """Hold in a lane of this process's own. Raises what `Ledger.reserve` does."""
+        seat = self._seats.get(account.vault)
+        if seat is None or seat.renew_at <= self.clock.monotonic() or seat.lane.number > account.lanes:
+            seat = await self._once("seat", account.vault, partial(self._take_seat, account))
+        rates = RateLimits(account.rates.requests, account.rates.tokens, seat.in_use)
+        return await self.reserve_in(account, Reserve(replace(reservation, lane=seat.lane), rates))
+
+    async def reserve_in(self, account: Account, operation: Reserve) -> Hold:
+        """Hold in the lane of the reservation, with room from the others if it lacks some."""
+        reservation = operation.reservation
+        committer = self.source.committer(reservation.lane)
+        while True:
+            try:
+                return Hold(reservation, await committer.submit(operation), operation.rates)
+            except PeriodExhausted:
+                denial = await self._fetch_room(account, reservation)
+                if denial is None:
+                    continue
+                refusal = denial.whole.refusal(reservation.amount)
+                if refusal is None:
+                    raise
+                period, now = reservation.lane.period, self.clock.now()
+                raise refused(operation, refusal, denial.whole, period, now) from None
+
+    async def level(self, account: Account, actor: str, reason: str) -> None:
+        """Make every lane fit its vault, whose limit has changed; repeating it is harmless.
+
+        A lane has no limit where the tenant has none, else none of its own. What it holds beyond its room, the others
+        cover as far as they can.
+        """
+        balances = await self._survey(account.vault)
+        if len(balances) < 2:
+            return
+        own = lane_limit(balances[0].limit)
+        for number, balance in balances.items():
+            if balance.state is not LaneState.OPEN:
+                continue
+            lane, current = account.vault._replace(number=number), balance
+            if number and balance.limit != own:
+                current = await self.source.committer(lane).submit(ChangeLimit(own, actor, reason))
+            if shortage(current, Amount()) != Amount():
+                await self._once("pull", lane, partial(self._pull, account, lane, Amount()))
+
+    async def recover(self, vault: Lane) -> int:
+        """Complete the transfers that went out of one lane and never came into the other; returns how many."""
+        began = first_rid(self.clock.now() - _OLDEST_TRANSFER)
+        since = self._matched_before.get(vault, "")
+        out: dict[str, tuple[Lane, TransferOut]] = {}
+        arrived: set[str] = set()
+        async for lane in self.source.lanes(vault.period, vault.tenant_id):
+            async for transfer in self.source.transfers(lane, since):
+                if isinstance(transfer, TransferOut):
+                    out[transfer.xid] = lane, transfer
+                else:
+                    arrived.add(transfer.xid)
+        lost = [each for xid, each in out.items() if xid not in arrived]
+        for lane, transfer in lost:
+            await self._arrive(lane, transfer)
+        self._matched_before[vault] = began
+        return len(lost)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    async def finish(self) -> None:
+        """Return when nothing is under way."""
+        while self._running:
+            await asyncio.wait(self._running.values())
+
+    async def _take_seat(self, account: Account) -> _Seat:
+        """This process's lane: the one that it has, else a free one, else it shares one."""
+        vault = account.vault
+        await self.source.committer(vault, account).submit(Open())
+        now = self.clock.now()
+        taken = {
+            number: balance.owner
+            for number, balance in (await self._survey(vault)).items()
+            if 0 < number <= account.lanes and balance.owner_until > timestamp(now)
+        }
+        mine = [number for number, owner in taken.items() if owner == self.owner]
+        free = [number for number in range(1, account.lanes + 1) if number not in taken]
+        until = timestamp(now + timedelta(seconds=LEASE_SECONDS))
+        lane = vault._replace(number=1 + zlib.crc32(self.owner.encode()) % account.lanes)
+        for number in [*mine, *free]:
+            claimed = vault._replace(number=number)
+            try:
+                await self.source.committer(claimed).submit(Claim(self.owner, until))
+            except LaneTaken:
+                continue
+            lane = claimed
+            break
+        seat = _Seat(lane, len(taken.keys() | {lane.number}), self.clock.monotonic() + RENEW_SECONDS)
+        if len(self._seats) >= _MAX_REMEMBERED:
+            self._seats.clear()
+            self._denials.clear()
+        self._seats[vault] = seat
+        return seat
+
+    async def _fetch_room(self, account: Account, reservation: Reservation) -> _Denial | None:
+        """Pull room for a reservation, or tell why not: `None` means that it is worth another try."""
+        lane = reservation.lane
+        seen = self.source.committer(lane).balance
+        denial = self._denials.get(lane)
+        if denial is not None and seen is not None and self.clock.monotonic() < denial.until:
+            is_too_much = shortage(seen, reservation.amount).beyond(denial.room) != Amount()
+            if is_too_much:
+                return denial
+        is_under_way = ("pull", lane) in self._running
+        result = await self._once("pull", lane, partial(self._pull, account, lane, reservation.amount))
+        return None if is_under_way else result
+
+    async def _pull(self, account: Account, lane: Lane, amount: Amount) -> _Denial | None:
+        """Fetch what `lane` lacks to reserve `amount`."""
+        for _ in range(_ROUNDS):
+            balances = await self._survey(lane)
+            own = balances[lane.number]
+            need = shortage(own, amount)
+            rooms = {number: room(balance) for number, balance in balances.items() if number != lane.number}
+            share = first_share(balances[0], account.lanes) if own.moved == Amount() else Amount()
+            chosen = pulls(need, share, rooms)
+            if own.refusal(amount) is None or (chosen and await self._transfer_all(lane, chosen)):
+                return None
+            if not chosen:
+                break
+        until = self.clock.monotonic() + NEGATIVE_CACHE_SECONDS
+        self._denials[lane] = denial = _Denial(sum(rooms.values(), Amount()), until, whole([*balances.values()]))
+        return denial
+
+    async def _transfer_all(self, lane: Lane, chosen: list[tuple[int, Amount]]) -> bool:
+        """Whether every donor still had what it was chosen for."""
+        for number, amount in chosen:
+            donor = lane._replace(number=number)
+            transfer = TransferOut(rid_at(self.clock.now()), lane.number, amount)
+            try:
+                await self.source.committer(donor).submit(transfer)
+            except RoomGone:
+                return False
+            await self._arrive(donor, transfer)
+        return True
+
+    async def _arrive(self, donor: Lane, transfer: TransferOut) -> None:
+        receiver = donor._replace(number=transfer.other)
+        await self.source.committer(receiver).submit(TransferIn(transfer.xid, donor.number, transfer.amount))
+
+    async def _survey(self, lane: Lane) -> dict[int, Balance]:
+        """The balances of all lanes of a tenant's period by number, vault first."""
+        return {
+            each.number: balance for each, balance in (await self.source.balances(lane.tenant_id, lane.period)).items()
+        }
+
+    async def _once(self, kind: str, lane: Lane, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What a task of this kind for this lane gives: the one that runs, else a new one. It outlives its callers."""
+        task = self._running.get((kind, lane))
+        if task is None:
+            task = self._running[kind, lane] = asyncio.create_task(start())
+            task.add_done_callback(lambda _: self._running.pop((kind, lane)))
+        await asyncio.wait([task])
+        result: T = task.result()
+        return result
