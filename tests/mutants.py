@@ -21,11 +21,14 @@ _ENTRIES = "shared/adapters/tables/ledger.py"
 _PRICING = "shared/domain/pricing.py"
 _RATE = "shared/domain/rate_limit.py"
 _STORE = "shared/adapters/in_memory/table_store.py"
+_READER = "shared/adapters/tables/lane_reader.py"
+_HOT = "shared/adapters/tables/hot_lanes.py"
+_LANES = "shared/domain/lanes.py"
 
 MUTANTS = [
     Mutant("admission ignores what is reserved", _LEDGER, "held = self.used + self.reserved + amount", "held = self.used + amount"),
     Mutant("admission ignores what is used", _LEDGER, "held = self.used + self.reserved + amount", "held = self.reserved + amount"),
-    Mutant("admission is off by one", _LEDGER, "held.tokens > self.limit.tokens:", "held.tokens > self.limit.tokens + 1:"),
+    Mutant("admission is off by one", _LEDGER, "held.tokens > self.limit.tokens + self.moved.tokens:", "held.tokens > self.limit.tokens + self.moved.tokens + 1:"),
     Mutant("admission ignores the budget", _LEDGER, "if held.pusd > (", "if held.pusd > 2 * ("),
     Mutant("admission ignores the state", _LEDGER, "if self.state is not LaneState.OPEN:", "if self.state is LaneState.CLOSED:"),
     Mutant("the merge has no If-Match", _STORE, "elif isinstance(change, Merge) and row.etag != change.etag:", "elif isinstance(change, Merge) and not row.etag:"),
@@ -54,14 +57,28 @@ MUTANTS = [
     Mutant("the chain skips the hash before", "shared/domain/audit.py", "head.encode() + self._encode(fields)", "self._encode(fields)"),
     Mutant("output is priced as input", _PRICING, "rates.get(meter, rates[bases[meter]]) for meter in METERS", "rates[bases[METERS[0]]] for meter in METERS"),
     Mutant("the oldest price wins", _PRICING, "_precedence(price) > _precedence(known)", "_precedence(price) < _precedence(known)"),
-    Mutant("a rate is admitted too early", _RATE, "_microseconds(now) - _MINUTE) / 1_000_000", "_microseconds(now) - 2 * _MINUTE) / 1_000_000"),
+    Mutant("a rate is admitted too early", _RATE, "wait = max(requests, arrival) - moment - _MINUTE", "wait = max(requests, arrival) - moment - 2 * _MINUTE"),
     Mutant("a rate forgets what came before", _RATE, "return max(arrival, moment) - ", "return moment - "),
     Mutant("a rate is rounded in the caller's favour", _RATE, "- (-cost * _MINUTE // per_minute)", "+ cost * _MINUTE // per_minute // 2"),
     Mutant("expired by the wrong deadline", "shared/application/expire_reservations.py", "if held.deadline < now]", "if held.deadline > now]"),
     Mutant("expiry by input charges the output too", "shared/application/expire_reservations.py", "if policy is ExpiryPolicy.FULL else 0", "if policy is not ExpiryPolicy.NONE else 0"),
     Mutant("a period closes before its grace is over", "shared/application/close_period.py", "if self._clock.now() < period.end + self._grace:", "if self._clock.now() < period.end:"),
-    Mutant("rollups overtake each other", "shared/adapters/tables/rollups.py", "Merge(_WATERMARK, mark, since.etag) if since.etag", "Merge(_WATERMARK, mark, (await self.watermark(tenant_id, period)).etag) if since.etag"),
+    Mutant("rollups overtake each other", "shared/adapters/tables/rollups.py", "Merge(_WATERMARK, mark, since.etag) if since.etag", "Merge(_WATERMARK, mark, (await self.watermark(lane)).etag) if since.etag"),
     Mutant("the watermark stays behind", "shared/application/roll_up_usage.py", "return seq, sums", "return max(since.seq + 1, seq - 1), sums"),
     Mutant("rollups skip an entry", "shared/application/roll_up_usage.py", "seq = entry.seq\n", "seq = entry.seq + 1\n"),
+    Mutant("a transfer may come twice", _PLAN, "self.changes.append(InsertTransfer(operation))", "pass"),
+    Mutant("room that is gone is given", _PLAN, "if moved.beyond(room(self.balance)) != Amount():", "if moved.tokens < 0:"),
+    Mutant("what goes out stays", _PLAN, "moved, kind = Amount() - moved, EntryKind.TRANSFER_OUT", "moved, kind = Amount(), EntryKind.TRANSFER_OUT"),
+    Mutant("a lane that is taken is given again", _PLAN, "if balance.owner != operation.owner and", "if balance.owner == operation.owner and"),
+    Mutant("what never arrived is lost", _HOT, "if xid not in arrived]", "if xid in arrived]"),
+    Mutant("a period closes over what is on its way", _ENTRIES, "await self._hot.recover(account.vault)\n        lanes = ", "lanes = "),
+    Mutant("a lane opens with the tenant's limit", _READER, "return lane_limit(vault.limit), vault.state", "return vault.limit, vault.state"),
+    Mutant("a lane opens in a closing month", _READER, "return lane_limit(vault.limit), vault.state", "return lane_limit(vault.limit), LaneState.OPEN"),
+    Mutant("what lanes hold is lost when a tenant gets cold", _ENTRIES, "if committer.balance is None or committer.balance.moved == Amount():", "if committer.balance is None or account.lanes == 1:"),
+    Mutant("a lowered limit stays with the lanes", _HOT, "if shortage(current, Amount()) != Amount():", "if shortage(current, Amount()) == Amount():"),
+    Mutant("lanes keep a limit of their own", _HOT, "if number and balance.limit != own:", "if number > 64:"),
+    Mutant("a donor gives more than it has", _LANES, "min(has.tokens, max(need.tokens", "min(has.tokens + 1, max(need.tokens"),
+    Mutant("each lane has the whole rate", _RATE, "_arrival(self.requests, limits.lanes, ", "_arrival(self.requests, 1, "),
+    Mutant("a lane's room ignores what it holds", _LEDGER, "self.limit.tokens + self.moved.tokens - self.used.tokens - self.reserved.tokens", "self.limit.tokens + self.moved.tokens - self.used.tokens"),
     Mutant("a rollup forgets what it was", "shared/adapters/tables/rollups.py", "_rollup_from(row)[1] + sums", "sums"),
 ]  # fmt: skip

@@ -176,9 +176,8 @@ async def test_fewer_lanes_are_taken_up_at_once(fleet: Fleet, tenant: str) -> No
     assert hold.reservation.lane.number == 2
 
 
-async def test_a_claim_that_comes_second_takes_the_next_lane(fleet: Fleet, tenant: str) -> None:
-    holds = await asyncio.gather(*(serve(ledger, hot(tenant, lanes=2)) for ledger in fleet.ledgers))
-    assert sorted(hold.reservation.lane.number for hold in holds if hold) == [1, 2]
+async def test_a_lane_that_has_an_owner_is_not_given_to_another(fleet: Fleet, tenant: str) -> None:
+    await serve(fleet.ledgers[0], hot(tenant))
     with pytest.raises(LaneTaken):
         await fleet.one_more().committer(Lane(tenant, PERIOD, 1)).submit(Claim("else", "2026-11-22T12:01:00.000Z"))
 
@@ -352,31 +351,64 @@ async def test_callers_that_lack_room_at_once_share_one_pull(tenant: str) -> Non
     await fleet.check()
 
 
-class ThievingStore(InMemoryTableStore):
-    """Lets somebody else act just before the first transfer out of the vault arrives."""
+class InterferingStore(InMemoryTableStore):
+    """Lets somebody else act just before a change of one partition, with a row of this kind, arrives."""
 
-    theft: Callable[[], Awaitable[object]] | None = None
-    thefts = 0
+    partition = ""
+    row = ""
+    acts: list[Callable[[], Awaitable[object]]]
+    is_acting = False
 
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:
-        is_transfer = partition.endswith("|00") and any(change.key.startswith("G|") for change in changes)
-        if is_transfer and self.theft is not None:
-            theft, self.theft = self.theft, None
-            self.thefts += 1
-            await theft()
+        is_meant = partition == self.partition and any(change.key.startswith(self.row) for change in changes)
+        if is_meant and self.acts and not self.is_acting:
+            self.is_acting = True
+            await self.acts.pop(0)()
+            self.is_acting = False
         return await super().submit(table, partition, changes, commit_id)
 
 
 async def test_room_that_others_take_while_it_is_fetched_is_sought_again(tenant: str) -> None:
-    store = ThievingStore()
+    store = InterferingStore()
     fleet = Fleet(store, tenant)
     one, other = fleet.ledgers
     of = hot(tenant, 90)
     await serve(one, of)
-    store.theft = partial(serve, other, of)
+    store.partition, store.row, store.acts = f"{tenant}|00", "G|", [partial(serve, other, of)]
     assert await serve(one, of) is not None
-    assert store.thefts == 1
+    assert store.acts == []
     assert await serve(one, of) is None
+    await fleet.check()
+
+
+async def test_who_never_gets_room_before_others_do_is_refused(tenant: str) -> None:
+    store = InterferingStore()
+    fleet = Fleet(store, tenant)
+    vault = fleet.one_more().committer(Lane(tenant, PERIOD))
+    await serve(fleet.ledgers[0], hot(tenant, 1000, lanes=1 + 1))
+
+    def take(number: int, tokens: int) -> Awaitable[Balance]:
+        return vault.submit(TransferOut(f"{number:032x}", 9, Amount(tokens)))
+
+    await take(0, 600)
+    store.partition, store.row = f"{tenant}|00", "G|"
+    store.acts = [partial(take, 1 + turn, 20) for turn in range(9)]
+    with pytest.raises(QuotaExceeded):
+        await fleet.ledgers[0].reserve(hot(tenant, 1000, lanes=1 + 1), reservation(tenant, 10, 360))
+    assert len(store.acts) < 9
+
+
+async def test_who_claims_second_takes_the_next_lane(tenant: str) -> None:
+    store = InterferingStore()
+    fleet = Fleet(store, tenant)
+    one, other = fleet.ledgers
+    await one.open(hot(tenant))
+    await one.committer(Lane(tenant, PERIOD, 1)).submit(Open())
+    store.partition, store.row, store.acts = f"{tenant}|01", "B", [partial(serve, other, hot(tenant))]
+    hold = await serve(one, hot(tenant))
+    assert hold is not None
+    assert hold.reservation.lane.number == 2
+    assert [lane.owner != "" for lane in await fleet.lanes()] == [False, True, True]
     await fleet.check()
 
 

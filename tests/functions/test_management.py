@@ -251,6 +251,29 @@ async def test_a_new_quota_holds_at_once_and_is_an_entry(stack: Stack) -> None:
     assert (await stack.usage())["requests"] == 1
 
 
+async def test_a_tenant_is_made_hot_and_back(stack: Stack) -> None:
+    path = f"/manage/tenants/{stack.tenant}"
+    await stack.manage("PATCH", path, {"monthly_quota_tokens": 60_000})
+    await stack.chat()
+    for refused in (0, 65, None, "2"):
+        assert (await stack.manage("PATCH", path, {"lanes": refused}, status=400))["error"]["param"] == "lanes"
+    assert (await stack.manage("PATCH", path, {"lanes": 3}))["lanes"] == 3
+    _, headers, _ = await stack.chat()
+    assert int(headers["x-gateway-quota-remaining-tokens"]) < 10_000
+    listed = (await stack.manage("GET", f"{path}/entries"))["data"]
+    moves = {entry["kind"]: entry for entry in listed if "moved_tokens" in entry}
+    out, arrived = moves["transfer_out"], moves["transfer_in"]
+    assert (out["lane"], arrived["lane"]) == (0, 1)
+    assert (out["moved_tokens"], arrived["moved_tokens"]) == (-10_000, 10_000)
+    assert (out["reference"][:3], arrived["reference"][:3]) == ("01/", "00/")
+    assert out["reference"][3:] == arrived["reference"][3:]
+    assert [entry["lane"] for entry in listed if entry["kind"] == "charge"] == [1, 0]
+    assert (await stack.usage())["requests"] == 2
+    await stack.manage("PATCH", path, {"lanes": 1})
+    assert (await stack.chat())[0] == 200
+    assert (await stack.manage("GET", f"{path}/entries?limit=1"))["data"][0]["lane"] == 0
+
+
 async def test_a_suspended_tenant_is_refused_and_its_key_stays_valid(stack: Stack) -> None:
     await stack.manage("POST", f"/manage/tenants/{stack.tenant}/suspend")
     status, _, body = await stack.chat()

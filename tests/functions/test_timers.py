@@ -14,8 +14,9 @@ import pytest
 from shared import backup, timers, verify
 from shared.adapters.tables.store import Merge
 from shared.application.verify_ledger import INVARIANTS, Finding
-from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import Account, Lane, Limit
+from shared.domain.commit_plan import TransferOut
+from shared.domain.identifiers import BillingPeriod, new_rid
+from shared.domain.ledger import Account, Amount, Lane, Limit
 from tests.tools.ledgers import charge, reservation
 from tests.tools.stack import AzuriteAccount, Stack, eventually, running_azurite
 
@@ -70,6 +71,24 @@ async def test_usage_is_rolled_up(stack_on_tables: Stack, caplog: pytest.LogCapt
     await timers.roll_up_usage(past_due=True)
     assert "rolled up 0 entries (past due: True)" in caplog.text
     assert await stack.usage() == before
+
+
+async def test_transfers_that_were_cut_off_are_completed(
+    stack_on_tables: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = stack_on_tables
+    ledger: Any = (await stack.gateway()).ledger
+    path = f"/manage/tenants/{stack.tenant}"
+    await stack.manage("PATCH", path, {"lanes": 2, "monthly_quota_tokens": 10_000})
+    await stack.chat()
+    period = str(BillingPeriod.containing((await stack.gateway()).clock.now()))
+    vault = ledger.committer(Lane(stack.tenant, period))
+    await vault.submit(TransferOut(new_rid(), 1, Amount(7)))
+    assert await start(stack, "level_lanes") == 202
+    await eventually(lambda: "completed 1 transfers" in caplog.text)
+    await timers.level_lanes(past_due=True)
+    moves = [entry for entry in (await stack.manage("GET", f"{path}/entries"))["data"] if "moved_tokens" in entry]
+    assert sum(entry["moved_tokens"] for entry in moves) == 0
 
 
 @pytest.mark.parametrize("stack_settings", [{"CLOSE_GRACE_HOURS": "0"}], indirect=True)

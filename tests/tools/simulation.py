@@ -11,9 +11,11 @@ import asyncio
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from shared.adapters.directories import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
@@ -232,6 +234,7 @@ class Schedule:
         self.closing = asyncio.Event()
         self.entries: Counter[EntryKind] = Counter()
         self.entries_rolled_up = 0
+        self.crashes: list[str] = []
         self.lanes = self.weather.lanes[0]
         self.processes = [self._process(skew=self.dice.uniform(-3, 3)) for _ in range(self.weather.processes)]
 
@@ -241,9 +244,9 @@ class Schedule:
         return run_in_virtual_time(self._play())
 
     async def _play(self) -> list[str]:
-        clients = [asyncio.create_task(self._client()) for _ in range(self.weather.clients)]
-        chaos = [asyncio.create_task(self._kill_and_cancel(clients)), asyncio.create_task(self._sweep())]
-        administrator = asyncio.create_task(self._administer())
+        clients = [self._watched(self._client()) for _ in range(self.weather.clients)]
+        chaos = [self._watched(self._kill_and_cancel(clients)), self._watched(self._sweep())]
+        administrator = self._watched(self._administer())
         await asyncio.sleep(60)
         administrator.cancel()
         self.weather.calm = True
@@ -270,7 +273,7 @@ class Schedule:
         self.weather.calm = False
         self.weather.fault_rate = min(self.weather.fault_rate, 0.1)
         self.closing.set()
-        closers = [asyncio.create_task(self._close_once(process)) for process in self._alive()[:2]]
+        closers = [self._watched(self._close_once(process)) for process in self._alive()[:2]]
         await asyncio.sleep(30)
         self.weather.calm = True
         await asyncio.wait(closers, timeout=30)  # of a process that died, the next run finishes the work
@@ -283,6 +286,17 @@ class Schedule:
                 self.faults.by_kind["close failed"] += 1
             else:
                 return
+
+    def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task of which any error that is not foreseen counts as a finding."""
+
+        def note(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and (error := done.exception()):
+                self.crashes.append(f"{done.get_coro()!r} failed: {error!r}")
+
+        task = asyncio.create_task(work)
+        task.add_done_callback(note)
+        return task
 
     def _alive(self) -> list[Process]:
         return [process for process in self.processes if not process.store.is_dead]
@@ -319,7 +333,8 @@ class Schedule:
         else:
             log.acknowledged.add(reservation.rid)
             if dice.random() < 0.1:  # a caller that does not trust the answer
-                await dice.choice(self._alive()).ledger.settle(reservation, outcome)
+                with suppress(LedgerUnavailable):
+                    await dice.choice(self._alive()).ledger.settle(reservation, outcome)
 
     async def _kill_and_cancel(self, clients: list[asyncio.Task[None]]) -> None:
         """Kill processes and let clients hang up, at moments that nobody chose."""
@@ -351,7 +366,7 @@ class Schedule:
         while True:
             await asyncio.sleep(self.dice.uniform(2, 10))
             for process in self.dice.sample(self.processes, k=min(2, len(self.processes))):
-                self._sweeper = asyncio.create_task(self._sweep_once(process))
+                self._sweeper = self._watched(self._sweep_once(process))
 
     async def _sweep_once(self, process: Process) -> None:
         try:
@@ -410,7 +425,7 @@ class Schedule:
                     if entry.rid:
                         booked[entry.rid] += entry.amount
                         ended.add(entry.rid)
-        return findings + self._judge_clients(booked, ended)
+        return findings + self._judge_clients(booked, ended) + self.crashes
 
     def _judge_tenant(self, period: str, lanes: list[Balance]) -> list[str]:
         """What must hold over all lanes of a tenant together, whatever `verify` makes of each."""

@@ -94,7 +94,7 @@ def test_usage_beside_a_choice_is_kept_and_noted() -> None:
 
 def test_a_malformed_event_beside_a_verdict_passes() -> None:
     reader = ChatEventReader(releases_usage=False)
-    odd = b'data: {"filtered":true\n\ndata: "usage":{ not json\n\n'
+    odd = b'data: {"filtered":true\n\ndata: "completion_tokens" not json\n\n'
     assert reader.feed(odd) == odd
     assert reader.content_filter == set()
 

@@ -62,6 +62,10 @@ class World:
         verify = VerifyLedger(self.ledger, TableRollups(self.rows), PriceRows(), CHAIN)
         return {name: [f"{each.invariant} {each.message}" for each in found] async for name, found in verify(period)}
 
+    async def statements(self, period: str = "2026-11") -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(await self.reports.read(f"{period}/statements.json") or b"")
+        return document
+
     async def state(self, tenant: str, period: str) -> LaneState | None:
         balance = await self.ledger.balance(Lane(tenant, period))
         return balance.state if balance else None
@@ -201,7 +205,7 @@ async def test_the_statement_of_a_tenant_that_is_gone_is_by_its_entries(world: W
     await world.ledger.settle(held, charge())
     world.clock.moment = CLOSING_TIME
     await world.export()
-    (ghost,) = json.loads(await world.reports.read("2026-11/statements.json") or b"")["tenants"]
+    (ghost,) = (await world.statements())["tenants"]
     assert (ghost["tenant_name"], ghost["cost_center"]) == ("ghost", "CC-1")
 
 

@@ -1,7 +1,7 @@
 """A period's rows as a file: taken out of one account, put into another, or verified where they are.
 
-The file is gzip over JSON lines: a head with the format, the period and the price book; one line a row, the balance of
-a lane after everything else of it; a tail with the number of rows and the SHA-256 of all lines before it.
+The file is gzip over JSON lines: a head with the format, the period and the price book; one line a row, the balances of
+a tenant's lanes after all of their entries; a tail with the number of rows and the SHA-256 of all lines before it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from pydantic import TypeAdapter
 
-from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, table_of
+from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, lane_from, table_of
 from shared.adapters.tables.store import AnswerLost, Insert, Row, RowExists, TableMissing, TableStore
 from shared.application.ports import PriceStore
 from shared.domain.errors import AlreadyExists, GatewayError, LedgerUnavailable
@@ -24,7 +25,9 @@ from shared.domain.ledger import Fields
 from shared.domain.pricing import Price
 
 FORMAT: Final = "tallygate-period-1"
-_ENTRIES: Final = ("E|", "E}")
+_FIRST_ENTRY: Final = "E|"
+_WATERMARK: Final = "W"
+_ROLLUPS: Final = ("R|", "R}")
 _MOVABLE: Final = (("G|", "G}"), ("L|", "L}"), ("P|", "P}"), ("X|", "X}"))
 _ATTEMPTS_ON_MOVING_LANE: Final = 20
 _BATCH: Final = 50
@@ -92,39 +95,57 @@ class PeriodArchive:
         return str(head["period"])
 
     async def _rows(self, period: str) -> AsyncIterator[_Line]:
-        partitions = [row async for row in self._store.scan(REGISTRY_TABLE, period, "", "~")]
-        for registered in partitions:
-            yield _Line(REGISTRY_TABLE, period, registered.key, dict(registered.fields))
-            async for line in self._lane(table_of(period), registered.key, BALANCE_KEY, _ENTRIES):
+        registered = [row async for row in self._store.scan(REGISTRY_TABLE, period, "", "~")]
+        for _, rows in groupby(registered, key=lambda row: lane_from(row.key, period).tenant_id):
+            partitions = []
+            for row in rows:
+                yield _Line(REGISTRY_TABLE, period, row.key, dict(row.fields))
+                partitions.append(row.key)
+            async for line in self._lanes(table_of(period), partitions):
                 yield line
-            rollups = table_of(period).replace("ledger", "rollup")
-            async for line in self._lane(rollups, registered.key, "W", ("R|", "R}"), is_rewritten=True):
-                yield line
+            for partition in partitions:
+                async for line in self._rollups(table_of(period).replace("ledger", "rollup"), partition):
+                    yield line
 
-    async def _lane(
-        self, table: str, partition: str, last_key: str, numbered: tuple[str, str], *, is_rewritten: bool = False
-    ) -> AsyncIterator[_Line]:
-        """Rows of one partition as they were at one moment, the one that tells the moment at the end."""
-        first, end = numbered
+    async def _lanes(self, table: str, partitions: list[str]) -> AsyncIterator[_Line]:
+        """All lanes of a tenant as they were at one moment: entries as they are read, the rest once nothing moved."""
+        unread = dict.fromkeys(partitions, _FIRST_ENTRY)
         for _ in range(_ATTEMPTS_ON_MOVING_LANE):
-            before = await self._get(table, partition, last_key)
-            if before is None:
+            balances = await self._get_all(table, partitions, BALANCE_KEY)
+            rest: list[_Line] = []
+            for partition, balance in balances.items():
+                for range_ in _MOVABLE:
+                    rest += [line async for line in self._scan(table, partition, *range_)]
+                rest.append(_Line(table, partition, BALANCE_KEY, dict(balance.fields)))
+                end = entry_key(int(balance.fields["seq"]) + 1)
+                async for line in self._scan(table, partition, unread[partition], end):
+                    yield line
+                unread[partition] = end
+            if _are_same(balances, await self._get_all(table, list(balances), BALANCE_KEY)):
+                for line in rest:
+                    yield line
                 return
-            rows = [row for range_ in _MOVABLE async for row in self._store.scan(table, partition, *range_)]
-            if is_rewritten:
-                rows += [row async for row in self._store.scan(table, partition, first, end)]
-            else:
-                upper = f"E|{int(before.fields['seq']) + 1:016}"
-                async for row in self._store.scan(table, partition, first, upper):
-                    first = f"{row.key}~"
-                    yield _Line(table, partition, row.key, dict(row.fields))
-            after = await self._get(table, partition, last_key)
-            if after is not None and after.fields == before.fields:
-                for row in rows:
-                    yield _Line(table, partition, row.key, dict(row.fields))
-                yield _Line(table, partition, last_key, dict(before.fields))
+        raise PeriodMoves(f"The lanes of {partitions[0]} changed during each of {_ATTEMPTS_ON_MOVING_LANE} readings.")
+
+    async def _rollups(self, table: str, partition: str) -> AsyncIterator[_Line]:
+        """A lane's rollups as they were at one moment, their watermark at the end."""
+        for _ in range(_ATTEMPTS_ON_MOVING_LANE):
+            marks = await self._get_all(table, [partition], _WATERMARK)
+            rows = [line async for line in self._scan(table, partition, *_ROLLUPS)]
+            if _are_same(marks, await self._get_all(table, list(marks), _WATERMARK)):
+                rows += [_Line(table, partition, _WATERMARK, dict(mark.fields)) for mark in marks.values()]
+                for line in rows:
+                    yield line
                 return
-        raise PeriodMoves(f"The lane {partition} changed during each of {_ATTEMPTS_ON_MOVING_LANE} readings.")
+        raise PeriodMoves(f"The rollups of {partition} changed during each of {_ATTEMPTS_ON_MOVING_LANE} readings.")
+
+    async def _scan(self, table: str, partition: str, first: str, end: str) -> AsyncIterator[_Line]:
+        async for row in self._store.scan(table, partition, first, end):
+            yield _Line(table, partition, row.key, dict(row.fields))
+
+    async def _get_all(self, table: str, partitions: list[str], key: str) -> dict[str, Row]:
+        found = {partition: await self._get(table, partition, key) for partition in partitions}
+        return {partition: row for partition, row in found.items() if row is not None}
 
     async def _get(self, table: str, partition: str, key: str) -> Row | None:
         try:
@@ -160,6 +181,10 @@ class PeriodArchive:
                 raise AlreadyExists(
                     f"{line.table} {line.partition} {line.key} holds something else: restore into an empty account."
                 ) from None
+
+
+def _are_same(before: dict[str, Row], after: dict[str, Row]) -> bool:
+    return {key: row.fields for key, row in before.items()} == {key: row.fields for key, row in after.items()}
 
 
 def _read_head(path: Path) -> dict[str, Any]:
