@@ -372,12 +372,20 @@ async def test_room_that_others_take_while_it_is_fetched_is_sought_again(tenant:
     store = InterferingStore()
     fleet = Fleet(store, tenant)
     one, other = fleet.ledgers
-    of = hot(tenant, 90)
-    await serve(one, of)
-    store.partition, store.row, store.acts = f"{tenant}|00", "G|", [partial(serve, other, of)]
+    of = hot(tenant, 120)
+    for ledger in fleet.ledgers:
+        await serve(ledger, of)
+
+    async def take_50() -> None:
+        theft = TransferOut("0" * 32, 2, Amount(50))
+        await other.committer(Lane(tenant, PERIOD)).submit(theft)
+        await other.committer(Lane(tenant, PERIOD, 2)).submit(TransferIn(theft.xid, 0, theft.amount))
+
+    store.partition, store.row, store.acts = f"{tenant}|00", "G|", [take_50]
     assert await serve(one, of) is not None
     assert store.acts == []
-    assert await serve(one, of) is None
+    vault, mine, others = await fleet.lanes()
+    assert (vault.available_tokens, mine.moved, others.available_tokens) == (10, Amount(60), 20)
     await fleet.check()
 
 
@@ -427,17 +435,26 @@ async def test_while_storage_is_silent_nothing_is_served(tenant: str) -> None:
 
 
 async def test_a_pull_outlives_the_caller_that_began_it(tenant: str) -> None:
-    faulty, begun = FaultyStore(InMemoryTableStore()), asyncio.Event()
-    fleet = Fleet(faulty, tenant)
+    store, begun, go_on = InterferingStore(), asyncio.Event(), asyncio.Event()
+    fleet = Fleet(store, tenant)
     ledger = fleet.ledgers[0]
     await serve(ledger, hot(tenant))
-    faulty.before_submit = begun.set
+
+    async def wait() -> None:
+        begun.set()
+        await go_on.wait()
+
+    store.partition, store.row, store.acts = f"{tenant}|00", "G|", [wait]
     caller = asyncio.ensure_future(ledger.reserve(hot(tenant), reservation(tenant, 10, 400)))
     await begun.wait()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    await ledger.drain()
+    drained = asyncio.ensure_future(ledger.drain())
+    await asyncio.sleep(0)
+    assert not drained.done()
+    go_on.set()
+    await drained
     vault, lane = await fleet.lanes()
     assert lane.available_tokens == 410
     assert vault.moved + lane.moved == Amount()

@@ -92,6 +92,15 @@ def test_usage_beside_a_choice_is_kept_and_noted() -> None:
     assert reader.usage == Usage(input=5, output=2)
 
 
+def test_a_verdict_in_the_middle_of_a_stream_is_noted() -> None:
+    reader = ChatEventReader(releases_usage=False)
+    for spaced in (b"", b" "):
+        verdict = b'{"choices":[{"content_filter_results":{"%s":{"detected":%strue}}}]}'
+        event = b"data: " + verdict % (b"spaced" if spaced else b"dense", spaced) + b"\n\n"
+        assert reader.feed(event) == event
+    assert reader.content_filter == {"dense", "spaced"}
+
+
 def test_a_malformed_event_beside_a_verdict_passes() -> None:
     reader = ChatEventReader(releases_usage=False)
     odd = b'data: {"filtered":true\n\ndata: "completion_tokens" not json\n\n'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -191,20 +192,62 @@ async def test_a_registered_lane_that_never_opened_is_no_matter() -> None:
     assert len((await world.statements())["tenants"]) == 1
 
 
-async def test_lanes_that_never_hold_still_are_not_exported(tmp_path: Path) -> None:
-    class Moving(InMemoryTableStore):
-        reads = 0
+class MovingStore(InMemoryTableStore):
+    """One kind of row is another one at each of the next readings."""
 
-        async def get(self, table: str, partition: str, key: str) -> Row | None:
-            row = await super().get(table, partition, key)
-            self.reads += 1
-            return None if row is None else Row(key, {**row.fields, "version": self.reads}, row.etag)
+    def __init__(self, world: World, key: str, times: int) -> None:
+        super().__init__()
+        self._tables = world.rows._tables
+        self._key = key
+        self._times = times
 
-    moving = Moving()
-    moving._tables = (await a_busy_tenant()).rows._tables
-    archive = PeriodArchive(moving, DocumentPrices(InMemoryDocuments()))
-    with pytest.raises(PeriodMoves, match="lanes of acme"):
-        await archive.export(PERIOD, tmp_path / "a.gz")
+    async def get(self, table: str, partition: str, key: str) -> Row | None:
+        row = await super().get(table, partition, key)
+        if row is None or key != self._key or not self._times:
+            return row
+        self._times -= 1
+        return Row(key, {**row.fields, "moved": self._times}, row.etag)
+
+
+@pytest.mark.parametrize(("key", "named"), [("B", "lanes of acme"), ("W", "rollups of acme")])
+async def test_what_never_holds_still_is_not_exported(key: str, named: str, tmp_path: Path) -> None:
+    world = await a_busy_tenant()
+    await rolled_up(world)
+    book = DocumentPrices(InMemoryDocuments())
+    with pytest.raises(PeriodMoves, match=named):
+        await PeriodArchive(MovingStore(world, key, 10**6), book).export(PERIOD, tmp_path / "a.gz")
+    await PeriodArchive(MovingStore(world, key, 3), book).export(PERIOD, tmp_path / "moved.gz")
+    await PeriodArchive(world.rows, book).export(PERIOD, tmp_path / "still.gz")
+    assert (tmp_path / "moved.gz").read_bytes() == (tmp_path / "still.gz").read_bytes()
+
+
+class RollingStore(InMemoryTableStore):
+    """Somebody rolls up just when the rollups of one lane are read for the first time."""
+
+    roll_up: RollUpUsage | None = None
+    partition = ""
+
+    async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
+        if table.startswith("rollup") and partition == self.partition and self.roll_up is not None:
+            roll_up, self.roll_up = self.roll_up, None
+            await roll_up()
+        async for row in super().scan(table, partition, first, last):
+            yield row
+
+
+async def test_verification_goes_on_where_rollups_have_moved() -> None:
+    world = await a_busy_tenant()
+    await rolled_up(world)
+    store = RollingStore()
+    store._tables = world.rows._tables
+    world = World(clock=world.clock, rows=store)
+    for _ in range(2):
+        hold = await world.ledger.reserve(HOT, reservation())
+        await world.ledger.settle(hold.reservation, charge())
+    store.partition = f"acme|{hold.reservation.lane.number:02}"
+    store.roll_up = RollUpUsage(world.ledger, TableRollups(store), world.clock)
+    assert await world.findings() == {"acme": []}
+    assert store.roll_up is None
 
 
 async def test_levelling_leaves_tenants_with_one_lane_alone() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -27,7 +28,7 @@ from shared.domain.commit_plan import (
     TransferIn,
     TransferOut,
 )
-from shared.domain.errors import PeriodExhausted
+from shared.domain.errors import PeriodExhausted, PeriodNotOpen
 from shared.domain.identifiers import first_rid, rid_at, timestamp
 from shared.domain.lanes import first_share, lane_limit, pulls, room, shortage, whole
 from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState, Reservation
@@ -37,7 +38,6 @@ from shared.domain.refusals import refused
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
 NEGATIVE_CACHE_SECONDS = 1.0
-_ROUNDS = 5
 _MAX_REMEMBERED = 1024
 _OLDEST_TRANSFER = timedelta(minutes=10)
 """How far the clocks of two processes may be apart before a transfer is looked for in vain until the next start."""
@@ -153,7 +153,8 @@ class HotLanes:
                     arrived.add(transfer.xid)
         lost = [each for xid, each in out.items() if xid not in arrived]
         for lane, transfer in lost:
-            await self._arrive(lane, transfer)
+            with suppress(PeriodNotOpen):  # somebody who closes the period has completed it first
+                await self._arrive(lane, transfer)
         self._matched_before[vault] = began
         return len(lost)
 
@@ -210,32 +211,31 @@ class HotLanes:
 
     async def _pull(self, account: Account, lane: Lane, amount: Amount) -> _Denial | None:
         """Fetch what `lane` lacks to reserve `amount`."""
-        for _ in range(_ROUNDS):
+        while True:
             balances = await self._survey(lane)
             own = balances[lane.number]
-            need = shortage(own, amount)
             rooms = {number: room(balance) for number, balance in balances.items() if number != lane.number}
             share = first_share(balances[0], account.lanes) if own.moved == Amount() else Amount()
-            chosen = pulls(need, share, rooms)
-            if own.refusal(amount) is None or (chosen and await self._transfer_all(lane, chosen)):
+            chosen = pulls(shortage(own, amount), share, rooms)
+            if own.refusal(amount) is None:
                 return None
             if not chosen:
-                break
-        until = self.clock.monotonic() + NEGATIVE_CACHE_SECONDS
-        self._denials[lane] = denial = _Denial(sum(rooms.values(), Amount()), until, whole([*balances.values()]))
-        return denial
-
-    async def _transfer_all(self, lane: Lane, chosen: list[tuple[int, Amount]]) -> bool:
-        """Whether every donor still had what it was chosen for."""
-        for number, amount in chosen:
-            donor = lane._replace(number=number)
-            transfer = TransferOut(rid_at(self.clock.now()), lane.number, amount)
+                until = self.clock.monotonic() + NEGATIVE_CACHE_SECONDS
+                together = sum(rooms.values(), Amount())
+                self._denials[lane] = denial = _Denial(together, until, whole([*balances.values()]))
+                return denial
             try:
-                await self.source.committer(donor).submit(transfer)
+                for number, part in chosen:
+                    await self._transfer(lane._replace(number=number), lane, part)
             except RoomGone:
-                return False
-            await self._arrive(donor, transfer)
-        return True
+                continue  # somebody else has got it
+            return None
+
+    async def _transfer(self, donor: Lane, receiver: Lane, amount: Amount) -> None:
+        """Raises `RoomGone` where the donor no longer has `amount`."""
+        transfer = TransferOut(rid_at(self.clock.now()), receiver.number, amount)
+        await self.source.committer(donor).submit(transfer)
+        await self._arrive(donor, transfer)
 
     async def _arrive(self, donor: Lane, transfer: TransferOut) -> None:
         receiver = donor._replace(number=transfer.other)
