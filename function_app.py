@@ -58,6 +58,11 @@ async def resume_tenant(req: Request) -> Response:
     return await management.resume_tenant(req)
 
 
+@app.route("manage/tenants/{tenant}/grants", methods=["POST"])
+async def grant_to_tenant(req: Request) -> Response:
+    return await management.grant_to_tenant(req)
+
+
 @app.route("manage/tenants/{tenant}/keys", methods=["GET"])
 async def list_keys(req: Request) -> Response:
     return await management.list_keys(req)

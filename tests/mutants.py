@@ -80,5 +80,6 @@ MUTANTS = [
     Mutant("a donor gives more than it has", _LANES, "min(has.tokens, max(need.tokens", "min(has.tokens + 1, max(need.tokens"),
     Mutant("each lane has the whole rate", _RATE, "_arrival(self.requests, limits.lanes, ", "_arrival(self.requests, 1, "),
     Mutant("a lane's room ignores what it holds", _LEDGER, "self.limit.tokens + self.moved.tokens - self.used.tokens - self.reserved.tokens", "self.limit.tokens + self.moved.tokens - self.used.tokens"),
+    Mutant("a grant is lost when the quota changes", _PLAN, "operation.limit.plus(self.balance.granted)", "operation.limit"),
     Mutant("a rollup forgets what it was", "shared/adapters/tables/rollups.py", "_rollup_from(row)[1] + sums", "sums"),
 ]  # fmt: skip

@@ -10,8 +10,9 @@ from shared.application.authenticate import Authenticate
 from shared.application.ports import Clock, Ledger, TenantDirectory, Versioned
 from shared.application.record_audit import Actor, RecordAudit
 from shared.domain.errors import InvalidRequest, NotFound, VersionConflict
-from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import Account, Lane, LaneState
+from shared.domain.identifiers import BillingPeriod, new_rid
+from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState
+from shared.domain.money import usd
 from shared.domain.tenancy import Tenant, TenantState
 
 ANY_VERSION = "*"
@@ -47,15 +48,23 @@ class ManageTenants:
         return await self._tenants.list(limit, cursor)
 
     async def change(
-        self, tenant_id: str, changes: Mapping[str, Any], etag: str, actor: Actor, *, action: str = "tenant.change"
+        self,
+        tenant_id: str,
+        changes: Mapping[str, Any],
+        etag: str,
+        actor: Actor,
+        *,
+        action: str = "tenant.change",
+        reason: str = "",
     ) -> Versioned[Tenant]:
         """Replace the named fields of the version `etag` (`*`: of whichever is current when they are written).
 
-        A new quota or budget holds for the open periods from now on, by an entry. Raises `NotFound`, `VersionConflict`.
+        A new quota or budget holds for the open periods from now on, by an entry with the reason. Raises `NotFound`,
+        `VersionConflict`.
         """
         before, after = await self._replace(tenant_id, changes, etag)
         self._authenticate.forget(tenant_id)
-        await self._apply_limit(after.value, actor)
+        await self._apply_limit(after.value, actor, reason)
         await self._audit(actor, action, tenant_id, before=asdict(before.value), after=asdict(after.value))
         return after
 
@@ -70,6 +79,26 @@ class ManageTenants:
             except VersionConflict:
                 if etag != ANY_VERSION:
                     raise
+
+    async def grant(
+        self, tenant_id: str, period: str | None, grant_id: str | None, amount: Amount, reason: str, actor: Actor
+    ) -> tuple[str, str, Balance]:
+        """Raise the limit of the current period, or of the next, by an entry; an id is granted once in a period.
+
+        Returns the period, the id and the balance after it. Raises `NotFound`, `InvalidRequest`, `PeriodNotOpen`.
+        """
+        tenant = (await self.get(tenant_id)).value
+        current = BillingPeriod.containing(self._clock.now())
+        named = current if period is None else BillingPeriod.parse(period)
+        if named not in (current, current.next()):
+            raise InvalidRequest(f"'period' must be {current} or {current.next()}.", "period")
+        if amount == Amount():
+            raise InvalidRequest("Name 'tokens' or 'usd' to grant.", "tokens")
+        account, chosen = Account(tenant_id, str(named), tenant.limit), grant_id or new_rid()
+        balance = await self._ledger.grant(account, chosen, amount, actor.name, reason)
+        granted = {"period": str(named), "grant_id": chosen, "tokens": amount.tokens, "usd": usd(amount.pusd)}
+        await self._audit(actor, "tenant.grant", tenant_id, after=granted | {"reason": reason})
+        return str(named), chosen, balance
 
     async def suspend(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
         """Refuse the tenant's requests until it is resumed."""
@@ -89,10 +118,12 @@ class ManageTenants:
             raise InvalidRequest("A closed tenant stays closed.", "state")
         return await self.change(tenant_id, {"state": state}, tenant.etag, actor, action=action)
 
-    async def _apply_limit(self, tenant: Tenant, actor: Actor) -> None:
+    async def _apply_limit(self, tenant: Tenant, actor: Actor, reason: str) -> None:
         current = BillingPeriod.containing(self._clock.now())
         for period in (str(current), str(current.next())):
             balance = await self._ledger.balance(Lane(tenant.tenant_id, period))
-            if balance is not None and balance.state is LaneState.OPEN and balance.limit != tenant.limit:
+            if balance is None or balance.state is not LaneState.OPEN:
+                continue
+            if balance.limit != tenant.limit.plus(balance.granted):
                 account = Account(tenant.tenant_id, period, tenant.limit)
-                await self._ledger.change_limit(account, actor.name, "tenant changed")
+                await self._ledger.change_limit(account, actor.name, reason)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from shared.domain.audit import AuditEvent
-from shared.domain.ledger import Account, Balance, Lane, LedgerEntry, Outcome, Reservation
+from shared.domain.ledger import Account, Amount, Balance, Lane, LedgerEntry, Outcome, Reservation
 from shared.domain.pricing import Price
 from shared.domain.rate_limit import RateLimits
 from shared.domain.rollup import Rollup, RollupKey
@@ -74,7 +74,17 @@ class Ledger(Protocol):
         ...
 
     async def change_limit(self, account: Account, actor: str, reason: str) -> Balance:
-        """Make `account.limit` the period's limit, by an entry. Raises `PeriodNotOpen` if the period is closed."""
+        """Make `account.limit` the period's quota and budget, by an entry; what was granted comes on top.
+
+        Raises `PeriodNotOpen` if the period is closed.
+        """
+        ...
+
+    async def grant(self, account: Account, grant_id: str, amount: Amount, actor: str, reason: str) -> Balance:
+        """Raise the period's limit by an entry, once for each id; opens the period if need be.
+
+        Raises `InvalidRequest` for a unit without a limit, `PeriodNotOpen` if the period is closed.
+        """
         ...
 
     async def level_lanes(self, account: Account) -> int:

@@ -11,10 +11,11 @@ from datetime import datetime
 from typing import TypeAlias, TypedDict, Unpack
 
 from shared.domain.audit import HashChain
-from shared.domain.errors import GatewayError, PeriodNotOpen
+from shared.domain.errors import GatewayError, InvalidRequest, PeriodNotOpen
 from shared.domain.identifiers import timestamp
 from shared.domain.lanes import room
 from shared.domain.ledger import (
+    MAX_PERIOD_TOKENS,
     RECENT_COMMITS,
     Amount,
     Attempt,
@@ -28,137 +29,31 @@ from shared.domain.ledger import (
     Refusal,
     Reservation,
 )
-from shared.domain.rate_limit import RateLimits
+from shared.domain.money import MAX_PERIOD_PUSD
+from shared.domain.operations import (
+    Adjust,
+    BeginClosing,
+    ChangeLimit,
+    Claim,
+    Close,
+    Expire,
+    Grant,
+    LaneChange,
+    LaneTaken,
+    LateSettle,
+    Open,
+    Operation,
+    ReservationsOpen,
+    Reserve,
+    ResolvingChange,
+    RoomGone,
+    Settle,
+    Transfer,
+    TransferIn,
+    TransferOut,
+)
 from shared.domain.usage import Usage
 from shared.domain.values import value
-
-
-@value
-class Open:
-    """Open the lane if it is not open yet, and tell its balance."""
-
-    rows = 0
-    rid = ""
-
-
-@value
-class _OfReservation:
-    reservation: Reservation
-
-    @property
-    def rid(self) -> str:
-        return self.reservation.rid
-
-
-@value
-class Reserve(_OfReservation):
-    """Hold an upper bound before the upstream call."""
-
-    rates: RateLimits = RateLimits()
-    rows = 1
-
-
-@value
-class Settle(_OfReservation):
-    """Record what was consumed (or that nothing was) and give back the rest of the hold."""
-
-    outcome: Outcome
-    rows = 2
-
-
-@value
-class Expire(_OfReservation):
-    """Resolve a reservation past its deadline by its tenant's policy, leaving a marker for the late settlement."""
-
-    outcome: Outcome
-    rows = 3
-
-
-@value
-class LateSettle(_OfReservation):
-    """The settlement of a reservation that has expired: charges the difference to what expiry charged."""
-
-    outcome: Outcome
-    charged: Amount
-    charged_usage: Usage
-    rows = 2
-
-
-@value
-class Adjust(_OfReservation):
-    """The settlement of a reservation whose period has closed: charges the difference in a later period, once."""
-
-    outcome: Outcome
-    charged: Amount
-    charged_usage: Usage
-    rows = 2
-
-
-@value
-class _OfTransfer:
-    """`amount` of room, under an id that both sides keep."""
-
-    xid: str
-    other: int
-    amount: Amount
-    rows = 2
-
-    @property
-    def rid(self) -> str:
-        return self.xid
-
-
-@value
-class TransferOut(_OfTransfer):
-    """Give room to the lane `other`. Raises `RoomGone` where there is no longer so much of it."""
-
-
-@value
-class TransferIn(_OfTransfer):
-    """Take the room that the lane `other` has given, once."""
-
-
-@value
-class Claim:
-    """Give the lane to one process for a while, so that nobody else writes to it. Raises `LaneTaken`."""
-
-    owner: str
-    until: str
-    rows = 0
-    rid = ""
-
-
-@value
-class ChangeLimit:
-    """Replace the period's limit, with who did it and why."""
-
-    limit: Limit
-    actor: str
-    reason: str
-    rows = 1
-    rid = ""
-
-
-@value
-class BeginClosing:
-    """Admit no further reservation; what is open may still resolve."""
-
-    rows = 0
-    rid = ""
-
-
-@value
-class Close:
-    """Write the last entry. Requires that no reservation is open."""
-
-    rows = 1
-    rid = ""
-
-
-Transfer: TypeAlias = TransferOut | TransferIn
-_LaneChange: TypeAlias = Transfer | Claim | ChangeLimit | BeginClosing | Close
-_Change: TypeAlias = Settle | Expire | LateSettle | Adjust | _LaneChange
-Operation: TypeAlias = Open | Reserve | _Change
 
 
 @value
@@ -196,7 +91,7 @@ class DeleteMarker:
 
 @value
 class InsertLateMark:
-    """The row `L`, which makes the adjustment of a reservation unique in its period."""
+    """The row `L`, which makes a grant, or the adjustment of a reservation, unique in its period."""
 
     rid: str
 
@@ -211,18 +106,6 @@ class InsertTransfer:
 Change: TypeAlias = (
     InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker | InsertLateMark | InsertTransfer
 )
-
-
-class ReservationsOpen(GatewayError):
-    """A lane with open reservations cannot be closed."""
-
-
-class RoomGone(GatewayError):
-    """A lane no longer has the room that it was to give away."""
-
-
-class LaneTaken(GatewayError):
-    """A lane belongs to another process."""
 
 
 class EntryFacts(TypedDict, total=False):
@@ -278,7 +161,7 @@ class Plan:
         self.changes.append(InsertReservation(reservation, self.commit_id))
         self.is_empty = False
 
-    def _change(self, operation: _Change) -> None:
+    def _change(self, operation: ResolvingChange | LaneChange) -> None:
         if self.balance.state is LaneState.CLOSED:
             if isinstance(operation, BeginClosing | Close):
                 return
@@ -291,14 +174,16 @@ class Plan:
             self._change_lane(operation)
         self.is_empty = False
 
-    def _change_lane(self, operation: _LaneChange) -> None:
+    def _change_lane(self, operation: LaneChange) -> None:
         if isinstance(operation, TransferOut | TransferIn):
             self._transfer(operation)
         elif isinstance(operation, Claim):
             self._claim(operation)
+        elif isinstance(operation, Grant):
+            self._grant(operation)
         elif isinstance(operation, ChangeLimit):
-            self.balance.limit = operation.limit
-            self._append(EntryKind.LIMIT, limit=operation.limit, actor=operation.actor, reason=operation.reason)
+            limit = self.balance.limit = operation.limit.plus(self.balance.granted)
+            self._append(EntryKind.LIMIT, limit=limit, actor=operation.actor, reason=operation.reason)
         elif isinstance(operation, BeginClosing):
             self.balance.state = LaneState.CLOSING
         else:
@@ -345,6 +230,22 @@ class Plan:
         if balance.owner != operation.owner and balance.owner_until > timestamp(self.now):
             raise LaneTaken("The lane belongs to another process.")
         balance.owner, balance.owner_until = operation.owner, operation.until
+
+    def _grant(self, operation: Grant) -> None:
+        balance, amount = self.balance, operation.amount
+        limit = balance.limit.plus(amount)
+        for name, added, total, most in (
+            ("tokens", amount.tokens, limit.tokens, MAX_PERIOD_TOKENS),
+            ("usd", amount.pusd, limit.pusd, MAX_PERIOD_PUSD),
+        ):
+            if added and total is None:
+                raise InvalidRequest(f"The tenant has no limit in {name}, so there is nothing to grant.", name)
+            if total is not None and total > most:
+                raise InvalidRequest("The period's limit would be higher than a ledger can hold.", name)
+        balance.limit, balance.granted = limit, balance.granted + amount
+        self.changes.append(InsertLateMark(operation.grant_id))
+        reference = f"grant/{operation.grant_id}"
+        self._append(EntryKind.LIMIT, limit=limit, actor=operation.actor, reason=operation.reason, reference=reference)
 
     def _close(self) -> None:
         if self.balance.open_reservations:

@@ -19,6 +19,7 @@ from shared.domain.values import field_names, value
 
 RECENT_COMMITS = 32
 NO_LIMIT = -1
+MAX_PERIOD_TOKENS = 10**15
 
 FieldValue: TypeAlias = str | int | bool
 Fields: TypeAlias = dict[str, FieldValue]
@@ -74,6 +75,13 @@ class Limit:
 
     tokens: int | None = None
     pusd: int | None = None
+
+    def plus(self, amount: Amount) -> Limit:
+        """The limit that is higher by `amount`, in the units that are limited."""
+        return Limit(
+            None if self.tokens is None else self.tokens + amount.tokens,
+            None if self.pusd is None else self.pusd + amount.pusd,
+        )
 
 
 class Lane(NamedTuple):
@@ -186,7 +194,7 @@ class LedgerEntry:
     reason: str = ""
     reference: str = ""
     """Of an adjustment: the period and reservation that it corrects, `2026-11/{rid}`. Of a transfer: the other lane
-    and the transfer's id, `00/{xid}`."""
+    and the transfer's id, `00/{xid}`. Of a grant: `grant/{grant id}`."""
     hash: str = ""
 
     def fields(self) -> Fields:
@@ -294,8 +302,9 @@ def _text(fields: Mapping[str, FieldValue], name: str) -> str:
 class Balance:
     """One lane's row `B`. `available = limit + moved - used - reserved`. A plan works on a copy of it.
 
-    The vault's `limit` is the tenant's. Other lanes have a limit of zero, or none where the tenant has none; `moved` is
-    what came into the lane from others less what went out, so that over all lanes it adds up to what is on its way.
+    The vault's `limit` is the tenant's, with what was `granted` for this period beyond quota and budget. Other lanes
+    have a limit of zero, or none where the tenant has none; `moved` is what came into the lane from others less what
+    went out, so that over all lanes it adds up to what is on its way.
     `owner` is the process that a lane was given to until `owner_until`.
     """
 
@@ -312,6 +321,7 @@ class Balance:
     recent: tuple[str, ...] = ()
     arrivals: Arrivals = Arrivals()
     moved: Amount = Amount()
+    granted: Amount = Amount()
     owner: str = ""
     owner_until: str = ""
 
@@ -331,6 +341,7 @@ class Balance:
             self.recent,
             self.arrivals,
             self.moved,
+            self.granted,
             self.owner,
             self.owner_until,
         )

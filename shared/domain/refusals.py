@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from shared.domain.commit_plan import Reserve
 from shared.domain.errors import BudgetExceeded, GatewayError, PeriodNotOpen, QuotaExceeded, RateLimitExceeded
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger import Balance, Refusal
 from shared.domain.money import usd
+from shared.domain.operations import Reserve
 from shared.domain.rate_limit import rate_status
 
 

@@ -17,8 +17,8 @@ from shared.application.report_usage import EntryCursor, EntryFilter
 from shared.composition import Gateway
 from shared.domain.errors import InvalidRequest
 from shared.domain.identifiers import BillingPeriod, checked_name, checked_tenant_id
-from shared.domain.ledger import Lane, LedgerEntry
-from shared.domain.money import usd
+from shared.domain.ledger import Amount, Lane, LedgerEntry
+from shared.domain.money import pusd_from_usd, usd
 from shared.domain.pricing import Price
 from shared.domain.routing import Backend, Deployment
 from shared.domain.tenancy import GatewayKey, Tenant
@@ -26,10 +26,11 @@ from shared.http.endpoint import for_administrators, for_tenants, json_response
 from shared.http.models import (
     BackendDefinition,
     DeploymentDefinition,
+    Grant,
     KeyCreation,
     PriceInsertion,
+    TenantChange,
     TenantRegistration,
-    TenantSettings,
 )
 from shared.http.requests import page_query, path_segment, read_model
 
@@ -67,9 +68,22 @@ async def get_tenant(gateway: Gateway, request: Request, _: Actor) -> Response:
 @for_administrators
 async def change_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`PATCH /manage/tenants/{tenant}`, with `If-Match` to change no other version than the one read."""
-    changes = (await read_model(request, TenantSettings, _MODEL_BYTES)).stated()
+    change = await read_model(request, TenantChange, _MODEL_BYTES)
     etag = request.headers.get("if-match", "*")
-    return _tenant_response(await gateway.tenants.change(_tenant_id(request), changes, etag, actor))
+    tenant = await gateway.tenants.change(_tenant_id(request), change.stated(), etag, actor, reason=change.reason)
+    return _tenant_response(tenant)
+
+
+@for_administrators
+async def grant_to_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
+    """`POST /manage/tenants/{tenant}/grants`: tokens or dollars beyond a period's quota and budget."""
+    grant = await read_model(request, Grant, _MODEL_BYTES)
+    amount = Amount(grant.tokens, pusd_from_usd(grant.usd))
+    period, grant_id, balance = await gateway.tenants.grant(
+        _tenant_id(request), grant.period, grant.grant_id, amount, grant.reason, actor
+    )
+    limit = {"quota_tokens": balance.limit.tokens, "budget_usd": _usd(balance.limit.pusd)}
+    return json_response({"grant_id": grant_id, "period": period, **limit}, 201)
 
 
 @for_administrators
@@ -240,6 +254,10 @@ def _price_document(price: Price) -> dict[str, object]:
     return {"price_id": price.price_id, **_price_json.dump_python(price, mode="json")}
 
 
+def _usd(limit: int | None) -> str | None:
+    return None if limit is None else usd(limit)
+
+
 def _entry_cursor(text: str | None) -> EntryCursor | None:
     """`{lane}:{seq},...`, as a list returned it."""
     if text is None:
@@ -274,8 +292,7 @@ def _entry_document(lane: Lane, entry: LedgerEntry) -> dict[str, object]:
             "content_filter": outcome.content_filter,
         }
     if entry.limit is not None:
-        limit = entry.limit
-        document |= {"quota_tokens": limit.tokens, "budget_usd": None if limit.pusd is None else usd(limit.pusd)}
+        document |= {"quota_tokens": entry.limit.tokens, "budget_usd": _usd(entry.limit.pusd)}
         document |= {"actor": entry.actor, "reason": entry.reason}
     if entry.moved is not None:
         document |= {"moved_tokens": entry.moved.tokens, "moved_usd": usd(entry.moved.pusd)}

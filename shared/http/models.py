@@ -12,13 +12,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 
 from shared.domain.identifiers import TENANT_ID
 from shared.domain.lanes import MAX_LANES
-from shared.domain.ledger import ExpiryPolicy
+from shared.domain.ledger import MAX_PERIOD_TOKENS, ExpiryPolicy
 from shared.domain.money import pusd_from_usd, pusd_per_token
 from shared.domain.routing import BackendAuth, Residency
 from shared.domain.tenancy import DisconnectPolicy
 from shared.domain.usage import Meter
 
-_MAX_TOKENS = 10**15
+_MAX_TOKENS = MAX_PERIOD_TOKENS
 _MAX_PER_MINUTE = 10**12
 
 
@@ -49,6 +49,7 @@ UsdPerMillion = Annotated[StrictStr, AfterValidator(_usd_per_million)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
 Text = Annotated[StrictStr, Field(max_length=256)]
+Reason = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)]
 PerMinute = Annotated[StrictInt, Field(ge=1, le=_MAX_PER_MINUTE)]
 
@@ -109,6 +110,30 @@ class TenantRegistration(TenantSettings):
 
     tenant_id: Annotated[StrictStr, Field(pattern=f"^{TENANT_ID.pattern}$")]
     name: Text = ""
+
+
+class TenantChange(TenantSettings):
+    """What to change of a tenant, and why, for the entry of a new quota or budget."""
+
+    reason: Reason = "tenant changed"
+
+    def stated(self) -> dict[str, Any]:
+        fields = super().stated()
+        fields.pop("reason", None)
+        return fields
+
+
+class Grant(_Model):
+    """Tokens, dollars or both on top of a period's quota and budget: of the current period, or of the next.
+
+    `grant_id` makes it safe to send again: an id is granted once in a period.
+    """
+
+    tokens: Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)] = 0
+    usd: Usd = "0"
+    reason: Reason
+    period: Annotated[StrictStr, Field(pattern=r"^\d{4}-\d{2}$")] | None = None
+    grant_id: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
 
 
 class KeyCreation(_Model):

@@ -47,7 +47,7 @@ OPERATIONS = (
     Operation("GET", "/manage/tenants", "List tenants", query=("limit", "cursor")),
     Operation("POST", "/manage/tenants", "Register a tenant", body=models.TenantRegistration, success=201),
     Operation("GET", "/manage/tenants/{tenant}", "Get a tenant"),
-    Operation("PATCH", "/manage/tenants/{tenant}", "Change a tenant", body=models.TenantSettings),
+    Operation("PATCH", "/manage/tenants/{tenant}", "Change a tenant", body=models.TenantChange),
     Operation("DELETE", "/manage/tenants/{tenant}", "Close a tenant; its records stay"),
     Operation("POST", "/manage/tenants/{tenant}/suspend", "Suspend a tenant"),
     Operation("POST", "/manage/tenants/{tenant}/resume", "Resume a tenant"),
@@ -57,6 +57,13 @@ OPERATIONS = (
     ),
     Operation("DELETE", "/manage/tenants/{tenant}/keys/{key}", "Revoke a key", success=204),
     Operation("GET", "/manage/tenants/{tenant}/usage", "A tenant's usage", query=("period", "group_by")),
+    Operation(
+        "POST",
+        "/manage/tenants/{tenant}/grants",
+        "Grant tokens or dollars beyond a period's quota and budget",
+        body=models.Grant,
+        success=201,
+    ),
     Operation(
         "GET",
         "/manage/tenants/{tenant}/entries",

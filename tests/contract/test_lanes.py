@@ -14,7 +14,6 @@ from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.store import Row, RowChange, TableStore
 from shared.application.level_lanes import LevelLanes
 from shared.application.ports import Hold
-from shared.domain.commit_plan import ChangeLimit, Claim, LaneTaken, Open, RoomGone, TransferIn, TransferOut
 from shared.domain.errors import (
     BudgetExceeded,
     LedgerUnavailable,
@@ -23,6 +22,7 @@ from shared.domain.errors import (
     RateLimitExceeded,
 )
 from shared.domain.ledger import Account, Amount, Balance, EntryKind, Lane, LaneState, Limit, Reservation
+from shared.domain.operations import ChangeLimit, Claim, LaneTaken, Open, RoomGone, TransferIn, TransferOut
 from shared.domain.rate_limit import RateLimits
 from tests.contract.test_ledger import CHAIN, violations
 from tests.tools.ledgers import PERIOD, PUSD, VOID, FaultyStore, ManualClock, account, charge, reservation

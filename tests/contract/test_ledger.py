@@ -22,9 +22,9 @@ from shared.adapters.tables.store import (
 )
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
-from shared.domain.commit_plan import ReservationsOpen
 from shared.domain.errors import BudgetExceeded, PeriodNotOpen, QuotaExceeded
 from shared.domain.ledger import Amount, EntryKind, Lane, LaneState, Limit
+from shared.domain.operations import ReservationsOpen
 from tests.tools.ledgers import PERIOD, PUSD, VOID, ManualClock, PriceRows, account, charge, reservation
 
 CHAIN = HashChain(b"test")
@@ -176,6 +176,18 @@ async def test_a_period_is_closed_once_nothing_is_open(store: TableStore, tenant
         assert (await closer.open(account(tenant))).state is LaneState.CLOSED
     with pytest.raises(PeriodNotOpen):
         await ledger.change_limit(account(tenant), "boss", "too late")
+    assert await violations(store, tenant) == []
+
+
+async def test_a_grant_is_made_once_whoever_repeats_it(store: TableStore, tenant: str) -> None:
+    ledgers = [ledger_over(store) for _ in range(3)]
+    grants = (each.grant(account(tenant, 100), "g1", Amount(50), "boss", "launch") for each in ledgers)
+    for balance in await asyncio.gather(*grants):
+        assert (balance.limit, balance.granted) == (Limit(150), Amount(50))
+    balance = await ledgers[1].change_limit(account(tenant, 200), "boss", "more")
+    assert (balance.limit, balance.granted) == (Limit(250), Amount(50))
+    kinds = [entry.kind async for entry in ledgers[0].entries(Lane(tenant, PERIOD), 1, 9)]
+    assert kinds == [EntryKind.LIMIT] * 2
     assert await violations(store, tenant) == []
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from shared.domain.identifiers import BillingPeriod
 from tests.tools.stack import ADMIN_KEY, Stack
 
 TENANT: dict[str, Any] = {
@@ -249,6 +250,50 @@ async def test_a_new_quota_holds_at_once_and_is_an_entry(stack: Stack) -> None:
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"name": "y"})
     assert [entry["budget_usd"] for entry in (await stack.entries())[1:]] == [None, "1.00"]
     assert (await stack.usage())["requests"] == 1
+
+
+async def test_a_grant_raises_the_limit_once_and_outlives_other_changes(stack: Stack) -> None:
+    path = f"/manage/tenants/{stack.tenant}"
+    await stack.manage("PATCH", path, {"monthly_quota_tokens": 1000, "monthly_budget_usd": "2.00", "reason": "trial"})
+    grant = {"tokens": 500, "usd": "0.50", "reason": "launch week", "grant_id": "ticket-1"}
+    first = await stack.manage("POST", f"{path}/grants", grant, status=201)
+    assert first["grant_id"] == "ticket-1"
+    assert (first["quota_tokens"], first["budget_usd"]) == (1500, "2.50")
+    assert await stack.manage("POST", f"{path}/grants", grant, status=201) == first
+    await stack.manage("PATCH", path, {"name": "renamed"})
+    assert (await stack.usage())["quota_tokens"] == 1500
+    await stack.manage("PATCH", path, {"monthly_quota_tokens": 2000, "reason": "paid"})
+    report = await stack.usage()
+    assert (report["quota_tokens"], report["budget_usd"]) == (2500, "2.50")
+    entries = await stack.entries()
+    assert [(entry["actor"], entry["reason"]) for entry in entries] == [
+        ("admin-key", "launch week"),
+        ("admin-key", "paid"),
+    ]
+    assert entries[0]["reference"] == "grant/ticket-1"
+    unnamed = await stack.manage("POST", f"{path}/grants", {"tokens": 1, "reason": "more"}, status=201)
+    assert (len(unnamed["grant_id"]), unnamed["quota_tokens"]) == (32, 2501)
+
+
+async def test_a_grant_may_be_of_the_next_period_and_of_no_other(stack: Stack) -> None:
+    path = f"/manage/tenants/{stack.tenant}/grants"
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"monthly_quota_tokens": 1000})
+    current = BillingPeriod.containing((await stack.gateway()).clock.now())
+    granted = await stack.manage("POST", path, {"tokens": 5, "reason": "r", "period": str(current.next())}, status=201)
+    assert (granted["period"], granted["quota_tokens"]) == (str(current.next()), 1005)
+    for body, param in (
+        ({"tokens": 5, "reason": "r", "period": str(current.previous())}, "period"),
+        ({"tokens": 5, "reason": "r", "period": "2026-13"}, "period"),
+        ({"tokens": 5}, "reason"),
+        ({"tokens": -5, "reason": "r"}, "tokens"),
+        ({"tokens": 10**15, "reason": "r"}, "tokens"),
+        ({"reason": "r"}, "tokens"),
+        ({"usd": "1.00", "reason": "r"}, "usd"),
+        ({"tokens": 5, "reason": "r", "grant_id": "a/b"}, "grant_id"),
+        ({"tokens": 5, "reason": "r", "who": "me"}, "who"),
+    ):
+        assert (await stack.manage("POST", path, body, status=400))["error"]["param"] == param
+    await stack.manage("POST", "/manage/tenants/nobody/grants", {"tokens": 5, "reason": "r"}, status=404)
 
 
 async def test_a_tenant_is_made_hot_and_back(stack: Stack) -> None:

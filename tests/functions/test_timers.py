@@ -14,9 +14,9 @@ import pytest
 from shared import backup, timers, verify
 from shared.adapters.tables.store import Merge
 from shared.application.verify_ledger import INVARIANTS, Finding
-from shared.domain.commit_plan import TransferOut
 from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger import Account, Amount, Lane, Limit
+from shared.domain.operations import TransferOut
 from tests.tools.ledgers import charge, reservation
 from tests.tools.stack import AzuriteAccount, Stack, eventually, running_azurite
 

@@ -21,9 +21,9 @@ from shared.adapters.tables.store import Delete, Insert, Merge, Row
 from shared.application.level_lanes import LevelLanes
 from shared.application.report_usage import EntryFilter, ReportUsage
 from shared.application.roll_up_usage import RollUpUsage
-from shared.domain.commit_plan import TransferOut
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger import Account, Amount, EntryKind, Lane, LedgerEntry, Limit
+from shared.domain.operations import TransferOut
 from tests.tools.ledgers import PERIOD, account, charge, reservation
 from tests.unit.test_periods import CHAIN, CLOSING_TIME, World
 

@@ -16,21 +16,10 @@ from shared.adapters.tables.rollups import TableRollups
 from shared.application.ports import Hold
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain, genesis
-from shared.domain.commit_plan import (
-    BeginClosing,
-    ChangeLimit,
-    Close,
-    Expire,
-    InsertEntry,
-    LateSettle,
-    Operation,
-    Plan,
-    Reserve,
-    Settle,
-    plan_commit,
-)
+from shared.domain.commit_plan import InsertEntry, Plan, plan_commit
 from shared.domain.errors import PeriodExhausted
 from shared.domain.ledger import Amount, Balance, EntryKind, Lane, LaneState, Limit, Outcome, Reservation
+from shared.domain.operations import BeginClosing, ChangeLimit, Close, Expire, LateSettle, Operation, Reserve, Settle
 from shared.domain.usage import Usage
 from tests.tools.ledgers import NOW, PERIOD, VOID, Fault, FaultyStore, PriceRows, account, charge, reservation
 from tests.tools.virtual_time import VirtualClock, VirtualTimeLoop

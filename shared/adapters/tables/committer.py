@@ -41,24 +41,13 @@ from shared.adapters.tables.store import (
 )
 from shared.application.ports import Clock
 from shared.domain.audit import HashChain
-from shared.domain.commit_plan import (
-    Adjust,
-    InsertEntry,
-    InsertReservation,
-    LateSettle,
-    Operation,
-    Plan,
-    Reserve,
-    Settle,
-    TransferIn,
-    TransferOut,
-    plan_commit,
-)
+from shared.domain.commit_plan import InsertEntry, InsertReservation, Plan, plan_commit
 from shared.domain.errors import (
     GatewayError,
     LedgerUnavailable,
 )
 from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Outcome
+from shared.domain.operations import Adjust, Grant, LateSettle, Operation, Reserve, Settle, TransferIn, TransferOut
 from shared.domain.refusals import refused
 
 FRESH_SECONDS = 0.25
@@ -356,7 +345,7 @@ class Committer:
             operation = pending.operation
             if not operation.rid:
                 continue
-            if isinstance(operation, Adjust):
+            if isinstance(operation, Adjust | Grant):
                 is_done = await self.reader.row(late_mark_key(operation.rid), give_up) is not None
             elif isinstance(operation, TransferOut | TransferIn):
                 is_done = await self.reader.row(transfer_key(operation.rid), give_up) is not None

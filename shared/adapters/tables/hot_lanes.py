@@ -17,7 +17,11 @@ from typing import Any, Protocol, TypeVar
 
 from shared.adapters.tables.committer import Committer
 from shared.application.ports import Clock, Hold
-from shared.domain.commit_plan import (
+from shared.domain.errors import PeriodExhausted, PeriodNotOpen
+from shared.domain.identifiers import first_rid, rid_at, timestamp
+from shared.domain.lanes import first_share, lane_limit, pulls, room, shortage, whole
+from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState, Reservation
+from shared.domain.operations import (
     ChangeLimit,
     Claim,
     LaneTaken,
@@ -28,10 +32,6 @@ from shared.domain.commit_plan import (
     TransferIn,
     TransferOut,
 )
-from shared.domain.errors import PeriodExhausted, PeriodNotOpen
-from shared.domain.identifiers import first_rid, rid_at, timestamp
-from shared.domain.lanes import first_share, lane_limit, pulls, room, shortage, whole
-from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState, Reservation
 from shared.domain.rate_limit import RateLimits
 from shared.domain.refusals import refused
 

@@ -29,21 +29,22 @@ from shared.adapters.tables.rows import (
 from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableStore
 from shared.application.ports import Clock, Hold
 from shared.domain.audit import HashChain, genesis
-from shared.domain.commit_plan import (
+from shared.domain.errors import LedgerUnavailable, PeriodExhausted
+from shared.domain.identifiers import BillingPeriod
+from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState, LedgerEntry, Outcome, Reservation
+from shared.domain.operations import (
     Adjust,
     BeginClosing,
     ChangeLimit,
     Close,
     Expire,
+    Grant,
     LateSettle,
     Open,
     Reserve,
     Settle,
     Transfer,
 )
-from shared.domain.errors import LedgerUnavailable, PeriodExhausted
-from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState, LedgerEntry, Outcome, Reservation
 
 MAX_IDLE_COMMITTERS = 4096
 
@@ -87,6 +88,9 @@ class TableLedger:
         balance = await self.committer(account.vault, account).submit(change)
         await self._hot.level(account, actor, reason)
         return balance
+
+    async def grant(self, account: Account, grant_id: str, amount: Amount, actor: str, reason: str) -> Balance:
+        return await self.committer(account.vault, account).submit(Grant(grant_id, amount, actor, reason))
 
     async def level_lanes(self, account: Account) -> int:
         recovered = await self._hot.recover(account.vault)

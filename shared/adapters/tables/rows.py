@@ -17,9 +17,6 @@ from shared.domain.commit_plan import (
     InsertMarker,
     InsertReservation,
     InsertTransfer,
-    Transfer,
-    TransferIn,
-    TransferOut,
 )
 from shared.domain.ledger import (
     NO_LIMIT,
@@ -34,6 +31,7 @@ from shared.domain.ledger import (
     Limit,
     Reservation,
 )
+from shared.domain.operations import Transfer, TransferIn, TransferOut
 from shared.domain.rate_limit import Arrivals
 from shared.domain.usage import Usage
 
@@ -47,11 +45,14 @@ INT64_FIELDS: Final = frozenset(
     | {"cost_pusd", "estimated_tokens"}
     | {
         f"{name}_{unit}"
-        for name in ("used", "reserved", "excess", "limit", "limit0", "moved")
+        for name in ("used", "reserved", "excess", "limit", "limit0", "moved", "granted")
         for unit in ("tokens", "pusd")
     }
     | set(USAGE_FIELDS)
 )
+
+
+_NOTHING: Final = Amount()
 
 
 def table_of(period: str) -> str:
@@ -114,6 +115,8 @@ def balance_fields(balance: Balance) -> Fields:
         "moved_tokens": balance.moved.tokens,
         "moved_pusd": balance.moved.pusd,
     }
+    if balance.granted != _NOTHING:
+        fields["granted_tokens"], fields["granted_pusd"] = balance.granted.tokens, balance.granted.pusd
     if balance.owner:
         fields["owner"], fields["owner_until"] = balance.owner, balance.owner_until
     return fields
@@ -136,6 +139,7 @@ def balance_from(fields: Mapping[str, FieldValue]) -> Balance:
         recent=tuple(recent.split(",")) if recent else (),
         arrivals=Arrivals(int(fields["requests_arrival"]), int(fields["tokens_arrival"])),
         moved=Amount(int(fields.get("moved_tokens", 0)), int(fields.get("moved_pusd", 0))),
+        granted=Amount(int(fields.get("granted_tokens", 0)), int(fields.get("granted_pusd", 0))),
         owner=str(fields.get("owner", "")),
         owner_until=str(fields.get("owner_until", "")),
     )
