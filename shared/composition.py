@@ -27,6 +27,7 @@ from shared.adapters.documents import Documents
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.on_disk.table_store import DiskSet, SqliteTableStore
 from shared.adapters.probe import OpenAIProbe
 from shared.adapters.tables.archive import PeriodArchive
 from shared.adapters.tables.ledger import TableLedger
@@ -53,6 +54,7 @@ from shared.application.report_usage import ReportUsage
 from shared.application.roll_up_usage import RollUpUsage
 from shared.application.serve_inference import ServeInference, ServingLimits
 from shared.application.verify_ledger import VerifyLedger
+from shared.application.verify_statements import VerifyStatements
 from shared.domain.audit import HashChain
 from shared.domain.pricing import PriceBook
 from shared.settings import Settings, read_settings
@@ -84,6 +86,7 @@ class Gateway:
     expire_reservations: ExpireReservations
     export_chargeback: ExportChargeback
     verify: VerifyLedger
+    verify_statements: VerifyStatements
     archive: PeriodArchive
     background: Background
     resources: AsyncExitStack
@@ -182,7 +185,8 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
             BuildStatement(ledger, tenants, price_store, reports),
             clock,
         ),
-        verify=VerifyLedger(ledger, rollups, price_store, chain),
+        verify=VerifyLedger(ledger, rollups, price_store, chain, DiskSet),
+        verify_statements=VerifyStatements(ledger, reports),
         archive=PeriodArchive(store, price_store),
         background=background,
         resources=resources,
@@ -191,10 +195,10 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
 
 async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, str]:
     """What verifies an exported period, and which one it is; nothing is asked of storage."""
-    clock, store, prices = SystemClock(), InMemoryTableStore(), DocumentPrices(InMemoryDocuments())
+    clock, store, prices = SystemClock(), SqliteTableStore(), DocumentPrices(InMemoryDocuments())
     period = await PeriodArchive(store, prices).restore(path)
     chain = HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
-    return VerifyLedger(TableLedger(store, chain, clock), TableRollups(store), prices, chain), period
+    return VerifyLedger(TableLedger(store, chain, clock), TableRollups(store), prices, chain, DiskSet), period
 
 
 def _session() -> aiohttp.ClientSession:

@@ -52,6 +52,8 @@ async def _verify(options: argparse.Namespace) -> int:
         gateway = await build(settings)
         try:
             tenants, findings = await _collect(gateway.verify, period, options.tenant)
+            if options.tenant is None:
+                findings += await gateway.verify_statements(period)
         finally:
             await gateway.aclose()
     (_report_json if options.json else _report)(period, tenants, findings)
@@ -73,7 +75,7 @@ def _report(period: str, tenants: int, findings: Sequence[Finding]) -> None:
     for name, statement in INVARIANTS.items():
         print(f"  {name:4} {'VIOLATED' if violations[name] else 'holds   '}  {statement}")
     for finding in findings[:SHOWN_FINDINGS]:
-        print(f"  {finding.invariant} {finding.tenant_id}: {finding.message}")
+        print(f"  {finding.invariant} {finding.tenant_id or period}: {finding.message}")
     if len(findings) > SHOWN_FINDINGS:
         print(f"  ... and {len(findings) - SHOWN_FINDINGS} more")
 

@@ -107,6 +107,7 @@ async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, 
     reports: Any = gateway.export_chargeback._build._reports
     statements = json.loads(await reports.read(f"{previous}/statements.json"))
     assert [tenant["tokens_used"] for tenant in statements["tenants"]] == [17]
+    assert await gateway.verify_statements(str(previous)) == []
 
 
 @pytest.mark.parametrize("stack_settings", [{"CLOSE_GRACE_HOURS": "100000"}], indirect=True)

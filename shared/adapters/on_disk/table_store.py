@@ -1,0 +1,125 @@
+"""A table service in a temporary file of SQLite: what is too large for memory, for as long as one process needs it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from shared.adapters.tables.store import (
+    Insert,
+    Merge,
+    PreconditionFailed,
+    Row,
+    RowChange,
+    RowExists,
+    RowMissing,
+    TableMissing,
+)
+from shared.domain.ledger import Fields
+
+_SCHEMA = """
+create table tables (name text primary key) without rowid;
+create table entities (
+    name text, partition text, key text, etag integer, fields blob, primary key (name, partition, key)
+) without rowid
+"""
+_PAGE = 1000
+
+
+class SqliteTableStore:
+    """Implements `TableStore` for one process. The file goes with the connection."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.executescript(_SCHEMA)
+        self._version = 0
+
+    async def create_table(self, table: str) -> None:
+        self._database.execute("insert or ignore into tables values (?)", (table,))
+
+    async def get(self, table: str, partition: str, key: str) -> Row | None:
+        self._require(table)
+        return self._get(table, partition, key)
+
+    async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:  # noqa: ARG002
+        self._require(table)
+        self._version += 1
+        self._database.execute("begin")
+        try:
+            for change in changes:
+                self._apply(table, partition, change)
+        except BaseException:
+            self._database.execute("rollback")
+            raise
+        self._database.execute("commit")
+        return str(self._version)
+
+    async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
+        query = "select key, fields, etag from entities where name = ? and partition = ? and key >= ? and key < ?"
+        while True:
+            page = self._database.execute(f"{query} order by key limit {_PAGE}", (table, partition, first, last))
+            rows = [_row(*found) for found in page]
+            for row in rows:
+                yield row
+            if len(rows) < _PAGE:
+                return
+            first = f"{rows[-1].key}\0"
+
+    def close(self) -> None:
+        """Drop everything."""
+        self._database.close()
+
+    def _require(self, table: str) -> None:
+        if self._database.execute("select 1 from tables where name = ?", (table,)).fetchone() is None:
+            raise TableMissing
+
+    def _get(self, table: str, partition: str, key: str) -> Row | None:
+        query = "select key, fields, etag from entities where name = ? and partition = ? and key = ?"
+        found = self._database.execute(query, (table, partition, key)).fetchone()
+        return None if found is None else _row(*found)
+
+    def _apply(self, table: str, partition: str, change: RowChange) -> None:
+        row = self._get(table, partition, change.key)
+        if isinstance(change, Insert):
+            if row is not None:
+                raise RowExists
+            self._put(table, partition, change.key, change.fields)
+        elif row is None:
+            raise RowMissing
+        elif isinstance(change, Merge):
+            if row.etag != change.etag:
+                raise PreconditionFailed
+            self._put(table, partition, change.key, {**row.fields, **change.fields})
+        else:
+            place = (table, partition, change.key)
+            self._database.execute("delete from entities where name = ? and partition = ? and key = ?", place)
+
+    def _put(self, table: str, partition: str, key: str, fields: Fields) -> None:
+        values = (table, partition, key, self._version, msgspec.json.encode(fields))
+        self._database.execute("insert or replace into entities values (?, ?, ?, ?, ?)", values)
+
+
+class DiskSet:
+    """A set of strings in a temporary file."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute("create table members (name text primary key) without rowid")
+        self._database.execute("begin")
+
+    def add(self, member: str) -> None:
+        """Make `member` one of the set."""
+        self._database.execute("insert or ignore into members values (?)", (member,))
+
+    def __contains__(self, member: object) -> bool:
+        query = "select 1 from members where name = ?"
+        return self._database.execute(query, (member,)).fetchone() is not None
+
+    def __del__(self) -> None:
+        self._database.close()
+
+
+def _row(key: str, fields: bytes, etag: int) -> Row:
+    return Row(key, msgspec.json.decode(fields), str(etag))
