@@ -41,19 +41,14 @@ class Bench:
 def running() -> Iterator[Bench]:
     """All processes of a bench."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        upstream_port, proxy_port, blob, queue, table = (free_port() for _ in range(5))
+        upstream_port, proxy_port = free_port(), free_port()
         upstream = stack.enter_context(
             process([sys.executable, "-m", "bench.upstream", str(upstream_port)], upstream_port)
         )
         upstream_url = f"http://127.0.0.1:{upstream_port}"
         proxy_command = [sys.executable, "-m", "bench.bare_proxy", str(proxy_port), upstream_url]
         proxy = stack.enter_context(process(proxy_command, proxy_port))
-        account_key = new_account_key()
-        azurite = start_azurite(AzuritePorts(blob, queue, table), account_key, None, folder / "azurite.log")
-        stack.callback(_end, azurite)
-        _await_port(table, azurite)
-        endpoint = f"http://127.0.0.1:{table}/{ACCOUNT}"
+        endpoint, account_key = stack.enter_context(storage())
         tables = {
             "TALLYGATE_TABLE_ENDPOINT": endpoint,
             "TALLYGATE_STORAGE_ACCOUNT_NAME": ACCOUNT,
@@ -69,6 +64,20 @@ def running() -> Iterator[Bench]:
             endpoint,
             account_key,
         )
+
+
+@contextmanager
+def storage() -> Iterator[tuple[str, str]]:
+    """An Azurite in memory: its table endpoint and account key."""
+    with tempfile.TemporaryDirectory() as folder:
+        blob, queue, table = (free_port() for _ in range(3))
+        account_key = new_account_key()
+        azurite = start_azurite(AzuritePorts(blob, queue, table), account_key, None, Path(folder) / "azurite.log")
+        try:
+            _await_port(table, azurite)
+            yield f"http://127.0.0.1:{table}/{ACCOUNT}", account_key
+        finally:
+            _end(azurite)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import aiohttp
 
 from shared.adapters.azure_openai import ChatCompletions
 from shared.adapters.canonical_json import encode_canonical
-from shared.adapters.clock import SystemClock
+from shared.adapters.clock import StorageClock, SystemClock
 from shared.adapters.credentials import CachedTokens, developer_identity, managed_identity
 from shared.adapters.directories import (
     DocumentAuditLog,
@@ -107,11 +107,11 @@ async def current_gateway() -> Gateway:
     global _gateway  # noqa: PLW0603 - a process has one gateway
     if _gateway is None or (_gateway.done() and _gateway.exception() is not None):
         _gateway = asyncio.create_task(build(read_settings()))
-        _gateway.add_done_callback(_settle_heap)
+        _gateway.add_done_callback(settle_heap)
     return await asyncio.shield(_gateway)
 
 
-def _settle_heap(_: object) -> None:
+def settle_heap(_: object = None) -> None:
     """Keep the collector from walking what was imported again and again: it costs more than most of a request does."""
     gc.collect()
     gc.freeze()
@@ -127,13 +127,14 @@ async def close_current_gateway() -> None:
 
 
 async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
-    """Wire a gateway. Nothing is asked of storage or backends yet."""
-    clock = clock or SystemClock()
+    """Wire a gateway, by default on the clock of its storage. Nothing is asked of storage or backends yet."""
+    storage_clock = StorageClock()
+    clock = clock or storage_clock
     resources = AsyncExitStack()
     session = await resources.enter_async_context(_session())
     tokens = CachedTokens(lambda: _credential(settings))
     resources.push_async_callback(tokens.close)
-    store, documents, reports = await _storage(settings, tokens, resources)
+    store, documents, reports = await _storage(settings, tokens, storage_clock, resources)
     api_key = settings.azure_openai_api_key.get_secret_value()
 
     chain = HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
@@ -229,7 +230,7 @@ async def _price_book(store: PriceStore) -> PriceBook:
 
 
 async def _storage(
-    settings: Settings, tokens: CachedTokens, resources: AsyncExitStack
+    settings: Settings, tokens: CachedTokens, clock: StorageClock, resources: AsyncExitStack
 ) -> tuple[TableStore, Documents, ReportStore]:
     """The ledger's store, the documents and the reports; imports only the SDKs that the settings need."""
     if settings.tallygate_storage == "memory":
@@ -244,7 +245,7 @@ async def _storage(
     account, key = settings.tallygate_storage_account_name, settings.tallygate_storage_account_key.get_secret_value()
     credential = AzureNamedKeyCredential(account, key) if key else tokens.credential
     authorization = SharedKey(account, key) if key else BearerToken(tokens)
-    store = RestTableStore(settings.tallygate_table_endpoint, authorization)
+    store = RestTableStore(settings.tallygate_table_endpoint, authorization, clock=clock)
     resources.push_async_callback(store.aclose)
     service = await resources.enter_async_context(
         TableServiceClient(settings.tallygate_table_endpoint, credential=credential, retry_total=0)

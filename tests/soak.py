@@ -48,7 +48,8 @@ class Fleet:
             **self._document["gateway_env"],
             "TALLYGATE_PORT": str(port),
             "TALLYGATE_TABLE_ENDPOINT": endpoint or self._table_endpoint,
-            "SKEW_SECONDS": str(self._offset + later + self._dice.uniform(-3, 3)),
+            "AHEAD_SECONDS": str(self._offset + later),
+            "SKEW_SECONDS": str(self._dice.uniform(-3, 3)),
         }
         command = [self._document["gateway_command"][0], "-m", "tests.tools.skewed_host"]
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)

@@ -1,10 +1,17 @@
-"""The time of the machine."""
+"""The time of the machine, and the same corrected by the time of storage."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from typing import Final
+
+_FORGET_SECONDS: Final = 300.0
+_RESOLUTION_SECONDS: Final = 1.0
 
 
 class SystemClock:
@@ -18,3 +25,48 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+class StorageClock(SystemClock):
+    """The clock that all gateways over one storage account share: the machine's, corrected by storage's `Date` headers.
+
+    A header says to the second when an answer was made, somewhere between the request and its arrival. Together the
+    last minutes' headers leave a narrow range of corrections, of which the smallest is taken: none, if the machine's
+    clock may be right.
+    """
+
+    def __init__(self) -> None:
+        self._correction = timedelta()
+        self._least, self._most = -math.inf, math.inf
+        self._since = 0.0
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._machine_time(), UTC) + self._correction
+
+    def observe(self, date: bytes, seconds: float) -> None:
+        """Storage has just answered, with this `Date` header, a request that took so many seconds."""
+        stated = self._storage_time(date)
+        if stated is None:
+            return
+        arrived = self._machine_time()
+        least, most = stated - arrived, stated + _RESOLUTION_SECONDS - (arrived - seconds)
+        is_old = not 0 <= arrived - self._since < _FORGET_SECONDS
+        if is_old or least > self._most or most < self._least:  # or one of both clocks was set
+            self._least, self._most, self._since = -math.inf, math.inf, arrived
+        self._least, self._most = max(least, self._least), min(most, self._most)
+        self._correction = timedelta(seconds=min(max(0.0, self._least), self._most))
+
+    def _machine_time(self) -> float:
+        return time.time()
+
+    def _storage_time(self, date: bytes) -> float | None:
+        return _seconds_of(date)
+
+
+@lru_cache(maxsize=4)
+def _seconds_of(date: bytes) -> float | None:
+    """An RFC 9110 date in seconds since 1970, or `None` if it is none."""
+    try:
+        return parsedate_to_datetime(date.decode("latin-1")).timestamp()
+    except ValueError:
+        return None

@@ -1,34 +1,53 @@
-"""One suite over every table store: over memory, and over Azurite through our own connections."""
+"""One suite over every table store: over memory, over a file, and over Azurite through our own connections.
+
+Over a real storage account or Cosmos DB Table endpoint as well, where these are set:
+
+    CONTRACT_TABLE_ENDPOINT   https://YOUR-ACCOUNT.table.core.windows.net
+    CONTRACT_ACCOUNT_NAME     YOUR-ACCOUNT, with
+    CONTRACT_ACCOUNT_KEY      its key; without one, the identity that azure-identity finds on this machine
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
 from local.azurite_server import ACCOUNT
+from shared.adapters.credentials import CachedTokens, developer_identity
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.on_disk.table_store import SqliteTableStore
-from shared.adapters.tables.rest_store import RestTableStore, SharedKey
+from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
 from shared.adapters.tables.store import TableStore
 from tests.tools.stack import AzuriteAccount
 
+ENDPOINT = os.environ.get("CONTRACT_TABLE_ENDPOINT", "")
+STORES = ["memory", "disk", "azurite", *(["account"] if ENDPOINT else [])]
 
-@pytest.fixture(params=["memory", "disk", "azurite"])
+
+@pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[TableStore]:
     if request.param == "memory":
         yield InMemoryTableStore()
-        return
-    if request.param == "disk":
+    elif request.param == "disk":
         on_disk = SqliteTableStore()
         yield on_disk
         on_disk.close()
-        return
-    azurite: AzuriteAccount = request.getfixturevalue("azurite")
-    over_http = RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))
-    yield over_http
-    await over_http.aclose()
+    elif request.param == "azurite":
+        azurite: AzuriteAccount = request.getfixturevalue("azurite")
+        over_http = RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))
+        yield over_http
+        await over_http.aclose()
+    else:
+        tokens = CachedTokens(partial(developer_identity, ""))
+        name, key = os.environ.get("CONTRACT_ACCOUNT_NAME", ""), os.environ.get("CONTRACT_ACCOUNT_KEY", "")
+        account = RestTableStore(ENDPOINT, SharedKey(name, key) if key else BearerToken(tokens))
+        yield account
+        await account.aclose()
+        await tokens.close()
 
 
 @pytest.fixture

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
 
 from local.azurite_server import ACCOUNT
+from shared.adapters.clock import StorageClock
 from shared.adapters.credentials import IdentityUnavailable
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
 from shared.adapters.tables.store import AnswerLost, Insert
@@ -105,3 +110,30 @@ async def test_an_empty_page_with_a_continuation_is_not_the_end() -> None:
         assert [row.key async for row in store.scan("t", "p", "", "~")] == ["k"]
     assert seen == ["", "1!8 x"]
     await runner.cleanup()
+
+
+def test_the_suite_runs_against_an_account_by_settings_alone(azurite: AzuriteAccount) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV_", "PYTEST_"))}
+    environment |= {
+        "CONTRACT_TABLE_ENDPOINT": azurite.table_endpoint,
+        "CONTRACT_ACCOUNT_NAME": ACCOUNT,
+        "CONTRACT_ACCOUNT_KEY": azurite.key,
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--no-cov"]
+    suites = ["tests/contract/test_ledger.py", "tests/contract/test_lanes.py", "tests/contract/test_rollups.py"]
+    run = subprocess.run(
+        [*command, *suites, "-k", "account]"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert " passed" in run.stdout
+
+
+async def test_the_clock_is_told_the_time_of_storage(azurite: AzuriteAccount) -> None:
+    class Behind(StorageClock):
+        def _machine_time(self) -> float:
+            return super()._machine_time() - 600
+
+    clock = Behind()
+    async with aclosing(RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key), clock=clock)) as store:
+        await store.create_table("told")
+    assert abs((clock.now() - datetime.now(UTC)).total_seconds()) < 5

@@ -1,21 +1,28 @@
-"""The functions host with a clock that is `SKEW_SECONDS` off, as a machine's clock may be."""
+"""The functions host on a machine whose clock is off by `SKEW_SECONDS`, where the time of storage is the real one.
+
+All times are moved by `AHEAD_SECONDS`, so that a month ends when a test wants it to.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from datetime import datetime, timedelta
+import time
 
 from local.functions_host.__main__ import main
 from shared import composition
-from shared.adapters.clock import SystemClock
+from shared.adapters.clock import StorageClock
 
 
-class SkewedClock(SystemClock):
-    def now(self) -> datetime:
-        return super().now() + timedelta(seconds=float(os.environ["SKEW_SECONDS"]))
+class SkewedClock(StorageClock):
+    def _machine_time(self) -> float:
+        return time.time() + float(os.environ["AHEAD_SECONDS"]) + float(os.environ["SKEW_SECONDS"])
+
+    def _storage_time(self, date: bytes) -> float | None:
+        stated = super()._storage_time(date)
+        return None if stated is None else stated + float(os.environ["AHEAD_SECONDS"])
 
 
 if __name__ == "__main__":
-    setattr(composition, "SystemClock", SkewedClock)  # noqa: B010 - the one place that makes a clock
+    setattr(composition, "StorageClock", SkewedClock)  # noqa: B010 - the one place that makes a clock
     sys.exit(main())

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -34,13 +35,13 @@ _PART: Final = b"Content-Type: application/http\r\nContent-Transfer-Encoding: bi
 _JSON_HEADERS: Final = (
     b"Content-Type: application/json\r\nAccept: application/json;odata=nometadata\r\nPrefer: return-no-content\r\n"
 )
-_SYSTEM_FIELDS: Final = frozenset({"PartitionKey", "RowKey", "Timestamp", "odata.etag"})
+_SERVICE_FIELDS: Final = frozenset({"PartitionKey", "RowKey", "Timestamp", "odata.etag"})
 _ETAG: Final = re.compile(rb"\r\nETag: ([^\r]+)\r\n", re.IGNORECASE)
 _INT64_ANNOTATIONS: Final = {name: f"{name}@odata.type" for name in INT64_FIELDS}
 
 
 class _Page(msgspec.Struct):
-    value: list[dict[str, str | int | bool | float | None]]
+    value: list[msgspec.Raw]
 
 
 _page_decoder = msgspec.json.Decoder(_Page)
@@ -95,10 +96,16 @@ def store_error(status: int, body: bytes) -> StoreError:
     return AnswerLost(f"the table service answered {status}")
 
 
-def decode_page(body: bytes) -> list[Row]:
-    """The rows of a query's page, in the order of the service."""
+def decode_page(body: bytes) -> Iterator[Row]:
+    """The rows of a query's page, in the order of the service.
+
+    Each is decoded when it is asked for: a page is larger than a processor's cache, one row after the other is not.
+    """
+    has_nulls = b":null" in body
     try:
-        return [_row(values) for values in _page_decoder.decode(body).value]
+        for entity in _page_decoder.decode(body).value:
+            values = _row_decoder.decode(entity)
+            yield _row(_without_nulls(values) if has_nulls else values)
     except (msgspec.MsgspecError, KeyError, ValueError) as error:
         raise AnswerLost("a page of the table service is malformed") from error
 
@@ -106,20 +113,31 @@ def decode_page(body: bytes) -> list[Row]:
 def decode_row(body: bytes, etag: str) -> Row:
     """One entity, as a point read answers it."""
     try:
-        row = _row(_row_decoder.decode(body))
+        row = _row(_without_nulls(_row_decoder.decode(body)))
     except (msgspec.MsgspecError, KeyError, ValueError) as error:
         raise AnswerLost("an entity of the table service is malformed") from error
     return Row(row.key, row.fields, etag)
 
 
-def _row(values: Mapping[str, str | int | bool | float | None]) -> Row:
-    fields: dict[str, FieldValue] = {}
-    for name, value in values.items():
-        if name in INT64_FIELDS:
-            fields[name] = int(value)  # type: ignore[arg-type]
-        elif name not in _SYSTEM_FIELDS and value is not None:
-            fields[name] = value  # type: ignore[assignment]
-    return Row(str(values["RowKey"]), fields)
+def _without_nulls(entity: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out properties that a service states to be absent; most services do so themselves."""
+    return {name: value for name, value in entity.items() if value is not None}
+
+
+def _row(values: dict[str, Any]) -> Row:
+    """An entity without what the service adds to it; the decoded object itself, because pages are long."""
+    key = values["RowKey"]
+    dropped, numbers = _fields_of(tuple(values))
+    for name in dropped:
+        del values[name]
+    values.update(zip(numbers, map(int, map(values.__getitem__, numbers)), strict=True))
+    return Row(key, values)
+
+
+@lru_cache(maxsize=256)
+def _fields_of(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Of one kind of entity: the fields that are the service's, and the numbers that it writes as text."""
+    return [name for name in names if name in _SERVICE_FIELDS], [name for name in names if name in INT64_FIELDS]
 
 
 def _operation(base_url: str, table: str, partition: str, change: RowChange, number: int) -> bytes:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
+from shared.adapters.clock import StorageClock
 from shared.adapters.credentials import TokenProvider
 from shared.adapters.tables.connections import Answer, TableConnections
 from shared.adapters.tables.entity_group import (
@@ -87,11 +88,14 @@ class RestTableStore:
         endpoint: str,
         authorization: TableAuthorization,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        clock: StorageClock | None = None,
     ) -> None:
+        """`clock` learns the time of storage from each answer."""
         self._endpoint = endpoint.rstrip("/")
         self._base_path = urlsplit(self._endpoint).path
         self._authorization = authorization
         self._connections = TableConnections(self._endpoint, timeout_seconds)
+        self._clock = clock
         self._known_tables: set[str] = set()
 
     async def create_table(self, table: str) -> None:
@@ -158,7 +162,11 @@ class RestTableStore:
         headers = {**_HEADERS, **signed}
         if content_type is not None:
             headers["Content-Type"] = content_type
-        return await self._connections.request(method, full_path + query, headers, body)
+        sent_at = time.monotonic()
+        answer = await self._connections.request(method, full_path + query, headers, body)
+        if self._clock is not None:
+            self._clock.observe(answer.headers.get(b"date", b""), time.monotonic() - sent_at)
+        return answer
 
     async def aclose(self) -> None:
         """Close idle connections."""
