@@ -1,6 +1,7 @@
 """`python -m tests.soak --seconds 600`: real gateways over real Azurite through a proxy that fails, killed on and on.
 
-Clocks are skewed by up to three seconds, and the month ends in the middle. At the end the evidence is printed; exit 1
+Clocks are skewed by up to three seconds, the tenant is hot at first and then no longer, and the month ends in the
+middle. At the end the evidence is printed; exit 1
 if what was acknowledged is not booked exactly once, a limit was passed, or an invariant is violated.
 """
 
@@ -92,7 +93,7 @@ async def soak(seconds: float, gateways: int, kill_every: float, fault_rate: flo
             async with FaultProxy(target[0], fault_rate, seed) as proxy, aiohttp.ClientSession() as session:
                 fleet = Fleet(document, f"{proxy.url}/{target[2]}", offset, dice)
                 api = Api(session, document)
-                key = await api.tenant("soak", monthly_quota_tokens=quota, expiry_policy="full")
+                key = await api.tenant("soak", monthly_quota_tokens=quota, expiry_policy="full", lanes=3)
                 await asyncio.gather(*(fleet.start() for _ in range(gateways)))
                 answers = await _load(fleet, api, key, seconds, kill_every)
                 proxy.rate = 0.0
@@ -120,7 +121,9 @@ async def _load(fleet: Fleet, api: Api, key: str, seconds: float, kill_every: fl
 
     clients = [asyncio.create_task(client(number)) for number in range(CLIENTS)]
     killing = asyncio.create_task(killer())
-    await asyncio.sleep(seconds)
+    await asyncio.sleep(seconds / 2)
+    await api.manage("PATCH", "/manage/tenants/soak", {"lanes": 1})
+    await asyncio.sleep(seconds / 2)
     ends.set()
     killing.cancel()
     await asyncio.wait([killing, *clients])
@@ -132,6 +135,7 @@ async def _expire_the_rest(fleet: Fleet, api: Api, table_endpoint: str) -> None:
     url = await fleet.start(endpoint=table_endpoint, later=3600)
     for _ in range(600):
         await api.session.post(f"{url}/admin/functions/expire_reservations", json={})
+        await api.session.post(f"{url}/admin/functions/level_lanes", json={})
         await api.session.post(f"{url}/admin/functions/roll_up_usage", json={})
         reserved = [
             (await api.manage("GET", f"/manage/tenants/soak/usage?period={period}"))["tokens_reserved"]
@@ -158,12 +162,14 @@ async def _judge(
     quota: int,
 ) -> int:
     booked: dict[str, list[str]] = defaultdict(list)
+    kinds: Counter[str] = Counter()
     wrong = 0
     print(f"requests {len(answers)}, by status {dict(sorted(Counter(status for status, _ in answers).items()))}")
     print(f"kills {kills}; storage requests {proxy.requests}, faults {dict(proxy.by_kind)}")
     for period in periods:
         usage = await api.manage("GET", f"/manage/tenants/soak/usage?period={period}")
         for entry in await api.entries("soak", period):
+            kinds[entry["kind"]] += 1
             if entry.get("request_id"):
                 booked[entry["request_id"]].append(entry["kind"])
         overshoot = max(0, usage["tokens_used"] - quota)
@@ -175,6 +181,7 @@ async def _judge(
         checked = await asyncio.to_thread(verify, document, period)
         print(checked.stdout.rstrip())
         wrong += checked.returncode != 0
+    print(f"entries {dict(kinds)}")
     acknowledged = [request_id for status, request_id in answers if status == 200]
     amiss = [each for each in acknowledged if sum(kind in _TERMINAL for kind in booked[each]) != 1]
     print(f"acknowledged settlements {len(acknowledged)}, present exactly once {len(acknowledged) - len(amiss)}")
