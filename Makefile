@@ -42,6 +42,7 @@ format: $(STAMP)
 
 bench: setup
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.ledger
 
 verify: $(STAMP)
 	@$(BIN)/python -m local.verify $(if $(PERIOD),--period $(PERIOD))

@@ -216,23 +216,23 @@ async def memory(tenants: int = 1000) -> None:
     print(f"\nmemory for an active tenant: {kept / tenants / 1024:.1f} KiB")
 
 
-async def growth(endpoint: str, key: str, sizes: Sequence[int]) -> None:
+async def growth(endpoint: str, key: str, sizes: Sequence[int], most_in_azurite: int) -> None:
     """The same reservations in a period with more and more entries, and a bare transaction in the same partition."""
     print("\ngrowth: 50 reservations a second of one tenant with so many entries in the period")
     async with _rest(endpoint, key) as store:
         lane, filled = Lane("growing", PERIOD), 0
         in_memory = InMemoryTableStore()
         for size in sizes:
-            for each in (store, in_memory):
-                await _fill(each, lane, filled, size)
+            await _fill(in_memory, lane, filled, size)
+            print(f"  {size:7}  memory  {await at_rate(in_memory, lane.tenant_id, 50, 200)}")
+            if size <= most_in_azurite:
+                await _fill(store, lane, filled, size)
+                over_rest = await at_rate(store, lane.tenant_id, 50, 200)
+                bare = await _bare(store, lane)
+                print(f"  {'':7}  Azurite {over_rest}")
+                share = over_rest.p50 / bare
+                print(f"  {'':7}  a bare transaction: {bare:.1f} ms; the reservation's p50 is {share:.2f} x that")
             filled = size
-            over_rest = await at_rate(store, lane.tenant_id, 50, 200)
-            over_memory = await at_rate(in_memory, lane.tenant_id, 50, 200)
-            bare = await _bare(store, lane)
-            print(f"  {size:7}  Azurite {over_rest}")
-            print(f"  {'':7}  memory  {over_memory}")
-            share = over_rest.p50 / bare
-            print(f"  {'':7}  a bare transaction: {bare:.1f} ms; the reservation's p50 is {share:.2f} x that")
 
 
 async def _fill(store: TableStore, lane: Lane, first: int, last: int) -> None:
@@ -260,7 +260,9 @@ async def _bare(store: RestTableStore, lane: Lane, count: int = 30) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.ledger")
-    parser.add_argument("--entries", type=int, default=20_000, help="the most entries of the growth bench")
+    parser.add_argument(
+        "--entries", type=int, default=20_000, help="the most entries that the growth bench writes into the emulator"
+    )
     parser.add_argument("--worker", nargs=4, metavar=("ENDPOINT", "TENANT", "RATE", "LANES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -274,7 +276,7 @@ def main() -> int:
         asyncio.run(steady(endpoint, key))
         processes(endpoint, key)
     with storage() as (endpoint, key):
-        asyncio.run(growth(endpoint, key, (1000, options.entries)))
+        asyncio.run(growth(endpoint, key, (1000, options.entries, 100_000), options.entries))
     return 0
 
 

@@ -40,15 +40,18 @@ class MeteredStream:
 
     async def events(self) -> AsyncIterator[bytes]:
         """Chunks of complete events for the caller. An error ends them as an event of its own."""
-        next_chunk, feed, delivered = self._response.next_chunk, self._reader.feed, self._delivered.add
+        next_chunk, feed, delivered = self._response.next_chunk, self._reader.feed, self._delivered
+        keep, kept_bytes = delivered.events.append, 0
         try:
             while chunk := await next_chunk():
                 if released := feed(chunk):
                     yield released
-                    delivered(released)
-            if not self._reader.ended and self._reader.usage is None:
-                raise BackendBroken("The backend ended the stream early.")
-            await self._book("")
+                    keep(released)
+                    kept_bytes += len(released)
+                    if kept_bytes >= _PACK_BYTES:
+                        delivered.pack()
+                        kept_bytes = 0
+            await self._complete()
         except (BackendBroken, BackendTimeout) as error:
             yield await self._broken(error)
         except LedgerUnavailable as error:
@@ -61,6 +64,11 @@ class MeteredStream:
         """The caller has gone: book what is consumed all the same, in the background."""
         if not self._is_booked:
             self._background.start(self._finish_without_caller())
+
+    async def _complete(self) -> None:
+        if not self._reader.ended and self._reader.usage is None:
+            raise BackendBroken("The backend ended the stream early.")
+        await self._book("")
 
     async def _broken(self, error: GatewayError) -> bytes:
         code = "backend_timeout" if isinstance(error, BackendTimeout) else "backend_error"
@@ -105,20 +113,15 @@ class _DeliveredText:
     """
 
     def __init__(self, attempt: MeteredAttempt, reader: EventReader) -> None:
+        self.events: list[bytes] = []
         self._attempt = attempt
         self._reader = reader
-        self._events: list[bytes] = []
-        self._bytes = 0
         self._packed: list[bytes] = []
 
-    def add(self, events: bytes) -> None:
-        self._events.append(events)
-        self._bytes += len(events)
-        if self._bytes >= _PACK_BYTES:
-            self._packed.append(zlib.compress(b"".join(self._events), level=1))
-            self._events.clear()
-            self._bytes = 0
+    def pack(self) -> None:
+        self._packed.append(zlib.compress(b"".join(self.events), level=1))
+        self.events.clear()
 
     def tokens(self) -> int:
-        parts = [*map(zlib.decompress, self._packed), b"".join(self._events)]
+        parts = [*map(zlib.decompress, self._packed), b"".join(self.events)]
         return sum(self._attempt.count(self._reader.texts(part)) for part in parts)

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from shared.application.meter_stream import MeteredStream
 
 KEEP_ALIVE = b": keep-alive\n\n"
+_QUIET_TICKS = 3
 
 
 class EventStreamResponse(Response):
@@ -33,8 +34,7 @@ class EventStreamResponse(Response):
             async for events in self._stream.events():
                 caller.is_sending = True
                 await send({"type": "http.response.body", "body": events, "more_body": True})
-                caller.is_sending = False
-                caller.sent_at = caller.time()
+                caller.is_sending = caller.is_quiet = False
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except asyncio.CancelledError:
             self._stream.abandon()
@@ -54,14 +54,14 @@ class _Caller:
         self.has_gone = False
         self._task = task
         self._send = send
-        self._interval = keep_alive_seconds
-        self._loop = asyncio.get_running_loop()
-        self.time = self._loop.time
-        self.sent_at = self.time()
         self.is_sending = False
+        self.is_quiet = True
+        self._quiet_ticks = 0
+        self._tick_seconds = keep_alive_seconds / (_QUIET_TICKS + 1)
+        self._loop = asyncio.get_running_loop()
         self._comments: asyncio.Task[None] | None = None
         self._watch = asyncio.create_task(self._wait_for_disconnect(receive))
-        self._timer = self._loop.call_later(self._interval, self._keep_alive)
+        self._timer = self._loop.call_later(self._tick_seconds, self._tick)
 
     def close(self) -> None:
         self._timer.cancel()
@@ -76,13 +76,14 @@ class _Caller:
         self.has_gone = True
         self._task.cancel()
 
-    def _keep_alive(self) -> None:
-        silence = self.time() - self.sent_at
-        if silence >= self._interval and not self.is_sending:
+    def _tick(self) -> None:
+        """Looks at intervals whether anything was sent: events themselves need not look at a clock."""
+        self._quiet_ticks = 0 if self.is_sending or not self.is_quiet else self._quiet_ticks + 1
+        self.is_quiet = True
+        if self._quiet_ticks == _QUIET_TICKS:
+            self._quiet_ticks = -1
             self._comments = self._loop.create_task(self._comment())
-            silence = 0.0
-        self._timer = self._loop.call_later(max(self._interval - silence, 0.001), self._keep_alive)
+        self._timer = self._loop.call_later(self._tick_seconds, self._tick)
 
     async def _comment(self) -> None:
         await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
-        self.sent_at = self.time()
