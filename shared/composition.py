@@ -54,6 +54,7 @@ from shared.application.report_usage import ReportUsage
 from shared.application.roll_up_usage import RollUpUsage
 from shared.application.serve_inference import ServeInference, ServingLimits
 from shared.application.verify_ledger import VerifyLedger
+from shared.application.verify_promises import VerifyPromises
 from shared.application.verify_statements import VerifyStatements
 from shared.domain.audit import HashChain
 from shared.domain.pricing import PriceBook
@@ -87,6 +88,7 @@ class Gateway:
     export_chargeback: ExportChargeback
     verify: VerifyLedger
     verify_statements: VerifyStatements
+    verify_promises: VerifyPromises
     archive: PeriodArchive
     background: Background
     resources: AsyncExitStack
@@ -188,6 +190,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         ),
         verify=VerifyLedger(ledger, rollups, price_store, chain, DiskSet),
         verify_statements=VerifyStatements(ledger, reports),
+        verify_promises=VerifyPromises(ledger, clock),
         archive=PeriodArchive(store, price_store),
         background=background,
         resources=resources,

@@ -1,7 +1,8 @@
 """`python -m shared.verify --period YYYY-MM`: check the books. Exit 0 if every invariant holds, 1 if one is violated.
 
-`--tenant` checks one tenant, `--json` prints a document, `--archive FILE` checks an exported period. Progress goes to
-stderr.
+`--tenant` checks one tenant, `--json` prints a document, `--archive FILE` checks an exported period, and
+`--acknowledged FILE`
+compares the books with what clients were told. Progress goes to stderr.
 
 Exit 2 means that nothing could be said: bad arguments or settings, or storage that cannot be reached.
 """
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source.add_argument("--period", help="the billing period, YYYY-MM, in the tables of the settings")
     source.add_argument("--archive", type=Path, help="a file of `python -m shared.backup export`")
     parser.add_argument("--tenant", help="only this tenant")
+    parser.add_argument(
+        "--acknowledged", type=Path, help="a file of request ids, each of an answer that a client received as complete"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document, with every finding")
     options = parser.parse_args(arguments)
     try:
@@ -54,6 +58,8 @@ async def _verify(options: argparse.Namespace) -> int:
             tenants, findings = await _collect(gateway.verify, period, options.tenant)
             if options.tenant is None:
                 findings += await gateway.verify_statements(period)
+            acknowledged = set(options.acknowledged.read_text().split()) if options.acknowledged else set[str]()
+            findings += await gateway.verify_promises(period, acknowledged, options.tenant)
         finally:
             await gateway.aclose()
     (_report_json if options.json else _report)(period, tenants, findings)

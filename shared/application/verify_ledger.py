@@ -28,6 +28,7 @@ INVARIANTS = {
     "I10": "entry cost = price(usage, price version)",
     "I11": "rollups = entries up to the watermark",
     "I12": "the manifest's totals = entries; statement lines add up to the total",
+    "I13": "what clients were told is booked once; every admitted reservation ends",
 }
 _TERMINAL = frozenset({EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE})
 _ATTEMPTS_ON_MOVING_LANES = 20

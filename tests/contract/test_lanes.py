@@ -420,6 +420,30 @@ async def test_who_claims_second_takes_the_next_lane(tenant: str) -> None:
     await fleet.check()
 
 
+async def test_room_that_another_process_made_in_this_lane_is_seen_at_once(tenant: str) -> None:
+    fleet = Fleet(InMemoryTableStore(), tenant)
+    one, other = fleet.ledgers
+    first = await one.reserve(hot(tenant, 60), small(tenant))
+    await one.reserve(hot(tenant, 60), small(tenant))
+    await other.settle(first.reservation, VOID)
+    async with asyncio.timeout(5):
+        assert await serve(one, hot(tenant, 60)) is not None
+    await fleet.check()
+
+
+async def test_room_that_a_donor_has_got_since_is_seen_at_once(tenant: str) -> None:
+    fleet = Fleet(InMemoryTableStore(), tenant)
+    one, other = fleet.ledgers
+    of = hot(tenant, 120)
+    held = [await other.reserve(of, small(tenant)) for _ in range(4)]
+    await one.committer(held[0].reservation.lane).submit(Open())
+    for hold in held[:3]:
+        await other.settle(hold.reservation, VOID)
+    async with asyncio.timeout(5):
+        assert await serve(one, of) is not None
+    await fleet.check()
+
+
 async def test_while_storage_is_silent_nothing_is_served(tenant: str) -> None:
     faulty = FaultyStore(InMemoryTableStore())
     fleet = Fleet(faulty, tenant)

@@ -116,7 +116,9 @@ async def test_nothing_is_exported_within_the_grace(stack: Stack, caplog: pytest
     assert "nothing exported" in caplog.text
 
 
-async def test_verify_prints_every_invariant(stack_on_tables: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_verify_prints_every_invariant(
+    stack_on_tables: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stack = stack_on_tables
     await stack.chat()
     gateway = await stack.gateway()
@@ -125,6 +127,7 @@ async def test_verify_prints_every_invariant(stack_on_tables: Stack, capsys: pyt
     printed = capsys.readouterr().out
     assert [name for name in ("I1 ", "I2 ", "I3 ", "I4 ", "I5 ", "I7 ", "I10") if f"  {name}" not in printed] == []
     assert "VIOLATED" not in printed
+    await _promises(stack, period, tmp_path, capsys)
     store: Any = gateway.ledger._store  # type: ignore[attr-defined]
     await _tamper(store, stack.tenant, period)
     assert await asyncio.to_thread(verify.main, ["--period", period]) == 1
@@ -169,6 +172,18 @@ def test_verify_shows_the_first_findings_only(
 ) -> None:
     verify._report("2026-11", 1, [Finding("I1", "acme", "x")] * 25)
     assert "... and 5 more" in capsys.readouterr().out
+
+
+async def _promises(stack: Stack, period: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What clients were told is compared with the books."""
+    (entry,) = await stack.entries()
+    told = folder / "told.txt"
+    arguments = ["--period", period, "--tenant", stack.tenant, "--acknowledged", str(told)]
+    told.write_text(f"{entry['request_id']}\n")
+    assert await asyncio.to_thread(verify.main, arguments) == 0
+    told.write_text(f"{entry['request_id']}\nnever-booked\n")
+    assert await asyncio.to_thread(verify.main, arguments) == 1
+    assert f"I13 {stack.tenant}: request never-booked was answered and is booked 0 times" in capsys.readouterr().out
 
 
 async def _tamper(store: Any, tenant: str, period: str) -> None:

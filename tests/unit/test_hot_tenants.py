@@ -21,6 +21,7 @@ from shared.adapters.tables.store import Delete, Insert, Merge, Row
 from shared.application.level_lanes import LevelLanes
 from shared.application.report_usage import EntryFilter, ReportUsage
 from shared.application.roll_up_usage import RollUpUsage
+from shared.application.verify_promises import VerifyPromises
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger import Account, Amount, EntryKind, Lane, LedgerEntry, Limit
 from shared.domain.operations import TransferOut
@@ -248,6 +249,21 @@ async def test_verification_goes_on_where_rollups_have_moved() -> None:
     store.roll_up = RollUpUsage(world.ledger, TableRollups(store), world.clock)
     assert await world.findings() == {"acme": []}
     assert store.roll_up is None
+
+
+async def test_a_reservation_that_never_ends_is_a_broken_promise() -> None:
+    world = await a_busy_tenant()
+    hold = await world.ledger.reserve(HOT, reservation(minutes=5))
+    promises = VerifyPromises(world.ledger, world.clock)
+    assert await promises(PERIOD, ()) == []
+    world.clock.seconds += 16 * 60
+    (found,) = await promises(PERIOD, ())
+    assert (found.invariant, found.tenant_id) == ("I13", "acme")
+    assert hold.reservation.rid in found.message
+    await world.expire()
+    assert await promises(PERIOD, ()) == []
+    (twice,) = await promises(PERIOD, {"r1"})
+    assert twice.message == "request r1 was answered and is booked 5 times"
 
 
 async def test_levelling_leaves_tenants_with_one_lane_alone() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -18,7 +19,8 @@ from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain, genesis
 from shared.domain.commit_plan import InsertEntry, Plan, plan_commit
 from shared.domain.errors import PeriodExhausted
-from shared.domain.ledger import Amount, Balance, EntryKind, Lane, LaneState, Limit, Outcome, Reservation
+from shared.domain.lanes import whole
+from shared.domain.ledger import Amount, Balance, EntryKind, LaneState, Limit, Outcome, Reservation
 from shared.domain.operations import BeginClosing, ChangeLimit, Close, Expire, LateSettle, Operation, Reserve, Settle
 from shared.domain.usage import Usage
 from tests.tools.ledgers import NOW, PERIOD, VOID, Fault, FaultyStore, PriceRows, account, charge, reservation
@@ -113,7 +115,7 @@ class DomainLedger(RuleBasedStateMachine):
 
 
 class Committers(RuleBasedStateMachine):
-    """Two processes over one store that fails as drawn; the books are verified after each step."""
+    """Two processes over one store that fails as drawn, the tenant hot or not; verified after each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,10 +136,10 @@ class Committers(RuleBasedStateMachine):
     def storm(self, faults: list[Fault]) -> None:
         self.faulty.on_submit = [*faults]
 
-    @rule(which=st.integers(0, 1), asked=st.lists(tokens, min_size=1, max_size=4))
-    def reserve(self, which: int, asked: list[int]) -> None:
+    @rule(which=st.integers(0, 1), asked=st.lists(tokens, min_size=1, max_size=4), lanes=st.sampled_from([1, 1, 2]))
+    def reserve(self, which: int, asked: list[int], lanes: int) -> None:
         held = [reservation(input_tokens=1, output_tokens=output) for output in asked]
-        limit = account(tokens=60)
+        limit = replace(account(tokens=60), lanes=lanes)
 
         async def all_at_once() -> list[object]:
             ledger = self.ledgers[which]
@@ -176,8 +178,9 @@ class Committers(RuleBasedStateMachine):
                 await ledger.drain()
             verify = VerifyLedger(witness, TableRollups(self.faulty.store), PriceRows(), CHAIN)
             assert [finding async for _, found in verify(PERIOD) for finding in found] == []
-            balance = await witness.balance(Lane("acme", PERIOD))
-            if balance is not None:
+            balances = await witness.balances("acme", PERIOD)
+            if balances:
+                balance = whole([*balances.values()])
                 assert balance.used.tokens <= 60
                 assert balance.used == sum(self.settled.values(), Amount())
                 assert balance.open_reservations == len(self.holds)

@@ -117,6 +117,10 @@ class Committer:
         """The balance as last seen, which may be old."""
         return self._copy.balance if self._copy else None
 
+    def forget(self) -> None:
+        """Read the balance before the next commit: it is known to have moved."""
+        self._copy = None
+
     async def submit(self, operation: Operation) -> Balance:
         """Commit `operation` and return the balance after it; raises what the ledger port promises."""
         if self._copy is not None and self._is_alone(operation, self._copy):

@@ -178,7 +178,7 @@ class _AnswerReader:
         if len(self._received) < end:
             return None
         self._check_end(end)
-        return bytes(self._received[self._body_at : end])
+        return bytes(memoryview(self._received)[self._body_at : end])
 
     def _chunked_body(self) -> bytes | None:
         while True:
@@ -192,7 +192,7 @@ class _AnswerReader:
             if not size:
                 self._check_end(end)
                 return b"".join(self._chunks)
-            self._chunks.append(bytes(self._received[line_end + 2 : end - 2]))
+            self._chunks.append(bytes(memoryview(self._received)[line_end + 2 : end - 2]))
             self._body_at = end
 
     def _check_end(self, end: int) -> None:

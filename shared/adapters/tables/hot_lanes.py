@@ -217,7 +217,8 @@ class HotLanes:
             rooms = {number: room(balance) for number, balance in balances.items() if number != lane.number}
             share = first_share(balances[0], account.lanes) if own.moved == Amount() else Amount()
             chosen = pulls(shortage(own, amount), share, rooms)
-            if own.refusal(amount) is None:
+            if own.refusal(amount) is None:  # the committer refused on an older copy
+                self.source.committer(lane).forget()
                 return None
             if not chosen:
                 until = self.clock.monotonic() + NEGATIVE_CACHE_SECONDS
@@ -234,7 +235,9 @@ class HotLanes:
     async def _transfer(self, donor: Lane, receiver: Lane, amount: Amount) -> None:
         """Raises `RoomGone` where the donor no longer has `amount`."""
         transfer = TransferOut(rid_at(self.clock.now()), receiver.number, amount)
-        await self.source.committer(donor).submit(transfer)
+        giving = self.source.committer(donor)
+        giving.forget()  # another process writes there
+        await giving.submit(transfer)
         await self._arrive(donor, transfer)
 
     async def _arrive(self, donor: Lane, transfer: TransferOut) -> None:
