@@ -26,7 +26,7 @@ from azure.data.tables.aio import TableServiceClient
 from bench.processes import ROOT, storage
 from local.azurite_server import ACCOUNT
 from shared.adapters.canonical_json import encode_canonical
-from shared.adapters.clock import SystemClock
+from shared.adapters.clock import StorageClock
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
@@ -115,7 +115,7 @@ async def _serve(ledger: TableLedger, account: Account, served: Served) -> None:
 async def at_rate(store: TableStore, tenant: str, rate: float, requests: int, lanes: int = 1) -> Served:
     """Begin a reservation and its settlement every `1 / rate` seconds, whether or not earlier ones have ended."""
     counting, served = CountingStore(store), Served()
-    ledger = TableLedger(counting, _CHAIN, SystemClock())
+    ledger = TableLedger(counting, _CHAIN, StorageClock())
     account = Account(tenant, PERIOD, _LIMIT, lanes=lanes)
     await _serve(ledger, account, Served())
     counting.transactions = 0
@@ -141,7 +141,7 @@ async def reading(endpoint: str, key: str, entries: int = 2000) -> None:
     """Client CPU of reading a lane's entries: raw rows and ledger entries, against the SDK's query."""
     lane = Lane("reading", PERIOD)
     async with _rest(endpoint, key) as store:
-        ledger = TableLedger(store, _CHAIN, SystemClock())
+        ledger = TableLedger(store, _CHAIN, StorageClock())
         account = Account(lane.tenant_id, PERIOD, _LIMIT)
         for _ in range(entries // 40):
             await asyncio.gather(*(_serve(ledger, account, Served()) for _ in range(40)))
@@ -205,8 +205,8 @@ async def memory(tenants: int = 1000) -> None:
     """What a process keeps for a tenant that it has served, beside the rows."""
     store = InMemoryTableStore()
     for number in range(tenants):
-        await TableLedger(store, _CHAIN, SystemClock()).open(Account(f"t{number}", PERIOD, _LIMIT))
-    ledger = TableLedger(store, _CHAIN, SystemClock())
+        await TableLedger(store, _CHAIN, StorageClock()).open(Account(f"t{number}", PERIOD, _LIMIT))
+    ledger = TableLedger(store, _CHAIN, StorageClock())
     await ledger.open(Account("first", PERIOD, _LIMIT))
     tracemalloc.start()
     for number in range(tenants):

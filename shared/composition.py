@@ -14,7 +14,7 @@ import aiohttp
 
 from shared.adapters.azure_openai import ChatCompletions
 from shared.adapters.canonical_json import encode_canonical
-from shared.adapters.clock import StorageClock, SystemClock
+from shared.adapters.clock import StorageClock
 from shared.adapters.credentials import CachedTokens, developer_identity, managed_identity
 from shared.adapters.directories import (
     DocumentAuditLog,
@@ -199,7 +199,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
 
 async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, str]:
     """What verifies an exported period, and which one it is; nothing is asked of storage."""
-    clock, store, prices = SystemClock(), SqliteTableStore(), DocumentPrices(InMemoryDocuments())
+    clock, store, prices = StorageClock(), SqliteTableStore(), DocumentPrices(InMemoryDocuments())
     period = await PeriodArchive(store, prices).restore(path)
     chain = HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
     return VerifyLedger(TableLedger(store, chain, clock), TableRollups(store), prices, chain, DiskSet), period

@@ -1,4 +1,4 @@
-"""The time of the machine, and the same corrected by the time of storage."""
+"""The time of the machine, corrected by the time of storage."""
 
 from __future__ import annotations
 
@@ -14,21 +14,8 @@ _FORGET_SECONDS: Final = 300.0
 _RESOLUTION_SECONDS: Final = 1.0
 
 
-class SystemClock:
-    """Implements `Clock`."""
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class StorageClock(SystemClock):
-    """The clock that all gateways over one storage account share: the machine's, corrected by storage's `Date` headers.
+class StorageClock:
+    """Implements `Clock`: the machine's time, corrected so that all gateways over one storage account agree.
 
     A header says to the second when an answer was made, somewhere between the request and its arrival. Together the
     last minutes' headers leave a narrow range of corrections, of which the smallest is taken: none, if the machine's
@@ -42,6 +29,12 @@ class StorageClock(SystemClock):
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self._machine_time(), UTC) + self._correction
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     def observe(self, date: bytes, seconds: float) -> None:
         """Storage has just answered, with this `Date` header, a request that took so many seconds."""

@@ -313,11 +313,11 @@ def _expire_everything(document: dict[str, Any]) -> None:
     script = """
 import asyncio
 from datetime import UTC, datetime, timedelta
-from shared.adapters.clock import SystemClock
+from shared.adapters.clock import StorageClock
 from shared.composition import build
 from shared.settings import read_settings
 
-class Later(SystemClock):
+class Later(StorageClock):
     def now(self):
         return datetime.now(UTC) + timedelta(minutes=20)
 
