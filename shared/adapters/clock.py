@@ -17,9 +17,9 @@ _RESOLUTION_SECONDS: Final = 1.0
 class StorageClock:
     """Implements `Clock`: the machine's time, corrected so that all gateways over one storage account agree.
 
-    A header says to the second when an answer was made, somewhere between the request and its arrival. Together the
-    last minutes' headers leave a narrow range of corrections, of which the smallest is taken: none, if the machine's
-    clock may be right.
+    The `Date` header of an answer of storage says to the second when it was made, somewhere between the request and its
+    arrival. Together the last minutes' headers leave a narrow range of corrections, of which the smallest is taken:
+    none, if the machine's clock may be right.
     """
 
     def __init__(self) -> None:
