@@ -71,7 +71,7 @@ MUTANTS = [
     Mutant("what goes out stays", _PLAN, "moved, kind = Amount() - moved, EntryKind.TRANSFER_OUT", "moved, kind = Amount(), EntryKind.TRANSFER_OUT"),
     Mutant("a lane that is taken is given again", _PLAN, "if balance.owner != operation.owner and", "if balance.owner == operation.owner and"),
     Mutant("what never arrived is lost", _HOT, "if xid not in arrived]", "if xid in arrived]"),
-    Mutant("a period closes over what is on its way", _ENTRIES, "await self._hot.recover(account.vault)\n        lanes = ", "lanes = "),
+    Mutant("a period closes over what is on its way", _ENTRIES, "await self._hot.recover(account.vault, is_last=True)\n        lanes = ", "lanes = "),
     Mutant("a lane opens with the tenant's limit", _READER, "return lane_limit(vault.limit), vault.state", "return vault.limit, vault.state"),
     Mutant("a lane opens in a closing month", _READER, "return lane_limit(vault.limit), vault.state", "return lane_limit(vault.limit), LaneState.OPEN"),
     Mutant("what lanes hold is lost when a tenant gets cold", _ENTRIES, "if committer.balance is None or committer.balance.moved == Amount():", "if committer.balance is None or account.lanes == 1:"),

@@ -240,6 +240,18 @@ async def test_a_month_closes_with_all_of_its_lanes(fleet: Fleet, tenant: str) -
     await fleet.check()
 
 
+async def test_a_month_closes_with_a_transfer_that_was_stuck_for_long(fleet: Fleet, tenant: str) -> None:
+    for ledger in fleet.ledgers:
+        await serve(ledger, hot(tenant))
+    closer = fleet.ledgers[0]
+    assert await closer.level_lanes(hot(tenant)) == 0
+    await half_a_transfer(fleet)  # with an id from before that round, as after an outage
+    await closer.begin_closing(hot(tenant))
+    await closer.close(hot(tenant))
+    assert sum((lane.moved for lane in await fleet.lanes()), Amount()) == Amount()
+    await fleet.check()
+
+
 async def test_no_lane_is_opened_in_a_closed_month(fleet: Fleet, tenant: str) -> None:
     ledger = fleet.ledgers[0]
     await ledger.open(hot(tenant))

@@ -139,10 +139,13 @@ class HotLanes:
             if shortage(current, Amount()) != Amount():
                 await self._once("pull", lane, partial(self._pull, account, lane, Amount()))
 
-    async def recover(self, vault: Lane) -> int:
-        """Complete the transfers that went out of one lane and never came into the other; returns how many."""
+    async def recover(self, vault: Lane, *, is_last: bool = False) -> int:
+        """Complete the transfers that went out of one lane and never came into the other; returns how many.
+
+        The last time, before a period closes, all are looked at; else those since the round before.
+        """
         began = first_rid(self.clock.now() - _OLDEST_TRANSFER)
-        since = self._matched_before.get(vault, "")
+        since = "" if is_last else self._matched_before.get(vault, "")
         out: dict[str, tuple[Lane, TransferOut]] = {}
         arrived: set[str] = set()
         async for lane in self.source.lanes(vault.period, vault.tenant_id):

@@ -103,7 +103,7 @@ class TableLedger:
             await self._begin_closing(lane)
 
     async def close(self, account: Account) -> None:
-        await self._hot.recover(account.vault)
+        await self._hot.recover(account.vault, is_last=True)
         lanes = [lane async for lane in self.lanes(account.period, account.tenant_id)]
         for lane in reversed(lanes):
             committer = self.committer(lane)
