@@ -9,7 +9,7 @@ from datetime import timedelta
 from shared.application.ports import Clock, Ledger
 from shared.application.verify_ledger import Finding
 from shared.domain.identifiers import timestamp
-from shared.domain.ledger import EntryKind
+from shared.domain.ledger import EntryKind, Lane
 
 _INVARIANT = "I13"
 _SWEEP_PATIENCE = timedelta(minutes=10)
@@ -34,12 +34,22 @@ class VerifyPromises:
                 if held.deadline < overdue:
                     message = f"reservation {held.rid} was to end by {held.deadline} and is open"
                     found.append(Finding(_INVARIANT, lane.tenant_id, message))
-            balance = await self._ledger.balance(lane) if acknowledged else None
-            async for entry in self._ledger.entries(lane, 1, balance.seq if balance else 0):
-                if entry.kind in _BOOKED and entry.attempt and entry.attempt.request_id in acknowledged:
-                    booked[entry.attempt.request_id] += 1
+            if acknowledged:
+                booked += await self._booked(lane, acknowledged)
         for request_id in acknowledged:
             if booked[request_id] != 1:
                 message = f"request {request_id} was answered and is booked {booked[request_id]} times"
                 found.append(Finding(_INVARIANT, only or "", message))
         return found
+
+    async def _booked(self, lane: Lane, acknowledged: Collection[str]) -> Counter[str]:
+        """How often each of these requests is booked in a lane."""
+        balance = await self._ledger.balance(lane)
+        entries = self._ledger.entries(lane, 1, balance.seq if balance else 0)
+        return Counter(
+            [
+                entry.attempt.request_id
+                async for entry in entries
+                if entry.kind in _BOOKED and entry.attempt and entry.attempt.request_id in acknowledged
+            ]
+        )
