@@ -188,14 +188,14 @@ class ChatEventReader:
             end = _end_of_last_event(chunk)
             self._incomplete = chunk[end:]
             chunk = chunk[:end]
-        find = chunk.rfind  # half the cost of `in`, which first asks whether it is given a number
-        if find(_USAGE) < 0 and find(_DONE) < 0:
-            if find(_VERDICT) >= 0 or find(_VERDICT_SPACED) >= 0:
-                self._note_verdicts(chunk)
+        end = len(chunk)
+        while (mark := max(chunk.rfind(_USAGE, 0, end), chunk.rfind(_DONE, 0, end))) >= 0:
+            end = _end_of_last_event(chunk, mark)
+        if end == len(chunk):
+            self._note_verdicts(chunk)
             return chunk
-        start = _end_of_last_event(chunk, _first_mark(chunk))
-        self._note_verdicts(chunk[:start])
-        return chunk[:start] + self._read_ending(chunk[start:])
+        self._note_verdicts(chunk[:end])
+        return chunk[:end] + self._read_ending(chunk[end:])
 
     def ending(self) -> bytes:
         return self._withheld + self._incomplete
@@ -226,22 +226,20 @@ class ChatEventReader:
         return b"".join(released)
 
     def _note_verdicts(self, events: bytes) -> None:
+        """Searching backwards costs half of `in`, which first asks whether it is given a number."""
+        if events.rfind(_VERDICT) < 0 and events.rfind(_VERDICT_SPACED) < 0:
+            return
         for data in _payloads(events):
             answer = _decode_answer(data)
             if answer is not None:
                 self.content_filter.update(_verdicts_of(answer))
 
 
-def _first_mark(chunk: bytes) -> int:
-    """Where usage or the end of the stream is first stated."""
-    places = (chunk.find(mark) for mark in (_USAGE, _DONE))
-    return min(place for place in places if place >= 0)
-
-
 def _end_of_last_event(chunk: bytes, before: int | None = None) -> int:
     newline = chunk.rfind(b"\n\n", 0, before)
-    crlf = chunk.rfind(b"\r\n\r\n", 0, before)
-    return max(newline + 2 if newline >= 0 else 0, crlf + 4 if crlf >= 0 else 0)
+    end = newline + 2 if newline >= 0 else 0
+    crlf = chunk.rfind(b"\r\n\r\n", end, before)
+    return crlf + 4 if crlf >= 0 else end
 
 
 def _events(chunk: bytes) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -86,32 +86,35 @@ class AiohttpResponse:
         self._timer: asyncio.TimerHandle | None = None
 
     async def read(self) -> bytes:
-        chunks = []
-        while chunk := await self.next_chunk():
-            chunks.append(chunk)
+        chunks: list[bytes] = []
+        await self.pass_on(chunks.append)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def next_chunk(self) -> bytes:
-        now = self._waiting_since = time.monotonic()
-        if now > self._deadline:
-            self.close()
-            raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total:g} s.")
+    async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+        readany, monotonic, deadline = self._content.readany, time.monotonic, self._deadline
         if self._timer is None:
             self._watch(self._timeouts.idle)
-        try:
-            chunk = await self._content.readany()
-        except TimeoutError as error:
-            self.close()
-            raise BackendTimeout(
-                f"The backend fell silent for the idle timeout of {self._timeouts.idle:g} s."
-            ) from error
-        except aiohttp.ClientError as error:
-            self.close()
-            raise BackendBroken("The connection to the backend broke while it answered.") from error
-        self._waiting_since = _NOT_WAITING
-        if not chunk:
-            self.close()
-        return chunk
+        while True:
+            self._waiting_since = now = monotonic()
+            if now > deadline:
+                self.close()
+                raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total:g} s.")
+            try:
+                chunk = await readany()
+            except TimeoutError as error:
+                self.close()
+                raise BackendTimeout(
+                    f"The backend fell silent for the idle timeout of {self._timeouts.idle:g} s."
+                ) from error
+            except aiohttp.ClientError as error:
+                self.close()
+                raise BackendBroken("The connection to the backend broke while it answered.") from error
+            self._waiting_since = _NOT_WAITING
+            if not chunk:
+                break
+            if (taking := take(chunk)) is not None:
+                await taking
+        self.close()
 
     def close(self) -> None:
         """Keep the connection if the body was read to its end, else drop it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 
 from shared.application.background import Background
 from shared.application.metered_attempt import MeteredAttempt
@@ -16,7 +16,7 @@ _PACK_BYTES = 262_144
 
 
 class MeteredStream:
-    """One stream. Either `events` runs to its end, or `abandon` is called when the caller has gone."""
+    """One stream. Either `pass_on` runs to its end, or `abandon` is called when the caller has gone."""
 
     def __init__(
         self,
@@ -38,27 +38,26 @@ class MeteredStream:
         self._delivered = _DeliveredText(attempt, reader)
         self._is_booked = False
 
-    async def events(self) -> AsyncIterator[bytes]:
-        """Chunks of complete events for the caller. An error ends them as an event of its own."""
-        next_chunk, feed, delivered = self._response.next_chunk, self._reader.feed, self._delivered
-        keep, kept_bytes = delivered.events.append, 0
+    async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Give complete events to `send` as they come. An error ends them as an event of its own."""
+        feed, keep = self._reader.feed, self._delivered.keep
+
+        def take(chunk: bytes) -> Awaitable[None] | None:
+            if released := feed(chunk):
+                keep(released)
+                return send(released)
+            return None
+
         try:
-            while chunk := await next_chunk():
-                if released := feed(chunk):
-                    yield released
-                    keep(released)
-                    kept_bytes += len(released)
-                    if kept_bytes >= _PACK_BYTES:
-                        delivered.pack()
-                        kept_bytes = 0
+            await self._response.pass_on(take)
             await self._complete()
         except (BackendBroken, BackendTimeout) as error:
-            yield await self._broken(error)
+            await send(await self._broken(error))
         except LedgerUnavailable as error:
-            yield self._wire.error_event("ledger_unavailable", str(error))
+            await send(self._wire.error_event("ledger_unavailable", str(error)))
         else:
             if ending := self._reader.ending():
-                yield ending
+                await send(ending)
 
     def abandon(self) -> None:
         """The caller has gone: book what is consumed all the same, in the background."""
@@ -82,14 +81,16 @@ class MeteredStream:
         if self._on_disconnect is DisconnectPolicy.DRAIN:
             try:
                 async with asyncio.timeout(self._drain_seconds):
-                    while chunk := await self._response.next_chunk():
-                        self._reader.feed(chunk)
+                    await self._response.pass_on(self._drop)
             except (BackendBroken, BackendTimeout, TimeoutError):
                 pass  # what upstream did not state is estimated
         try:
             await self._book("client_disconnected")
         except LedgerUnavailable:
             return  # the ledger keeps the settlement and retries it
+
+    def _drop(self, chunk: bytes) -> None:
+        self._reader.feed(chunk)
 
     async def _book(self, error_code: str) -> None:
         """Settle once: with upstream's usage if it was stated, else with the input and what was delivered."""
@@ -113,15 +114,17 @@ class _DeliveredText:
     """
 
     def __init__(self, attempt: MeteredAttempt, reader: EventReader) -> None:
-        self.events: list[bytes] = []
         self._attempt = attempt
         self._reader = reader
+        self._recent = bytearray()
         self._packed: list[bytes] = []
 
-    def pack(self) -> None:
-        self._packed.append(zlib.compress(b"".join(self.events), level=1))
-        self.events.clear()
+    def keep(self, events: bytes) -> None:
+        self._recent += events
+        if len(self._recent) > _PACK_BYTES:
+            self._packed.append(zlib.compress(self._recent, level=1))
+            self._recent.clear()
 
     def tokens(self) -> int:
-        parts = [*map(zlib.decompress, self._packed), b"".join(self.events)]
+        parts = [*map(zlib.decompress, self._packed), bytes(self._recent)]
         return sum(self._attempt.count(self._reader.texts(part)) for part in parts)

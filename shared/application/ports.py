@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
@@ -275,9 +275,10 @@ class UpstreamResponse(Protocol):
         """The whole body. Raises `BackendBroken` or `BackendTimeout`."""
         ...
 
-    async def next_chunk(self) -> bytes:
-        """The next bytes as they arrive, empty at the end; may be called again after a cancellation.
+    async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+        """Give each part of the body to `take` as it arrives, and await what that returns before the next is read.
 
+        Returns at the end of the body. After a cancellation it may be called again and goes on where it stopped.
         Raises `BackendBroken` or `BackendTimeout`.
         """
         ...

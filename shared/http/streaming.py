@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -31,10 +31,7 @@ class EventStreamResponse(Response):
         caller = _Caller(task, receive, send, self._keep_alive_seconds)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for events in self._stream.events():
-                caller.is_sending = True
-                await send({"type": "http.response.body", "body": events, "more_body": True})
-                caller.is_sending = caller.is_quiet = False
+            await self._stream.pass_on(caller.send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except asyncio.CancelledError:
             self._stream.abandon()
@@ -54,20 +51,24 @@ class _Caller:
         self.has_gone = False
         self._task = task
         self._send = send
-        self.is_sending = False
-        self.is_quiet = True
+        self._is_quiet = True
         self._quiet_ticks = 0
         self._tick_seconds = keep_alive_seconds / (_QUIET_TICKS + 1)
         self._loop = asyncio.get_running_loop()
-        self._comments: asyncio.Task[None] | None = None
+        self._comment: asyncio.Task[None] | None = None
         self._watch = asyncio.create_task(self._wait_for_disconnect(receive))
         self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+
+    def send(self, events: bytes) -> Awaitable[None]:
+        """Part of the body. The server takes it only when the caller has room for it."""
+        self._is_quiet = False
+        return self._send({"type": "http.response.body", "body": events, "more_body": True})
 
     def close(self) -> None:
         self._timer.cancel()
         self._watch.cancel()
-        if self._comments is not None:
-            self._comments.cancel()
+        if self._comment is not None:
+            self._comment.cancel()
 
     async def _wait_for_disconnect(self, receive: Receive) -> None:
         message = await receive()
@@ -78,12 +79,13 @@ class _Caller:
 
     def _tick(self) -> None:
         """Looks at intervals whether anything was sent: events themselves need not look at a clock."""
-        self._quiet_ticks = 0 if self.is_sending or not self.is_quiet else self._quiet_ticks + 1
-        self.is_quiet = True
+        self._quiet_ticks = self._quiet_ticks + 1 if self._is_quiet else 0
+        self._is_quiet = True
         if self._quiet_ticks == _QUIET_TICKS:
             self._quiet_ticks = -1
-            self._comments = self._loop.create_task(self._comment())
+            if self._comment is None or self._comment.done():
+                self._comment = self._loop.create_task(self._send_comment())
         self._timer = self._loop.call_later(self._tick_seconds, self._tick)
 
-    async def _comment(self) -> None:
+    async def _send_comment(self) -> None:
         await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})

@@ -55,18 +55,37 @@ async def test_a_backend_that_falls_silent_between_chunks_is_given_up(
     backend: Backend, response: AiohttpResponse
 ) -> None:
     backend.chunks.put_nowait(b"one")
-    assert await response.next_chunk() == b"one"
+    taken: list[bytes] = []
     with pytest.raises(BackendTimeout, match="fell silent for the idle timeout"):
-        await response.next_chunk()
+        await response.pass_on(taken.append)
+    assert taken == [b"one"]
 
 
 async def test_a_slow_reader_is_not_a_silent_backend(backend: Backend, response: AiohttpResponse) -> None:
+    taken: list[bytes] = []
+
+    async def take_slowly(chunk: bytes) -> None:
+        first = response._timer
+        await eventually(lambda: response._timer is not first)
+        taken.append(chunk)
+        backend.chunks.put_nowait(b"two" if len(taken) == 1 else b"")
+
     backend.chunks.put_nowait(b"one")
-    assert await response.next_chunk() == b"one"
-    first = response._timer
-    await eventually(lambda: response._timer is not first)
+    await response.pass_on(take_slowly)
+    assert taken == [b"one", b"two"]
+
+
+async def test_a_body_whose_reader_was_cancelled_is_read_on(backend: Backend, response: AiohttpResponse) -> None:
+    taken: list[bytes] = []
+    reading = asyncio.ensure_future(response.pass_on(taken.append))
+    backend.chunks.put_nowait(b"one")
+    await eventually(lambda: taken == [b"one"])
+    reading.cancel()
+    await asyncio.wait([reading])
     backend.chunks.put_nowait(b"two")
-    assert await response.next_chunk() == b"two"
+    backend.chunks.put_nowait(b"")
+    await response.pass_on(taken.append)
+    assert taken == [b"one", b"two"]
 
 
 async def test_the_timer_ends_with_the_body(backend: Backend, response: AiohttpResponse) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from shared.adapters.azure_openai import ChatCompletions
@@ -35,8 +35,10 @@ class Scripted:
     async def read(self) -> bytes:
         return b"".join(self.script)
 
-    async def next_chunk(self) -> bytes:
-        return self.script.pop(0) if self.script else b""
+    async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+        while self.script:
+            if (taking := take(self.script.pop(0))) is not None:
+                await taking
 
     def close(self) -> None:
         self.closed = True
@@ -67,24 +69,34 @@ class Scene:
         return [(entry.amount.tokens, bool(entry.outcome and entry.outcome.estimated)) for entry in entries]
 
 
+async def passed_on(stream: MeteredStream) -> list[bytes]:
+    """What a stream gives its caller."""
+    sent: list[bytes] = []
+
+    async def send(events: bytes) -> None:
+        sent.append(events)
+
+    await stream.pass_on(send)
+    return sent
+
+
 async def test_an_event_that_arrives_in_pieces_leaves_whole() -> None:
     scene = Scene(TEXT[:20], TEXT[20:] + USAGE, DONE)
-    assert [events async for events in (await scene.stream()).events()] == [TEXT + USAGE, DONE]
+    assert await passed_on(await scene.stream()) == [TEXT + USAGE, DONE]
     assert await scene.booked() == [(4, False)]
     assert scene.response.closed
 
 
 async def test_a_stream_with_usage_but_without_done_is_complete() -> None:
     scene = Scene(TEXT, USAGE)
-    assert [events async for events in (await scene.stream()).events()] == [TEXT, USAGE]
+    assert await passed_on(await scene.stream()) == [TEXT, USAGE]
     assert await scene.booked() == [(4, False)]
 
 
 async def test_a_caller_that_leaves_after_the_booking_is_not_booked_again() -> None:
     scene = Scene(TEXT, USAGE, DONE)
     stream = await scene.stream()
-    async for _ in stream.events():
-        pass
+    await passed_on(stream)
     stream.abandon()
     assert not scene.background.is_busy
     assert await scene.booked() == [(4, False)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from shared.application.meter_stream import MeteredStream
-from shared.http.streaming import EventStreamResponse
+from shared.http.streaming import KEEP_ALIVE, EventStreamResponse
 
 
 class Endless(MeteredStream):
@@ -19,8 +19,8 @@ class Endless(MeteredStream):
         self.abandoned = 0
         self.began = asyncio.Event()
 
-    async def events(self) -> AsyncIterator[bytes]:
-        yield b"data: 1\n\n"
+    async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        await send(b"data: 1\n\n")
         self.began.set()
         await asyncio.Event().wait()
 
@@ -74,21 +74,23 @@ async def test_a_server_that_fails_to_send_tells_that_the_caller_has_gone() -> N
     assert stream.abandoned == 1
 
 
-async def test_no_comment_is_sent_into_an_event_under_way() -> None:
+async def test_one_comment_at_most_waits_for_a_slow_caller() -> None:
     stream, sent = Endless(), list[bytes]()
-    hold = asyncio.Event()
+    is_asked, ticks = asyncio.Event(), 0
 
     async def receive() -> Any:
         await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
         sent.append(message.get("body", b""))
-        if message.get("body") == b"data: 1\n\n":
-            await asyncio.sleep(0.03)
-            hold.set()
+        if message.get("body") == KEEP_ALIVE:
+            is_asked.set()
+            await asyncio.Event().wait()
 
-    serving = asyncio.ensure_future(EventStreamResponse(stream, [], 0.01)({}, receive, send))
-    await hold.wait()
-    assert sent == [b"", b"data: 1\n\n"]
+    serving = asyncio.ensure_future(EventStreamResponse(stream, [], 0.001)({}, receive, send))
+    await is_asked.wait()
+    for ticks in range(50):
+        await asyncio.sleep(0.001)
+    assert (sent, ticks) == ([b"", b"data: 1\n\n", KEEP_ALIVE], 49)
     serving.cancel()
     await asyncio.wait([serving])
