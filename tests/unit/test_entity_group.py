@@ -9,6 +9,7 @@ from shared.adapters.tables.entity_group import (
     decode_row,
     encode_transaction,
     entity_path,
+    plain,
     store_error,
     transaction_result,
 )
@@ -86,16 +87,20 @@ def test_keys_are_quoted() -> None:
     assert entity_path("t", "a|00", "it's") == "t(PartitionKey='a%7C00',RowKey='it%27%27s')"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b'{"value": 7}', b'{"value": [{"RowKey": "B", "seq": "x"}]}'])
-def test_pages_and_rows_that_cannot_be_read_are_no_answer(body: bytes) -> None:
+@pytest.mark.parametrize("body", [b"", b"{", b'{"value": 7}', b'{"value": [{}]}', b'{"value": ["B"]}'])
+def test_pages_that_cannot_be_read_are_no_answer(body: bytes) -> None:
     with pytest.raises(AnswerLost):
         list(decode_page(body))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"seq": "7"}', b'{"RowKey": "B", "seq": "x"}'])
+def test_rows_that_cannot_be_read_are_no_answer(body: bytes) -> None:
     with pytest.raises(AnswerLost):
         decode_row(body, "e")
 
 
 def test_rows_are_read_by_their_types() -> None:
-    (row,) = decode_page(
-        b'{"value":[{"PartitionKey":"p","RowKey":"B","Timestamp":"t","seq":"9","flag":true,"none":null}]}'
-    )
-    assert (row.key, dict(row.fields)) == ("B", {"seq": 9, "flag": True})
+    entity = b'{"PartitionKey":"p","RowKey":"B","Timestamp":"t","seq":"9","flag":true,"none":null}'
+    (scanned,) = decode_page(b'{"value":[%b]}' % entity)
+    read = decode_row(entity, "e")
+    assert (scanned.key, plain(scanned.fields)) == ("B", {"seq": 9, "flag": True}) == (read.key, read.fields)

@@ -76,7 +76,7 @@ async def test_a_server_that_fails_to_send_tells_that_the_caller_has_gone() -> N
 
 async def test_one_comment_at_most_waits_for_a_slow_caller() -> None:
     stream, sent = Endless(), list[bytes]()
-    is_asked, ticks = asyncio.Event(), 0
+    is_asked = asyncio.Event()
 
     async def receive() -> Any:
         await asyncio.Event().wait()
@@ -87,10 +87,13 @@ async def test_one_comment_at_most_waits_for_a_slow_caller() -> None:
             is_asked.set()
             await asyncio.Event().wait()
 
-    serving = asyncio.ensure_future(EventStreamResponse(stream, [], 0.001)({}, receive, send))
+    response = EventStreamResponse(stream, [], 0.001)
+    serving = asyncio.ensure_future(response({}, receive, send))
     await is_asked.wait()
-    for ticks in range(50):
-        await asyncio.sleep(0.001)
-    assert (sent, ticks) == ([b"", b"data: 1\n\n", KEEP_ALIVE], 49)
+    loop = asyncio.get_running_loop()
+    comments_due = asyncio.Event()
+    loop.call_later(0.02, comments_due.set)
+    await comments_due.wait()
+    assert sent == [b"", b"data: 1\n\n", KEEP_ALIVE]
     serving.cancel()
     await asyncio.wait([serving])

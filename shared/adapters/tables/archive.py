@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 from pydantic import TypeAdapter
 
+from shared.adapters.tables.entity_group import plain
 from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, lane_from, table_of
 from shared.adapters.tables.store import AnswerLost, Insert, Row, RowExists, TableMissing, TableStore
 from shared.application.ports import PriceStore
@@ -99,7 +100,7 @@ class PeriodArchive:
         for _, rows in groupby(registered, key=lambda row: lane_from(row.key, period).tenant_id):
             partitions = []
             for row in rows:
-                yield _Line(REGISTRY_TABLE, period, row.key, dict(row.fields))
+                yield _Line(REGISTRY_TABLE, period, row.key, plain(row.fields))
                 partitions.append(row.key)
             async for line in self._lanes(table_of(period), partitions):
                 yield line
@@ -141,7 +142,7 @@ class PeriodArchive:
 
     async def _scan(self, table: str, partition: str, first: str, end: str) -> AsyncIterator[_Line]:
         async for row in self._store.scan(table, partition, first, end):
-            yield _Line(table, partition, row.key, dict(row.fields))
+            yield _Line(table, partition, row.key, plain(row.fields))
 
     async def _get_all(self, table: str, partitions: list[str], key: str) -> dict[str, Row]:
         found = {partition: await self._get(table, partition, key) for partition in partitions}

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -45,7 +44,7 @@ class _Page(msgspec.Struct):
 
 
 _page_decoder = msgspec.json.Decoder(_Page)
-_row_decoder = msgspec.json.Decoder(dict[str, str | int | bool | float | None])
+_row_decoder = msgspec.json.Decoder(dict)
 
 
 def entity_path(table: str, partition: str, key: str) -> str:
@@ -97,47 +96,41 @@ def store_error(status: int, body: bytes) -> StoreError:
 
 
 def decode_page(body: bytes) -> Iterator[Row]:
-    """The rows of a query's page, in the order of the service.
+    """The rows of a query's page, in the order of the service and as it writes them.
 
     Each is decoded when it is asked for: a page is larger than a processor's cache, one row after the other is not.
     """
     has_nulls = b":null" in body
+    decode = _row_decoder.decode
     try:
         for entity in _page_decoder.decode(body).value:
-            values = _row_decoder.decode(entity)
-            yield _row(_without_nulls(values) if has_nulls else values)
-    except (msgspec.MsgspecError, KeyError, ValueError) as error:
+            fields = decode(entity)
+            yield Row(fields["RowKey"], _without_nulls(fields) if has_nulls else fields)
+    except (msgspec.MsgspecError, KeyError) as error:
         raise AnswerLost("a page of the table service is malformed") from error
 
 
 def decode_row(body: bytes, etag: str) -> Row:
     """One entity, as a point read answers it."""
     try:
-        row = _row(_without_nulls(_row_decoder.decode(body)))
+        fields = _row_decoder.decode(body)
+        return Row(fields["RowKey"], plain(_without_nulls(fields)), etag)
     except (msgspec.MsgspecError, KeyError, ValueError) as error:
         raise AnswerLost("an entity of the table service is malformed") from error
-    return Row(row.key, row.fields, etag)
+
+
+def plain(fields: Mapping[str, FieldValue]) -> Fields:
+    """The fields of an entity as they were written: 64-bit numbers are numbers, and nothing is the service's own."""
+    return {
+        name: int(value) if name in INT64_FIELDS else value
+        for name, value in fields.items()
+        if name not in _SERVICE_FIELDS
+    }
 
 
 def _without_nulls(entity: dict[str, Any]) -> dict[str, Any]:
     """Leaves out properties that a service states to be absent; most services do so themselves."""
     return {name: value for name, value in entity.items() if value is not None}
-
-
-def _row(values: dict[str, Any]) -> Row:
-    """An entity without what the service adds to it; the decoded object itself, because pages are long."""
-    key = values["RowKey"]
-    dropped, numbers = _fields_of(tuple(values))
-    for name in dropped:
-        del values[name]
-    values.update(zip(numbers, map(int, map(values.__getitem__, numbers)), strict=True))
-    return Row(key, values)
-
-
-@lru_cache(maxsize=256)
-def _fields_of(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Of one kind of entity: the fields that are the service's, and the numbers that it writes as text."""
-    return [name for name in names if name in _SERVICE_FIELDS], [name for name in names if name in INT64_FIELDS]
 
 
 def _operation(base_url: str, table: str, partition: str, change: RowChange, number: int) -> bytes:

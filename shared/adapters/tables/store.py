@@ -44,7 +44,9 @@ class AnswerLost(StoreError):
 
 @value
 class Row:
-    """A stored row. `etag` is empty where it came from a scan."""
+    """A stored row. Where it came from a scan, `etag` is empty, and `fields` are as the service writes them: 64-bit
+    numbers may be text, and properties of its own may be among them.
+    """
 
     key: str
     fields: Mapping[str, FieldValue]
