@@ -110,7 +110,7 @@ async def current_gateway() -> Gateway:
     if _gateway is None or (_gateway.done() and _gateway.exception() is not None):
         _gateway = asyncio.create_task(build(read_settings()))
         _gateway.add_done_callback(settle_heap)
-    return await asyncio.shield(_gateway)
+    return _gateway.result() if _gateway.done() else await asyncio.shield(_gateway)
 
 
 def settle_heap(_: object = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, Protocol
 
 _CL100K_MODELS: Final = ("gpt-4-", "gpt-4-32k", "gpt-35", "gpt-3.5", "text-embedding", "ada", "babbage", "davinci")
@@ -20,17 +20,17 @@ class SplintrTokenizer:
     def count(self, text: str, model: str) -> int:
         """Exact for texts up to 16,384 characters; longer ones are counted in pieces, which can only add tokens."""
         encoder = _encoder(_vocabulary_of(model))
+        if len(text) <= _PIECE_CHARACTERS:
+            return len(encoder.encode_ordinary(text))
         return sum(len(encoder.encode_ordinary(piece)) for piece in _pieces(text))
 
 
 def _pieces(text: str) -> Iterator[str]:
-    if len(text) <= _PIECE_CHARACTERS:
-        yield text
-        return
     for start in range(0, len(text), _PIECE_CHARACTERS):
         yield text[start : start + _PIECE_CHARACTERS]
 
 
+@lru_cache(maxsize=256)
 def _vocabulary_of(model: str) -> str:
     is_older = model == "gpt-4" or model.startswith(_CL100K_MODELS)
     return "cl100k_base" if is_older else "o200k_base"

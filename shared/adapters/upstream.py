@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ import aiohttp
 from yarl import URL
 
 from shared.adapters.credentials import TokenProvider
+from shared.adapters.watchdog import NOT_WAITING, Wait, Watchdog
 from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
 from shared.domain.routing import Backend, BackendAuth
 
-_NOT_WAITING = math.inf
 _NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
@@ -40,24 +39,30 @@ class AiohttpUpstream:
         self._api_key = api_key
         self._timeouts = timeouts
         self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
+        self._watchdog = Watchdog(min(timeouts.head, timeouts.idle))
 
     async def post(self, backend: Backend, path: str, body: bytes, headers: Mapping[str, str]) -> AiohttpResponse:
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
         authorized = {**headers, **await self._authorization(backend)}
+        head = _Head(self._timeouts.head)
+        self._watchdog.watch(head.wait)
         try:
-            async with asyncio.timeout(self._timeouts.head):
-                response = await self._session.post(
-                    url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
-                )
+            response = await self._session.post(
+                url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
+            )
+        except asyncio.CancelledError:
+            if head.is_late():
+                raise BackendTimeout(
+                    f"The backend did not begin to answer within the head timeout of {self._timeouts.head:g} s."
+                ) from None
+            raise
         except _NOT_PROCESSED as error:
             raise BackendUnavailable("No backend of the deployment could be reached.") from error
-        except TimeoutError as error:
-            raise BackendTimeout(
-                f"The backend did not begin to answer within the head timeout of {self._timeouts.head:g} s."
-            ) from error
         except aiohttp.ClientError as error:
             raise BackendBroken("The connection to the backend broke before it answered.") from error
-        return AiohttpResponse(response, self._timeouts)
+        finally:
+            self._watchdog.leave(head.wait)
+        return AiohttpResponse(response, self._timeouts, self._watchdog)
 
     async def _authorization(self, backend: Backend) -> dict[str, str]:
         if backend.auth is BackendAuth.API_KEY:
@@ -68,22 +73,43 @@ class AiohttpUpstream:
             raise BackendUnavailable("The gateway's own identity could not be obtained.") from error
 
 
+class _Head:
+    """The wait for an answer's head. Giving it up cancels the task that waits, as `asyncio.timeout` does."""
+
+    def __init__(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.wait = Wait(seconds, self._give_up)
+        self._task = task
+        self._cancellations = task.cancelling()
+        self._has_given_up = False
+
+    def _give_up(self) -> None:
+        self._has_given_up = True
+        self._task.cancel()
+
+    def is_late(self) -> bool:
+        """Whether the cancellation that was just caught is this one, and nobody else's as well."""
+        return self._has_given_up and self._task.uncancel() <= self._cancellations
+
+
 class AiohttpResponse:
     """Implements `UpstreamResponse`.
 
-    Both timeouts of the body cost a chunk next to nothing: the total is looked at when a chunk is read, and silence by
-    one timer that looks back when it fires, instead of one that is set anew for each chunk.
+    Both timeouts of the body cost a chunk next to nothing: the total is looked at when a chunk is read, and silence is
+    the watchdog's, which is told nothing but since when there is some.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, timeouts: UpstreamTimeouts) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, timeouts: UpstreamTimeouts, watchdog: Watchdog) -> None:
         self.status = response.status
         self.headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
         self._response = response
         self._content = response.content
         self._timeouts = timeouts
-        self._deadline = time.monotonic() + timeouts.total
-        self._waiting_since = _NOT_WAITING
-        self._timer: asyncio.TimerHandle | None = None
+        self._watchdog = watchdog
+        self._silence = Wait(timeouts.idle, self._give_up)
+        self._deadline = self._silence.since + timeouts.total
+        watchdog.watch(self._silence)
 
     async def read(self) -> bytes:
         chunks: list[bytes] = []
@@ -91,11 +117,9 @@ class AiohttpResponse:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
-        readany, monotonic, deadline = self._content.readany, time.monotonic, self._deadline
-        if self._timer is None:
-            self._watch(self._timeouts.idle)
+        readany, monotonic, deadline, silence = self._content.readany, time.monotonic, self._deadline, self._silence
         while True:
-            self._waiting_since = now = monotonic()
+            silence.since = now = monotonic()
             if now > deadline:
                 self.close()
                 raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total:g} s.")
@@ -109,7 +133,7 @@ class AiohttpResponse:
             except aiohttp.ClientError as error:
                 self.close()
                 raise BackendBroken("The connection to the backend broke while it answered.") from error
-            self._waiting_since = _NOT_WAITING
+            silence.since = NOT_WAITING
             if not chunk:
                 break
             if (taking := take(chunk)) is not None:
@@ -118,19 +142,11 @@ class AiohttpResponse:
 
     def close(self) -> None:
         """Keep the connection if the body was read to its end, else drop it."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._watchdog.leave(self._silence)
         if self._content.is_eof():
             self._response.release()
         else:
             self._response.close()
 
-    def _watch(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look_for_silence)
-
-    def _look_for_silence(self) -> None:
-        silence = time.monotonic() - self._waiting_since
-        if silence >= self._timeouts.idle:
-            self._content.set_exception(TimeoutError())
-        else:
-            self._watch(self._timeouts.idle - max(0.0, silence))
+    def _give_up(self) -> None:
+        self._content.set_exception(TimeoutError())

@@ -33,7 +33,7 @@ class BillingPeriod:
     @classmethod
     def containing(cls, moment: datetime) -> BillingPeriod:
         """The period of a moment, which must carry a time zone."""
-        moment = moment.astimezone(UTC)
+        moment = _in_utc(moment)
         return cls(moment.year, moment.month)
 
     @property
@@ -93,4 +93,8 @@ def checked_name(text: str, param: str) -> str:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: how every stored and shown time is written."""
-    return f"{moment.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}Z"
+    return f"{_in_utc(moment).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)

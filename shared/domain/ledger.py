@@ -202,7 +202,7 @@ class LedgerEntry:
         names: tuple[str, ...] = _ENTRY_FIELDS
         values: tuple[FieldValue, ...] = (
             self.seq,
-            self.kind.value,
+            str(self.kind),
             self.timestamp,
             self.commit_id,
             self.rid,

@@ -88,6 +88,8 @@ def disjoint_usage(
     `prompt + completion` and never fall below zero.
     """
     prompt, completion = max(0, prompt), max(0, completion)
+    if not (cached or cache_write or audio_in or audio_out):
+        return Usage(input=prompt, output=completion, reasoning=max(0, reasoning))
     cached_input = _within(cached, prompt)
     written = _within(cache_write, prompt - cached_input)
     audio_input = _within(audio_in, prompt - cached_input - written)

@@ -37,7 +37,7 @@ def credential_of(headers: dict[bytes, bytes]) -> str | None:
 def api_version_of(request: Request) -> str:
     """The query parameter `api-version`, empty if it was not sent."""
     found = _API_VERSION.search(request.scope["query_string"])
-    return unquote_to_bytes(found[1]).decode("latin-1") if found else ""
+    return _unquoted(found[1]).decode("latin-1") if found else ""
 
 
 async def tenant_principal(gateway: Gateway, headers: dict[bytes, bytes]) -> TenantPrincipal:
@@ -94,9 +94,13 @@ def path_segment(request: Request, index: int) -> str:
     raw: bytes = request.scope["raw_path"]
     segment = raw.split(b"/")[index + 1]
     try:
-        return unquote_to_bytes(segment).decode()
+        return _unquoted(segment).decode()
     except UnicodeDecodeError:
         raise InvalidRequest("The path is not valid UTF-8.") from None
+
+
+def _unquoted(text: bytes) -> bytes:
+    return unquote_to_bytes(text) if b"%" in text else text
 
 
 def page_query(request: Request) -> tuple[int, str | None]:

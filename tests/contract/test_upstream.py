@@ -1,4 +1,4 @@
-"""The silence of a backend is timed with one timer a response, whatever its chunks do."""
+"""Silence of backends is timed by one watchdog, whatever their chunks do."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from shared.adapters.upstream import AiohttpResponse, UpstreamTimeouts
+from shared.adapters.watchdog import NOT_WAITING, Wait, Watchdog
 from shared.domain.errors import BackendTimeout
 from tests.tools.stack import eventually, free_port
 
@@ -44,7 +45,7 @@ async def response(backend: Backend) -> AsyncIterator[AiohttpResponse]:
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     async with aiohttp.ClientSession() as session:
-        made = AiohttpResponse(await session.get(f"http://127.0.0.1:{port}/"), TIMEOUTS)
+        made = AiohttpResponse(await session.get(f"http://127.0.0.1:{port}/"), TIMEOUTS, Watchdog(TIMEOUTS.idle))
         yield made
         made.close()
     backend.chunks.put_nowait(b"")
@@ -65,8 +66,9 @@ async def test_a_slow_reader_is_not_a_silent_backend(backend: Backend, response:
     taken: list[bytes] = []
 
     async def take_slowly(chunk: bytes) -> None:
-        first = response._timer
-        await eventually(lambda: response._timer is not first)
+        is_late = asyncio.Event()
+        asyncio.get_running_loop().call_later(2 * TIMEOUTS.idle, is_late.set)
+        await is_late.wait()
         taken.append(chunk)
         backend.chunks.put_nowait(b"two" if len(taken) == 1 else b"")
 
@@ -88,9 +90,22 @@ async def test_a_body_whose_reader_was_cancelled_is_read_on(backend: Backend, re
     assert taken == [b"one", b"two"]
 
 
-async def test_the_timer_ends_with_the_body(backend: Backend, response: AiohttpResponse) -> None:
+async def test_a_body_that_has_ended_is_watched_no_longer(backend: Backend, response: AiohttpResponse) -> None:
     backend.chunks.put_nowait(b"one")
     backend.chunks.put_nowait(b"")
     assert await response.read() == b"one"
-    assert response._timer is not None
-    assert response._timer.cancelled()
+    assert not response._watchdog._waits
+
+
+async def test_one_look_gives_up_only_what_is_late() -> None:
+    watchdog, given_up = Watchdog(0.08), list[str]()
+    is_over = asyncio.Event()
+    patient, quiet = Wait(60, lambda: given_up.append("patient")), Wait(0, lambda: given_up.append("quiet"))
+    quiet.since = NOT_WAITING
+    for wait in (patient, quiet, Wait(0.01, lambda: given_up.append("late")), Wait(0.04, is_over.set)):
+        watchdog.watch(wait)
+    await is_over.wait()
+    assert (given_up, watchdog._waits) == (["late"], {patient, quiet})
+    watchdog.leave(patient)
+    watchdog.leave(quiet)
+    await eventually(lambda: not watchdog._is_looking)

@@ -94,7 +94,7 @@ def balance_fields(balance: Balance) -> Fields:
     """Row `B`. No limit is written as -1, because a merge cannot remove a property."""
     limit, limit0 = balance.limit, balance.limit0
     fields: Fields = {
-        "state": balance.state.value,
+        "state": str(balance.state),
         "open_reservations": balance.open_reservations,
         "seq": balance.seq,
         "version": balance.version,

@@ -1,0 +1,58 @@
+"""Ends what waits too long: one timer for all waits, because one for each costs a request more than it should."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from typing import Final
+
+NOT_WAITING: Final = math.inf
+_LOOKS_PER_WAIT: Final = 8
+_MAX_INTERVAL_SECONDS: Final = 1.0
+
+
+class Wait:
+    """Something that waits since `since` (monotonic seconds, or `NOT_WAITING`) and is given up after `allowed` seconds.
+
+    Both may change while it is watched. `give_up` is called once, from the event loop.
+    """
+
+    __slots__ = ("allowed", "give_up", "since")
+
+    def __init__(self, allowed: float, give_up: Callable[[], object]) -> None:
+        self.since = time.monotonic()
+        self.allowed = allowed
+        self.give_up = give_up
+
+
+class Watchdog:
+    """Looks at every wait at an interval of an eighth of the shortest that is allowed, and at least once a second."""
+
+    def __init__(self, shortest: float) -> None:
+        self._interval = min(_MAX_INTERVAL_SECONDS, shortest / _LOOKS_PER_WAIT)
+        self._waits: set[Wait] = set()
+        self._is_looking = False
+
+    def watch(self, wait: Wait) -> None:
+        self._waits.add(wait)
+        if not self._is_looking:
+            self._is_looking = True
+            self._look_later()
+
+    def leave(self, wait: Wait) -> None:
+        """Watch it no longer; harmless if it is not watched."""
+        self._waits.discard(wait)
+
+    def _look_later(self) -> None:
+        asyncio.get_running_loop().call_later(self._interval, self._look)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for wait in [wait for wait in self._waits if now - wait.since >= wait.allowed]:
+            self._waits.discard(wait)
+            wait.give_up()
+        self._is_looking = bool(self._waits)
+        if self._is_looking:
+            self._look_later()
