@@ -23,6 +23,81 @@ async def chat_completions_v1(req: Request) -> Response:
     return await inference.chat_completions_v1(req)
 
 
+@app.route("openai/deployments/{deployment}/completions", methods=["POST"])
+async def completions(req: Request) -> Response:
+    return await inference.completions(req)
+
+
+@app.route("openai/v1/completions", methods=["POST"])
+async def completions_v1(req: Request) -> Response:
+    return await inference.completions_v1(req)
+
+
+@app.route("openai/deployments/{deployment}/embeddings", methods=["POST"])
+async def embeddings(req: Request) -> Response:
+    return await inference.embeddings(req)
+
+
+@app.route("openai/v1/embeddings", methods=["POST"])
+async def embeddings_v1(req: Request) -> Response:
+    return await inference.embeddings_v1(req)
+
+
+@app.route("openai/deployments/{deployment}/images/generations", methods=["POST"])
+async def images(req: Request) -> Response:
+    return await inference.images(req)
+
+
+@app.route("openai/v1/images/generations", methods=["POST"])
+async def images_v1(req: Request) -> Response:
+    return await inference.images_v1(req)
+
+
+@app.route("openai/deployments/{deployment}/audio/transcriptions", methods=["POST"])
+async def transcriptions(req: Request) -> Response:
+    return await inference.transcriptions(req)
+
+
+@app.route("openai/v1/audio/transcriptions", methods=["POST"])
+async def transcriptions_v1(req: Request) -> Response:
+    return await inference.transcriptions_v1(req)
+
+
+@app.route("openai/deployments/{deployment}/audio/translations", methods=["POST"])
+async def translations(req: Request) -> Response:
+    return await inference.translations(req)
+
+
+@app.route("openai/v1/audio/translations", methods=["POST"])
+async def translations_v1(req: Request) -> Response:
+    return await inference.translations_v1(req)
+
+
+@app.route("openai/deployments/{deployment}/audio/speech", methods=["POST"])
+async def speech(req: Request) -> Response:
+    return await inference.speech(req)
+
+
+@app.route("openai/v1/audio/speech", methods=["POST"])
+async def speech_v1(req: Request) -> Response:
+    return await inference.speech_v1(req)
+
+
+@app.route("openai/models", methods=["GET"])
+async def models(req: Request) -> Response:
+    return await inference.list_models(req)
+
+
+@app.route("openai/v1/models", methods=["GET"])
+async def models_v1(req: Request) -> Response:
+    return await inference.list_models(req)
+
+
+@app.route("openai/v1/models/{model}", methods=["GET"])
+async def model_v1(req: Request) -> Response:
+    return await inference.get_model(req)
+
+
 @app.route("manage/tenants", methods=["GET"])
 async def list_tenants(req: Request) -> Response:
     return await management.list_tenants(req)

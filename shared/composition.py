@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from shared.adapters.azure_openai import ChatCompletions
+from shared.adapters.azure_openai.formats import FORMATS
 from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
 from shared.adapters.credentials import CachedTokens, developer_identity, managed_identity
@@ -44,6 +45,7 @@ from shared.application.check_readiness import CheckReadiness
 from shared.application.close_period import ClosePeriod, ExportChargeback
 from shared.application.expire_reservations import ExpireReservations
 from shared.application.level_lanes import LevelLanes
+from shared.application.list_models import ListModels
 from shared.application.manage_catalog import ManageCatalog, ManagePrices
 from shared.application.manage_keys import ManageKeys
 from shared.application.manage_tenants import ManageTenants
@@ -74,7 +76,8 @@ class Gateway:
     ledger: Ledger
     authenticate: Authenticate
     serve_inference: ServeInference
-    chat_completions: InferenceFormat
+    formats: Mapping[str, InferenceFormat]
+    list_models: ListModels
     tenants: ManageTenants
     keys: ManageKeys
     catalog: ManageCatalog
@@ -166,7 +169,8 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
             limits=ServingLimits(settings.backend_total_timeout_seconds, settings.drain_timeout_seconds),
             instance=settings.website_instance_id,
         ),
-        chat_completions=ChatCompletions(),
+        formats=FORMATS,
+        list_models=ListModels(catalog),
         tenants=ManageTenants(tenants, ledger, authenticate, audit, clock),
         keys=ManageKeys(tenants, keys, authenticate, audit, clock),
         catalog=ManageCatalog(

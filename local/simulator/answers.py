@@ -19,7 +19,10 @@ CACHE_STEP_TOKENS = 128
 IMAGE_TOKENS = 765
 FILTERED_PROMPT_MARK = "[filter-prompt]"
 FILTERED_COMPLETION_MARK = "[filter-completion]"
-_WORDS = (
+ANNOTATED_PROMPT_MARK = "[annotate-prompt]"
+ANNOTATED_COMPLETION_MARK = "[annotate-completion]"
+ASYNCHRONOUS_MARK = "[asynchronous-filter]"
+WORDS = (
     "the ledger holds every token that was used and the books add up to the cent while each tenant keeps its quota "
     "a region may fail but no request is lost when another can serve it within the rules that the company has set"
 ).split()
@@ -73,8 +76,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`is_prompt_bad`, `is_completion_bad`: what a filter that only annotates says. An asynchronous filter says it in
+    chunks of its own, after the text it is about."""
+
     choices: tuple[Choice, ...]
     usage: Usage
+    is_prompt_bad: bool = False
+    is_completion_bad: bool = False
+    is_asynchronous: bool = False
 
 
 @dataclass(slots=True)
@@ -122,7 +131,9 @@ def answer(body: Mapping[str, Any], model: str, cached_tokens: int) -> Answer:
     choices = tuple(_choice(body, model, index, room) for index in range(body.get("n") or 1))
     completion = sum(len(choice.tokens) for choice in choices) + reasoning * len(choices)
     usage = Usage(prompt_tokens(body), completion, cached_tokens, reasoning * len(choices))
-    return Answer(choices, usage)
+    text = prompt_text(body)
+    marks = (ANNOTATED_PROMPT_MARK, ANNOTATED_COMPLETION_MARK, ASYNCHRONOUS_MARK)
+    return Answer(choices, usage, *(mark in text for mark in marks))
 
 
 def _choice(body: Mapping[str, Any], model: str, index: int, room: int | None) -> Choice:
@@ -135,7 +146,7 @@ def _choice(body: Mapping[str, Any], model: str, index: int, room: int | None) -
         schema = (body["response_format"].get("json_schema") or {}).get("schema") or {"type": "object"}
         text = json.dumps(_example(schema, chosen))
     else:
-        text = " ".join(chosen.choice(_WORDS) for _ in range(DEFAULT_ANSWER_TOKENS))
+        text = " ".join(chosen.choice(WORDS) for _ in range(DEFAULT_ANSWER_TOKENS))
     tokens = tuple(pieces(text))
     if FILTERED_COMPLETION_MARK in prompt_text(body):
         return Choice(tokens[: len(tokens) // 2][:room], "content_filter")
@@ -172,7 +183,7 @@ def _example(schema: Mapping[str, Any], chosen: random.Random) -> Any:
         case "boolean":
             return True
         case _:
-            return chosen.choice(_WORDS)
+            return chosen.choice(WORDS)
 
 
 def _texts(message: Mapping[str, Any]) -> Sequence[str]:

@@ -10,14 +10,15 @@ import base64
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aiohttp import web
 
-from local.simulator import answers, wire
+from local.simulator import answers, replies, wire
 from local.simulator.faults import Fault, Faults
+from local.simulator.replies import Part, Question, Refused, Reply
 
 MODEL_VERSIONS = {"gpt-4o": "2024-08-06", "gpt-4o-mini": "2024-07-18", "o4-mini": "2025-04-16"}
 _API_VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d(-preview)?")
@@ -59,6 +60,26 @@ class Pace:
             await asyncio.sleep(1 / self.tokens_per_second)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks of which model, and the file that came with it."""
+
+    model: str
+    body: dict[str, Any]
+    sound: bytes
+
+
+OPERATIONS: Mapping[str, Callable[[Question], Reply]] = {
+    "chat/completions": replies.chat,
+    "completions": replies.completions,
+    "embeddings": replies.embeddings,
+    "images/generations": replies.images,
+    "audio/transcriptions": replies.transcription,
+    "audio/translations": replies.transcription,
+    "audio/speech": replies.speech,
+}
+
+
 class Simulator:
     """Several regions of Azure OpenAI, each with the same deployments."""
 
@@ -83,8 +104,9 @@ class Simulator:
         for prefix in ("", "/{region}"):
             app.router.add_get(f"{prefix}/openai/models", self._models)
             app.router.add_get(f"{prefix}/openai/v1/models", self._models)
-            app.router.add_post(f"{prefix}/openai/deployments/{{deployment}}/chat/completions", self._chat)
-            app.router.add_post(f"{prefix}/openai/v1/chat/completions", self._chat)
+            for operation in OPERATIONS:
+                app.router.add_post(f"{prefix}/openai/deployments/{{deployment}}/{operation}", self._serve)
+                app.router.add_post(f"{prefix}/openai/v1/{operation}", self._serve)
         return app
 
     @property
@@ -124,7 +146,7 @@ class Simulator:
         ]  # fmt: skip
         return web.json_response({"data": models, "object": "list"})
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
         record = self._record(request)
         self._answering[record.number] = request
         try:
@@ -157,13 +179,14 @@ class Simulator:
         refusal = self._refusal(request, record)
         if refusal is not None:
             return self._refuse(record, *refusal)
+        operation = _operation_of(request)
         try:
-            body = await request.json()
+            body, sound = await _read(request)
             record.body = body
-            record.stream = body.get("stream") is True
+            record.stream = body.get("stream") in (True, "true")
             record.deployment = record.deployment or body.get("model", "")
             model = self.deployments.get(record.deployment)
-            problem = _problem_of(body, model or "")
+            problem = _problem_of(operation, body, model or "")
         except (ValueError, AttributeError, KeyError, TypeError, IndexError):
             return self._refuse(record, 400, wire.error("BadRequest", "The request body is not valid."))
         if model is None:
@@ -173,7 +196,35 @@ class Simulator:
         fault = self.faults.take(record.region, record.deployment)
         if fault is not None and fault.kind in ("status", "refuse", "hang"):
             return await self._fail(request, record, fault)
-        return await self._complete(request, record, body, model, fault)
+        return await self._complete(request, record, operation, Asked(model, body, sound), fault)
+
+    async def _complete(
+        self, request: web.Request, record: Record, operation: str, asked: Asked, fault: Fault | None
+    ) -> web.StreamResponse:
+        try:
+            reply = self._reply(record, operation, asked, fault)
+        except Refused as refused:
+            response = self._refuse(record, 400, refused.body)
+            record.usage = refused.usage
+            record.outcome = "content_filter" if refused.usage else record.outcome
+            return response
+        except (ValueError, KeyError, TypeError):
+            return self._refuse(record, 400, wire.error("BadRequest", "The request body is not valid."))
+        await self.pace.head()
+        if reply.parts is not None:
+            return await self._stream(request, record, reply, reply.parts, fault)
+        return await self._buffer(request, record, reply, fault)
+
+    def _reply(self, record: Record, operation: str, asked: Asked, fault: Fault | None) -> Reply:
+        model, body, cached = asked.model, asked.body, 0
+        if operation == "chat/completions":
+            text, tokens = answers.prompt_text(body), answers.prompt_tokens(body)
+            if answers.FILTERED_PROMPT_MARK in text:
+                raise Refused(wire.filtered_prompt(), answers.Usage(tokens, 0).document())
+            cached = self.cache.cached_tokens(record.region, record.deployment, text, tokens)
+        version = MODEL_VERSIONS.get(model, "2025-01-01")
+        has_usage = fault is None or fault.kind != "no_usage"
+        return OPERATIONS[operation](Question(body, model, version, record.number, cached, asked.sound, has_usage))
 
     def _refusal(self, request: web.Request, record: Record) -> tuple[int, dict[str, Any]] | None:
         if not self._is_authorized(request):
@@ -217,49 +268,25 @@ class Simulator:
         _abort(request)
         raise ConnectionResetError
 
-    async def _complete(
-        self, request: web.Request, record: Record, body: dict[str, Any], model: str, fault: Fault | None
-    ) -> web.StreamResponse:
-        text, tokens = answers.prompt_text(body), answers.prompt_tokens(body)
-        if answers.FILTERED_PROMPT_MARK in text:
-            record.usage = answers.Usage(tokens, 0).document()
-            response = self._refuse(record, 400, wire.filtered_prompt())
-            record.outcome = "content_filter"
-            return response
-        cached = self.cache.cached_tokens(record.region, record.deployment, text, tokens)
-        answer = answers.answer(body, model, cached)
-        conversation = wire.Conversation(record.number, model, MODEL_VERSIONS.get(model, "2025-01-01"))
-        await self.pace.head()
-        if record.stream:
-            return await self._stream(request, record, body, answer, conversation, fault)
-        return await self._buffer(request, record, answer, conversation, fault)
-
     async def _buffer(
-        self,
-        request: web.Request,
-        record: Record,
-        answer: answers.Answer,
-        conversation: wire.Conversation,
-        fault: Fault | None,
+        self, request: web.Request, record: Record, reply: Reply, fault: Fault | None
     ) -> web.StreamResponse:
-        kind = fault.kind if fault else ""
-        content = json.dumps(conversation.completion(answer, with_usage=kind != "no_usage")).encode()
-        record.usage = answer.usage.document()
-        headers = wire.headers(record.region, record.deployment, 1_000_000 - answer.usage.prompt_tokens)
+        kind, content = fault.kind if fault else "", reply.content
+        record.usage = reply.usage
+        headers = wire.headers(record.region, record.deployment, _remaining(reply))
+        headers["Content-Type"] = reply.content_type
         if kind in ("stall", "break"):
             return await self._interrupt(request, record, content, headers, kind)
         content = content[: len(content) // 2] if kind == "malformed" else content
         record.status, record.outcome, record.bytes_sent = 200, kind or "completed", len(content)
-        return web.Response(body=content, content_type="application/json", headers=headers)
+        return web.Response(body=content, headers=headers)
 
     async def _interrupt(
         self, request: web.Request, record: Record, content: bytes, headers: dict[str, str], kind: str
     ) -> web.StreamResponse:
         """Send half of a buffered answer, and the rest once faults are deleted, or never."""
         half = len(content) // 2
-        response = web.StreamResponse(
-            headers={**headers, "Content-Type": "application/json", "Content-Length": str(len(content))}
-        )
+        response = web.StreamResponse(headers={**headers, "Content-Length": str(len(content))})
         await response.prepare(request)
         await response.write(content[:half])
         record.status, record.outcome, record.bytes_sent = 200, kind, half
@@ -272,23 +299,15 @@ class Simulator:
         return response
 
     async def _stream(
-        self,
-        request: web.Request,
-        record: Record,
-        body: dict[str, Any],
-        answer: answers.Answer,
-        conversation: wire.Conversation,
-        fault: Fault | None,
+        self, request: web.Request, record: Record, reply: Reply, parts: Iterator[Part], fault: Fault | None
     ) -> web.StreamResponse:
         kind = fault.kind if fault else ""
-        include_usage = bool((body.get("stream_options") or {}).get("include_usage")) and kind != "no_usage"
-        headers = wire.headers(record.region, record.deployment, 1_000_000 - answer.usage.prompt_tokens)
-        headers["Content-Type"] = "text/event-stream; charset=utf-8"
+        headers = wire.headers(record.region, record.deployment, _remaining(reply))
+        headers["Content-Type"] = reply.content_type
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         record.status = 200
-        generated = 0
-        for number, (event, tokens) in enumerate(conversation.chunks(answer, include_usage=include_usage)):
+        for number, part in enumerate(parts):
             if fault is not None and number == fault.after_chunks:
                 if kind == "stall":
                     record.outcome = "stall"
@@ -302,20 +321,42 @@ class Simulator:
                     return response
                 elif kind == "malformed":
                     await response.write(b"data: {not json\n\n")
-            await response.write(event)
-            generated += tokens
-            record.bytes_sent += len(event)
-            record.usage = answers.Usage(answer.usage.prompt_tokens, generated).document()
-            if tokens:
+            await response.write(part.content)
+            record.bytes_sent += len(part.content)
+            record.usage = part.usage
+            if part.is_token:
                 await self.pace.token()
-        record.usage = answer.usage.document()
+        record.usage = reply.usage
         record.outcome = kind or "completed"
         await response.write_eof()
         return response
 
 
-def _problem_of(body: dict[str, Any], model: str) -> dict[str, Any] | None:
+def _operation_of(request: web.Request) -> str:
+    path = request.path.partition("/openai/v1/")[2]
+    return path or request.path.partition("/openai/deployments/")[2].removeprefix(
+        f"{request.match_info['deployment']}/"
+    )
+
+
+async def _read(request: web.Request) -> tuple[dict[str, Any], bytes]:
+    """The fields of a request, and the file that came with them."""
+    if not request.content_type.startswith("multipart/"):
+        return await request.json(), b""
+    fields = await request.post()
+    file = fields.get("file")
+    sound = file.file.read() if isinstance(file, web.FileField) else b""
+    return {name: value for name, value in fields.items() if isinstance(value, str)}, sound
+
+
+def _remaining(reply: Reply) -> int:
+    return 1_000_000 - int(reply.usage.get("prompt_tokens") or reply.usage.get("input_tokens") or 0)
+
+
+def _problem_of(operation: str, body: dict[str, Any], model: str) -> dict[str, Any] | None:
     """What Azure would refuse a body for."""
+    if operation != "chat/completions":
+        return None
     if not body["messages"] or not all(isinstance(message, dict) and "role" in message for message in body["messages"]):
         return wire.error("BadRequest", "Invalid 'messages': each needs a role.")
     for name in ("max_tokens", "max_completion_tokens", "n"):

@@ -12,6 +12,14 @@ from typing import Any
 from local.simulator.answers import Answer, Choice
 
 SAFE = {category: {"filtered": False, "severity": "safe"} for category in ("hate", "self_harm", "sexual", "violence")}
+EVENTS = "text/event-stream; charset=utf-8"
+BAD_PROMPT = {
+    **SAFE,
+    "violence": {"filtered": False, "severity": "medium"},
+    "jailbreak": {"detected": True, "filtered": False},
+}
+BAD_COMPLETION = {**SAFE, "self_harm": {"filtered": False, "severity": "low"}}
+PROTECTED = {"protected_material_text": {"detected": True, "filtered": False}}
 DOCUMENTATION = "https://go.microsoft.com/fwlink/?linkid=2198766"
 
 
@@ -89,28 +97,31 @@ def filtered_prompt() -> dict[str, Any]:
 class Conversation:
     """The identity that all parts of one answer share."""
 
-    def __init__(self, number: int, model: str, version: str) -> None:
-        self._head = {
+    def __init__(self, number: int, model: str, version: str, service_tier: str | None = None) -> None:
+        self._head: dict[str, Any] = {
             "id": f"chatcmpl-{hashlib.sha256(str(number).encode()).hexdigest()[:29]}",
             "created": int(time.time()),
             "model": f"{model}-{version}",
             "system_fingerprint": f"fp_{hashlib.sha256(model.encode()).hexdigest()[:10]}",
         }
+        if service_tier:
+            self._head["service_tier"] = "default" if service_tier == "auto" else service_tier
 
     def completion(self, answer: Answer, *, with_usage: bool) -> dict[str, Any]:
         """A buffered answer."""
         return {
             **self._head,
             "object": "chat.completion",
-            "choices": [_message(choice, index) for index, choice in enumerate(answer.choices)],
-            "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": SAFE}],
+            "choices": [_message(choice, index, _annotation(answer)) for index, choice in enumerate(answer.choices)],
+            "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": _prompt_verdicts(answer)}],
             **({"usage": answer.usage.document()} if with_usage else {}),
         }
 
     def chunks(self, answer: Answer, *, include_usage: bool) -> Iterator[tuple[bytes, int]]:
         """Each event of a stream, with the tokens of completion that it carries."""
         usage: dict[str, Any] = {"usage": None} if include_usage else {}
-        filters = {"prompt_filter_results": [{"prompt_index": 0, "content_filter_results": SAFE}]}
+        verdicts = {} if answer.is_asynchronous else _annotation(answer)
+        filters = {"prompt_filter_results": [{"prompt_index": 0, "content_filter_results": _prompt_verdicts(answer)}]}
         yield self._event({"choices": [], **filters, **usage}), 0
         for index, choice in enumerate(answer.choices):
             yield self._event({"choices": [_delta(index, _opening(choice), {})], **usage}), 0
@@ -119,7 +130,9 @@ class Conversation:
             for index, choice in enumerate(answer.choices):
                 if position < len(choice.tokens):
                     piece = _piece(choice, choice.tokens[position])
-                    yield self._event({"choices": [_delta(index, piece, SAFE)], **usage}), 1
+                    yield self._event({"choices": [_delta(index, piece, verdicts)], **usage}), 1
+            if answer.is_asynchronous and position == longest // 2:
+                yield self._event({"choices": [_late_verdict(answer, position)], **usage}), 0
         for index, choice in enumerate(answer.choices):
             ending = _delta(index, {}, _verdict(choice), choice.finish_reason)
             yield self._event({"choices": [ending], **usage}), 0
@@ -132,13 +145,38 @@ class Conversation:
         return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
 
 
+def typed_event(fields: Mapping[str, Any], *, named: bool = True) -> bytes:
+    """An event whose data names its type; of some operations the event does so too."""
+    name = f"event: {fields['type']}\n" if named else ""
+    return f"{name}data: {json.dumps(fields, separators=(',', ':'))}\n\n".encode()
+
+
 def _verdict(choice: Choice) -> dict[str, Any]:
     if choice.finish_reason == "content_filter":
         return {**SAFE, "violence": {"filtered": True, "severity": "medium"}}
     return {}
 
 
-def _message(choice: Choice, index: int) -> dict[str, Any]:
+def _prompt_verdicts(answer: Answer) -> dict[str, Any]:
+    return BAD_PROMPT if answer.is_prompt_bad else SAFE
+
+
+def _annotation(answer: Answer) -> dict[str, Any]:
+    return {**BAD_COMPLETION, **PROTECTED} if answer.is_completion_bad else SAFE
+
+
+def _late_verdict(answer: Answer, position: int) -> dict[str, Any]:
+    """An annotation of the asynchronous filter: no delta, and which characters it is about."""
+    offsets = {"check_offset": position, "start_offset": 0, "end_offset": position * 4}
+    return {
+        "content_filter_offsets": offsets,
+        "content_filter_results": _annotation(answer),
+        "finish_reason": None,
+        "index": 0,
+    }
+
+
+def _message(choice: Choice, index: int, verdicts: Mapping[str, Any]) -> dict[str, Any]:
     text = "".join(choice.tokens)
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
     if choice.tool_name:
@@ -148,7 +186,7 @@ def _message(choice: Choice, index: int) -> dict[str, Any]:
         "message": message,
         "finish_reason": choice.finish_reason,
         "logprobs": None,
-        "content_filter_results": {**SAFE, **_verdict(choice)},
+        "content_filter_results": {**verdicts, **_verdict(choice)},
     }
 
 

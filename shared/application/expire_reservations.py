@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shared.application.cached import Cached
 from shared.application.ports import Clock, Ledger, TenantDirectory
 from shared.domain.identifiers import BillingPeriod, timestamp
 from shared.domain.ledger import Amount, EntryKind, ExpiryPolicy, Lane, Outcome, Reservation
 from shared.domain.pricing import PriceBook
-from shared.domain.usage import Usage
+from shared.domain.usage import NOTHING_USED, Usage
 
 
 class ExpireReservations:
@@ -39,10 +41,16 @@ class ExpireReservations:
         return len(due)
 
     async def _outcome(self, reservation: Reservation, policy: ExpiryPolicy) -> Outcome:
-        usage = Usage(
-            input=0 if policy is ExpiryPolicy.NONE else reservation.input_tokens,
-            output=reservation.output_tokens if policy is ExpiryPolicy.FULL else 0,
-        )
+        usage = _charged(reservation, policy)
         rates = (await self._prices.get()).of_version(reservation.attempt.price_version)
         amount = Amount(usage.total_tokens, rates.cost(usage))
         return Outcome(EntryKind.EXPIRE, amount, usage, error_code="expired", estimated=True)
+
+
+def _charged(reservation: Reservation, policy: ExpiryPolicy) -> Usage:
+    """Of what was held: nothing, what was sent in, or all of it."""
+    if policy is ExpiryPolicy.NONE:
+        return NOTHING_USED
+    if policy is ExpiryPolicy.INPUT:
+        return replace(reservation.units, input=reservation.input_tokens, images=0)
+    return replace(reservation.units, input=reservation.input_tokens, output=reservation.output_tokens)

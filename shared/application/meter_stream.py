@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from shared.application.background import Background
 from shared.application.metered_attempt import MeteredAttempt
 from shared.application.ports import EventReader, InferenceFormat, UpstreamResponse
-from shared.domain.errors import BackendBroken, BackendTimeout, GatewayError, LedgerUnavailable
-from shared.domain.tenancy import DisconnectPolicy
+from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
+from shared.domain.errors import BackendBroken, BackendTimeout, ContentFiltered, GatewayError, LedgerUnavailable
+from shared.domain.tenancy import DisconnectPolicy, Tenant
 
 _PACK_BYTES = 262_144
+
+
+class StreamCut(Exception):
+    """What is streamed has no words for an error: the caller learns of it by a connection that breaks."""
 
 
 class MeteredStream:
@@ -25,7 +30,7 @@ class MeteredStream:
         wire: InferenceFormat,
         reader: EventReader,
         background: Background,
-        on_disconnect: DisconnectPolicy,
+        tenant: Tenant,
         drain_seconds: float,
     ) -> None:
         self._attempt = attempt
@@ -33,13 +38,41 @@ class MeteredStream:
         self._wire = wire
         self._reader = reader
         self._background = background
-        self._on_disconnect = on_disconnect
+        self._tenant = tenant
         self._drain_seconds = drain_seconds
-        self._delivered = _DeliveredText(attempt, reader)
+        self._delivered = _DeliveredText()
         self._is_booked = False
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is made of events, between which comments may be sent."""
+        return self._reader.is_text
+
     async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Give complete events to `send` as they come. An error ends them as an event of its own."""
+        """Give complete events to `send` as they come. An error ends them as an event of its own.
+
+        Raises `StreamCut` where it can't.
+        """
+        try:
+            await self._response.pass_on(self._taker(send))
+            await self._complete()
+        except (BackendBroken, BackendTimeout) as error:
+            await self._tell(send, await self._broken(error))
+        except ContentFiltered as error:
+            self._background.start(self._finish_without_caller("content_filter"))
+            await self._tell(send, error)
+        except LedgerUnavailable as error:
+            await self._tell(send, error)
+        else:
+            if ending := self._annotation() + self._reader.ending():
+                await send(ending)
+
+    def abandon(self) -> None:
+        """The caller has gone: book what is consumed all the same, in the background."""
+        if not self._is_booked:
+            self._background.start(self._finish_without_caller("client_disconnected"))
+
+    def _taker(self, send: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None] | None]:
         feed, keep = self._reader.feed, self._delivered.keep
 
         def take(chunk: bytes) -> Awaitable[None] | None:
@@ -48,74 +81,99 @@ class MeteredStream:
                 return send(released)
             return None
 
-        try:
-            await self._response.pass_on(take)
-            await self._complete()
-        except (BackendBroken, BackendTimeout) as error:
-            await send(await self._broken(error))
-        except LedgerUnavailable as error:
-            await send(self._wire.error_event("ledger_unavailable", str(error)))
-        else:
-            if ending := self._reader.ending():
-                await send(ending)
+        def take_if_allowed(chunk: bytes) -> Awaitable[None] | None:
+            released = feed(chunk)
+            self._refuse_findings()
+            keep(released)
+            return send(released) if released else None
 
-    def abandon(self) -> None:
-        """The caller has gone: book what is consumed all the same, in the background."""
-        if not self._is_booked:
-            self._background.start(self._finish_without_caller())
+        def take_sound(chunk: bytes) -> Awaitable[None] | None:
+            released = feed(chunk)
+            return send(released) if released else None
+
+        if not self._reader.is_text:
+            return take_sound
+        return take_if_allowed if self._tenant.content_filter_policy is ContentFilterPolicy.BLOCK else take
+
+    def _refuse_findings(self) -> None:
+        if self._reader.findings:
+            refused = refused_categories(self._reader.findings, self._tenant.content_filter_threshold)
+            if refused:
+                raise ContentFiltered(refused)
 
     async def _complete(self) -> None:
         if not self._reader.ended and self._reader.usage is None:
             raise BackendBroken("The backend ended the stream early.")
         await self._book("")
 
-    async def _broken(self, error: GatewayError) -> bytes:
-        code = "backend_timeout" if isinstance(error, BackendTimeout) else "backend_error"
+    async def _broken(self, error: GatewayError) -> GatewayError:
+        """Book what was delivered; the error to tell."""
         try:
-            await self._book(code)
+            await self._book(_code_of(error))
         except LedgerUnavailable as unavailable:
-            return self._wire.error_event("ledger_unavailable", str(unavailable))
-        return self._wire.error_event(code, str(error))
+            return unavailable
+        return error
 
-    async def _finish_without_caller(self) -> None:
-        if self._on_disconnect is DisconnectPolicy.DRAIN:
+    async def _tell(self, send: Callable[[bytes], Awaitable[None]], error: GatewayError) -> None:
+        if not self._reader.is_text:
+            raise StreamCut
+        await send(self._wire.error_event(_code_of(error), str(error)))
+
+    async def _finish_without_caller(self, error_code: str) -> None:
+        self._is_booked = True
+        if self._tenant.on_disconnect is DisconnectPolicy.DRAIN:
             try:
                 async with asyncio.timeout(self._drain_seconds):
                     await self._response.pass_on(self._drop)
             except (BackendBroken, BackendTimeout, TimeoutError):
                 pass  # what upstream did not state is estimated
         try:
-            await self._book("client_disconnected")
+            await self._book(error_code)
         except LedgerUnavailable:
             return  # the ledger keeps the settlement and retries it
 
     def _drop(self, chunk: bytes) -> None:
         self._reader.feed(chunk)
 
+    def _annotation(self) -> bytes:
+        """The findings as a comment, for a tenant that wants them named."""
+        if self._tenant.content_filter_policy is ContentFilterPolicy.ANNOTATE and self._reader.findings:
+            return f": content-filter {noted(self._reader.findings)}\n\n".encode()
+        return b""
+
     async def _book(self, error_code: str) -> None:
         """Settle once: with upstream's usage if it was stated, else with the input and what was delivered."""
         self._is_booked = True
         self._response.close()
         reader = self._reader
-        if reader.usage is not None:
-            await self._attempt.charge(
-                reader.usage, status=200, error_code=error_code, content_filter=reader.content_filter
-            )
-        else:
-            await self._attempt.charge_estimate(
-                self._delivered.tokens(), status=200, error_code=error_code, content_filter=reader.content_filter
-            )
+        await self._attempt.charge(
+            reader.usage,
+            units=reader.units,
+            texts=[] if reader.usage else (text for part in self._delivered.parts() for text in reader.texts(part)),
+            error_code=error_code,
+            findings=reader.findings,
+            service_tier=reader.service_tier,
+        )
+
+
+def _code_of(error: GatewayError) -> str:
+    match error:
+        case BackendTimeout():
+            return "backend_timeout"
+        case BackendBroken():
+            return "backend_error"
+        case ContentFiltered():
+            return "content_filter"
+    return "ledger_unavailable"
 
 
 class _DeliveredText:
-    """Keeps what was delivered for the rare stream without a stated usage, and counts it only then.
+    """Keeps what was delivered for the rare stream without a stated usage.
 
     Long streams are packed as they grow: events repeat each other so much that little is left of them.
     """
 
-    def __init__(self, attempt: MeteredAttempt, reader: EventReader) -> None:
-        self._attempt = attempt
-        self._reader = reader
+    def __init__(self) -> None:
         self._recent = bytearray()
         self._packed: list[bytes] = []
 
@@ -125,6 +183,6 @@ class _DeliveredText:
             self._packed.append(zlib.compress(self._recent, level=1))
             self._recent.clear()
 
-    def tokens(self) -> int:
-        parts = [*map(zlib.decompress, self._packed), bytes(self._recent)]
-        return sum(self._attempt.count(self._reader.texts(part)) for part in parts)
+    def parts(self) -> Iterator[bytes]:
+        yield from map(zlib.decompress, self._packed)
+        yield bytes(self._recent)

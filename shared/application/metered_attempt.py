@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shared.application.ports import Clock, Ledger, Tokenizer
+from shared.domain.content_filter import noted
 from shared.domain.ledger import Amount, Balance, EntryKind, Outcome, Reservation
 from shared.domain.pricing import RateCard
-from shared.domain.usage import Usage
+from shared.domain.usage import NOTHING_USED, Usage
 from shared.domain.values import value
 
 
 @value
 class MeteredAttempt:
-    """A reservation whose attempt is under way. Exactly one of `charge` and `void` is to be called."""
+    """A reservation whose attempt is under way. Exactly one of its booking methods is to be called.
+
+    `usual` is what it probably consumes, tokens of output and other units, where no answer shows it.
+    """
 
     ledger: Ledger
     clock: Clock
@@ -21,37 +25,36 @@ class MeteredAttempt:
     reservation: Reservation
     rates: RateCard
     started_at: float
+    usual: Usage = NOTHING_USED
 
     async def charge(
         self,
-        usage: Usage,
+        usage: Usage | None,
         *,
-        status: int,
+        units: Usage = NOTHING_USED,
+        texts: Iterable[str] = (),
+        status: int = 200,
         error_code: str = "",
-        estimated: bool = False,
-        content_filter: Iterable[str] = (),
+        findings: Iterable[str] = (),
+        service_tier: str = "",
     ) -> Balance:
-        """Settle with what was consumed; returns the balance after it."""
-        outcome = Outcome(
-            kind=EntryKind.CHARGE,
-            amount=Amount(usage.total_tokens, self.rates.cost(usage)),
-            usage=usage,
-            status=status,
-            error_code=error_code,
-            latency_ms=self._latency_ms(),
-            estimated=estimated,
-            content_filter=",".join(sorted(content_filter)),
-        )
-        return await self.ledger.settle(self.reservation, outcome)
+        """Settle an answer, whole or not: with the tokens that upstream stated, or with an estimate from what it said.
 
-    async def charge_estimate(
-        self, output_tokens: int, *, status: int, error_code: str, content_filter: Iterable[str] = ()
-    ) -> Balance:
-        """Settle with all of the input and the output that was counted, where upstream stated no usage."""
-        usage = Usage(input=self.reservation.input_tokens, output=output_tokens)
-        return await self.charge(
-            usage, status=status, error_code=error_code, estimated=True, content_filter=content_filter
-        )
+        `units` is what it is known to have consumed beside tokens. Nothing needs to be estimated if that is all the
+        model is priced by.
+        """
+        estimated = usage is None and (units is NOTHING_USED or self.rates.charges_tokens)
+        if usage is None:
+            tokens = Usage(input=self.reservation.input_tokens, output=self.count(texts) or self.usual.output)
+            usage = tokens + (self._usual_units if units is NOTHING_USED else units) if estimated else units
+        elif units is not NOTHING_USED:
+            usage = usage + units
+        return await self._settle(usage, status, error_code, findings, service_tier, estimated=estimated)
+
+    async def charge_input(self, *, status: int, error_code: str, findings: Iterable[str] = ()) -> Balance:
+        """Settle with what was sent and no output: upstream may have worked on it, or refused it after reading it."""
+        usage = Usage(input=self.reservation.input_tokens, audio_seconds=self.usual.audio_seconds)
+        return await self._settle(usage, status, error_code, findings, "", estimated=True)
 
     async def void(self, *, status: int, error_code: str) -> Balance:
         """Settle with nothing: upstream provably did not bill."""
@@ -62,6 +65,27 @@ class MeteredAttempt:
         """Tokens of generated texts."""
         model = self.reservation.attempt.model
         return sum(self.tokenizer.count(text, model) for text in texts)
+
+    @property
+    def _usual_units(self) -> Usage:
+        usual = self.usual
+        return Usage(images=usual.images, speech_characters=usual.speech_characters, audio_seconds=usual.audio_seconds)
+
+    async def _settle(
+        self, usage: Usage, status: int, error_code: str, findings: Iterable[str], service_tier: str, *, estimated: bool
+    ) -> Balance:
+        outcome = Outcome(
+            kind=EntryKind.CHARGE,
+            amount=Amount(usage.total_tokens, self.rates.cost(usage)),
+            usage=usage,
+            status=status,
+            error_code=error_code,
+            latency_ms=self._latency_ms(),
+            estimated=estimated,
+            content_filter=noted(findings),
+            service_tier=service_tier,
+        )
+        return await self.ledger.settle(self.reservation, outcome)
 
     def _latency_ms(self) -> int:
         return round((self.clock.monotonic() - self.started_at) * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from itertools import chain
 from typing import Any, TypeAlias
@@ -133,6 +134,7 @@ def _document(sums: Rollup) -> dict[str, object]:
         "output_tokens": sums.usage.output_tokens,
         "total_tokens": sums.tokens,
         "cost_usd": usd(sums.cost_pusd),
+        "content_filter": _by_category(sums),
     }
 
 
@@ -155,4 +157,14 @@ def _report(tenant: Tenant, period: str, balance: Balance | None, total: Rollup)
         "failed_requests": total.failed_requests,
         "estimated_tokens": total.estimated_tokens,
         "content_filter_flags": total.content_filter_flags,
+        "content_filter": _by_category(total),
     }
+
+
+def _by_category(sums: Rollup) -> dict[str, dict[str, int]]:
+    """What the content filter found: how many requests by category and severity or verdict."""
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    for finding, count in sorted(sums.findings.items()):
+        category, _, what = finding.partition(":")
+        counts[category][what] = count
+    return counts

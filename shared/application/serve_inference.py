@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from urllib.parse import quote
@@ -23,10 +24,12 @@ from shared.application.ports import (
     Upstream,
     UpstreamResponse,
 )
+from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
 from shared.domain.errors import (
     BackendBroken,
     BackendTimeout,
     BackendUnavailable,
+    ContentFiltered,
     DeploymentNotFound,
     GatewayError,
     InvalidRequest,
@@ -39,6 +42,7 @@ from shared.domain.pricing import PriceBook
 from shared.domain.rate_limit import RateStatus, rate_status
 from shared.domain.routing import Backend, Catalog, Route, eligible
 from shared.domain.tenancy import Tenant, TenantState
+from shared.domain.usage import Usage
 from shared.domain.values import value
 
 MAX_USER_CHARACTERS = 256
@@ -54,10 +58,9 @@ class InferenceCall:
 
     request_id: str
     body: bytes
+    content_type: str
     deployment: str | None
     """The deployment in the path, or `None` where the body's `model` names it."""
-    operation: str
-    """The path behind the deployment or behind `/openai/v1`, for example `chat/completions`."""
     api_version: str
     headers: Mapping[str, str]
     user: str
@@ -73,6 +76,8 @@ class Served:
     balance: Balance
     rates: Sequence[RateStatus]
     body: bytes = b""
+    annotation: str = ""
+    """What the content filter found, for a tenant that wants it named."""
     stream: MeteredStream | None = None
 
 
@@ -113,10 +118,9 @@ class ServeInference:
         """Raises the errors of docs/errors.md; what was consumed is in the ledger in every case."""
         if caller.tenant.state is not TenantState.ACTIVE:
             raise TenantSuspended
-        request = wire.read_request(call.body)
+        request = wire.read_request(call.body, call.content_type)
         route = await self._route(caller.tenant, call.deployment or request.model)
-        backend = route.backends[0]
-        attempt, hold = await self._admit(caller, call, request, route, backend)
+        attempt, hold = await self._admit(caller, call, request, wire, route)
         rates = rate_status(hold.rates, hold.balance.arrivals, self._clock.now()) if caller.tenant.is_rated else ()
         try:
             return await self._serve_admitted(caller, call, request, wire, route, attempt, hold.balance, rates)
@@ -138,27 +142,29 @@ class ServeInference:
         backend = route.backends[0]
         try:
             response = await self._send(call, request, wire, route, backend)
-            if request.streamed and response.status == 200:
-                stream = self._stream(caller.tenant, request, wire, response, attempt)
+            if request.reader is not None and response.status == 200:
+                reader, drain_seconds = request.reader(), self._limits.drain_seconds
+                stream = MeteredStream(attempt, response, wire, reader, self._background, caller.tenant, drain_seconds)
                 return Served(response.status, tuple(response.headers), backend, balance, rates, stream=stream)
             body = await response.read()
         except BackendUnavailable:
             await attempt.void(status=503, error_code="no_backend_available")
             raise
         except BackendTimeout:
-            await attempt.charge_estimate(0, status=504, error_code="backend_timeout")
+            await attempt.charge_input(status=504, error_code="backend_timeout")
             raise
         except BackendBroken:
-            await attempt.charge_estimate(0, status=502, error_code="backend_error")
+            await attempt.charge_input(status=502, error_code="backend_error")
             raise
         except asyncio.CancelledError:
-            self._background.start(attempt.charge_estimate(0, status=499, error_code="cancelled"))
+            self._background.start(attempt.charge_input(status=499, error_code="cancelled"))
             raise
+        annotation = ""
         if response.status == 200:
-            balance = await self._book_completion(wire, body, attempt)
+            balance, annotation = await self._book_completion(caller.tenant, request, wire, body, attempt)
         else:
             balance = await self._book_refusal(wire, response, body, attempt)
-        return Served(response.status, tuple(response.headers), backend, balance, rates, body)
+        return Served(response.status, tuple(response.headers), backend, balance, rates, body, annotation)
 
     async def _route(self, tenant: Tenant, name: str | None) -> Route:
         if not name:
@@ -178,12 +184,18 @@ class ServeInference:
         return Route(deployment, tuple(backends))
 
     async def _admit(
-        self, caller: TenantPrincipal, call: InferenceCall, request: InferenceRequest, route: Route, backend: Backend
+        self,
+        caller: TenantPrincipal,
+        call: InferenceCall,
+        request: InferenceRequest,
+        wire: InferenceFormat,
+        route: Route,
     ) -> tuple[MeteredAttempt, Hold]:
         """Hold the upper bound of what the attempt can cost."""
+        backend = route.backends[0]
         tenant, now, prices = caller.tenant, self._clock.now(), await self._prices.get()
-        rates = prices.rate_card(backend.billed_as, now)
-        input_tokens = await self._input_tokens(request, backend.model)
+        rates = prices.rate_card(backend.billed_as, now, request.basis)
+        input_tokens = await self._input_tokens(request, route)
         output_tokens = request.choices * _output_bound(request, route)
         bound = input_tokens + request.input_margin
         _check_size(tenant, bound + output_tokens)
@@ -191,7 +203,7 @@ class ServeInference:
         reservation = Reservation(
             rid=new_rid(),
             lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
-            amount=Amount(bound + output_tokens, rates.bound(bound, output_tokens)),
+            amount=Amount(bound + output_tokens, rates.bound(bound, output_tokens, request.units)),
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             created=timestamp(now),
@@ -207,66 +219,67 @@ class ServeInference:
                 key_id=caller.key_id,
                 request_id=call.request_id,
                 cost_center=tenant.cost_center,
-                streamed=request.streamed,
+                streamed=request.reader is not None,
+                operation=wire.operation,
+                variant=request.basis.variant,
             ),
+            units=request.usual_units or request.units,
         )
         started_at = self._clock.monotonic()
         account = Account(tenant.tenant_id, reservation.lane.period, tenant.limit, tenant.rates, tenant.lanes)
         hold = await self._ledger.reserve(account, reservation)
-        return MeteredAttempt(self._ledger, self._clock, self._tokenizer, hold.reservation, rates, started_at), hold
+        return MeteredAttempt(
+            self._ledger, self._clock, self._tokenizer, hold.reservation, rates, started_at, _usual(request)
+        ), hold
 
-    async def _input_tokens(self, request: InferenceRequest, model: str) -> int:
-        """A large input is counted on a thread, so that open streams go on meanwhile."""
-        if sum(map(len, request.texts)) > _LARGE_INPUT_CHARACTERS:
-            return request.fixed_tokens + await asyncio.to_thread(self._count, request, model)
-        return request.fixed_tokens + self._count(request, model)
+    async def _input_tokens(self, request: InferenceRequest, route: Route) -> int:
+        """What is sent in, with the deployment's own prompt. Much is counted on a thread, so that streams go on."""
+        texts, model = request.texts, route.backends[0].model
+        if route.deployment.system_prompt:
+            texts = [*texts, route.deployment.system_prompt]
+        if sum(map(len, texts)) > _LARGE_INPUT_CHARACTERS:
+            return request.fixed_tokens + await asyncio.to_thread(self._count, texts, model)
+        return request.fixed_tokens + self._count(texts, model)
 
-    def _count(self, request: InferenceRequest, model: str) -> int:
-        return sum(self._tokenizer.count(text, model) for text in request.texts)
+    def _count(self, texts: Sequence[str], model: str) -> int:
+        return sum([self._tokenizer.count(text, model) for text in texts])
 
     async def _send(
         self, call: InferenceCall, request: InferenceRequest, wire: InferenceFormat, route: Route, backend: Backend
     ) -> UpstreamResponse:
-        cap = route.deployment.max_output_tokens if request.max_output_tokens is None else None
         upstream_deployment = backend.upstream_deployment if call.deployment is not None else None
-        path = _upstream_path(upstream_deployment, call.operation, call.api_version)
+        path = _upstream_path(upstream_deployment, wire.operation, call.api_version)
         model = None
         if upstream_deployment is None and backend.upstream_deployment != request.model:
             model = backend.upstream_deployment
-        body = wire.forwarded_body(request, model, cap)
+        body = wire.forwarded_body(request, route, model)
         return await self._upstream.post(backend, path, body, call.headers)
 
-    def _stream(
-        self,
-        tenant: Tenant,
-        request: InferenceRequest,
-        wire: InferenceFormat,
-        response: UpstreamResponse,
-        attempt: MeteredAttempt,
-    ) -> MeteredStream:
-        return MeteredStream(
-            attempt,
-            response,
-            wire,
-            wire.event_reader(request),
-            self._background,
-            tenant.on_disconnect,
-            self._limits.drain_seconds,
-        )
-
     @staticmethod
-    async def _book_completion(wire: InferenceFormat, body: bytes, attempt: MeteredAttempt) -> Balance:
+    async def _book_completion(
+        tenant: Tenant, request: InferenceRequest, wire: InferenceFormat, body: bytes, attempt: MeteredAttempt
+    ) -> tuple[Balance, str]:
+        """Settle an answer; the balance after it, and its findings where the tenant wants them named."""
         try:
-            completion = wire.read_completion(body)
+            completion = wire.read_completion(request, body)
         except BackendBroken:
-            await attempt.charge_estimate(0, status=502, error_code="backend_error")
+            await attempt.charge_input(status=502, error_code="backend_error")
             raise
-        if completion.usage is None:
-            output_tokens = attempt.count(completion.texts)
-            return await attempt.charge_estimate(
-                output_tokens, status=200, error_code="", content_filter=completion.content_filter
-            )
-        return await attempt.charge(completion.usage, status=200, content_filter=completion.content_filter)
+        policy, refused = tenant.content_filter_policy, list[str]()
+        if completion.findings and policy is ContentFilterPolicy.BLOCK:
+            refused = refused_categories(completion.findings, tenant.content_filter_threshold)
+        balance = await attempt.charge(
+            completion.usage,
+            units=completion.units,
+            texts=completion.texts,
+            status=400 if refused else 200,
+            error_code="content_filter" if refused else "",
+            findings=completion.findings,
+            service_tier=completion.service_tier,
+        )
+        if refused:
+            raise ContentFiltered(refused)
+        return balance, noted(completion.findings) if policy is ContentFilterPolicy.ANNOTATE else ""
 
     @staticmethod
     async def _book_refusal(
@@ -276,7 +289,7 @@ class ServeInference:
         status = response.status
         filtered = wire.filtered_prompt(status, body)
         if filtered is not None:
-            return await attempt.charge_estimate(0, status=status, error_code="content_filter", content_filter=filtered)
+            return await attempt.charge_input(status=status, error_code="content_filter", findings=filtered)
         balance = await attempt.void(status=status, error_code=f"upstream_{status}")
         if status in _REFUSED_FOR_NOW:
             raise BackendUnavailable("Every backend of the deployment is busy. Retry later.", _retry_after(response))
@@ -296,6 +309,12 @@ def _upstream_path(deployment: str | None, operation: str, api_version: str) -> 
         else f"/openai/deployments/{quote(deployment, safe='')}/{operation}"
     )
     return f"{path}?api-version={quote(api_version, safe='')}" if api_version else path
+
+
+def _usual(request: InferenceRequest) -> Usage:
+    """What an attempt probably consumes of what no answer may show."""
+    units = request.usual_units or request.units
+    return replace(units, output=request.unseen_output_tokens) if request.unseen_output_tokens else units
 
 
 def _output_bound(request: InferenceRequest, route: Route) -> int:

@@ -10,7 +10,7 @@ from shared.domain.ledger import Balance, LedgerEntry
 from shared.domain.money import allocate_cents, cents
 from shared.domain.pricing import PriceBook
 from shared.domain.rollup import Rollup, sums_of
-from shared.domain.usage import METERS
+from shared.domain.usage import METERS, Meter
 from shared.domain.values import value
 
 LineKey = tuple[str, str, str]
@@ -69,7 +69,8 @@ class Tally:
         rates = self.prices.of_version(attempt.price_version)
         for meter, quantity, rate in zip(METERS, outcome.usage.buckets, rates.rates, strict=True):
             if quantity:
-                key = (attempt.deployment, attempt.model, meter.value)
+                name = f"{meter} {attempt.variant}" if meter is Meter.IMAGES and attempt.variant else str(meter)
+                key = (attempt.deployment, attempt.model, name)
                 self.quantities[key] += quantity
                 self.costs[key] += quantity * rate
 

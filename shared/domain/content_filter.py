@@ -1,15 +1,65 @@
-"""What the content filter of Azure OpenAI said about a prompt or completion.
+"""What the content filter of Azure OpenAI found in a prompt or completion, and what a tenant wants done about it.
 
-https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter-annotations
+https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter-annotations. A finding is written
+`{category}:{severity}` for a severity above safe, `{category}:detected` and `{category}:filtered`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from enum import StrEnum
 
 
-def flagged_categories(results: Mapping[str, object]) -> Iterable[str]:
-    """The categories that were filtered or detected in one `content_filter_results` object."""
+class ContentFilterPolicy(StrEnum):
+    """What is done about findings. Upstream's own verdicts pass through untouched in every case."""
+
+    PASS = "pass"
+    ANNOTATE = "annotate"
+    """Name the findings in a header of the answer."""
+    BLOCK = "block"
+    """Refuse what is found at or above the threshold, also where the deployment only annotates."""
+
+
+class Severity(StrEnum):
+    """How bad it is, ascending."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+_SEVERITIES = tuple(Severity)
+_VERDICTS = ("filtered", "detected")
+
+
+def findings(results: Mapping[str, object]) -> Iterator[str]:
+    """The findings of one `content_filter_results` object."""
     for category, verdict in results.items():
-        if isinstance(verdict, dict) and (verdict.get("filtered") or verdict.get("detected")):
-            yield category
+        if isinstance(verdict, dict):
+            severity = verdict.get("severity")
+            if severity in _SEVERITIES:
+                yield f"{category}:{severity}"
+            for name in _VERDICTS:
+                if verdict.get(name) is True:
+                    yield f"{category}:{name}"
+
+
+def noted(found: Iterable[str]) -> str:
+    """Findings as an entry keeps them: sorted, with commas between."""
+    return ",".join(sorted(found))
+
+
+def noted_findings(text: str) -> list[str]:
+    """The inverse of `noted`."""
+    return text.split(",") if text else []
+
+
+def is_flagged(text: str) -> bool:
+    """Whether noted findings tell that something was filtered or detected."""
+    return any(finding.endswith(_VERDICTS) for finding in noted_findings(text))
+
+
+def refused_categories(found: Collection[str], threshold: Severity) -> list[str]:
+    """The categories that a tenant which blocks does not want: filtered, detected, or as severe as `threshold`."""
+    unwanted = (*_VERDICTS, *_SEVERITIES[_SEVERITIES.index(threshold) :])
+    return sorted({category for category, _, what in (each.partition(":") for each in found) if what in unwanted})

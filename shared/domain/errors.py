@@ -23,6 +23,17 @@ class InvalidRequest(GatewayError):
         self.param = param
 
 
+class ContentFiltered(GatewayError):
+    """The tenant does not want what the content filter found, whatever the deployment does about it."""
+
+    def __init__(self, categories: Sequence[str]) -> None:
+        super().__init__(
+            f"The response was filtered by the tenant's content filter policy ({', '.join(categories)}). "
+            "Modify the prompt and retry."
+        )
+        self.categories = categories
+
+
 class RequestTooLarge(GatewayError):
     """The body exceeds the configured limit."""
 

@@ -6,7 +6,7 @@ docs/glossary.md; the invariants I1-I10 are checked by `shared/application/verif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
@@ -14,7 +14,7 @@ from typing import NamedTuple, Self, TypeAlias
 
 from shared.domain.money import MAX_PERIOD_PUSD
 from shared.domain.rate_limit import Arrivals, RateLimits
-from shared.domain.usage import Usage
+from shared.domain.usage import NOTHING_USED, Usage
 from shared.domain.values import field_names, value
 
 RECENT_COMMITS = 32
@@ -130,6 +130,10 @@ class Attempt:
     request_id: str
     cost_center: str
     streamed: bool
+    operation: str = ""
+    """The path of the API operation, for example `chat/completions`."""
+    variant: str = ""
+    """Of images: quality and size, by which they are priced."""
 
     def fields(self) -> Fields:
         """The facts, flat, as stored in reservations and entries."""
@@ -158,6 +162,8 @@ class Reservation:
     deadline: str
     instance: str
     attempt: Attempt
+    units: Usage = NOTHING_USED
+    """What beside tokens expiry may charge."""
 
 
 @value
@@ -172,6 +178,9 @@ class Outcome:
     latency_ms: int = 0
     estimated: bool = False
     content_filter: str = ""
+    """What the content filter found, as `content_filter.noted` writes it."""
+    service_tier: str = ""
+    """As upstream stated it."""
 
 
 @value
@@ -219,7 +228,7 @@ class LedgerEntry:
             values += _attempt_values(self.attempt)
         if self.outcome is not None:
             names += _OUTCOME_FIELDS + USAGE_FIELDS
-            values += _outcome_values(self.outcome) + _usage_values(self.outcome.usage)
+            values += _outcome_values(self.outcome) + usage_values(self.outcome.usage)
         if self.limit is not None:
             names += _LIMIT_FIELDS
             values += tuple(NO_LIMIT if limit is None else limit for limit in (self.limit.tokens, self.limit.pusd))
@@ -245,6 +254,7 @@ class LedgerEntry:
                 latency_ms=_int(fields, "latency_ms"),
                 estimated=bool(fields.get("estimated")),
                 content_filter=_text(fields, "content_filter"),
+                service_tier=_text(fields, "service_tier"),
             )
         if kind is EntryKind.LIMIT:
             limit = Limit(
@@ -284,9 +294,10 @@ _ATTEMPT_FIELDS = field_names(Attempt)
 _USAGE_NAMES = field_names(Usage)
 USAGE_FIELDS = tuple(f"usage_{name}" for name in _USAGE_NAMES)
 _attempt_values = attrgetter(*_ATTEMPT_FIELDS)
-_outcome_values = attrgetter("status", "error_code", "latency_ms", "estimated", "content_filter")
-_usage_values = attrgetter(*_USAGE_NAMES)
-_OUTCOME_FIELDS = ("status", "error_code", "latency_ms", "estimated", "content_filter")
+_OUTCOME_FIELDS = ("status", "error_code", "latency_ms", "estimated", "content_filter", "service_tier")
+_outcome_values = attrgetter(*_OUTCOME_FIELDS)
+usage_values: Callable[[Usage], tuple[int, ...]] = attrgetter(*_USAGE_NAMES)
+"""Of a usage, in the order of `USAGE_FIELDS`."""
 _ALWAYS = frozenset({"seq", "tokens", "pusd", "deployment", "limit_tokens", "limit_pusd"})
 
 

@@ -13,7 +13,7 @@ from operator import mul
 
 from shared.domain.errors import UnpricedModel
 from shared.domain.money import pusd_per_token
-from shared.domain.usage import INPUT_METERS, METERS, REQUIRED_METERS, Meter, Usage
+from shared.domain.usage import INPUT_METERS, METERS, NOTHING_USED, OUTPUT_METERS, TOKEN_METERS, Meter, Usage
 from shared.domain.values import value
 
 _VERSION_SEPARATOR = "."
@@ -23,7 +23,10 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @value
 class Price:
-    """One row: what one meter of a model costs from a moment on. `None` matches any value."""
+    """One row: what a million units of one meter of a model cost from a moment on. `None` matches any value.
+
+    `variant` tells images apart: quality and size, as in `hd 1024x1792`.
+    """
 
     model: str
     meter: Meter
@@ -32,12 +35,13 @@ class Price:
     model_version: str | None = None
     sku: str | None = None
     region: str | None = None
+    variant: str | None = None
     source: str = ""
 
     @property
     def price_id(self) -> str:
         """Ten hexadecimal digits derived from the content, so the same row inserted twice is one row."""
-        parts = (
+        parts = [
             self.model,
             self.model_version or "*",
             self.sku or "*",
@@ -45,7 +49,9 @@ class Price:
             self.meter.value,
             self.usd_per_million,
             self.effective_from.isoformat(),
-        )
+        ]
+        if self.variant is not None:
+            parts.append(self.variant)
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:10]
 
 
@@ -60,20 +66,40 @@ class Sku:
 
 
 @value
+class Basis:
+    """What an operation must be priced by: the first of the `alternatives` all of whose meters have a price.
+
+    A model with prices for images is charged for images, also where its answers state tokens.
+    """
+
+    alternatives: tuple[tuple[Meter, ...], ...]
+    variant: str = ""
+
+
+TOKENS = Basis(((Meter.INPUT, Meter.OUTPUT),))
+
+
+@value
 class RateCard:
-    """pUSD per token in the order of `METERS`, and the version under which these rates are found again."""
+    """pUSD per unit in the order of `METERS`, and the version under which these rates are found again."""
 
     version: str
     rates: tuple[int, ...]
+
+    @property
+    def charges_tokens(self) -> bool:
+        """Whether any token costs anything, and not only other units do."""
+        return any(self.rates[: len(TOKEN_METERS)])
 
     def cost(self, usage: Usage) -> int:
         """Exact cost in pUSD."""
         return sum(map(mul, usage.buckets, self.rates))
 
-    def bound(self, input_tokens: int, output_tokens: int) -> int:
-        """The most these tokens can cost in pUSD, whatever meters they turn out to be."""
-        inputs = len(INPUT_METERS)
-        return input_tokens * max(self.rates[:inputs]) + output_tokens * max(self.rates[inputs:])
+    def bound(self, input_tokens: int, output_tokens: int, units: Usage = NOTHING_USED) -> int:
+        """The most that these tokens, whatever meters they turn out to be, and these other units can cost in pUSD."""
+        inputs, tokens = len(INPUT_METERS), len(TOKEN_METERS)
+        dearest = input_tokens * max(self.rates[:inputs]) + output_tokens * max(self.rates[inputs:tokens])
+        return dearest if units is NOTHING_USED else dearest + self.cost(units)
 
 
 class PriceBook:
@@ -83,30 +109,31 @@ class PriceBook:
         self._by_model: dict[str, list[Price]] = defaultdict(list)
         self._by_id: dict[str, Price] = {}
         self._cards: dict[str, RateCard] = {}
-        self._current: dict[Sku, tuple[datetime, datetime, RateCard]] = {}
+        self._current: dict[tuple[Sku, Basis], tuple[datetime, datetime, RateCard]] = {}
         for price in prices:
             self._by_model[price.model].append(price)
             self._by_id[price.price_id] = price
 
-    def rate_card(self, sku: Sku, at: datetime) -> RateCard:
+    def rate_card(self, sku: Sku, at: datetime, basis: Basis = TOKENS) -> RateCard:
         """The rates for `sku` at a moment: per meter the most specific row, then the latest not after `at`.
 
-        Raises `UnpricedModel` unless both input and output are priced.
+        Raises `UnpricedModel` unless one alternative of `basis` is priced.
         """
-        known = self._current.get(sku)
+        known = self._current.get((sku, basis))
         if known is None or not known[0] <= at < known[1]:
-            matching = [price for price in self._by_model.get(sku.model, ()) if _matches(price, sku)]
+            matching = [price for price in self._by_model.get(sku.model, ()) if _matches(price, sku, basis.variant)]
             changes = [price.effective_from for price in matching]
             since = max((change for change in changes if change <= at), default=_EVER)
             until = min((change for change in changes if change > at), default=_NEVER)
-            known = since, until, self._resolve(sku, matching, at)
-            self._current[sku] = known
+            known = since, until, self._resolve(sku, matching, at, basis)
+            self._current[sku, basis] = known
         return known[2]
 
     def of_version(self, version: str) -> RateCard:
         """The rates stamped on a reservation or entry; `UnpricedModel` if a row of them is missing.
 
-        A meter without a row of its own costs what its base meter (input or output) costs.
+        A token meter without a row of its own costs what its base meter (input or output) costs. What has no price
+        at all was none of the basis and costs nothing.
         """
         card = self._cards.get(version)
         if card is None:
@@ -115,34 +142,42 @@ class PriceBook:
             except KeyError:
                 raise UnpricedModel(f"Price version '{version}' is not in the price book.") from None
             rates = {row.meter: pusd_per_token(row.usd_per_million) for row in rows}
-            bases = {meter: Meter.INPUT if meter in INPUT_METERS else Meter.OUTPUT for meter in METERS}
-            card = RateCard(version, tuple(rates.get(meter, rates[bases[meter]]) for meter in METERS))
+            bases = dict.fromkeys(INPUT_METERS, Meter.INPUT) | dict.fromkeys(OUTPUT_METERS, Meter.OUTPUT)
+            card = RateCard(version, tuple(rates.get(meter, rates.get(bases.get(meter, meter), 0)) for meter in METERS))
             self._cards[version] = card
         return card
 
-    def _resolve(self, sku: Sku, matching: Iterable[Price], at: datetime) -> RateCard:
+    def _resolve(self, sku: Sku, matching: Iterable[Price], at: datetime, basis: Basis) -> RateCard:
         best: dict[Meter, Price] = {}
         for price in matching:
             known = best.get(price.meter)
             if price.effective_from <= at and (known is None or _precedence(price) > _precedence(known)):
                 best[price.meter] = price
-        missing = [meter.value for meter in REQUIRED_METERS if meter not in best]
-        if missing:
-            raise UnpricedModel(
-                f"No price is known for {' and '.join(missing)} tokens of model '{sku.model}' "
-                f"({sku.sku}, {sku.region}). Insert one with POST /manage/prices."
-            )
-        return self.of_version(_VERSION_SEPARATOR.join(best[meter].price_id for meter in METERS if meter in best))
+        for meters in basis.alternatives:
+            if all(meter in best for meter in meters):
+                charged = TOKEN_METERS if meters[0] in TOKEN_METERS else meters
+                return self.of_version(
+                    _VERSION_SEPARATOR.join(best[meter].price_id for meter in charged if meter in best)
+                )
+        missing = " or ".join(
+            " and ".join(meter for meter in meters if meter not in best) for meters in basis.alternatives
+        )
+        variant = f", {basis.variant}" if basis.variant else ""
+        raise UnpricedModel(
+            f"No price is known for {missing} of model '{sku.model}' ({sku.sku}, {sku.region}{variant}). "
+            "Insert one with POST /manage/prices."
+        )
 
 
-def _matches(price: Price, sku: Sku) -> bool:
+def _matches(price: Price, sku: Sku, variant: str) -> bool:
     return (
         price.model_version in (None, sku.model_version)
+        and price.variant in (None, variant)
         and price.sku in (None, sku.sku)
         and price.region in (None, sku.region)
     )
 
 
 def _precedence(price: Price) -> tuple[int, datetime, str]:
-    named = (price.model_version, price.sku, price.region)
+    named = (price.model_version, price.sku, price.region, price.variant)
     return sum(value is not None for value in named), price.effective_from, price.price_id

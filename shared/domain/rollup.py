@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import field
 
+from shared.domain.content_filter import is_flagged, noted_findings
 from shared.domain.ledger import EntryKind, LedgerEntry, Outcome
 from shared.domain.usage import Usage
 from shared.domain.values import field_names, value
@@ -33,6 +36,8 @@ class Rollup:
     estimated_tokens: int = 0
     content_filter_flags: int = 0
     usage: Usage = Usage()
+    findings: Counter[str] = field(default_factory=Counter)
+    """How often the content filter found what, for example `hate:medium`."""
 
     def __add__(self, other: Rollup) -> Rollup:
         return Rollup(*(getattr(self, name) + getattr(other, name) for name in _FIELDS))
@@ -59,7 +64,8 @@ def sums_of(entry: LedgerEntry, outcome: Outcome) -> Rollup:
         tokens=entry.amount.tokens,
         cost_pusd=entry.amount.pusd,
         estimated_tokens=entry.amount.tokens if outcome.estimated else 0,
-        content_filter_flags=int(bool(outcome.content_filter)),
+        content_filter_flags=int(is_flagged(outcome.content_filter)),
+        findings=Counter(noted_findings(outcome.content_filter)),
         usage=outcome.usage,
     )
 

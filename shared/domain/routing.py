@@ -50,12 +50,27 @@ class Backend:
 
 @value
 class Deployment:
-    """The name callers ask for, and the pool that serves it."""
+    """The name callers ask for, the pool that serves it, and what is sent upstream where a caller says nothing of it.
+
+    `system_prompt` is put before what every caller sends.
+    """
 
     name: str
     backends: tuple[str, ...]
     max_output_tokens: int | None = None
     reserve_output_tokens: int = 4096
+    temperature: float | None = None
+    top_p: float | None = None
+    system_prompt: str = ""
+
+    @property
+    def has_sampling(self) -> bool:
+        return self.temperature is not None or self.top_p is not None
+
+    @property
+    def has_defaults(self) -> bool:
+        """Whether any request may need more than its model set."""
+        return self.max_output_tokens is not None or bool(self.system_prompt) or self.has_sampling
 
 
 @value

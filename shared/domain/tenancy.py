@@ -10,6 +10,7 @@ from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
+from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.ledger import ExpiryPolicy, Limit
 from shared.domain.money import pusd_from_usd
 from shared.domain.rate_limit import RateLimits
@@ -50,6 +51,9 @@ class Tenant:
     lanes: int = 1
     """How many gateway processes may each have a lane of this tenant's ledger; more than 1 makes the tenant hot."""
     residency: Residency = field(default_factory=Residency)
+    content_filter_policy: ContentFilterPolicy = ContentFilterPolicy.PASS
+    content_filter_threshold: Severity = Severity.MEDIUM
+    """From which severity on `block` refuses."""
     on_disconnect: DisconnectPolicy = DisconnectPolicy.DRAIN
     expiry_policy: ExpiryPolicy = ExpiryPolicy.INPUT
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from shared.domain.values import field_names, value
 
 
 class Meter(StrEnum):
-    """The disjoint meters that are priced. Reasoning tokens lie inside `OUTPUT`."""
+    """The disjoint meters that are priced: tokens, of which reasoning tokens lie inside `OUTPUT`, and other units."""
 
     INPUT = "input"
     CACHED_INPUT = "cached_input"
@@ -16,17 +16,20 @@ class Meter(StrEnum):
     AUDIO_INPUT = "audio_input"
     OUTPUT = "output"
     AUDIO_OUTPUT = "audio_output"
+    IMAGES = "images"
+    SPEECH_CHARACTERS = "speech_characters"
+    AUDIO_SECONDS = "audio_seconds"
 
 
 METERS = tuple(Meter)
 INPUT_METERS = METERS[:4]
-OUTPUT_METERS = METERS[4:]
-REQUIRED_METERS = (Meter.INPUT, Meter.OUTPUT)
+OUTPUT_METERS = METERS[4:6]
+TOKEN_METERS = METERS[:6]
 
 
 @value
 class Usage:
-    """Tokens by meter; `reasoning` is recorded beside them and never added."""
+    """Quantities by meter; `reasoning` is recorded beside them and never added. Only tokens count for quotas."""
 
     input: int = 0
     cached_input: int = 0
@@ -35,6 +38,9 @@ class Usage:
     output: int = 0
     audio_output: int = 0
     reasoning: int = 0
+    images: int = 0
+    speech_characters: int = 0
+    audio_seconds: int = 0
 
     @property
     def input_tokens(self) -> int:
@@ -51,8 +57,8 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     @property
-    def buckets(self) -> tuple[int, int, int, int, int, int]:
-        """Tokens in the order of `METERS`."""
+    def buckets(self) -> tuple[int, ...]:
+        """Quantities in the order of `METERS`."""
         return (
             self.input,
             self.cached_input,
@@ -60,6 +66,9 @@ class Usage:
             self.audio_input,
             self.output,
             self.audio_output,
+            self.images,
+            self.speech_characters,
+            self.audio_seconds,
         )
 
     def __add__(self, other: Usage) -> Usage:
@@ -70,6 +79,7 @@ class Usage:
 
 
 _FIELDS = field_names(Usage)
+NOTHING_USED = Usage()
 
 
 def disjoint_usage(

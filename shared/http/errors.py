@@ -16,6 +16,7 @@ from shared.domain.rate_limit import RateStatus
 
 STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, "invalid_request"),
+    errors.ContentFiltered: (400, "content_filter"),
     errors.InvalidApiKey: (401, "invalid_api_key"),
     errors.TenantSuspended: (403, "tenant_suspended"),
     errors.InsufficientRole: (403, "insufficient_role"),
@@ -49,10 +50,23 @@ def error_response(error: errors.GatewayError, request_id: str, now: datetime) -
             "message": f"{error} (request id: {request_id})",
             "type": code,
             "param": error.param if isinstance(error, errors.InvalidRequest) else None,
+            **_details(error),
         }
     }
     headers = {"x-gateway-request-id": request_id} | rate_headers(error.rates) | _advice(error, now)
     return Response(msgspec.json.encode(body), status, headers, "application/json")
+
+
+def _details(error: errors.GatewayError) -> dict[str, object]:
+    """What Azure says beside the message of a filtered answer."""
+    if not isinstance(error, errors.ContentFiltered):
+        return {}
+    results = {category: {"filtered": True} for category in error.categories}
+    return {
+        "param": "prompt",
+        "status": 400,
+        "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": results},
+    }
 
 
 def rate_headers(statuses: Iterable[RateStatus]) -> dict[str, str]:

@@ -7,18 +7,20 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.application.ports import InferenceFormat
+from shared.application.authenticate import TenantPrincipal
 from shared.application.serve_inference import MAX_USER_CHARACTERS, InferenceCall, Served
 from shared.composition import Gateway
 from shared.domain.errors import InvalidRequest
 from shared.domain.money import usd
-from shared.http.endpoint import endpoint
+from shared.http.endpoint import Endpoint, endpoint, for_tenants, json_response
 from shared.http.errors import rate_headers
 from shared.http.requests import api_version_of, headers_of, path_segment, read_body, tenant_principal
 from shared.http.streaming import EventStreamResponse
 
 _DEPLOYMENT_SEGMENT: Final = 2
-_BODY_HEADERS: Final = {"content-type": "application/json", "accept-encoding": "identity"}
+_MODEL_SEGMENT: Final = 3
+_JSON: Final = "application/json"
+_MULTIPART: Final = frozenset({"audio/transcriptions", "audio/translations"})
 _FORWARDED_HEADERS: Final = tuple(
     (name.encode(), name)
     for name in ("accept", "user-agent", "openai-beta", "x-ms-client-request-id", "x-ms-useragent")
@@ -34,37 +36,77 @@ _OWN_HEADERS: Final = frozenset(
 )  # fmt: skip
 
 
-@endpoint
-async def chat_completions(gateway: Gateway, request: Request, request_id: str) -> Response:
-    """`POST /openai/deployments/{deployment}/chat/completions?api-version=`."""
-    deployment = path_segment(request, _DEPLOYMENT_SEGMENT)
-    return await _infer(gateway, request, request_id, gateway.chat_completions, "chat/completions", deployment)
-
-
-@endpoint
-async def chat_completions_v1(gateway: Gateway, request: Request, request_id: str) -> Response:
-    """`POST /openai/v1/chat/completions`: the body's `model` names the deployment."""
-    return await _infer(gateway, request, request_id, gateway.chat_completions, "chat/completions", None)
-
-
 async def _infer(
-    gateway: Gateway, request: Request, request_id: str, wire: InferenceFormat, operation: str, deployment: str | None
+    gateway: Gateway, request: Request, request_id: str, operation: str, *, is_deployment_in_path: bool
 ) -> Response:
     headers = headers_of(request)
     caller = await tenant_principal(gateway, headers)
+    deployment = path_segment(request, _DEPLOYMENT_SEGMENT) if is_deployment_in_path else None
     api_version = api_version_of(request)
-    if deployment is not None and not api_version:
+    if is_deployment_in_path and not api_version:
         raise InvalidRequest("The query parameter 'api-version' is required.", "api-version")
     body = await read_body(request, headers, gateway.settings.max_body_bytes)
+    content_type = _JSON
+    if operation in _MULTIPART:
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
     forwarded = {name: headers[sent].decode("latin-1") for sent, name in _FORWARDED_HEADERS if sent in headers}
-    forwarded |= _BODY_HEADERS
+    forwarded["content-type"] = content_type
+    forwarded["accept-encoding"] = "identity"
     user = headers.get(b"x-gateway-user", b"").decode("latin-1")[:MAX_USER_CHARACTERS]
-    call = InferenceCall(request_id, body, deployment, operation, api_version, forwarded, user)
-    served = await gateway.serve_inference(caller, call, wire)
+    call = InferenceCall(request_id, body, content_type, deployment, api_version, forwarded, user)
+    served = await gateway.serve_inference(caller, call, gateway.formats[operation])
     response_headers = _response_headers(served, request_id)
     if served.stream is not None:
         return EventStreamResponse(served.stream, response_headers, gateway.settings.keep_alive_seconds)
     return _PassedOn(served, response_headers)
+
+
+def _dated(operation: str) -> Endpoint:
+    """`POST /openai/deployments/{deployment}/{operation}?api-version=`."""
+
+    @endpoint
+    async def serve(gateway: Gateway, request: Request, request_id: str) -> Response:
+        return await _infer(gateway, request, request_id, operation, is_deployment_in_path=True)
+
+    return serve
+
+
+def _v1(operation: str) -> Endpoint:
+    """`POST /openai/v1/{operation}`: the body's `model` names the deployment."""
+
+    @endpoint
+    async def serve(gateway: Gateway, request: Request, request_id: str) -> Response:
+        return await _infer(gateway, request, request_id, operation, is_deployment_in_path=False)
+
+    return serve
+
+
+chat_completions, chat_completions_v1 = _dated("chat/completions"), _v1("chat/completions")
+completions, completions_v1 = _dated("completions"), _v1("completions")
+embeddings, embeddings_v1 = _dated("embeddings"), _v1("embeddings")
+images, images_v1 = _dated("images/generations"), _v1("images/generations")
+transcriptions, transcriptions_v1 = _dated("audio/transcriptions"), _v1("audio/transcriptions")
+translations, translations_v1 = _dated("audio/translations"), _v1("audio/translations")
+speech, speech_v1 = _dated("audio/speech"), _v1("audio/speech")
+
+
+@for_tenants
+async def list_models(gateway: Gateway, _: Request, caller: TenantPrincipal) -> Response:
+    """`GET /openai/v1/models` and `GET /openai/models?api-version=`."""
+    names = await gateway.list_models(caller.tenant)
+    return json_response({"object": "list", "data": [_model_document(name) for name in names]})
+
+
+@for_tenants
+async def get_model(gateway: Gateway, request: Request, caller: TenantPrincipal) -> Response:
+    """`GET /openai/v1/models/{model}`."""
+    name = path_segment(request, _MODEL_SEGMENT)
+    return json_response(_model_document(await gateway.list_models.one(caller.tenant, name)))
+
+
+def _model_document(name: str) -> dict[str, object]:
+    """A deployment as the SDKs expect a model; when it was made is nobody's business."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "tallygate"}
 
 
 class _PassedOn(Response):
@@ -88,6 +130,8 @@ def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, byte
         (b"x-gateway-attempts", b"1"),
         (b"x-gateway-cache", b"bypass"),
     ]
+    if served.annotation:
+        kept.append((b"x-gateway-content-filter", served.annotation.encode("latin-1", "replace")))
     if balance.available_tokens is not None:
         kept.append((b"x-gateway-quota-remaining-tokens", b"%d" % balance.available_tokens))
     if balance.available_pusd is not None:

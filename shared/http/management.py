@@ -290,6 +290,7 @@ def _entry_document(lane: Lane, entry: LedgerEntry) -> dict[str, object]:
             "latency_ms": outcome.latency_ms,
             "estimated": outcome.estimated,
             "content_filter": outcome.content_filter,
+            "service_tier": outcome.service_tier,
         }
     if entry.limit is not None:
         document |= {"quota_tokens": entry.limit.tokens, "budget_usd": _usd(entry.limit.pusd)}

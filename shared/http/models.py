@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
 
+from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.identifiers import TENANT_ID
 from shared.domain.lanes import MAX_LANES
 from shared.domain.ledger import MAX_PERIOD_TOKENS, ExpiryPolicy
@@ -83,12 +84,15 @@ class TenantSettings(_Model):
     max_tokens_per_request: PerMinute | None = None
     lanes: Annotated[StrictInt, Field(ge=1, le=MAX_LANES)] | None = None
     residency: ResidencySettings | None = None
+    content_filter_policy: ContentFilterPolicy | None = None
+    content_filter_threshold: Severity | None = None
     on_disconnect: DisconnectPolicy | None = None
     expiry_policy: ExpiryPolicy | None = None
     tags: dict[Text, Text] | None = None
 
     @field_validator(
-        "name", "cost_center", "contact", "deployments", "lanes", "residency", "on_disconnect", "expiry_policy", "tags",
+        "name", "cost_center", "contact", "deployments", "lanes", "residency", "on_disconnect", "expiry_policy",
+        "content_filter_policy", "content_filter_threshold", "tags",
         mode="before",
     )  # fmt: skip
     @classmethod
@@ -152,6 +156,7 @@ class PriceInsertion(_Model):
     model_version: Text | None = None
     sku: Text | None = None
     region: Text | None = None
+    variant: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = None
     source: Text = ""
 
 
@@ -175,8 +180,12 @@ class BackendDefinition(_Model):
 
 
 class DeploymentDefinition(_Model):
-    """The pool behind a public name. `max_output_tokens` is sent upstream where the caller sets no cap."""
+    """The pool behind a public name. Caps and sampling are sent upstream where the caller sets none and the model takes
+    them; `system_prompt` is put before what every caller sends."""
 
     backends: Annotated[list[Name], Field(min_length=1)]
     max_output_tokens: Annotated[StrictInt, Field(ge=1, le=_MAX_TOKENS)] | None = None
     reserve_output_tokens: Annotated[StrictInt, Field(ge=1, le=_MAX_TOKENS)] = 4096
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    system_prompt: Annotated[StrictStr, Field(max_length=16_384)] = ""

@@ -36,14 +36,31 @@ class Operation:
 
 
 OPERATIONS = (
-    Operation(
-        "POST",
-        "/openai/deployments/{deployment}/chat/completions",
-        "Chat completion, as Azure OpenAI has it",
-        _TENANT,
-        query=("api-version",),
+    *(
+        operation
+        for path, summary in (
+            ("chat/completions", "Chat completion"),
+            ("completions", "Legacy completion"),
+            ("embeddings", "Embeddings"),
+            ("images/generations", "Images"),
+            ("audio/transcriptions", "Transcription of sound"),
+            ("audio/translations", "Transcription of sound in English"),
+            ("audio/speech", "Speech"),
+        )
+        for operation in (
+            Operation(
+                "POST",
+                f"/openai/deployments/{{deployment}}/{path}",
+                f"{summary}, as Azure OpenAI has it",
+                _TENANT,
+                query=("api-version",),
+            ),
+            Operation("POST", f"/openai/v1/{path}", f"{summary}; `model` names the deployment", _TENANT),
+        )
     ),
-    Operation("POST", "/openai/v1/chat/completions", "Chat completion; `model` names the deployment", _TENANT),
+    Operation("GET", "/openai/models", "The deployments this tenant may call", _TENANT, query=("api-version",)),
+    Operation("GET", "/openai/v1/models", "The deployments this tenant may call", _TENANT),
+    Operation("GET", "/openai/v1/models/{model}", "One of them", _TENANT),
     Operation("GET", "/manage/tenants", "List tenants", query=("limit", "cursor")),
     Operation("POST", "/manage/tenants", "Register a tenant", body=models.TenantRegistration, success=201),
     Operation("GET", "/manage/tenants/{tenant}", "Get a tenant"),

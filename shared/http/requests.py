@@ -12,10 +12,11 @@ from starlette.requests import Request
 from shared.application.authenticate import AdministratorPrincipal, TenantPrincipal
 from shared.application.record_audit import Actor
 from shared.composition import Gateway
-from shared.domain.errors import InsufficientRole, InvalidRequest, RequestTooLarge
+from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound, RequestTooLarge
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 _API_VERSION = re.compile(rb"(?:^|&)api-version=([^&]*)")
+_DOT_SEGMENTS = (b".", b"..")
 _MAX_PAGE = 500
 _DEFAULT_PAGE = 100
 
@@ -90,9 +91,14 @@ async def read_model(request: Request, model: type[ModelT], limit: int) -> Model
 
 
 def path_segment(request: Request, index: int) -> str:
-    """One segment of the path as sent, decoded once, so that `%2F` stays inside its segment on every host."""
-    raw: bytes = request.scope["raw_path"]
-    segment = raw.split(b"/")[index + 1]
+    """One segment of the path as sent, decoded once, so that `%2F` stays inside its segment on every host.
+
+    A host resolves dot segments before it chooses the route, so that a path with any names two things: `NotFound`.
+    """
+    segments = request.scope["raw_path"].split(b"/")
+    if any(_unquoted(each) in _DOT_SEGMENTS for each in segments):
+        raise NotFound("No such route.")
+    segment = segments[index + 1]
     try:
         return _unquoted(segment).decode()
     except UnicodeDecodeError:

@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Sequence
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from shared.application.meter_stream import MeteredStream
+from shared.application.meter_stream import MeteredStream, StreamCut
 
 KEEP_ALIVE = b": keep-alive\n\n"
 _QUIET_TICKS = 3
+_NEVER = 86_400.0
+"""Seconds, more than any answer takes."""
 
 
 class EventStreamResponse(Response):
@@ -28,7 +30,7 @@ class EventStreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         task = asyncio.current_task()
         assert task is not None
-        caller = _Caller(task, receive, send, self._keep_alive_seconds)
+        caller = _Caller(task, receive, send, self._keep_alive_seconds if self._stream.is_text else _NEVER)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await self._stream.pass_on(caller.send)
@@ -40,6 +42,8 @@ class EventStreamResponse(Response):
             task.uncancel()
         except OSError:
             self._stream.abandon()
+        except StreamCut:
+            pass  # the server closes the connection of an answer without an end
         finally:
             caller.close()
 

@@ -195,6 +195,7 @@ async def test_usage_is_reported_by_deployment_user_and_day(stack: Stack) -> Non
         ("bob", 2, 49),
     ]
     assert usage["deployments"][0] == {
+        "content_filter": {},
         "deployment": "gpt-4o",
         "model": "gpt-4o",
         "requests": 3,

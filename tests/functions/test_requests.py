@@ -161,7 +161,7 @@ async def test_the_model_of_the_v1_family_is_renamed_for_the_backend_and_nothing
     (record,) = await stack.requests()
     assert (status, answer["usage"]["completion_tokens"]) == (200, 12)
     assert record["body"]["model"] == "gpt-4o"
-    assert record["body"]["max_completion_tokens"] == 12
+    assert record["body"]["max_tokens"] == 12
     assert record["api_version"] == "preview"
 
 

@@ -104,7 +104,11 @@ async def test_a_filtered_prompt_is_charged_its_input(stack: Stack) -> None:
     entry, record = await only(stack)
     assert status == 400
     assert body["error"]["innererror"]["code"] == "ResponsibleAIPolicyViolation"
-    assert (entry["estimated"], entry["error_code"], entry["content_filter"]) == (True, "content_filter", "hate")
+    assert (entry["estimated"], entry["error_code"], entry["content_filter"]) == (
+        True,
+        "content_filter",
+        "hate:filtered,hate:high",
+    )
     assert booked(entry) == billed(record)
     assert (await stack.usage())["content_filter_flags"] == 1
 
@@ -114,7 +118,7 @@ async def test_a_filtered_completion_is_charged_upstreams_usage(stack: Stack, st
     await stack.chat("[filter-completion]", stream=stream)
     entry, record = await only(stack)
     assert booked(entry) == billed(record)
-    assert (entry["estimated"], entry["content_filter"]) == (False, "violence")
+    assert (entry["estimated"], entry["content_filter"]) == (False, "violence:filtered,violence:medium")
 
 
 @pytest.mark.parametrize(
@@ -276,8 +280,8 @@ async def test_a_request_that_is_cancelled_while_upstream_works_is_charged_its_i
     caller = await gateway.authenticate.anyone(stack.key)
     assert isinstance(caller, TenantPrincipal)
     body = b'{"messages": [{"role": "user", "content": "Hello!"}]}'
-    call = InferenceCall("r", body, "gpt-4o", "chat/completions", API_VERSION, {}, "")
-    serving = asyncio.create_task(gateway.serve_inference(caller, call, gateway.chat_completions))
+    call = InferenceCall("r", body, "application/json", "gpt-4o", API_VERSION, {}, "")
+    serving = asyncio.create_task(gateway.serve_inference(caller, call, gateway.formats["chat/completions"]))
     await eventually(lambda: bool(stack.simulator.records))
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):

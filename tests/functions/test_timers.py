@@ -50,7 +50,10 @@ async def test_expired_reservations_are_swept(stack_on_tables: Stack, caplog: py
     ledger = (await stack.gateway()).ledger
     period = str(BillingPeriod.containing((await stack.gateway()).clock.now()))
     prices = (await stack.manage("GET", "/manage/prices"))["data"]
-    version = ".".join(next(p["price_id"] for p in prices if p["meter"] == meter) for meter in ("input", "output"))
+    version = ".".join(
+        next(p["price_id"] for p in prices if (p["model"], p["meter"]) == ("gpt-4o", meter))
+        for meter in ("input", "output")
+    )
     held = reservation(stack.tenant, minutes=-(10**6), period=period)
     held = _priced(held, version)
     await ledger.reserve(Account(stack.tenant, period, Limit()), held)
@@ -97,7 +100,10 @@ async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, 
     gateway = await stack.gateway()
     previous = BillingPeriod.containing(gateway.clock.now()).previous()
     prices = (await stack.manage("GET", "/manage/prices"))["data"]
-    version = ".".join(next(p["price_id"] for p in prices if p["meter"] == meter) for meter in ("input", "output"))
+    version = ".".join(
+        next(p["price_id"] for p in prices if (p["model"], p["meter"]) == ("gpt-4o", meter))
+        for meter in ("input", "output")
+    )
     held = _priced(reservation(stack.tenant, period=str(previous)), version)
     await gateway.ledger.reserve(Account(stack.tenant, str(previous), Limit()), held)
     await gateway.ledger.settle(held, charge())

@@ -30,8 +30,21 @@ ADMIN_KEY = "test-admin-key-test-admin-key-test"
 CHAIN_KEY = "test-chain-key-test-chain-key-test"
 SIMULATOR_KEY = "test-simulator-key"
 API_VERSION = "2024-10-21"
-MODELS = ("gpt-4o", "gpt-4o-mini", "o4-mini")
-PRICES = {"input": "2.50", "cached_input": "1.25", "output": "10.00"}
+_TOKENS = {"input": "2.50", "cached_input": "1.25", "output": "10.00"}
+PRICES: dict[str, dict[str, str]] = {
+    "gpt-4o": _TOKENS,
+    "gpt-4o-mini": _TOKENS,
+    "o4-mini": _TOKENS,
+    "gpt-35-turbo-instruct": {"input": "1.50", "output": "2.00"},
+    "text-embedding-3-small": {"input": "0.02"},
+    "dall-e-3": {"images": "40000", "images hd 1024x1792": "120000"},
+    "gpt-image-1": {"input": "5.00", "output": "40.00"},
+    "whisper": {"audio_seconds": "100"},
+    "gpt-4o-transcribe": {"input": "2.50", "audio_input": "6.00", "output": "10.00"},
+    "tts-hd": {"speech_characters": "30"},
+    "gpt-4o-mini-tts": {"input": "0.60", "output": "12.00"},
+}
+MODELS = tuple(PRICES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +124,20 @@ class Stack:
             answer: Any = await response.read() if is_stream else await response.json()
             return response.status, {name.lower(): value for name, value in response.headers.items()}, answer
 
+    async def infer(
+        self, operation: str, model: str, body: Any = None, *, form: aiohttp.FormData | None = None, dated: bool = True
+    ) -> tuple[int, dict[str, str], bytes]:
+        """One request of any operation; status, headers and body. Without `dated` the model is named in the body."""
+        url = f"{self.url}/openai/v1/{operation}"
+        if dated:
+            url = f"{self.url}/openai/deployments/{model}/{operation}?api-version={API_VERSION}"
+        headers = {"api-key": self.key}
+        if form is None:
+            async with self.session.post(url, json=body if dated else {"model": model, **body}, headers=headers) as got:
+                return got.status, {name.lower(): value for name, value in got.headers.items()}, await got.read()
+        async with self.session.post(url, data=form, headers=headers) as got:
+            return got.status, {name.lower(): value for name, value in got.headers.items()}, await got.read()
+
     async def entries(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The tenant's ledger entries of the current period, oldest first."""
         answer = await self.manage("GET", f"/manage/tenants/{tenant or self.tenant}/entries?limit=500")
@@ -176,9 +203,10 @@ async def configure(stack: Stack) -> None:
         definition = {**backend, "region": "swedencentral", "zone": "eu", "auth": "api_key"}
         await stack.manage("PUT", f"/manage/backends/se-{model}", definition)
         await stack.manage("PUT", f"/manage/deployments/{model}", {"backends": [f"se-{model}"]})
-        for meter, price in PRICES.items():
+        for meter_and_variant, price in PRICES[model].items():
+            meter, _, variant = meter_and_variant.partition(" ")
             row = {"model": model, "meter": meter, "usd_per_million": price, "effective_from": "2024-01-01T00:00:00Z"}
-            await stack.manage("POST", "/manage/prices", row)
+            await stack.manage("POST", "/manage/prices", row | ({"variant": variant} if variant else {}))
 
 
 @asynccontextmanager

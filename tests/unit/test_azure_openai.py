@@ -12,9 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.adapters.azure_openai import ChatCompletions, ChatEventReader
+from shared.adapters.azure_openai.chat import ChatCompletions
+from shared.adapters.azure_openai.choices import ChoiceReader
 from shared.adapters.tokenizer import SplintrTokenizer
+from shared.application.ports import Completion, InferenceRequest
 from shared.domain.errors import BackendBroken, InvalidRequest
+from shared.domain.routing import Backend, Deployment, Route
 from shared.domain.usage import Usage
 
 
@@ -31,6 +34,17 @@ def oracle(vocabulary: str) -> Any:
 SAFE = {"hate": {"filtered": False, "severity": "safe"}}
 HATE = {"hate": {"filtered": True, "severity": "high"}, "jailbreak": {"detected": True}}
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+
+
+ROUTE = Route(Deployment("chat", ("b",)), (Backend("b", "https://b", "gpt-4o", "gpt-4o", "swedencentral"),))
+
+
+def read_request(body: bytes) -> InferenceRequest:
+    return ChatCompletions().read_request(body, "application/json")
+
+
+def read_completion(body: bytes) -> Completion:
+    return ChatCompletions().read_completion(read_request(b'{"messages":[{}]}'), body)
 
 
 def event(newline: str = "\n", **fields: Any) -> bytes:
@@ -59,7 +73,7 @@ def stream(newline: str = "\n") -> list[bytes]:
 def test_a_stream_passes_whole_however_it_is_cut(newline: str, releases_usage: bool, cuts: list[int]) -> None:
     events = stream(newline)
     whole = b"".join(events)
-    reader = ChatEventReader(releases_usage=releases_usage)
+    reader = ChoiceReader(releases_usage=releases_usage)
     places = sorted({0, len(whole), *(min(cut, len(whole)) for cut in cuts)})
     released = [reader.feed(whole[start:end]) for start, end in pairwise(places)]
     kept = events if releases_usage else events[:4] + events[5:]
@@ -67,45 +81,46 @@ def test_a_stream_passes_whole_however_it_is_cut(newline: str, releases_usage: b
     assert all(chunk.endswith(newline.encode() * 2) for chunk in released if chunk)
     assert reader.ending() == events[-1]
     assert (reader.usage, reader.ended) == (Usage(input=5, output=2), True)
-    assert reader.content_filter == {"hate", "jailbreak"}
+    assert reader.findings == {"hate:filtered", "hate:high", "jailbreak:detected"}
     assert reader.texts(b"".join(released)) == ['Grüße, \u2028 "usage": {"x"} [DONE]']
 
 
 def test_what_follows_done_is_withheld_with_it() -> None:
-    reader = ChatEventReader(releases_usage=True)
+    reader = ChoiceReader(releases_usage=True)
     assert reader.feed(b"data: [DONE]\n\n: bye\n\n") == b""
     assert reader.feed(b": really\n\n") == b""
     assert reader.ending() == b"data: [DONE]\n\n: bye\n\n: really\n\n"
 
 
 def test_an_event_that_never_ends_is_withheld() -> None:
-    reader = ChatEventReader(releases_usage=True)
+    reader = ChoiceReader(releases_usage=True)
     assert reader.feed(b'data: {"choices":') == b""
     assert reader.feed(b"[") == b""
     assert reader.ending() == b'data: {"choices":['
 
 
 def test_usage_beside_a_choice_is_kept_and_noted() -> None:
-    reader = ChatEventReader(releases_usage=False)
+    reader = ChoiceReader(releases_usage=False)
     last = event(choices=[{"index": 0, "delta": {}}], usage=USAGE)
     assert reader.feed(last) == last
     assert reader.usage == Usage(input=5, output=2)
 
 
-def test_a_verdict_in_the_middle_of_a_stream_is_noted() -> None:
-    reader = ChatEventReader(releases_usage=False)
-    for spaced in (b"", b" "):
-        verdict = b'{"choices":[{"content_filter_results":{"%s":{"detected":%strue}}}]}'
-        event = b"data: " + verdict % (b"spaced" if spaced else b"dense", spaced) + b"\n\n"
-        assert reader.feed(event) == event
-    assert reader.content_filter == {"dense", "spaced"}
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_findings_in_the_middle_of_a_stream_are_noted(separators: tuple[str, str]) -> None:
+    reader = ChoiceReader(releases_usage=False)
+    for results in (SAFE, {"a": {"detected": True}}, {"b": {"severity": "medium"}}, {"c": {"filtered": True}}):
+        chunk = {"choices": [{"index": 0, "content_filter_results": results}]}
+        sent = f"data: {json.dumps(chunk, separators=separators)}\n\n".encode()
+        assert reader.feed(sent) == sent
+    assert reader.findings == {"a:detected", "b:medium", "c:filtered"}
 
 
 def test_a_malformed_event_beside_a_verdict_passes() -> None:
-    reader = ChatEventReader(releases_usage=False)
+    reader = ChoiceReader(releases_usage=False)
     odd = b'data: {"filtered":true\n\ndata: "completion_tokens" not json\n\n'
     assert reader.feed(odd) == odd
-    assert reader.content_filter == set()
+    assert reader.findings == set()
 
 
 def test_texts_are_gathered_by_choice_with_tool_calls_and_refusals() -> None:
@@ -118,7 +133,7 @@ def test_texts_are_gathered_by_choice_with_tool_calls_and_refusals() -> None:
             ]
         }
     ).encode()
-    completion = ChatCompletions().read_completion(body)
+    completion = read_completion(body)
     assert completion.usage is None
     assert sorted(completion.texts) == ["No.", "Yes[1]"]
 
@@ -130,14 +145,14 @@ def test_usage_details_are_split_into_meters() -> None:
         "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 1, "cache_write_tokens": None},
         "completion_tokens_details": {"audio_tokens": 2, "reasoning_tokens": 3},
     }
-    completion = ChatCompletions().read_completion(json.dumps({"usage": usage}).encode())
+    completion = read_completion(json.dumps({"usage": usage}).encode())
     assert completion.usage == Usage(input=5, cached_input=4, audio_input=1, output=6, audio_output=2, reasoning=3)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"usage": 7}', b"[" * 100_000])
 def test_an_answer_that_cannot_be_read_is_a_broken_backend(body: bytes) -> None:
     with pytest.raises(BackendBroken):
-        ChatCompletions().read_completion(body)
+        read_completion(body)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +161,7 @@ def test_an_answer_that_cannot_be_read_is_a_broken_backend(body: bytes) -> None:
         (
             400,
             {"error": {"code": "content_filter", "innererror": {"content_filter_result": HATE}}},
-            {"hate", "jailbreak"},
+            {"hate:filtered", "hate:high", "jailbreak:detected"},
         ),
         (400, {"error": {"code": "content_filter"}}, set()),
         (400, {"error": {"code": "other", "message": "content_filter"}}, None),
@@ -174,22 +189,22 @@ def test_filtered_prompts_are_recognised(status: int, body: Any, categories: set
     ],
 )
 def test_caps_are_read_where_they_are_numbers(fields: dict[str, Any], cap: int | None, choices: int) -> None:
-    request = ChatCompletions().read_request(json.dumps({"messages": [{}], **fields}).encode())
+    request = read_request(json.dumps({"messages": [{}], **fields}).encode())
     assert (request.max_output_tokens, request.choices) == (cap, choices)
 
 
 def test_odd_messages_are_left_to_upstream() -> None:
     body = {"messages": ["text", {"role": 7, "content": ["x", {"type": "text", "text": "y"}]}], "stream_options": 3}
-    request = ChatCompletions().read_request(json.dumps({**body, "stream": True}).encode())
+    request = read_request(json.dumps({**body, "stream": True}).encode())
     assert list(request.texts) == ["7", "y"]
-    sent = json.loads(ChatCompletions().forwarded_body(request, None, None))
+    sent = json.loads(ChatCompletions().forwarded_body(request, ROUTE, None))
     assert sent["stream_options"] == {"include_usage": True}
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b'"x"', b'{"messages": {}}', b'{"a":}', b"\xff"])
 def test_bodies_that_are_no_request_are_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        ChatCompletions().read_request(body)
+        read_request(body)
 
 
 @given(st.text(max_size=400))

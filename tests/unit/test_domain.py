@@ -114,7 +114,7 @@ def test_the_most_specific_and_then_the_latest_price_counts() -> None:
 
 def test_what_is_not_priced_is_refused() -> None:
     book = PriceBook([Price("m", Meter.INPUT, "1", EARLY)])
-    with pytest.raises(UnpricedModel, match="No price is known for output tokens"):
+    with pytest.raises(UnpricedModel, match="No price is known for output of model"):
         book.rate_card(SKU, EARLY)
     with pytest.raises(UnpricedModel, match="input and output"):
         book.rate_card(SKU, EARLY - timedelta(days=1))

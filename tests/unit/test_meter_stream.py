@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from shared.adapters.azure_openai import ChatCompletions
+from shared.adapters.azure_openai.chat import ChatCompletions
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tokenizer import SplintrTokenizer
@@ -15,8 +15,8 @@ from shared.application.metered_attempt import MeteredAttempt
 from shared.domain.audit import HashChain
 from shared.domain.ledger import Lane
 from shared.domain.pricing import PriceBook
-from shared.domain.tenancy import DisconnectPolicy
-from tests.tools.ledgers import PERIOD, PRICES, VERSION, FaultyStore, ManualClock, account, reservation
+from shared.domain.tenancy import Tenant
+from tests.tools.ledgers import NOW, PERIOD, PRICES, VERSION, FaultyStore, ManualClock, account, reservation
 
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
@@ -59,10 +59,11 @@ class Scene:
         rates = PriceBook(PRICES).of_version(VERSION)
         attempt = MeteredAttempt(self.ledger, ManualClock(), SplintrTokenizer(), self.held, rates, 0.0)
         wire = ChatCompletions()
-        reader = wire.event_reader(
-            wire.read_request(b'{"messages":[{}],"stream":true,"stream_options":{"include_usage":true}}')
-        )
-        return MeteredStream(attempt, self.response, wire, reader, self.background, DisconnectPolicy.DRAIN, 5)
+        body = b'{"messages":[{}],"stream":true,"stream_options":{"include_usage":true}}'
+        reader = wire.read_request(body, "application/json").reader
+        assert reader is not None
+        tenant = Tenant("acme", "Acme", NOW)
+        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, 5)
 
     async def booked(self) -> list[tuple[int, bool]]:
         entries = [entry async for entry in self.ledger.entries(Lane("acme", PERIOD), 1, 9)]

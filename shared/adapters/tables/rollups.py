@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 
-from shared.adapters.tables.rows import partition_of
+from shared.adapters.tables.rows import partition_of, usage_from
 from shared.adapters.tables.store import (
     AnswerLost,
     Insert,
@@ -20,15 +21,14 @@ from shared.adapters.tables.store import (
 )
 from shared.application.ports import Watermark
 from shared.domain.errors import LedgerUnavailable
-from shared.domain.ledger import USAGE_FIELDS, Fields, Lane
+from shared.domain.ledger import USAGE_FIELDS, Fields, Lane, usage_values
 from shared.domain.rollup import Rollup, RollupKey
-from shared.domain.usage import Usage
 from shared.domain.values import field_names
 
 _WATERMARK = "W"
 _RANGE = ("R|", "R}")
 _KEY_FIELDS = field_names(RollupKey)
-_SUM_FIELDS = tuple(name for name in field_names(Rollup) if name != "usage")
+_SUM_FIELDS = tuple(name for name in field_names(Rollup) if name not in ("usage", "findings"))
 
 
 class TableRollups:
@@ -87,11 +87,12 @@ def _row_key(key: RollupKey) -> str:
 
 
 def _fields(key: RollupKey, sums: Rollup) -> Fields:
-    usage = dict(zip(USAGE_FIELDS, (getattr(sums.usage, name) for name in field_names(Usage)), strict=True))
+    usage = dict(zip(USAGE_FIELDS, usage_values(sums.usage), strict=True))
     return {
         **{name: getattr(key, name) for name in _KEY_FIELDS},
         **{name: getattr(sums, name) for name in _SUM_FIELDS},
         **usage,
+        "findings": ",".join(f"{finding}={count}" for finding, count in sorted(sums.findings.items())),
     }
 
 
@@ -99,4 +100,6 @@ def _rollup_from(row: Row) -> tuple[RollupKey, Rollup]:
     fields = row.fields
     key = RollupKey(*(str(fields[name]) for name in _KEY_FIELDS))
     sums = {name: int(fields[name]) for name in _SUM_FIELDS}
-    return key, Rollup(**sums, usage=Usage(*(int(fields[name]) for name in USAGE_FIELDS)))
+    counts = (each.rpartition("=") for each in str(fields.get("findings", "")).split(",") if each)
+    findings = Counter({finding: int(count) for finding, _, count in counts})
+    return key, Rollup(**sums, usage=usage_from(fields), findings=findings)

@@ -30,10 +30,11 @@ from shared.domain.ledger import (
     LaneState,
     Limit,
     Reservation,
+    usage_values,
 )
 from shared.domain.operations import Transfer, TransferIn, TransferOut
 from shared.domain.rate_limit import Arrivals
-from shared.domain.usage import Usage
+from shared.domain.usage import NOTHING_USED, Usage
 
 BALANCE_KEY = "B"
 RESERVATION_RANGE = ("P|", "P}")
@@ -157,6 +158,7 @@ def reservation_fields(reservation: Reservation, commit_id: str) -> Fields:
         "instance": reservation.instance,
         "commit_id": commit_id,
         **reservation.attempt.fields(),
+        **(usage_fields(reservation.units) if reservation.units is not NOTHING_USED else {}),
     }
 
 
@@ -172,12 +174,23 @@ def reservation_from(lane: Lane, key: str, fields: Mapping[str, FieldValue]) -> 
         deadline=str(fields["deadline"]),
         instance=str(fields["instance"]),
         attempt=Attempt.from_fields(fields),
+        units=usage_from(fields),
     )
 
 
 def charged_from(fields: Mapping[str, FieldValue]) -> tuple[Amount, Usage]:
     """What an expired marker `X` says was charged, and for which usage."""
-    return _amount(fields), Usage(*(int(fields[name]) for name in USAGE_FIELDS))
+    return _amount(fields), usage_from(fields)
+
+
+def usage_fields(usage: Usage) -> Fields:
+    """Every quantity of a usage that is not zero."""
+    return {name: quantity for name, quantity in zip(USAGE_FIELDS, usage_values(usage), strict=True) if quantity}
+
+
+def usage_from(fields: Mapping[str, FieldValue]) -> Usage:
+    """The inverse of `usage_fields`."""
+    return Usage(*(int(fields.get(name, 0)) for name in USAGE_FIELDS))
 
 
 def transfer_fields(transfer: Transfer) -> Fields:
@@ -203,8 +216,8 @@ def row_change(change: Change) -> RowChange:
     if isinstance(change, DeleteReservation):
         return Delete(reservation_key(change.rid))
     if isinstance(change, InsertMarker):
-        buckets: Fields = dict(zip(USAGE_FIELDS, (*change.usage.buckets, change.usage.reasoning), strict=True))
-        return Insert(marker_key(change.rid), {"tokens": change.charged.tokens, "pusd": change.charged.pusd, **buckets})
+        charged: Fields = {"tokens": change.charged.tokens, "pusd": change.charged.pusd}
+        return Insert(marker_key(change.rid), {**charged, **usage_fields(change.usage)})
     if isinstance(change, InsertLateMark):
         return Insert(late_mark_key(change.rid), {})
     if isinstance(change, InsertTransfer):
