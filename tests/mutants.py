@@ -55,7 +55,7 @@ MUTANTS = [
     Mutant("a closed period takes entries", _PLAN, "if self.balance.state is LaneState.CLOSED:", "if self.balance.state is LaneState.CLOSING:"),
     Mutant("entries are numbered from the balance before", _PLAN, "balance.seq += 1\n", "balance.seq += 0\n"),
     Mutant("the chain skips the hash before", "shared/domain/audit.py", "head.encode() + self._encode(fields)", "self._encode(fields)"),
-    Mutant("output is priced as input", _PRICING, "rates.get(meter, rates[bases[meter]]) for meter in METERS", "rates[bases[METERS[0]]] for meter in METERS"),
+    Mutant("output is priced as input", _PRICING, "bases = dict.fromkeys(INPUT_METERS, Meter.INPUT) | dict.fromkeys(OUTPUT_METERS, Meter.OUTPUT)", "bases = dict.fromkeys(METERS, Meter.INPUT); rates.pop(Meter.OUTPUT, None)"),
     Mutant("the oldest price wins", _PRICING, "_precedence(price) > _precedence(known)", "_precedence(price) < _precedence(known)"),
     Mutant("a rate is admitted too early", _RATE, "wait = max(requests, arrival) - moment - _MINUTE", "wait = max(requests, arrival) - moment - 2 * _MINUTE"),
     Mutant("a rate forgets what came before", _RATE, "return max(arrival, moment) - ", "return moment - "),
