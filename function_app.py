@@ -83,6 +83,56 @@ async def speech_v1(req: Request) -> Response:
     return await inference.speech_v1(req)
 
 
+@app.route("openai/responses", methods=["POST"])
+async def create_response(req: Request) -> Response:
+    return await inference.create_response(req)
+
+
+@app.route("openai/responses/{response}", methods=["GET"])
+async def get_response(req: Request) -> Response:
+    return await inference.get_response(req)
+
+
+@app.route("openai/responses/{response}", methods=["DELETE"])
+async def delete_response(req: Request) -> Response:
+    return await inference.delete_response(req)
+
+
+@app.route("openai/responses/{response}/cancel", methods=["POST"])
+async def cancel_response(req: Request) -> Response:
+    return await inference.cancel_response(req)
+
+
+@app.route("openai/responses/{response}/input_items", methods=["GET"])
+async def list_input_items(req: Request) -> Response:
+    return await inference.list_input_items(req)
+
+
+@app.route("openai/v1/responses", methods=["POST"])
+async def create_response_v1(req: Request) -> Response:
+    return await inference.create_response_v1(req)
+
+
+@app.route("openai/v1/responses/{response}", methods=["GET"])
+async def get_response_v1(req: Request) -> Response:
+    return await inference.get_response_v1(req)
+
+
+@app.route("openai/v1/responses/{response}", methods=["DELETE"])
+async def delete_response_v1(req: Request) -> Response:
+    return await inference.delete_response_v1(req)
+
+
+@app.route("openai/v1/responses/{response}/cancel", methods=["POST"])
+async def cancel_response_v1(req: Request) -> Response:
+    return await inference.cancel_response_v1(req)
+
+
+@app.route("openai/v1/responses/{response}/input_items", methods=["GET"])
+async def list_input_items_v1(req: Request) -> Response:
+    return await inference.list_input_items_v1(req)
+
+
 @app.route("openai/models", methods=["GET"])
 async def models(req: Request) -> Response:
     return await inference.list_models(req)
@@ -246,6 +296,11 @@ async def expire_reservations(timer: func.TimerRequest) -> None:
 @app.timer_trigger(schedule="30 * * * * *", arg_name="timer")
 async def level_lanes(timer: func.TimerRequest) -> None:
     await timers.level_lanes(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="15 * * * * *", arg_name="timer")
+async def settle_background_responses(timer: func.TimerRequest) -> None:
+    await timers.settle_background_responses(past_due=timer.past_due)
 
 
 @app.timer_trigger(schedule="0 */5 * * * *", arg_name="timer")

@@ -32,6 +32,7 @@ from shared.adapters.on_disk.table_store import DiskSet, SqliteTableStore
 from shared.adapters.probe import OpenAIProbe
 from shared.adapters.tables.archive import PeriodArchive
 from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.responses import TableResponses
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import TableStore
@@ -55,6 +56,8 @@ from shared.application.record_audit import RecordAudit
 from shared.application.report_usage import ReportUsage
 from shared.application.roll_up_usage import RollUpUsage
 from shared.application.serve_inference import ServeInference, ServingLimits
+from shared.application.serve_responses import ServeResponses
+from shared.application.settle_responses import SettleResponses
 from shared.application.verify_ledger import VerifyLedger
 from shared.application.verify_promises import VerifyPromises
 from shared.application.verify_statements import VerifyStatements
@@ -77,6 +80,8 @@ class Gateway:
     authenticate: Authenticate
     serve_inference: ServeInference
     formats: Mapping[str, InferenceFormat]
+    serve_responses: ServeResponses
+    settle_responses: SettleResponses
     list_models: ListModels
     tenants: ManageTenants
     keys: ManageKeys
@@ -152,6 +157,9 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     audit = RecordAudit(DocumentAuditLog(documents), clock)
     authenticate = Authenticate(tenants, keys, clock, settings.admin_api_key.get_secret_value())
     background = Background()
+    upstream = AiohttpUpstream(session, tokens, api_key, _timeouts(settings))
+    tokenizer = SplintrTokenizer()
+    responses = TableResponses(store, clock)
     expire = ExpireReservations(tenants, ledger, prices, clock)
     return Gateway(
         settings=settings,
@@ -160,14 +168,19 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         authenticate=authenticate,
         serve_inference=ServeInference(
             ledger=ledger,
-            upstream=AiohttpUpstream(session, tokens, api_key, _timeouts(settings)),
-            tokenizer=SplintrTokenizer(),
+            upstream=upstream,
+            tokenizer=tokenizer,
             catalog=catalog,
             prices=prices,
             clock=clock,
             background=background,
             limits=ServingLimits(settings.backend_total_timeout_seconds, settings.drain_timeout_seconds),
             instance=settings.website_instance_id,
+            responses=responses,
+        ),
+        serve_responses=ServeResponses(responses, upstream, catalog),
+        settle_responses=SettleResponses(
+            responses, upstream, ledger, tokenizer, catalog, prices, clock, FORMATS["responses"]
         ),
         formats=FORMATS,
         list_models=ListModels(catalog),

@@ -44,6 +44,14 @@ async def level_lanes(*, past_due: bool) -> None:
         logger.warning("completed %d transfers between lanes (past due: %s)", completed, past_due)
 
 
+async def settle_background_responses(*, past_due: bool) -> None:
+    """Book the responses that upstream has made in the background."""
+    gateway = await current_gateway()
+    settled = await gateway.settle_responses()
+    if settled:
+        logger.info("settled %d background responses (past due: %s)", settled, past_due)
+
+
 async def roll_up_usage(*, past_due: bool) -> None:
     """Sum new entries into rollups."""
     gateway = await current_gateway()

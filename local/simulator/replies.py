@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
 import math
 import random
@@ -48,6 +49,8 @@ class Reply:
     content: bytes = b""
     content_type: str = "application/json"
     parts: Iterator[Part] | None = None
+    kept: dict[str, Any] | None = None
+    """What is kept of a response."""
 
 
 class Refused(Exception):
@@ -68,6 +71,7 @@ class Question:
     version: str
     number: int
     cached_tokens: int = 0
+    context_tokens: int = 0
     sound: bytes = b""
     has_usage: bool = True
 
@@ -185,6 +189,121 @@ def images(question: Question) -> Reply:
         )
 
     return Reply(usage, content_type=wire.EVENTS, parts=parts())
+
+
+def responses(question: Question) -> Reply:
+    """A response; its document is what the simulator keeps of it."""
+    body, question_text = question.body, response_text(question.body)
+    filtered = answers.FILTERED_PROMPT_MARK in question_text
+    prompt = response_tokens(body) + question.context_tokens
+    if filtered:
+        raise Refused(wire.filtered_prompt(), {"input_tokens": prompt, "output_tokens": 0, "total_tokens": prompt})
+    chosen = random.Random(_seed(question.model, question_text, 0))
+    reasoning = answers.REASONING_TOKENS if question.model.startswith(("o", "gpt-5")) else 0
+    pieces = answers.pieces(" ".join(chosen.choices(answers.WORDS, k=answers.DEFAULT_ANSWER_TOKENS)))
+    cap = body.get("max_output_tokens")
+    kept = pieces[: max(0, cap - reasoning)] if cap else pieces
+    output = len(kept) + min(reasoning, cap or reasoning)
+    usage = {
+        "input_tokens": prompt,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": output,
+        "output_tokens_details": {"reasoning_tokens": min(reasoning, cap or reasoning)},
+        "total_tokens": prompt + output,
+    }
+    document = _response_document(question, "".join(kept), is_whole=len(kept) == len(pieces))
+    whole = {**document, "usage": usage if question.has_usage else None}
+    if body.get("background") is True and body.get("stream") is not True:
+        return Reply(usage, _json({**whole, "status": "queued", "output": [], "usage": None}), kept=whole)
+    if body.get("stream") is not True:
+        return Reply(usage, _json(whole), kept=whole)
+    return Reply(usage, content_type=wire.EVENTS, parts=_response_parts(whole, usage, kept), kept=whole)
+
+
+def _response_document(question: Question, text: str, *, is_whole: bool) -> dict[str, Any]:
+    body, number = question.body, question.number
+    message = {
+        "id": f"msg_{_digest(number)}", "type": "message", "role": "assistant", "status": "completed",
+        "content": [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}],
+    }  # fmt: skip
+    call = {
+        "id": f"fc_{_digest(number)}", "type": "function_call", "status": "completed",
+        "call_id": f"call_{_digest(number)[:24]}", "arguments": json.dumps({"answer": text}),
+    }  # fmt: skip
+    tools = [tool for tool in body.get("tools") or [] if tool["type"] == "function"]
+    output = [{**call, "name": tools[0]["name"]}] if tools else [message]
+    bad = answers.ANNOTATED_PROMPT_MARK in response_text(body)
+    return {
+        "id": f"resp_{_digest(number)[:50]}",
+        "object": "response",
+        "created_at": 1_715_367_049,
+        "status": "completed" if is_whole else "incomplete",
+        "background": body.get("background") is True,
+        "content_filters": [
+            {"blocked": False, "source_type": "prompt", "content_filter_results": wire.BAD_PROMPT if bad else wire.SAFE}
+        ],
+        "error": None,
+        "incomplete_details": None if is_whole else {"reason": "max_output_tokens"},
+        "instructions": body.get("instructions"),
+        "max_output_tokens": body.get("max_output_tokens"),
+        "model": body["model"],
+        "output": output,
+        "parallel_tool_calls": True,
+        "previous_response_id": body.get("previous_response_id"),
+        "service_tier": body.get("service_tier") or "default",
+        "store": body.get("store") is not False,
+        "temperature": body.get("temperature", 1.0),
+        "text": {"format": {"type": "text"}},
+        "tool_choice": body.get("tool_choice") or "auto",
+        "tools": body.get("tools") or [],
+        "top_p": body.get("top_p", 1.0),
+        "truncation": "disabled",
+        "user": body.get("user"),
+        "metadata": body.get("metadata") or {},
+    }
+
+
+def _response_parts(whole: dict[str, Any], usage: dict[str, Any], pieces: list[str]) -> Iterator[Part]:
+    numbers = itertools.count()
+
+    def event(kind: str, **fields: Any) -> bytes:
+        return wire.typed_event({"type": kind, "sequence_number": next(numbers), **fields})
+
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    item = whole["output"][0]
+    where = {"item_id": item["id"], "output_index": 0}
+    so_far = {**usage, "output_tokens": 0, "total_tokens": usage["input_tokens"]}
+    yield Part(event("response.created", response=begun), so_far)
+    yield Part(event("response.in_progress", response=begun), so_far)
+    yield Part(event("response.output_item.added", output_index=0, item={**item, "status": "in_progress"}), so_far)
+    kind = "response.function_call_arguments" if item["type"] == "function_call" else "response.output_text"
+    for number, piece in enumerate(pieces, start=1):
+        so_far = {**so_far, "output_tokens": number, "total_tokens": usage["input_tokens"] + number}
+        yield Part(event(f"{kind}.delta", **where, delta=piece), so_far, is_token=True)
+    yield Part(event(f"{kind}.done", **where), usage)
+    yield Part(event("response.output_item.done", output_index=0, item=item), usage)
+    yield Part(event(f"response.{whole['status']}", response=whole), usage)
+
+
+def response_text(body: Mapping[str, Any]) -> str:
+    return json.dumps([body.get("instructions"), body.get("input")])
+
+
+def response_tokens(body: Mapping[str, Any]) -> int:
+    """Three an item, three for the answer, and the tokens of every text."""
+    items = body["input"] if isinstance(body["input"], list) else [{"content": body["input"]}]
+    tokens = 3 + answers.count(body.get("instructions") or "")
+    for item in items:
+        content = item.get("content") or item.get("output") or item.get("arguments") or ""
+        parts = content if isinstance(content, list) else [{"text": content}]
+        tokens += 3 + sum(map(_part_tokens, parts))
+    if body.get("tools"):
+        tokens += answers.count(json.dumps(body["tools"], separators=(",", ":")))
+    return tokens
+
+
+def _part_tokens(part: Mapping[str, Any]) -> int:
+    return answers.IMAGE_TOKENS if part.get("type") == "input_image" else answers.count(part.get("text", ""))
 
 
 def transcription(question: Question) -> Reply:

@@ -60,6 +60,35 @@ class Pace:
             await asyncio.sleep(1 / self.tokens_per_second)
 
 
+@dataclass(slots=True)
+class Kept:
+    """A response that is kept: one that runs is in progress when first looked at, and done after that."""
+
+    region: str
+    document: dict[str, Any]
+    usage: dict[str, Any]
+    items: list[Any]
+    record: Record
+    states: list[str] = field(default_factory=list)
+
+    def look(self) -> dict[str, Any]:
+        if self.states:
+            return {**self.document, "status": self.states.pop(0), "output": [], "usage": None}
+        self.record.usage = self.usage
+        return self.document
+
+    def cancel(self) -> None:
+        if self.states:
+            self.states, self.usage = [], {**self.usage, "output_tokens": 0, "total_tokens": self.usage["input_tokens"]}
+            self.document = {**self.document, "status": "cancelled", "output": [], "usage": self.usage}
+
+    def parts(self) -> Iterator[Part]:
+        self.states = []
+        document = self.look()
+        for number, kind in enumerate(("response.created", f"response.{document['status']}")):
+            yield Part(wire.typed_event({"type": kind, "sequence_number": number, "response": document}), self.usage)
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a request asks of which model, and the file that came with it."""
@@ -77,6 +106,7 @@ OPERATIONS: Mapping[str, Callable[[Question], Reply]] = {
     "audio/transcriptions": replies.transcription,
     "audio/translations": replies.transcription,
     "audio/speech": replies.speech,
+    "responses": replies.responses,
 }
 
 
@@ -91,6 +121,8 @@ class Simulator:
         self.faults = Faults()
         self.records: list[Record] = []
         self.cache = answers.PromptCache()
+        self.kept: dict[str, Kept] = {}
+        self.never_streams = False
         self._numbers = itertools.count(1)
         self._answering: dict[int, web.Request] = {}
 
@@ -107,7 +139,51 @@ class Simulator:
             for operation in OPERATIONS:
                 app.router.add_post(f"{prefix}/openai/deployments/{{deployment}}/{operation}", self._serve)
                 app.router.add_post(f"{prefix}/openai/v1/{operation}", self._serve)
+            app.router.add_post(f"{prefix}/openai/responses", self._serve)
+            for family in ("", "/v1"):
+                path = f"{prefix}/openai{family}/responses/{{response}}"
+                app.router.add_get(path, self._kept_response)
+                app.router.add_delete(path, self._kept_response)
+                app.router.add_post(f"{path}/cancel", self._kept_response)
+                app.router.add_get(f"{path}/input_items", self._kept_response)
         return app
+
+    async def _kept_response(self, request: web.Request) -> web.StreamResponse:
+        """A response that is kept in this region. One made in the background goes on whenever it is looked at."""
+        record = self._record(request)
+        refusal = self._refusal(request, record)
+        if refusal is not None:
+            return self._refuse(record, *refusal)
+        fault = self.faults.take(record.region, "responses")
+        if fault is not None:
+            return await self._fail(request, record, fault)
+        response_id = request.match_info["response"]
+        kept = self.kept.get(response_id)
+        if kept is None or kept.region != record.region:
+            return self._refuse(record, 404, wire.response_not_found(response_id))
+        record.status, record.outcome = 200, "completed"
+        headers = wire.headers(record.region, record.deployment, 1_000_000)
+        if request.method == "DELETE":
+            del self.kept[response_id]
+            return web.json_response({"id": response_id, "object": "response", "deleted": True}, headers=headers)
+        if request.path.endswith("/input_items"):
+            return web.json_response({"object": "list", "data": kept.items, "has_more": False}, headers=headers)
+        if request.path.endswith("/cancel"):
+            kept.cancel()
+        if request.query.get("stream") == "true":
+            return await self._stream_again(request, record, kept)
+        return web.json_response(kept.look(), headers=headers)
+
+    async def _stream_again(self, request: web.Request, record: Record, kept: Kept) -> web.StreamResponse:
+        self._answering[record.number] = request
+        fault = self.faults.take(record.region, "responses/stream")
+        try:
+            return await self._stream(request, record, Reply({}, content_type=wire.EVENTS), kept.parts(), fault)
+        except (ConnectionError, asyncio.CancelledError):
+            record.outcome = "client_disconnected"
+            raise
+        finally:
+            del self._answering[record.number]
 
     @property
     def transports(self) -> list[asyncio.Transport]:
@@ -183,6 +259,8 @@ class Simulator:
         try:
             body, sound = await _read(request)
             record.body = body
+            if self.never_streams:
+                body = {**body, "stream": False}
             record.stream = body.get("stream") in (True, "true")
             record.deployment = record.deployment or body.get("model", "")
             model = self.deployments.get(record.deployment)
@@ -208,12 +286,20 @@ class Simulator:
             record.usage = refused.usage
             record.outcome = "content_filter" if refused.usage else record.outcome
             return response
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return self._refuse(record, 400, wire.error("BadRequest", "The request body is not valid."))
+        if reply.kept is not None and reply.kept["store"]:
+            self._keep(record, reply, reply.kept)
         await self.pace.head()
         if reply.parts is not None:
             return await self._stream(request, record, reply, reply.parts, fault)
         return await self._buffer(request, record, reply, fault)
+
+    def _keep(self, record: Record, reply: Reply, document: dict[str, Any]) -> None:
+        given = record.body["input"]
+        items = given if isinstance(given, list) else [{"type": "message", "role": "user", "content": given}]
+        states = ["in_progress"] if document["background"] else []
+        self.kept[document["id"]] = Kept(record.region, document, reply.usage, items, record, states)
 
     def _reply(self, record: Record, operation: str, asked: Asked, fault: Fault | None) -> Reply:
         model, body, cached = asked.model, asked.body, 0
@@ -222,16 +308,24 @@ class Simulator:
             if answers.FILTERED_PROMPT_MARK in text:
                 raise Refused(wire.filtered_prompt(), answers.Usage(tokens, 0).document())
             cached = self.cache.cached_tokens(record.region, record.deployment, text, tokens)
+        previous, context = body.get("previous_response_id"), 0
+        if operation == "responses" and previous is not None:
+            before = self.kept.get(previous)
+            if before is None or before.region != record.region:
+                raise Refused(wire.error("previous_response_not_found", f"Response '{previous}' not found."))
+            context = before.usage["total_tokens"]
         version = MODEL_VERSIONS.get(model, "2025-01-01")
         has_usage = fault is None or fault.kind != "no_usage"
-        return OPERATIONS[operation](Question(body, model, version, record.number, cached, asked.sound, has_usage))
+        return OPERATIONS[operation](
+            Question(body, model, version, record.number, cached, context, asked.sound, has_usage)
+        )
 
     def _refusal(self, request: web.Request, record: Record) -> tuple[int, dict[str, Any]] | None:
         if not self._is_authorized(request):
             return 401, wire.NOT_AUTHORIZED
         if record.region not in self.regions:
             return 404, wire.NOT_FOUND
-        is_dated = bool(record.deployment)
+        is_dated = "/openai/v1/" not in request.path
         if is_dated and not _API_VERSION.fullmatch(record.api_version):
             return 404, wire.NOT_FOUND
         if not is_dated and record.api_version not in _V1_API_VERSIONS:
@@ -272,7 +366,7 @@ class Simulator:
         self, request: web.Request, record: Record, reply: Reply, fault: Fault | None
     ) -> web.StreamResponse:
         kind, content = fault.kind if fault else "", reply.content
-        record.usage = reply.usage
+        record.usage = None if reply.kept is not None and reply.kept["background"] else reply.usage
         headers = wire.headers(record.region, record.deployment, _remaining(reply))
         headers["Content-Type"] = reply.content_type
         if kind in ("stall", "break"):
@@ -334,9 +428,9 @@ class Simulator:
 
 def _operation_of(request: web.Request) -> str:
     path = request.path.partition("/openai/v1/")[2]
-    return path or request.path.partition("/openai/deployments/")[2].removeprefix(
-        f"{request.match_info['deployment']}/"
-    )
+    if path or "deployment" not in request.match_info:
+        return path or "responses"
+    return request.path.partition("/openai/deployments/")[2].removeprefix(f"{request.match_info['deployment']}/")
 
 
 async def _read(request: web.Request) -> tuple[dict[str, Any], bytes]:

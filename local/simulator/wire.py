@@ -67,6 +67,11 @@ DEPLOYMENT_NOT_FOUND = error(
 )
 
 
+def response_not_found(response_id: str) -> dict[str, Any]:
+    message = f"Response with id '{response_id}' not found."
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+
+
 def busy(api_version: str, seconds: int) -> dict[str, Any]:
     return error(
         "429",

@@ -41,14 +41,16 @@ class AiohttpUpstream:
         self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
         self._watchdog = Watchdog(min(timeouts.head, timeouts.idle))
 
-    async def post(self, backend: Backend, path: str, body: bytes, headers: Mapping[str, str]) -> AiohttpResponse:
+    async def send(
+        self, backend: Backend, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> AiohttpResponse:
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
         authorized = {**headers, **await self._authorization(backend)}
         head = _Head(self._timeouts.head)
         self._watchdog.watch(head.wait)
         try:
-            response = await self._session.post(
-                url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
+            response = await self._session.request(
+                method, url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
             )
         except asyncio.CancelledError:
             if head.is_late():

@@ -121,6 +121,10 @@ class MeteredStream:
 
     async def _finish_without_caller(self, error_code: str) -> None:
         self._is_booked = True
+        if self._attempt.is_background and self._reader.response_id:
+            self._response.close()
+            await self._attempt.defer(self._reader.response_id)
+            return
         if self._tenant.on_disconnect is DisconnectPolicy.DRAIN:
             try:
                 async with asyncio.timeout(self._drain_seconds):
@@ -153,6 +157,7 @@ class MeteredStream:
             error_code=error_code,
             findings=reader.findings,
             service_tier=reader.service_tier,
+            response_id=reader.response_id,
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
+from shared.application.keep_response import KeepResponse
 from shared.application.ports import Clock, Ledger, Tokenizer
 from shared.domain.content_filter import noted
 from shared.domain.ledger import Amount, Balance, EntryKind, Outcome, Reservation
@@ -26,6 +28,7 @@ class MeteredAttempt:
     rates: RateCard
     started_at: float
     usual: Usage = NOTHING_USED
+    keeper: KeepResponse | None = None
 
     async def charge(
         self,
@@ -37,6 +40,7 @@ class MeteredAttempt:
         error_code: str = "",
         findings: Iterable[str] = (),
         service_tier: str = "",
+        response_id: str = "",
     ) -> Balance:
         """Settle an answer, whole or not: with the tokens that upstream stated, or with an estimate from what it said.
 
@@ -49,7 +53,21 @@ class MeteredAttempt:
             usage = tokens + (self._usual_units if units is NOTHING_USED else units) if estimated else units
         elif units is not NOTHING_USED:
             usage = usage + units
-        return await self._settle(usage, status, error_code, findings, service_tier, estimated=estimated)
+        settling = self._settle(usage, status, error_code, findings, service_tier, estimated=estimated)
+        if self.keeper is None or not response_id:
+            return await settling
+        balance, _ = await asyncio.gather(settling, self.keeper.finished(response_id, usage.total_tokens))
+        return balance
+
+    @property
+    def is_background(self) -> bool:
+        """Whether upstream goes on working when nobody listens."""
+        return self.keeper is not None and self.keeper.is_background
+
+    async def defer(self, response_id: str) -> None:
+        """Leave the settlement to the timer: upstream still works on the response."""
+        if self.keeper is not None:
+            await self.keeper.running(response_id, self.reservation)
 
     async def charge_input(self, *, status: int, error_code: str, findings: Iterable[str] = ()) -> Balance:
         """Settle with what was sent and no output: upstream may have worked on it, or refused it after reading it."""

@@ -10,6 +10,7 @@ from shared.domain.audit import AuditEvent
 from shared.domain.ledger import Account, Amount, Balance, Lane, LedgerEntry, Outcome, Reservation
 from shared.domain.pricing import TOKENS, Basis, Price
 from shared.domain.rate_limit import RateLimits
+from shared.domain.responses import StoredResponse
 from shared.domain.rollup import Rollup, RollupKey
 from shared.domain.routing import Backend, Catalog, Deployment, Route
 from shared.domain.tenancy import GatewayKey, Tenant
@@ -242,6 +243,34 @@ class AuditLog(Protocol):
         ...
 
 
+class ResponseDirectory(Protocol):
+    """Responses that upstream keeps, by owner. Raises `StorageUnavailable`."""
+
+    async def get(self, tenant_id: str, response_id: str) -> StoredResponse | None:
+        """A tenant's response; `None` if it is another's."""
+        ...
+
+    async def put(self, stored: StoredResponse) -> None:
+        """Insert or replace."""
+        ...
+
+    async def remove(self, tenant_id: str, response_id: str) -> None:
+        """Forget a response; harmless if it is unknown."""
+        ...
+
+    async def defer(self, response_id: str, reservation: Reservation) -> None:
+        """Note that upstream still works on it, and what is to be settled then; idempotent."""
+        ...
+
+    def deferred(self) -> AsyncIterator[tuple[str, Reservation]]:
+        """Every response that is noted so."""
+        ...
+
+    async def resolve(self, response_id: str) -> None:
+        """Take the note away; harmless if there is none."""
+        ...
+
+
 class ReportStore(Protocol):
     """Files of a closed period. Raises `StorageUnavailable`."""
 
@@ -291,7 +320,9 @@ class UpstreamResponse(Protocol):
 class Upstream(Protocol):
     """Forwards a request to a backend."""
 
-    async def post(self, backend: Backend, path: str, body: bytes, headers: Mapping[str, str]) -> UpstreamResponse:
+    async def send(
+        self, backend: Backend, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> UpstreamResponse:
         """Send and return when the response's head is there.
 
         `path` follows the backend's resource, query included. Raises `BackendUnavailable` if the request provably was
@@ -315,6 +346,7 @@ class EventReader(Protocol):
     units: Usage
     findings: set[str]
     service_tier: str
+    response_id: str
     ended: bool
     """Whether upstream said that the stream is complete."""
     is_text: bool
@@ -341,7 +373,8 @@ class InferenceRequest:
     `fixed_tokens`; `input_margin` is what that count may be short of the truth. Up to `choices` answers of
     `max_output_tokens` each are generated, where the caller or the operation caps them; `unseen_output_tokens` is what
     is probably generated where no text shows it. `units` is what is consumed at most beside tokens, and `usual_units`
-    what probably is, where that differs.
+    what probably is, where that differs. The last three are of responses: what they follow, whether upstream keeps
+    them, and whether they are made in the background.
     """
 
     body: bytes
@@ -358,6 +391,9 @@ class InferenceRequest:
     units: Usage = NOTHING_USED
     usual_units: Usage | None = None
     basis: Basis = TOKENS
+    previous_response_id: str = ""
+    is_stored: bool = False
+    is_background: bool = False
 
 
 @value
@@ -373,6 +409,9 @@ class Completion:
     texts: Sequence[str] = ()
     units: Usage = NOTHING_USED
     service_tier: str = ""
+    response_id: str = ""
+    is_running: bool = False
+    """Whether upstream still works on it."""
 
 
 class InferenceFormat(Protocol):

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from shared.application.authenticate import TenantPrincipal
 from shared.application.background import Background
 from shared.application.cached import Cached
+from shared.application.keep_response import KeepResponse
 from shared.application.meter_stream import MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
 from shared.application.ports import (
@@ -20,6 +21,7 @@ from shared.application.ports import (
     InferenceFormat,
     InferenceRequest,
     Ledger,
+    ResponseDirectory,
     Tokenizer,
     Upstream,
     UpstreamResponse,
@@ -34,12 +36,14 @@ from shared.domain.errors import (
     GatewayError,
     InvalidRequest,
     ResidencyViolation,
+    ResponseNotFound,
     TenantSuspended,
 )
 from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
 from shared.domain.ledger import Account, Amount, Attempt, Balance, Lane, Reservation
 from shared.domain.pricing import PriceBook
 from shared.domain.rate_limit import RateStatus, rate_status
+from shared.domain.responses import StoredResponse
 from shared.domain.routing import Backend, Catalog, Route, eligible
 from shared.domain.tenancy import Tenant, TenantState
 from shared.domain.usage import Usage
@@ -48,6 +52,7 @@ from shared.domain.values import value
 MAX_USER_CHARACTERS = 256
 _LARGE_INPUT_CHARACTERS = 262_144
 _SWEEP_MARGIN_SECONDS = 60
+_BACKGROUND_SECONDS = 86_400
 _REFUSED_FOR_NOW = frozenset({429, 503})
 _MISCONFIGURED = frozenset({401, 403, 404})
 
@@ -61,6 +66,8 @@ class InferenceCall:
     content_type: str
     deployment: str | None
     """The deployment in the path, or `None` where the body's `model` names it."""
+    base: str
+    """What stands before the operation in the path: `/openai/v1`, or `/openai` in the dated API."""
     api_version: str
     headers: Mapping[str, str]
     user: str
@@ -103,7 +110,9 @@ class ServeInference:
         background: Background,
         limits: ServingLimits,
         instance: str,
+        responses: ResponseDirectory,
     ) -> None:
+        self._responses = responses
         self._ledger = ledger
         self._upstream = upstream
         self._tokenizer = tokenizer
@@ -119,8 +128,9 @@ class ServeInference:
         if caller.tenant.state is not TenantState.ACTIVE:
             raise TenantSuspended
         request = wire.read_request(call.body, call.content_type)
-        route = await self._route(caller.tenant, call.deployment or request.model)
-        attempt, hold = await self._admit(caller, call, request, wire, route)
+        previous = await self._previous(caller.tenant, request)
+        route = await self._route(caller.tenant, call.deployment or request.model, previous)
+        attempt, hold = await self._admit(caller, call, request, wire, route, previous)
         rates = rate_status(hold.rates, hold.balance.arrivals, self._clock.now()) if caller.tenant.is_rated else ()
         try:
             return await self._serve_admitted(caller, call, request, wire, route, attempt, hold.balance, rates)
@@ -142,7 +152,7 @@ class ServeInference:
         backend = route.backends[0]
         try:
             response = await self._send(call, request, wire, route, backend)
-            if request.reader is not None and response.status == 200:
+            if request.reader is not None and response.status == 200 and not _is_json(response):
                 reader, drain_seconds = request.reader(), self._limits.drain_seconds
                 stream = MeteredStream(attempt, response, wire, reader, self._background, caller.tenant, drain_seconds)
                 return Served(response.status, tuple(response.headers), backend, balance, rates, stream=stream)
@@ -161,12 +171,22 @@ class ServeInference:
             raise
         annotation = ""
         if response.status == 200:
-            balance, annotation = await self._book_completion(caller.tenant, request, wire, body, attempt)
+            booked, annotation = await self._book_completion(caller.tenant, request, wire, body, attempt)
+            balance = booked or balance
         else:
             balance = await self._book_refusal(wire, response, body, attempt)
         return Served(response.status, tuple(response.headers), backend, balance, rates, body, annotation)
 
-    async def _route(self, tenant: Tenant, name: str | None) -> Route:
+    async def _previous(self, tenant: Tenant, request: InferenceRequest) -> StoredResponse | None:
+        """The response that a request follows."""
+        if not request.previous_response_id:
+            return None
+        previous = await self._responses.get(tenant.tenant_id, request.previous_response_id)
+        if previous is None:
+            raise ResponseNotFound
+        return previous
+
+    async def _route(self, tenant: Tenant, name: str | None, previous: StoredResponse | None) -> Route:
         if not name:
             raise InvalidRequest("'model' is required and must name a deployment.", "model")
         catalog = await self._catalog.get()
@@ -181,6 +201,8 @@ class ServeInference:
             raise ResidencyViolation(
                 f"No backend of the deployment '{name}' lies where this tenant's data may be processed."
             )
+        if previous is not None:
+            backends = _beside(backends, catalog.backends.get(previous.backend_id))
         return Route(deployment, tuple(backends))
 
     async def _admit(
@@ -190,16 +212,18 @@ class ServeInference:
         request: InferenceRequest,
         wire: InferenceFormat,
         route: Route,
+        previous: StoredResponse | None,
     ) -> tuple[MeteredAttempt, Hold]:
         """Hold the upper bound of what the attempt can cost."""
         backend = route.backends[0]
         tenant, now, prices = caller.tenant, self._clock.now(), await self._prices.get()
         rates = prices.rate_card(backend.billed_as, now, request.basis)
-        input_tokens = await self._input_tokens(request, route)
+        input_tokens = await self._input_tokens(request, route) + (previous.context_tokens if previous else 0)
         output_tokens = request.choices * _output_bound(request, route)
         bound = input_tokens + request.input_margin
         _check_size(tenant, bound + output_tokens)
-        deadline = now + timedelta(seconds=self._limits.request_seconds + _SWEEP_MARGIN_SECONDS)
+        seconds = _BACKGROUND_SECONDS if request.is_background else self._limits.request_seconds
+        deadline = now + timedelta(seconds=seconds + _SWEEP_MARGIN_SECONDS)
         reservation = Reservation(
             rid=new_rid(),
             lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
@@ -228,8 +252,14 @@ class ServeInference:
         started_at = self._clock.monotonic()
         account = Account(tenant.tenant_id, reservation.lane.period, tenant.limit, tenant.rates, tenant.lanes)
         hold = await self._ledger.reserve(account, reservation)
+        keeper = None
+        if request.is_stored:
+            keeper = KeepResponse(
+                self._responses, tenant.tenant_id, route.deployment.name, backend.backend_id, request.is_background
+            )
+        usual = _usual(request)
         return MeteredAttempt(
-            self._ledger, self._clock, self._tokenizer, hold.reservation, rates, started_at, _usual(request)
+            self._ledger, self._clock, self._tokenizer, hold.reservation, rates, started_at, usual, keeper
         ), hold
 
     async def _input_tokens(self, request: InferenceRequest, route: Route) -> int:
@@ -248,23 +278,27 @@ class ServeInference:
         self, call: InferenceCall, request: InferenceRequest, wire: InferenceFormat, route: Route, backend: Backend
     ) -> UpstreamResponse:
         upstream_deployment = backend.upstream_deployment if call.deployment is not None else None
-        path = _upstream_path(upstream_deployment, wire.operation, call.api_version)
+        path = _upstream_path(upstream_deployment, call.base, wire.operation, call.api_version)
         model = None
         if upstream_deployment is None and backend.upstream_deployment != request.model:
             model = backend.upstream_deployment
         body = wire.forwarded_body(request, route, model)
-        return await self._upstream.post(backend, path, body, call.headers)
+        return await self._upstream.send(backend, "POST", path, body, call.headers)
 
     @staticmethod
     async def _book_completion(
         tenant: Tenant, request: InferenceRequest, wire: InferenceFormat, body: bytes, attempt: MeteredAttempt
-    ) -> tuple[Balance, str]:
-        """Settle an answer; the balance after it, and its findings where the tenant wants them named."""
+    ) -> tuple[Balance | None, str]:
+        """Settle an answer, unless upstream still works on it; the balance after it, and its findings where the tenant
+        wants them named."""
         try:
             completion = wire.read_completion(request, body)
         except BackendBroken:
             await attempt.charge_input(status=502, error_code="backend_error")
             raise
+        if completion.is_running:
+            await attempt.defer(completion.response_id)
+            return None, ""
         policy, refused = tenant.content_filter_policy, list[str]()
         if completion.findings and policy is ContentFilterPolicy.BLOCK:
             refused = refused_categories(completion.findings, tenant.content_filter_threshold)
@@ -276,6 +310,7 @@ class ServeInference:
             error_code="content_filter" if refused else "",
             findings=completion.findings,
             service_tier=completion.service_tier,
+            response_id=completion.response_id,
         )
         if refused:
             raise ContentFiltered(refused)
@@ -301,14 +336,20 @@ class ServeInference:
 
 
 @lru_cache(maxsize=1024)
-def _upstream_path(deployment: str | None, operation: str, api_version: str) -> str:
-    """The path of Azure's dated API for a deployment, or that of its v1 API, where the body names it."""
+def _upstream_path(deployment: str | None, base: str, operation: str, api_version: str) -> str:
+    """The path of an operation, with the deployment in it unless the body names that."""
     path = (
-        f"/openai/v1/{operation}"
-        if deployment is None
-        else f"/openai/deployments/{quote(deployment, safe='')}/{operation}"
+        f"{base}/{operation}" if deployment is None else f"{base}/deployments/{quote(deployment, safe='')}/{operation}"
     )
     return f"{path}?api-version={quote(api_version, safe='')}" if api_version else path
+
+
+def _beside(backends: Sequence[Backend], keeper: Backend | None) -> list[Backend]:
+    """The backends in the resource that keeps a response; another resource knows nothing of it."""
+    near = [backend for backend in backends if keeper is not None and backend.endpoint == keeper.endpoint]
+    if not near:
+        raise ResponseNotFound
+    return near
 
 
 def _usual(request: InferenceRequest) -> Usage:
@@ -333,6 +374,13 @@ def _check_size(tenant: Tenant, tokens: int) -> None:
                 "Shorten the input or lower the cap on the output.",
                 "max_tokens",
             )
+
+
+def _is_json(response: UpstreamResponse) -> bool:
+    """Whether an answer is one document, whatever was asked for."""
+    return any(
+        name.lower() == b"content-type" and text.startswith(b"application/json") for name, text in response.headers
+    )
 
 
 def _retry_after(response: UpstreamResponse) -> float:

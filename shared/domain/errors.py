@@ -73,6 +73,13 @@ class DeploymentNotFound(GatewayError):
         super().__init__("The API deployment for this resource does not exist or is not assigned to this tenant.")
 
 
+class ResponseNotFound(GatewayError):
+    """A response that does not exist, or is another tenant's: indistinguishable."""
+
+    def __init__(self) -> None:
+        super().__init__("No such response is known. It was deleted, was not stored, or is older than 30 days.")
+
+
 class NotFound(GatewayError):
     """A managed object does not exist."""
 

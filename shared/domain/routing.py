@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from enum import StrEnum
+from urllib.parse import quote
 
 from shared.domain.pricing import Sku
 from shared.domain.values import value
@@ -79,6 +80,11 @@ class Route:
 
     deployment: Deployment
     backends: tuple[Backend, ...]
+
+
+def response_path(response_id: str) -> str:
+    """Where a backend has a response that it keeps."""
+    return f"/openai/v1/responses/{quote(response_id, safe='')}"
 
 
 def may_process(backend: Backend, residency: Residency) -> bool:

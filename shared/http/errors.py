@@ -22,6 +22,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InsufficientRole: (403, "insufficient_role"),
     errors.ResidencyViolation: (403, "residency_violation"),
     errors.DeploymentNotFound: (404, "DeploymentNotFound"),
+    errors.ResponseNotFound: (404, "response_not_found"),
     errors.NotFound: (404, "not_found"),
     errors.AlreadyExists: (409, "already_exists"),
     errors.PeriodNotOpen: (409, "period_not_open"),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.application.authenticate import TenantPrincipal
 from shared.application.serve_inference import MAX_USER_CHARACTERS, InferenceCall, Served
+from shared.application.serve_responses import ResponseCall
 from shared.composition import Gateway
 from shared.domain.errors import InvalidRequest
 from shared.domain.money import usd
+from shared.domain.routing import Backend
 from shared.http.endpoint import Endpoint, endpoint, for_tenants, json_response
 from shared.http.errors import rate_headers
 from shared.http.requests import api_version_of, headers_of, path_segment, read_body, tenant_principal
@@ -20,6 +24,12 @@ from shared.http.streaming import EventStreamResponse
 _DEPLOYMENT_SEGMENT: Final = 2
 _MODEL_SEGMENT: Final = 3
 _JSON: Final = "application/json"
+_DATED: Final = "/openai"
+_V1: Final = "/openai/v1"
+_RESPONSE_QUERY: Final = frozenset(
+    {"api-version", "include", "include[]", "include_obfuscation", "stream", "starting_after",
+     "limit", "order", "after", "before"}
+)  # fmt: skip
 _MULTIPART: Final = frozenset({"audio/transcriptions", "audio/translations"})
 _FORWARDED_HEADERS: Final = tuple(
     (name.encode(), name)
@@ -37,28 +47,33 @@ _OWN_HEADERS: Final = frozenset(
 
 
 async def _infer(
-    gateway: Gateway, request: Request, request_id: str, operation: str, *, is_deployment_in_path: bool
+    gateway: Gateway,
+    request: Request,
+    request_id: str,
+    operation: str,
+    *,
+    base: str = _DATED,
+    is_deployment_in_path: bool = False,
 ) -> Response:
     headers = headers_of(request)
     caller = await tenant_principal(gateway, headers)
     deployment = path_segment(request, _DEPLOYMENT_SEGMENT) if is_deployment_in_path else None
     api_version = api_version_of(request)
-    if is_deployment_in_path and not api_version:
+    if base == _DATED and not api_version:
         raise InvalidRequest("The query parameter 'api-version' is required.", "api-version")
     body = await read_body(request, headers, gateway.settings.max_body_bytes)
     content_type = _JSON
     if operation in _MULTIPART:
         content_type = headers.get(b"content-type", b"").decode("latin-1")
-    forwarded = {name: headers[sent].decode("latin-1") for sent, name in _FORWARDED_HEADERS if sent in headers}
+    forwarded = _forwarded(headers)
     forwarded["content-type"] = content_type
-    forwarded["accept-encoding"] = "identity"
     user = headers.get(b"x-gateway-user", b"").decode("latin-1")[:MAX_USER_CHARACTERS]
-    call = InferenceCall(request_id, body, content_type, deployment, api_version, forwarded, user)
+    call = InferenceCall(request_id, body, content_type, deployment, base, api_version, forwarded, user)
     served = await gateway.serve_inference(caller, call, gateway.formats[operation])
     response_headers = _response_headers(served, request_id)
     if served.stream is not None:
         return EventStreamResponse(served.stream, response_headers, gateway.settings.keep_alive_seconds)
-    return _PassedOn(served, response_headers)
+    return _PassedOn(served.status, served.body, response_headers)
 
 
 def _dated(operation: str) -> Endpoint:
@@ -76,7 +91,7 @@ def _v1(operation: str) -> Endpoint:
 
     @endpoint
     async def serve(gateway: Gateway, request: Request, request_id: str) -> Response:
-        return await _infer(gateway, request, request_id, operation, is_deployment_in_path=False)
+        return await _infer(gateway, request, request_id, operation, base=_V1)
 
     return serve
 
@@ -88,6 +103,42 @@ images, images_v1 = _dated("images/generations"), _v1("images/generations")
 transcriptions, transcriptions_v1 = _dated("audio/transcriptions"), _v1("audio/transcriptions")
 translations, translations_v1 = _dated("audio/translations"), _v1("audio/translations")
 speech, speech_v1 = _dated("audio/speech"), _v1("audio/speech")
+
+
+@endpoint
+async def create_response(gateway: Gateway, request: Request, request_id: str) -> Response:
+    """`POST /openai/responses?api-version=`."""
+    return await _infer(gateway, request, request_id, "responses")
+
+
+create_response_v1 = _v1("responses")
+
+
+def _of_response(base: str, method: str, part: str = "") -> Endpoint:
+    """`{method} {base}/responses/{response}{part}`: only for the tenant that created it."""
+
+    @endpoint
+    async def serve(gateway: Gateway, request: Request, request_id: str) -> Response:
+        headers = headers_of(request)
+        caller = await tenant_principal(gateway, headers)
+        if base == _DATED and not api_version_of(request):
+            raise InvalidRequest("The query parameter 'api-version' is required.", "api-version")
+        response_id = path_segment(request, base.count("/") + 1)
+        asked = [(name, value) for name, value in request.query_params.multi_items() if name in _RESPONSE_QUERY]
+        call = ResponseCall(method, base, response_id, part, urlencode(asked), _forwarded(headers))
+        passed = await gateway.serve_responses(caller, call)
+        response_headers = _headers_of_backend(passed.headers, passed.backend, request_id)
+        if passed.stream is not None:
+            return EventStreamResponse(passed.stream, response_headers, gateway.settings.keep_alive_seconds)
+        return _PassedOn(passed.status, passed.body, response_headers)
+
+    return serve
+
+
+get_response, get_response_v1 = (_of_response(base, "GET") for base in (_DATED, _V1))
+delete_response, delete_response_v1 = (_of_response(base, "DELETE") for base in (_DATED, _V1))
+cancel_response, cancel_response_v1 = (_of_response(base, "POST", "/cancel") for base in (_DATED, _V1))
+list_input_items, list_input_items_v1 = (_of_response(base, "GET", "/input_items") for base in (_DATED, _V1))
 
 
 @for_tenants
@@ -112,24 +163,23 @@ def _model_document(name: str) -> dict[str, object]:
 class _PassedOn(Response):
     """Upstream's own status, headers and bytes."""
 
-    def __init__(self, served: Served, headers: list[tuple[bytes, bytes]]) -> None:  # skips building default headers
-        self.status_code = served.status
-        self.body = served.body
+    def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status_code = status  # default headers need not be built
+        self.body = body
         self.background = None
-        self.raw_headers = [*headers, (b"content-length", str(len(served.body)).encode())]
+        self.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
+
+
+def _forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """What of a caller's headers upstream gets."""
+    forwarded = {name: headers[sent].decode("latin-1") for sent, name in _FORWARDED_HEADERS if sent in headers}
+    forwarded["accept-encoding"] = "identity"
+    return forwarded
 
 
 def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, bytes]]:
     """Upstream's own headers, without those of its connection and its limits, and the gateway's."""
-    kept = [(name, value) for raw, value in served.headers if (name := raw.lower()) not in _OWN_HEADERS]
-    backend, balance = served.backend, served.balance
-    kept += [
-        (b"x-gateway-request-id", request_id.encode()),
-        (b"x-gateway-backend", backend.backend_id.encode("latin-1", "replace")),
-        (b"x-gateway-region", backend.region.encode("latin-1", "replace")),
-        (b"x-gateway-attempts", b"1"),
-        (b"x-gateway-cache", b"bypass"),
-    ]
+    kept, balance = _headers_of_backend(served.headers, served.backend, request_id), served.balance
     if served.annotation:
         kept.append((b"x-gateway-content-filter", served.annotation.encode("latin-1", "replace")))
     if balance.available_tokens is not None:
@@ -137,4 +187,18 @@ def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, byte
     if balance.available_pusd is not None:
         kept.append((b"x-gateway-budget-remaining-usd", usd(balance.available_pusd).encode()))
     kept += [(name.encode(), text.encode()) for name, text in rate_headers(served.rates).items()]
+    return kept
+
+
+def _headers_of_backend(
+    headers: Sequence[tuple[bytes, bytes]], backend: Backend, request_id: str
+) -> list[tuple[bytes, bytes]]:
+    kept = [(name, value) for raw, value in headers if (name := raw.lower()) not in _OWN_HEADERS]
+    kept += [
+        (b"x-gateway-request-id", request_id.encode()),
+        (b"x-gateway-backend", backend.backend_id.encode("latin-1", "replace")),
+        (b"x-gateway-region", backend.region.encode("latin-1", "replace")),
+        (b"x-gateway-attempts", b"1"),
+        (b"x-gateway-cache", b"bypass"),
+    ]
     return kept

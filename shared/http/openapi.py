@@ -58,6 +58,17 @@ OPERATIONS = (
             Operation("POST", f"/openai/v1/{path}", f"{summary}; `model` names the deployment", _TENANT),
         )
     ),
+    *(
+        operation
+        for base, query in (("/openai", ("api-version",)), ("/openai/v1", ()))
+        for operation in (
+            Operation("POST", f"{base}/responses", "Create a response", _TENANT, query=query),
+            Operation("GET", f"{base}/responses/{{response}}", "Get a response of your own", _TENANT, query=query),
+            Operation("DELETE", f"{base}/responses/{{response}}", "Delete a response", _TENANT, query=query),
+            Operation("POST", f"{base}/responses/{{response}}/cancel", "Cancel a response", _TENANT, query=query),
+            Operation("GET", f"{base}/responses/{{response}}/input_items", "List its input", _TENANT, query=query),
+        )
+    ),
     Operation("GET", "/openai/models", "The deployments this tenant may call", _TENANT, query=("api-version",)),
     Operation("GET", "/openai/v1/models", "The deployments this tenant may call", _TENANT),
     Operation("GET", "/openai/v1/models/{model}", "One of them", _TENANT),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from shared.application.meter_stream import MeteredStream, StreamCut
+from shared.application.meter_stream import StreamCut
 
 KEEP_ALIVE = b": keep-alive\n\n"
 _QUIET_TICKS = 3
@@ -16,12 +17,27 @@ _NEVER = 86_400.0
 """Seconds, more than any answer takes."""
 
 
-class EventStreamResponse(Response):
-    """Releases a `MeteredStream`. The request's identity is in it: contextvars are not set while a stream runs."""
+class Streamed(Protocol):
+    """An answer that comes bit by bit."""
 
-    def __init__(
-        self, stream: MeteredStream, headers: Sequence[tuple[bytes, bytes]], keep_alive_seconds: float
-    ) -> None:
+    @property
+    def is_text(self) -> bool:
+        """Whether it is made of events, between which comments may be sent."""
+        ...
+
+    async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Give every bit to `send`. Raises `StreamCut` where a broken connection must tell the caller of an error."""
+        ...
+
+    def abandon(self) -> None:
+        """The caller has gone."""
+        ...
+
+
+class EventStreamResponse(Response):
+    """Releases what is streamed. The request's identity is in it: contextvars are not set while a stream runs."""
+
+    def __init__(self, stream: Streamed, headers: Sequence[tuple[bytes, bytes]], keep_alive_seconds: float) -> None:
         super().__init__(status_code=200)
         self.raw_headers = list(headers)
         self._stream = stream

@@ -280,7 +280,7 @@ async def test_a_request_that_is_cancelled_while_upstream_works_is_charged_its_i
     caller = await gateway.authenticate.anyone(stack.key)
     assert isinstance(caller, TenantPrincipal)
     body = b'{"messages": [{"role": "user", "content": "Hello!"}]}'
-    call = InferenceCall("r", body, "application/json", "gpt-4o", API_VERSION, {}, "")
+    call = InferenceCall("r", body, "application/json", "gpt-4o", "/openai", API_VERSION, {}, "")
     serving = asyncio.create_task(gateway.serve_inference(caller, call, gateway.formats["chat/completions"]))
     await eventually(lambda: bool(stack.simulator.records))
     serving.cancel()

@@ -124,3 +124,12 @@ def _swap_store(ledger: Any, store: Any) -> None:
     ledger._store = store
     for committer in ledger._committers.values():
         committer.store = committer.reader.store = store
+
+
+async def test_an_answer_that_is_no_stream_although_one_was_asked_for_is_passed_on_whole(stack: Stack) -> None:
+    stack.simulator.never_streams = True
+    status, headers, body = await stack.chat(stream=True)
+    (entry,), (record,) = await stack.entries(), await stack.requests()
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert body["usage"] == record["usage"]
+    assert (entry["tokens"], entry["estimated"]) == (record["usage"]["total_tokens"], False)

@@ -9,6 +9,7 @@ from shared.adapters.azure_openai.chat import ChatCompletions
 from shared.adapters.azure_openai.completions import Completions
 from shared.adapters.azure_openai.embeddings import Embeddings
 from shared.adapters.azure_openai.images import ImageGenerations
+from shared.adapters.azure_openai.responses import Responses
 from shared.adapters.azure_openai.speech import Speech
 from shared.adapters.azure_openai.transcriptions import Transcriptions
 from shared.application.ports import InferenceFormat
@@ -20,6 +21,7 @@ FORMATS: Final[Mapping[str, InferenceFormat]] = {
         Completions(),
         Embeddings(),
         ImageGenerations(),
+        Responses(),
         Speech(),
         Transcriptions("audio/transcriptions"),
         Transcriptions("audio/translations"),

@@ -54,7 +54,7 @@ class SoundReader:
         self.usage: Usage | None = None
         self.units = units
         self.findings: set[str] = set()
-        self.service_tier = ""
+        self.service_tier = self.response_id = ""
         self.ended = True
         self._withheld = b""
 

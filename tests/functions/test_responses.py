@@ -1,0 +1,355 @@
+"""The Responses API: whose a response is, what it is charged, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+
+from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.tables.responses import TableResponses
+from shared.adapters.tables.store import AnswerLost
+from tests.tools.stack import API_VERSION, Stack, eventually
+
+BASES = ("/openai/v1", "/openai")
+
+
+async def call(
+    stack: Stack, method: str, path: str, body: Any = None, *, key: str | None = None, query: str = ""
+) -> tuple[int, Any]:
+    """One request; status and body, as JSON unless it is a stream."""
+    base = "" if path.startswith("/openai") else "/openai/v1"
+    headers = {"api-key": stack.key if key is None else key}
+    async with stack.session.request(method, f"{stack.url}{base}{path}{query}", json=body, headers=headers) as answer:
+        is_stream = answer.headers.get("content-type", "").startswith("text/event-stream")
+        return answer.status, await answer.read() if is_stream else await answer.json()
+
+
+async def create(stack: Stack, given: Any = "Hello!", **fields: Any) -> Any:
+    status, body = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": given, **fields})
+    assert status == 200, body
+    return body
+
+
+async def asked(stack: Stack) -> list[dict[str, Any]]:
+    """The simulator's records of what was to be made."""
+    return [record for record in await stack.requests() if record["body"]]
+
+
+async def settled(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
+    await stack.settled()
+    return (await stack.entries())[-1], (await asked(stack))[-1]
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_response_is_charged_upstreams_usage(stack: Stack, base: str, stream: bool) -> None:
+    query = f"?api-version={API_VERSION}" if base == "/openai" else ""
+    body = {"model": "gpt-4o", "input": "Hello!", "instructions": "Be brief.", **({"stream": True} if stream else {})}
+    status, answer = await call(stack, "POST", f"{base}/responses", body, query=query)
+    entry, record = await settled(stack)
+    assert status == 200
+    assert (entry["tokens"], entry["estimated"]) == (record["usage"]["total_tokens"], False)
+    assert (entry["operation"], entry["streamed"], entry["service_tier"]) == ("responses", stream, "default")
+    assert entry["reserved_tokens"] >= entry["tokens"]
+    assert record["path"].partition("?")[0] == f"/swedencentral{base}/responses"
+    if stream:
+        assert answer.startswith(b"event: response.created\n")
+        assert answer.rstrip().endswith(b"}")
+        assert b"event: response.completed\n" in answer
+    assert "stream_options" not in record["body"]
+
+
+async def test_the_dated_path_needs_an_api_version(stack: Stack) -> None:
+    for method, path in (("POST", "/openai/responses"), ("GET", "/openai/responses/resp_1")):
+        status, answer = await call(stack, method, path, {} if method == "POST" else None)
+        assert (status, answer["error"]["param"]) == (400, "api-version")
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "o4-mini"])
+async def test_reasoning_and_caps_are_metered(stack: Stack, model: str) -> None:
+    _, answer = await call(
+        stack, "POST", "/responses", {"model": model, "input": "Hello!", "max_output_tokens": 70, "user": "ann"}
+    )
+    entry, record = await settled(stack)
+    assert entry["usage"]["reasoning"] == record["usage"]["output_tokens_details"]["reasoning_tokens"]
+    assert answer["status"] == ("completed" if model == "gpt-4o" else "incomplete")
+    assert (entry["tokens"], entry["user"]) == (record["usage"]["total_tokens"], "ann")
+    assert entry["reserved_tokens"] >= entry["tokens"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [{"role": "user", "content": "Hi"}],
+        [{"role": "user", "content": [{"type": "input_text", "text": "What is it?"},
+                                      {"type": "input_image", "image_url": "https://x.invalid/a.png"}]}],
+        [{"type": "function_call", "name": "f", "call_id": "c", "arguments": "{}"},
+         {"type": "function_call_output", "call_id": "c", "output": "42"}],
+        ["odd"],
+    ],
+)  # fmt: skip
+async def test_inputs_of_any_shape_are_held_for(stack: Stack, given: Any) -> None:
+    status, _ = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": given})
+    if given == ["odd"]:
+        assert status == 400
+        return
+    entry, record = await settled(stack)
+    assert entry["tokens"] == record["usage"]["total_tokens"] <= entry["reserved_tokens"]
+
+
+async def test_a_response_is_its_tenants_alone(stack: Stack) -> None:
+    made = await create(stack)
+    other = await stack.register(f"{stack.tenant[:20]}-other")
+    for query, base in (("", "/openai/v1"), (f"?api-version={API_VERSION}", "/openai")):
+        path = f"{base}/responses/{made['id']}"
+        for method, part in (("GET", ""), ("GET", "/input_items"), ("POST", "/cancel"), ("DELETE", "")):
+            status, answer = await call(stack, method, path + part, key=other, query=query)
+            assert (status, answer["error"]["code"]) == (404, "response_not_found")
+    body = {"model": "gpt-4o", "input": "And?", "previous_response_id": made["id"]}
+    status, answer = await call(stack, "POST", "/responses", body, key=other)
+    assert (status, answer["error"]["code"]) == (404, "response_not_found")
+    assert len(await stack.requests()) == 1
+
+
+@pytest.mark.parametrize("base", BASES)
+async def test_an_own_response_can_be_read_and_deleted(stack: Stack, base: str) -> None:
+    made = await create(stack)
+    path, query = f"{base}/responses/{made['id']}", f"?api-version={API_VERSION}" if base == "/openai" else ""
+    assert await call(stack, "GET", path, query=query) == (200, made)
+    status, items = await call(
+        stack, "GET", f"{path}/input_items", query=f"{query or '?'}&limit=5&evil=1".replace("?&", "?")
+    )
+    assert (status, items["data"][0]["content"]) == (200, "Hello!")
+    last = (await stack.requests())[-1]
+    assert ("limit=5" in last["path"], "evil" in last["path"]) == (True, False)
+    assert await call(stack, "DELETE", path, query=query) == (
+        200,
+        {"id": made["id"], "object": "response", "deleted": True},
+    )
+    assert (await call(stack, "GET", path, query=query))[0] == 404
+    assert len(await stack.entries()) == 1
+
+
+async def test_what_was_not_to_be_stored_cannot_be_read(stack: Stack) -> None:
+    made = await create(stack, store=False)
+    assert (await call(stack, "GET", f"/responses/{made['id']}"))[0] == 404
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_following_response_is_held_for_its_whole_context(stack: Stack, stream: bool) -> None:
+    first = await create(stack, "many words " * 500)
+    fields = {"previous_response_id": first["id"], "max_output_tokens": 5, **({"stream": True} if stream else {})}
+    await create(stack, "And?", **fields)
+    entry, record = await settled(stack)
+    assert entry["tokens"] == record["usage"]["total_tokens"] > 1000
+    assert entry["reserved_tokens"] >= entry["tokens"]
+
+
+async def test_a_following_response_goes_to_the_resource_that_keeps_the_one_before(stack: Stack) -> None:
+    definition = {
+        "endpoint": f"{stack.simulator_url}/eastus", "upstream_deployment": "gpt-4o", "model": "gpt-4o",
+        "region": "eastus", "zone": "us", "auth": "api_key", "priority": 0,
+    }  # fmt: skip
+    first = await create(stack)
+    await stack.manage("PUT", "/manage/backends/us-gpt-4o", definition)
+    await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": ["se-gpt-4o", "us-gpt-4o"]})
+    await create(stack, "And?", previous_response_id=first["id"])
+    await create(stack, "Anew")
+    assert [record["region"] for record in await asked(stack)] == ["swedencentral", "swedencentral", "eastus"]
+    await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": ["us-gpt-4o"]})
+    body = {"model": "gpt-4o", "input": "And?", "previous_response_id": first["id"]}
+    status, answer = await call(stack, "POST", "/responses", body)
+    assert (status, answer["error"]["code"]) == (404, "response_not_found")
+
+
+async def test_a_response_may_no_longer_be_read_where_the_tenants_data_may_not_lie(stack: Stack) -> None:
+    made = await create(stack)
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"residency": {"zones": ["us"]}})
+    status, answer = await call(stack, "GET", f"/responses/{made['id']}")
+    assert (status, answer["error"]["code"]) == (403, "residency_violation")
+    await stack.manage("POST", f"/manage/tenants/{stack.tenant}/suspend")
+    assert (await call(stack, "GET", f"/responses/{made['id']}"))[1]["error"]["code"] == "tenant_suspended"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}, "tools"),
+        ({"tools": ["x"]}, "tools"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
+    ],
+)
+async def test_what_others_could_own_or_azure_bills_apart_is_refused(
+    stack: Stack, fields: dict[str, Any], param: str
+) -> None:
+    status, answer = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": "Hi", **fields})
+    assert (status, answer["error"]["param"]) == (400, param)
+    assert await stack.requests() == []
+
+
+async def test_functions_are_called(stack: Stack) -> None:
+    tools = [{"type": "function", "name": "answer", "parameters": {"type": "object", "properties": {}}}]
+    made = await create(stack, tools=tools)
+    assert made["output"][0]["name"] == "answer"
+    body = await create(stack, tools=tools, stream=True)
+    assert b"response.function_call_arguments.delta" in body
+    assert [entry["tokens"] for entry in await stack.entries()] == [
+        record["usage"]["total_tokens"] for record in await asked(stack)
+    ]
+
+
+@pytest.mark.parametrize("tools", [False, True])
+async def test_a_response_without_usage_is_estimated(stack: Stack, tools: bool) -> None:
+    await stack.fault(kind="no_usage", count=2)
+    fields = {"tools": [{"type": "function", "name": "answer"}]} if tools else {}
+    await create(stack, **fields)
+    await create(stack, stream=True, **fields)
+    entries = await stack.entries()
+    assert [entry["estimated"] for entry in entries] == [True, True]
+    for entry, record in zip(entries, await asked(stack), strict=True):
+        assert abs(entry["usage"]["output"] - record["usage"]["output_tokens"]) <= 10
+
+
+async def test_a_broken_response_is_charged_what_was_delivered(stack: Stack) -> None:
+    await stack.fault(kind="break", after_chunks=8)
+    body = await create(stack, stream=True)
+    entry, record = await settled(stack)
+    assert b'"code":"backend_error"' in body
+    assert (entry["estimated"], entry["usage"]["output"]) == (True, record["usage"]["output_tokens"])
+
+
+async def test_a_filtered_prompt_is_charged_its_input(stack: Stack) -> None:
+    status, answer = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": "[filter-prompt]"})
+    entry, _ = await settled(stack)
+    assert (status, answer["error"]["code"], entry["error_code"]) == (400, "content_filter", "content_filter")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_findings_of_responses_are_noted(stack: Stack, stream: bool) -> None:
+    await create(stack, "[annotate-prompt]", **({"stream": True} if stream else {}))
+    entry, _ = await settled(stack)
+    assert entry["content_filter"] == "jailbreak:detected,violence:medium"
+
+
+async def test_defaults_of_the_deployment_reach_responses(stack: Stack) -> None:
+    settings = {"backends": ["se-gpt-4o"], "temperature": 0.3, "max_output_tokens": 9, "system_prompt": "Be kind."}
+    await stack.manage("PUT", "/manage/deployments/gpt-4o", settings)
+    await create(stack)
+    await create(stack, instructions="Be brief.", temperature=1, max_output_tokens=4)
+    first, second = (record["body"] for record in await asked(stack))
+    assert (first["temperature"], first["max_output_tokens"], first["instructions"]) == (0.3, 9, "Be kind.")
+    assert (second["temperature"], second["max_output_tokens"]) == (1, 4)
+    assert second["instructions"] == "Be kind.\n\nBe brief."
+    await stack.manage("PUT", "/manage/deployments/chat", {"backends": ["se-gpt-4o"], "temperature": 0.1})
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"deployments": ["chat"]})
+    await create(stack, model="chat")
+    third = (await asked(stack))[-1]["body"]
+    assert (third["model"], third["temperature"], "instructions" in third) == ("gpt-4o", 0.1, False)
+
+
+async def test_a_response_in_the_background_is_charged_once_it_is_made(stack: Stack) -> None:
+    gateway = await stack.gateway()
+    made = await create(stack, background=True)
+    assert made["status"] == "queued"
+    assert await stack.entries() == []
+    assert (await stack.usage())["tokens_reserved"] > 0
+    assert await gateway.settle_responses() == 0
+    assert await gateway.settle_responses() == 1
+    assert await gateway.settle_responses() == 0
+    entry, record = await settled(stack)
+    assert (entry["tokens"], entry["estimated"]) == (record["usage"]["total_tokens"], False)
+    status, answer = await call(stack, "GET", f"/responses/{made['id']}")
+    assert (status, answer["status"]) == (200, "completed")
+    assert (await stack.usage())["tokens_reserved"] == 0
+
+
+async def test_a_response_in_the_background_can_be_cancelled(stack: Stack) -> None:
+    made = await create(stack, background=True)
+    status, answer = await call(stack, "POST", f"/responses/{made['id']}/cancel")
+    assert (status, answer["status"]) == (200, "cancelled")
+    assert await (await stack.gateway()).settle_responses() == 1
+    entry, record = await settled(stack)
+    assert (entry["usage"]["output"], entry["tokens"]) == (0, record["usage"]["total_tokens"])
+
+
+async def test_a_response_in_the_background_that_is_gone_is_charged_its_input(stack: Stack) -> None:
+    made = await create(stack, background=True)
+    await call(stack, "DELETE", f"/responses/{made['id']}")
+    assert await (await stack.gateway()).settle_responses() == 1
+    entry, _ = await settled(stack)
+    assert (entry["error_code"], entry["estimated"], entry["usage"]["output"]) == ("response_gone", True, 0)
+
+
+@pytest.mark.parametrize("fault", [{"kind": "status", "status": 500}, {"kind": "refuse", "count": 2}])
+async def test_a_backend_that_cannot_be_asked_is_asked_again(stack: Stack, fault: dict[str, Any]) -> None:
+    gateway = await stack.gateway()
+    await create(stack, background=True)
+    await stack.fault(deployment="responses", **fault)
+    assert [await gateway.settle_responses() for _ in range(3)] == [0, 0, 1]
+
+
+async def test_a_background_stream_whose_caller_leaves_is_settled_by_the_timer(stack: Stack) -> None:
+    await stack.fault(kind="stall", after_chunks=6)
+    body = {"model": "gpt-4o", "input": "Hello!", "background": True, "stream": True}
+    async with stack.session.post(
+        f"{stack.url}/openai/v1/responses", json=body, headers={"api-key": stack.key}
+    ) as response:
+        await response.content.readuntil(b"output_text.delta")
+        response.close()
+    gateway = await stack.gateway()
+    await eventually(lambda: stack.simulator.records[0].outcome == "client_disconnected")
+    await stack.settled()
+    assert await stack.entries() == []
+    ((response_id, _),) = [each async for each in gateway.settle_responses._directory.deferred()]
+    status, events = await call(stack, "GET", f"/responses/{response_id}", query="?stream=true")
+    assert (status, b"event: response.completed" in events) == (200, True)
+    assert await gateway.settle_responses() == 1
+    entry, record = await settled(stack)
+    assert entry["tokens"] == record["usage"]["total_tokens"]
+
+
+async def test_a_response_read_again_as_a_stream_that_breaks_is_cut(stack: Stack) -> None:
+    made = await create(stack)
+    await stack.fault(deployment="responses", kind="refuse", count=2)
+    status, _ = await call(stack, "GET", f"/responses/{made['id']}")
+    assert status == 502
+    await stack.fault(deployment="responses/stream", kind="break", after_chunks=1)
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await call(stack, "GET", f"/responses/{made['id']}", query="?stream=true")
+
+
+async def test_a_caller_may_leave_a_response_that_is_read_again(stack: Stack) -> None:
+    made = await create(stack)
+    await stack.fault(deployment="responses/stream", kind="stall", after_chunks=1)
+    async with stack.session.get(
+        f"{stack.url}/openai/v1/responses/{made['id']}?stream=true", headers={"api-key": stack.key}
+    ) as response:
+        await response.content.readany()
+        response.close()
+    await eventually(lambda: stack.simulator.records[-1].outcome == "client_disconnected")
+
+
+@pytest.mark.parametrize("stack_settings", [{"TALLYGATE_STORAGE": "memory"}], indirect=True)
+async def test_a_response_whose_owner_cannot_be_stored_is_not_served(stack: Stack) -> None:
+    gateway = await stack.gateway()
+    directory = gateway.serve_inference._responses
+    assert isinstance(directory, TableResponses)
+    before, directory._store = directory._store, Unavailable()
+    status, answer = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": "Hi"})
+    directory._store = before
+    assert (status, answer["error"]["code"]) == (503, "ledger_unavailable")
+    entry, record = await settled(stack)
+    assert entry["tokens"] == record["usage"]["total_tokens"]
+    assert json.dumps(answer).count("Retry") == 1
+
+
+class Unavailable(InMemoryTableStore):
+    """A store that nobody reaches."""
+
+    async def create_table(self, table: str) -> None:
+        raise AnswerLost(table)
