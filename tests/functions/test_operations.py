@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from local.simulator import wire
 from tests.tools.stack import PRICES, Stack, eventually
 
 
@@ -312,3 +313,35 @@ async def test_a_caller_that_leaves_sound_is_charged_its_characters(stack: Stack
     entry, record = await settled(stack)
     assert entry["error_code"] == "client_disconnected"
     assert entry["usage"]["speech_characters"] == record["usage"]["characters"]
+
+
+async def test_a_prompt_that_is_refused_for_an_image_is_charged_nothing_but_noted(stack: Stack) -> None:
+    await stack.fault(kind="status", status=400, body=wire.filtered_prompt())
+    status, _, body = await stack.infer("images/generations", "dall-e-3", {"prompt": "A fox"})
+    entry, _ = await settled(stack)
+    assert (status, json.loads(body)) == (400, wire.filtered_prompt())
+    assert (entry["error_code"], entry["content_filter"]) == ("content_filter", "hate:filtered,hate:high")
+    assert (entry["usage"]["images"], Decimal(entry["cost_usd"])) == (0, Decimal())
+
+
+async def test_a_transcript_that_breaks_is_told_and_charged(stack: Stack) -> None:
+    await stack.fault(kind="break", after_chunks=2)
+    _, _, body = await stack.infer("audio/transcriptions", "gpt-4o-transcribe", form=form(stream="true"))
+    entry, _ = await settled(stack)
+    assert b'"code":"backend_error"' in body
+    assert (entry["error_code"], entry["estimated"], entry["usage"]["output"]) == ("backend_error", True, 2)
+
+
+async def test_a_file_whose_request_times_out_is_charged_its_seconds(stack: Stack) -> None:
+    await stack.fault(kind="refuse")
+    status, _, _ = await stack.infer("audio/transcriptions", "whisper", form=form())
+    entry, _ = await settled(stack)
+    assert (status, entry["estimated"], entry["usage"]["audio_seconds"]) == (502, True, 3)
+
+
+async def test_the_model_of_a_legacy_completion_is_replaced(stack: Stack) -> None:
+    await stack.manage("PUT", "/manage/deployments/old", {"backends": ["se-gpt-35-turbo-instruct"]})
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"deployments": ["old"]})
+    status, _, _ = await stack.infer("completions", "old", {"prompt": "Once"}, dated=False)
+    _, record = await settled(stack)
+    assert (status, record["body"]["model"]) == (200, "gpt-35-turbo-instruct")

@@ -14,7 +14,8 @@ from tests.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = [
-    "unit/test_domain", "unit/test_rate_limit", "unit/test_lanes", "unit/test_committer", "unit/test_periods",
+    "unit/test_domain", "unit/test_formats", "unit/test_rate_limit", "unit/test_lanes", "unit/test_committer",
+    "unit/test_periods",
     "contract/test_ledger", "contract/test_lanes", "unit/test_hot_tenants", "unit/test_machines",
     "unit/test_simulation",
 ]  # fmt: skip

@@ -19,6 +19,10 @@ class Endless(MeteredStream):
         self.abandoned = 0
         self.began = asyncio.Event()
 
+    @property
+    def is_text(self) -> bool:
+        return True
+
     async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         await send(b"data: 1\n\n")
         self.began.set()
