@@ -29,7 +29,18 @@ DEMO_BUDGET_USD = "25.00"
 PRICES_USD_PER_MILLION = {
     "gpt-4o": {"input": "2.50", "cached_input": "1.25", "output": "10.00"},
     "gpt-4o-mini": {"input": "0.15", "cached_input": "0.075", "output": "0.60"},
-}
+    "o4-mini": {"input": "1.10", "cached_input": "0.275", "output": "4.40"},
+    "gpt-35-turbo-instruct": {"input": "1.50", "output": "2.00"},
+    "text-embedding-3-small": {"input": "0.02"},
+    "dall-e-3": {"images": "80000", "images standard 1024x1024": "40000", "images hd 1024x1024": "80000",
+                 "images hd 1024x1792": "120000", "images hd 1792x1024": "120000"},
+    "gpt-image-1": {"input": "5.00", "output": "40.00"},
+    "whisper": {"audio_seconds": "100"},
+    "gpt-4o-transcribe": {"input": "2.50", "audio_input": "6.00", "output": "10.00"},
+    "tts-hd": {"speech_characters": "30"},
+    "gpt-4o-mini-tts": {"input": "0.60", "output": "12.00"},
+}  # fmt: skip
+"""By meter; of images also by variant."""
 PRICES_FROM = "2024-10-01T00:00:00Z"
 
 
@@ -194,9 +205,11 @@ class LocalRun:
             }
             self._manage(kept, "PUT", f"/manage/backends/{backend}", definition)
             self._manage(kept, "PUT", f"/manage/deployments/{model}", {"backends": [backend]})
-            for meter, price in prices.items():
+            for meter_and_variant, price in prices.items():
+                meter, _, variant = meter_and_variant.partition(" ")
                 row = {"model": model, "meter": meter, "usd_per_million": price, "effective_from": PRICES_FROM}
-                self._manage(kept, "POST", "/manage/prices", {**row, "source": "demo price"})
+                named = {"variant": variant} if variant else {}
+                self._manage(kept, "POST", "/manage/prices", {**row, **named, "source": "demo price"})
         if kept.tenant_key:
             return kept
         tenant = {

@@ -45,13 +45,14 @@ from shared.application.cached import Cached
 from shared.application.check_readiness import CheckReadiness
 from shared.application.close_period import ClosePeriod, ExportChargeback
 from shared.application.expire_reservations import ExpireReservations
+from shared.application.inference_format import InferenceFormat
 from shared.application.level_lanes import LevelLanes
 from shared.application.list_models import ListModels
 from shared.application.manage_catalog import ManageCatalog, ManagePrices
 from shared.application.manage_keys import ManageKeys
 from shared.application.manage_tenants import ManageTenants
 from shared.application.open_period import OpenPeriod
-from shared.application.ports import Clock, InferenceFormat, Ledger, PriceStore, ReportStore
+from shared.application.ports import Clock, Ledger, PriceStore, ReportStore
 from shared.application.record_audit import RecordAudit
 from shared.application.report_usage import ReportUsage
 from shared.application.roll_up_usage import RollUpUsage

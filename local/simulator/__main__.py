@@ -10,7 +10,11 @@ from aiohttp import web
 
 from local.simulator.server import Pace, Simulator
 
-DEFAULT_DEPLOYMENTS = "gpt-4o=gpt-4o,gpt-4o-mini=gpt-4o-mini,o4-mini=o4-mini"
+MODELS = (
+    "gpt-4o", "gpt-4o-mini", "o4-mini", "gpt-35-turbo-instruct", "text-embedding-3-small", "text-embedding-3-large",
+    "dall-e-3", "gpt-image-1", "whisper", "gpt-4o-transcribe", "tts-hd", "gpt-4o-mini-tts",
+)  # fmt: skip
+DEFAULT_DEPLOYMENTS = ",".join(f"{model}={model}" for model in MODELS)
 
 
 def main() -> int:

@@ -7,8 +7,9 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator
 
 from shared.application.background import Background
+from shared.application.inference_format import EventReader, InferenceFormat
 from shared.application.metered_attempt import MeteredAttempt
-from shared.application.ports import EventReader, InferenceFormat, UpstreamResponse
+from shared.application.ports import UpstreamResponse
 from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
 from shared.domain.errors import BackendBroken, BackendTimeout, ContentFiltered, GatewayError, LedgerUnavailable
 from shared.domain.tenancy import DisconnectPolicy, Tenant

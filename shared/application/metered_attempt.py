@@ -66,8 +66,8 @@ class MeteredAttempt:
 
     async def defer(self, response_id: str) -> None:
         """Leave the settlement to the timer: upstream still works on the response."""
-        if self.keeper is not None:
-            await self.keeper.running(response_id, self.reservation)
+        assert self.keeper is not None, "upstream keeps what it makes in the background"
+        await self.keeper.running(response_id, self.reservation)
 
     async def charge_input(self, *, status: int, error_code: str, findings: Iterable[str] = ()) -> Balance:
         """Settle with what was sent and no output: upstream may have worked on it, or refused it after reading it."""

@@ -12,20 +12,11 @@ from urllib.parse import quote
 from shared.application.authenticate import TenantPrincipal
 from shared.application.background import Background
 from shared.application.cached import Cached
+from shared.application.inference_format import InferenceFormat, InferenceRequest
 from shared.application.keep_response import KeepResponse
 from shared.application.meter_stream import MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
-from shared.application.ports import (
-    Clock,
-    Hold,
-    InferenceFormat,
-    InferenceRequest,
-    Ledger,
-    ResponseDirectory,
-    Tokenizer,
-    Upstream,
-    UpstreamResponse,
-)
+from shared.application.ports import Clock, Hold, Ledger, ResponseDirectory, Tokenizer, Upstream, UpstreamResponse
 from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
 from shared.domain.errors import (
     BackendBroken,
@@ -296,7 +287,7 @@ class ServeInference:
         except BackendBroken:
             await attempt.charge_input(status=502, error_code="backend_error")
             raise
-        if completion.is_running:
+        if completion.is_running and attempt.is_background:
             await attempt.defer(completion.response_id)
             return None, ""
         policy, refused = tenant.content_filter_policy, list[str]()

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from shared.application.cached import Cached
+from shared.application.inference_format import Completion, InferenceFormat, InferenceRequest
 from shared.application.keep_response import KeepResponse
 from shared.application.metered_attempt import MeteredAttempt
-from shared.application.ports import (
-    Clock,
-    Completion,
-    InferenceFormat,
-    InferenceRequest,
-    Ledger,
-    ResponseDirectory,
-    Tokenizer,
-    Upstream,
-)
+from shared.application.ports import Clock, Ledger, ResponseDirectory, Tokenizer, Upstream
 from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable
 from shared.domain.ledger import Reservation
 from shared.domain.pricing import PriceBook

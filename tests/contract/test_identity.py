@@ -23,7 +23,7 @@ from shared.composition import build
 from shared.domain.errors import LedgerUnavailable
 from shared.settings import Settings
 from tests.tools.ledgers import account, reservation
-from tests.tools.stack import CHAIN_KEY, AzuriteAccount, Stack, free_port, running_azurite, running_stack
+from tests.tools.stack import CHAIN_KEY, MODELS, AzuriteAccount, Stack, free_port, running_azurite, running_stack
 
 HEADER = "fake-identity-header"
 
@@ -211,5 +211,5 @@ async def _use_identity_for_backends(stack: Stack) -> None:
         "model": "gpt-4o",
     }
     backend = {**definition, "region": "swedencentral", "auth": "managed_identity"}
-    for name in ("se-gpt-4o", "se-gpt-4o-mini", "se-o4-mini"):
-        await stack.manage("PUT", f"/manage/backends/{name}", backend)
+    for model in MODELS:
+        await stack.manage("PUT", f"/manage/backends/se-{model}", backend)

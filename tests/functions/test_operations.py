@@ -122,10 +122,11 @@ async def test_a_broken_completion_is_charged_what_was_delivered(stack: Stack) -
         ({"quality": "auto", "size": 7}, "standard 1024x1024", "images"),
     ],
 )
+@pytest.mark.parametrize("dated", [True, False])
 async def test_images_are_charged_by_quality_and_size(
-    stack: Stack, fields: dict[str, Any], variant: str, price: str
+    stack: Stack, fields: dict[str, Any], variant: str, price: str, dated: bool
 ) -> None:
-    status, _, body = await stack.infer("images/generations", "dall-e-3", {"prompt": "A fox", **fields})
+    status, _, body = await stack.infer("images/generations", "dall-e-3", {"prompt": "A fox", **fields}, dated=dated)
     entry, record = await settled(stack)
     assert (status, len(json.loads(body)["data"])) == (200, record["usage"]["images"])
     assert (entry["usage"]["images"], entry["variant"], entry["tokens"], entry["estimated"]) == (1, variant, 0, False)

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from shared import timers
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.responses import TableResponses
 from shared.adapters.tables.store import AnswerLost
@@ -266,6 +267,22 @@ async def test_a_response_in_the_background_is_charged_once_it_is_made(stack: St
     status, answer = await call(stack, "GET", f"/responses/{made['id']}")
     assert (status, answer["status"]) == (200, "completed")
     assert (await stack.usage())["tokens_reserved"] == 0
+
+
+async def test_the_timer_settles_what_was_made_in_the_background(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await create(stack, background=True)
+    for _ in range(2):
+        await timers.settle_background_responses(past_due=False)
+    assert caplog.text.count("settled 1 background responses") == 1
+
+
+async def test_a_background_response_that_nobody_keeps_is_estimated(stack: Stack) -> None:
+    await create(stack, background=True, store=False)
+    entry, _ = await settled(stack)
+    assert (entry["estimated"], entry["usage"]["output"]) == (True, 0)
 
 
 async def test_a_response_in_the_background_can_be_cancelled(stack: Stack) -> None:

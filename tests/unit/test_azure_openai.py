@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shared.adapters.azure_openai.chat import ChatCompletions
 from shared.adapters.azure_openai.choices import ChoiceReader
 from shared.adapters.tokenizer import SplintrTokenizer
-from shared.application.ports import Completion, InferenceRequest
+from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.errors import BackendBroken, InvalidRequest
 from shared.domain.routing import Backend, Deployment, Route
 from shared.domain.usage import Usage

@@ -27,6 +27,8 @@ from shared.adapters.tables.store import (
     TableMissing,
 )
 
+MERGE = Merge("B", {}, "e")
+
 
 @pytest.mark.parametrize(
     ("status", "body", "error"),
@@ -48,12 +50,12 @@ from shared.adapters.tables.store import (
 def test_statuses_mean_what_the_protocol_needs(status: int, body: bytes, error: type[StoreError]) -> None:
     assert type(store_error(status, body)) is error
     with pytest.raises(error):
-        transaction_result(202, b"HTTP/1.1 %d Something\r\n\r\n" % status + body)
+        transaction_result(202, b"HTTP/1.1 %d Something\r\n\r\n" % status + body, MERGE)
 
 
 def test_the_etag_of_the_first_row_is_returned() -> None:
     answer = b'x\r\nHTTP/1.1 204 No Content\r\nETag: W/"1"\r\n\r\nHTTP/1.1 204 No Content\r\nETag: W/"2"\r\n'
-    assert transaction_result(202, answer) == 'W/"1"'
+    assert transaction_result(202, answer, MERGE) == 'W/"1"'
 
 
 @pytest.mark.parametrize(
@@ -61,12 +63,12 @@ def test_the_etag_of_the_first_row_is_returned() -> None:
 )
 def test_an_answer_that_was_cut_is_no_answer(answer: bytes) -> None:
     with pytest.raises(AnswerLost):
-        transaction_result(202, answer)
+        transaction_result(202, answer, MERGE)
 
 
 def test_a_refused_batch_is_an_error() -> None:
     with pytest.raises(AnswerLost):
-        transaction_result(503, b"")
+        transaction_result(503, b"", MERGE)
 
 
 def test_equal_transactions_are_equal_bytes_and_others_are_not() -> None:

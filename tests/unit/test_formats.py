@@ -13,7 +13,7 @@ from shared.adapters.azure_openai.formats import FORMATS
 from shared.adapters.azure_openai.responses import ResponseReader
 from shared.adapters.azure_openai.transcriptions import TranscriptReader
 from shared.adapters.sound import duration
-from shared.application.ports import Completion, InferenceRequest
+from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.content_filter import Severity, findings, noted, noted_findings, refused_categories
 from shared.domain.usage import Usage
 

@@ -20,7 +20,7 @@ from shared.adapters.azure_openai.images import ImageReader
 from shared.adapters.azure_openai.responses import ResponseReader
 from shared.adapters.azure_openai.speech import SpeechReader
 from shared.adapters.azure_openai.transcriptions import TranscriptReader
-from shared.application.ports import InferenceFormat, InferenceRequest
+from shared.application.inference_format import InferenceFormat, InferenceRequest
 from shared.domain.errors import BackendBroken, InvalidRequest
 from shared.domain.routing import Backend, Deployment, Route
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shared.adapters.azure_openai.chat import ChatCompletions
 from shared.adapters.in_memory.table_store import InMemoryTableStore
@@ -13,6 +14,7 @@ from shared.application.background import Background
 from shared.application.meter_stream import MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
 from shared.domain.audit import HashChain
+from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.ledger import Lane
 from shared.domain.pricing import PriceBook
 from shared.domain.tenancy import Tenant
@@ -54,7 +56,7 @@ class Scene:
         self.response = Scripted(list(chunks))
         self.held = reservation()
 
-    async def stream(self) -> MeteredStream:
+    async def stream(self, **wanted: Any) -> MeteredStream:
         await self.ledger.reserve(account(), self.held)
         rates = PriceBook(PRICES).of_version(VERSION)
         attempt = MeteredAttempt(self.ledger, ManualClock(), SplintrTokenizer(), self.held, rates, 0.0)
@@ -62,7 +64,7 @@ class Scene:
         body = b'{"messages":[{}],"stream":true,"stream_options":{"include_usage":true}}'
         reader = wire.read_request(body, "application/json").reader
         assert reader is not None
-        tenant = Tenant("acme", "Acme", NOW)
+        tenant = Tenant("acme", "Acme", NOW, **wanted)
         return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, 5)
 
     async def booked(self) -> list[tuple[int, bool]]:
@@ -86,6 +88,13 @@ async def test_an_event_that_arrives_in_pieces_leaves_whole() -> None:
     assert await passed_on(await scene.stream()) == [TEXT + USAGE, DONE]
     assert await scene.booked() == [(4, False)]
     assert scene.response.closed
+
+
+async def test_what_is_found_below_the_threshold_of_a_tenant_that_blocks_passes() -> None:
+    found = TEXT.replace(b'"index"', b'"content_filter_results":{"violence":{"severity":"medium"}},"index"')
+    scene = Scene(found, USAGE, DONE)
+    stream = await scene.stream(content_filter_policy=ContentFilterPolicy.BLOCK, content_filter_threshold=Severity.HIGH)
+    assert await passed_on(stream) == [found, USAGE, DONE]
 
 
 async def test_a_stream_with_usage_but_without_done_is_complete() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.adapters.azure_openai import answers, bodies
-from shared.application.ports import InferenceRequest
+from shared.application.inference_format import InferenceRequest
 from shared.domain.routing import Route
 
 

@@ -14,7 +14,7 @@ import msgspec
 from shared.adapters.azure_openai import bodies
 from shared.adapters.azure_openai.choices import Choices, defaults_for, is_reasoning, reader_for, with_usage_asked_for
 from shared.adapters.azure_openai.media import file_tokens, image_tokens
-from shared.application.ports import InferenceRequest
+from shared.application.inference_format import InferenceRequest
 from shared.domain.errors import InvalidRequest
 from shared.domain.routing import Route
 

@@ -11,7 +11,7 @@ import msgspec
 
 from shared.adapters.azure_openai import answers, bodies
 from shared.adapters.azure_openai.events import EventReader, data_of, events_in
-from shared.application.ports import Completion, InferenceRequest
+from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.routing import Route
 
 _USAGE: Final = b'"completion_tokens"'

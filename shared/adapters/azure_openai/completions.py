@@ -11,7 +11,7 @@ import msgspec
 
 from shared.adapters.azure_openai import bodies
 from shared.adapters.azure_openai.choices import Choices, defaults_for, reader_for, with_usage_asked_for
-from shared.application.ports import InferenceRequest
+from shared.application.inference_format import InferenceRequest
 from shared.domain.routing import Route
 
 _CAP_WITHOUT_ONE: Final = 16

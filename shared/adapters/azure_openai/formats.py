@@ -12,7 +12,7 @@ from shared.adapters.azure_openai.images import ImageGenerations
 from shared.adapters.azure_openai.responses import Responses
 from shared.adapters.azure_openai.speech import Speech
 from shared.adapters.azure_openai.transcriptions import Transcriptions
-from shared.application.ports import InferenceFormat
+from shared.application.inference_format import InferenceFormat
 
 FORMATS: Final[Mapping[str, InferenceFormat]] = {
     format_.operation: format_

@@ -14,7 +14,7 @@ import msgspec
 from shared.adapters.azure_openai import answers, bodies
 from shared.adapters.azure_openai.buffered import Buffered
 from shared.adapters.azure_openai.typed_events import TypedEventReader
-from shared.application.ports import Completion, InferenceRequest
+from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.errors import InvalidRequest
 from shared.domain.pricing import Basis
 from shared.domain.usage import Meter, Usage

@@ -16,7 +16,7 @@ from shared.adapters.azure_openai.buffered import Buffered
 from shared.adapters.azure_openai.choices import defaults_for
 from shared.adapters.azure_openai.media import file_tokens, image_tokens
 from shared.adapters.azure_openai.typed_events import TypedEventReader
-from shared.application.ports import Completion, InferenceRequest
+from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.errors import InvalidRequest
 from shared.domain.routing import Route
 

@@ -16,7 +16,7 @@ from shared.adapters.azure_openai.buffered import Buffered
 from shared.adapters.azure_openai.multipart import parts_of, with_content
 from shared.adapters.azure_openai.typed_events import TypedEventReader
 from shared.adapters.sound import duration
-from shared.application.ports import Completion, InferenceRequest
+from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.errors import InvalidRequest
 from shared.domain.pricing import Basis
 from shared.domain.routing import Route

@@ -66,8 +66,8 @@ def encode_transaction(
     return f"multipart/mixed; boundary=batch_{commit_id}", b"".join(parts)
 
 
-def transaction_result(status: int, body: bytes) -> str:
-    """The new ETag of the first entity; raises the `StoreError` that the answer states."""
+def transaction_result(status: int, body: bytes, first: RowChange) -> str:
+    """The new ETag of the first entity, empty if it was deleted; raises the `StoreError` that the answer states."""
     if status != 202:
         raise store_error(status, body)
     start = body.find(b"HTTP/1.1 ")
@@ -76,6 +76,8 @@ def transaction_result(status: int, body: bytes) -> str:
     code = int(body[start + 9 : start + 12])
     if code >= 300:
         raise store_error(code, body)
+    if isinstance(first, Delete):
+        return ""
     etag = _ETAG.search(body, start)
     if etag is None:
         raise AnswerLost("the answer to a transaction holds no ETag")

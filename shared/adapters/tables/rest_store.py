@@ -120,7 +120,7 @@ class RestTableStore:
         content_type, body = encode_transaction(self._endpoint, table, partition, changes, commit_id)
         answer = await self._send("POST", "$batch", body, content_type)
         try:
-            return transaction_result(answer.status, answer.body)
+            return transaction_result(answer.status, answer.body, changes[0])
         except TableMissing:
             self._known_tables.discard(table)
             raise
