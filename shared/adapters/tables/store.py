@@ -92,7 +92,10 @@ class TableStore(Protocol):
         ...
 
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:
-        """Apply all changes or none; returns the new ETag of the first row, unless it is deleted. Equal arguments give equal bytes."""
+        """Apply all changes or none; returns the new ETag of the first row, unless that is deleted.
+
+        Equal arguments give equal bytes.
+        """
         ...
 
     def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
