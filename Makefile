@@ -28,6 +28,7 @@ run: setup
 
 test: setup
 	@$(BIN)/python -m local.setup_conformance
+	@$(BIN)/python -m local.setup_clients
 	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --durations=15 --cov --cov-report=term $(PYTEST_ARGUMENTS)
 
 check: $(STAMP)
@@ -58,7 +59,8 @@ lock: $(STAMP)
 	$(UV_COMPILE) --universal --python-version 3.11 requirements.in -o requirements.txt
 	$(UV_COMPILE) --universal --python-version 3.11 requirements.in requirements-dev.in -o requirements-dev.txt
 	$(UV_COMPILE) --universal --python-version 3.11 requirements-node.in -o requirements-node.txt
+	$(UV_COMPILE) --universal --python-version 3.11 requirements-clients.in -o requirements-clients.txt
 	$(UV_COMPILE) --python-version 3.13 requirements.in requirements-conformance.in -o requirements-conformance.txt
 
 clean:
-	rm -rf $(VENV) .venv-conformance .tools
+	rm -rf $(VENV) .venv-conformance .venv-clients .tools

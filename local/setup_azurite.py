@@ -36,18 +36,22 @@ def main() -> int:
     if found is None:
         print("Node could not be installed. Install Node 20 or later and try again.", file=sys.stderr)
         return 2
-    node, npm = found
-    print(f"Installing Azurite with {npm} ...", flush=True)
-    TOOLS.mkdir(parents=True, exist_ok=True)
+    return install("Azurite", *found, LOCK, TOOLS)
+
+
+def install(what: str, node: str, npm: str, lock: Path, folder: Path) -> int:
+    """Install what a lock file pins; the exit status."""
+    print(f"Installing {what} with {npm} ...", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(LOCK / name, TOOLS / name)
+        shutil.copy(lock / name, folder / name)
     command = [npm, "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     try:
-        subprocess.run(command, cwd=TOOLS, check=True)
+        subprocess.run(command, cwd=folder, check=True)
     except subprocess.CalledProcessError as error:
-        print(f"Installing Azurite failed with exit status {error.returncode}; see above.", file=sys.stderr)
+        print(f"Installing {what} failed with exit status {error.returncode}; see above.", file=sys.stderr)
         return 2
-    (TOOLS / ".installed").write_text(node)
+    (folder / ".installed").write_text(node)
     return 0
 
 

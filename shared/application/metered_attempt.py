@@ -44,14 +44,14 @@ class MeteredAttempt:
     ) -> Balance:
         """Settle an answer, whole or not: with the tokens that upstream stated, or with an estimate from what it said.
 
-        `units` is what it is known to have consumed beside tokens. Nothing needs to be estimated if that is all the
-        model is priced by.
+        `units` is what it is known to have consumed beside tokens. Tokens are estimated only where they are charged.
         """
         estimated = usage is None and (units is NOTHING_USED or self.rates.charges_tokens)
+        if estimated and units is NOTHING_USED:
+            units = self._usual_units
         if usage is None:
-            tokens = Usage(input=self.reservation.input_tokens, output=self.count(texts) or self.usual.output)
-            usage = tokens + (self._usual_units if units is NOTHING_USED else units) if estimated else units
-        elif units is not NOTHING_USED:
+            usage = self._estimated_tokens(self.count(texts) or self.usual.output)
+        if units is not NOTHING_USED:
             usage = usage + units
         settling = self._settle(usage, status, error_code, findings, service_tier, estimated=estimated)
         if self.keeper is None or not response_id:
@@ -71,7 +71,7 @@ class MeteredAttempt:
 
     async def charge_input(self, *, status: int, error_code: str, findings: Iterable[str] = ()) -> Balance:
         """Settle with what was sent and no output: upstream may have worked on it, or refused it after reading it."""
-        usage = Usage(input=self.reservation.input_tokens, audio_seconds=self.usual.audio_seconds)
+        usage = self._estimated_tokens() + Usage(audio_seconds=self.usual.audio_seconds)
         return await self._settle(usage, status, error_code, findings, "", estimated=True)
 
     async def void(self, *, status: int, error_code: str) -> Balance:
@@ -83,6 +83,10 @@ class MeteredAttempt:
         """Tokens of generated texts."""
         model = self.reservation.attempt.model
         return sum(self.tokenizer.count(text, model) for text in texts)
+
+    def _estimated_tokens(self, output: int = 0) -> Usage:
+        """An estimate of tokens, for a model that charges any."""
+        return Usage(input=self.reservation.input_tokens, output=output) if self.rates.charges_tokens else NOTHING_USED
 
     @property
     def _usual_units(self) -> Usage:

@@ -165,7 +165,7 @@ async def test_whisper_is_charged_by_the_second(stack: Stack, operation: str, sh
     assert (status, len(body)) == (200, record["bytes_sent"])
     assert headers["content-type"].startswith("application/json" if shape.endswith("json") else "text/plain")
     assert entry["usage"]["audio_seconds"] == record["usage"]["seconds"] == math.ceil(2.5)
-    assert entry["estimated"] is (shape != "verbose_json")
+    assert (entry["estimated"], entry["tokens"]) == (shape != "verbose_json", 0)
     assert Decimal(entry["cost_usd"]) == cost("whisper", audio_seconds=3)
 
 
@@ -337,7 +337,7 @@ async def test_a_file_whose_request_times_out_is_charged_its_seconds(stack: Stac
     await stack.fault(kind="refuse")
     status, _, _ = await stack.infer("audio/transcriptions", "whisper", form=form())
     entry, _ = await settled(stack)
-    assert (status, entry["estimated"], entry["usage"]["audio_seconds"]) == (502, True, 3)
+    assert (status, entry["estimated"], entry["usage"]["audio_seconds"], entry["tokens"]) == (502, True, 3, 0)
 
 
 async def test_the_model_of_a_legacy_completion_is_replaced(stack: Stack) -> None:

@@ -1,0 +1,106 @@
+"""Clients that callers have, as they are installed: each in a process of its own, against a gateway and a simulator."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.setup_azurite import find_node
+from local.setup_clients import NODE_CLIENTS, VENV
+from tests.tools.stack import API_VERSION, MODELS, Stack
+
+HERE = Path(__file__).parent
+PYTHON = VENV / "bin" / "python"
+
+
+def needs(path: Path) -> None:
+    if path.exists():
+        return
+    if os.environ.get("CI"):
+        pytest.fail("CI needs the clients; run 'python -m local.setup_clients'.")
+    pytest.skip("the clients are not installed: 'python -m local.setup_clients'")
+
+
+async def run(stack: Stack, *command: str, **settings: str) -> dict[str, Any]:
+    """What a client got."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("COV_", "PYTEST_"))},
+        "GATEWAY_URL": stack.url,
+        "GATEWAY_KEY": stack.key,
+        "API_VERSION": API_VERSION,
+        **settings,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()[-3000:]
+    got: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return got
+
+
+async def check_books(stack: Stack) -> None:
+    """Every request of the client is in the books as the simulator served it."""
+    await stack.settled()
+    await (await stack.gateway()).settle_responses()
+    asked = [record for record in await stack.requests() if record["body"]]
+    booked = sorted(
+        (
+            entry["tokens"],
+            entry["usage"]["images"],
+            entry["usage"]["speech_characters"],
+            entry["usage"]["audio_seconds"],
+        )
+        for entry in await stack.entries()
+    )
+    assert booked == sorted(_billed(record["usage"]) for record in asked)
+
+
+def _billed(usage: dict[str, Any]) -> tuple[int, int, int, int]:
+    return (
+        usage.get("total_tokens", 0),
+        usage.get("images", 0),
+        usage.get("characters", 0),
+        usage.get("seconds", 0),
+    )
+
+
+@pytest.mark.parametrize("client", ["langchain", "litellm", "llama_index"])
+async def test_a_library_works_unchanged(stack: Stack, client: str) -> None:
+    needs(PYTHON)
+    got = await run(stack, str(PYTHON), str(HERE / f"{client}_client.py"))
+    assert got["text"] == got["streamed"]
+    assert got["text"]
+    assert got["tokens"] > 0
+    assert got["dimensions"] == [8, 8]
+    assert got.get("tool", "answer") == "answer"
+    await check_books(stack)
+
+
+@pytest.mark.parametrize("family", ["dated", "v1"])
+async def test_the_node_sdk_works_unchanged(stack: Stack, family: str, tmp_path: Path) -> None:
+    needs(NODE_CLIENTS / "node_modules")
+    node = find_node()
+    assert node is not None
+    file = io.BytesIO()
+    with wave.open(file, "wb") as opened:
+        opened.setnchannels(1)
+        opened.setsampwidth(2)
+        opened.setframerate(8000)
+        opened.writeframes(b"\0\0" * 8000)
+    (tmp_path / "hello.wav").write_bytes(file.getvalue())
+    settings = {"CLIENTS": str(NODE_CLIENTS), "SOUND": str(tmp_path / "hello.wav"), "FAMILY": family}
+    got = await run(stack, node[0], str(HERE / "node" / "client.mjs"), **settings)
+    assert got["text"] == got["streamed"]
+    assert got["response"] == got["responseStreamed"] == got["retrieved"]
+    assert (got["dimensions"], got["images"], got["items"], got["models"]) == ([8, 8], 1, 1, len(MODELS))
+    assert (got["deleted"], got["cancelled"]) == (404, "cancelled")
+    assert all(got[name] for name in ("completion", "transcript", "translation", "spoken"))
+    await check_books(stack)
