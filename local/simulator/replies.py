@@ -107,7 +107,7 @@ def completions(question: Question) -> Reply:
             texts.append("".join(answers.pieces(" ".join(chosen.choices(answers.WORDS, k=room)))[:room]))
     completion = sum(map(count_cl100k, texts)) * max(1, (body.get("best_of") or 1) // (body.get("n") or 1))
     usage = {"prompt_tokens": tokens, "completion_tokens": completion, "total_tokens": tokens + completion}
-    head = {"id": f"cmpl-{_digest(question.number)[:29]}", "object": "text_completion", "created": 1_715_367_049,
+    head = {"id": f"cmpl-{_digest(question.number)[:29]}", "object": "text_completion", "created": wire.CREATED,
             "model": question.model}  # fmt: skip
     choices = [
         {"text": text, "index": index, "finish_reason": "length", "logprobs": None, "content_filter_results": wire.SAFE}
@@ -163,7 +163,7 @@ def images(question: Question) -> Reply:
         if body.get("response_format", "url") == "url":
             image = {"url": f"https://images.invalid/{_digest(question.number)}.png", "revised_prompt": body["prompt"]}
         judged = {**image, "content_filter_results": wire.SAFE, "prompt_filter_results": wire.SAFE}
-        return Reply(usage, _json({"created": 1_715_367_049, "data": [judged] * made}))
+        return Reply(usage, _json({"created": wire.CREATED, "data": [judged] * made}))
     quality, size = str(body.get("quality")), str(body.get("size"))
     quality = quality if quality in _IMAGE_TOKENS else "medium"
     size = size if size in _IMAGE_TOKENS[quality] else "1024x1024"
@@ -175,7 +175,7 @@ def images(question: Question) -> Reply:
         "output_tokens": output,
         "total_tokens": prompt + output,
     }
-    head = {"created": 1_715_367_049, "background": "opaque", "output_format": "png", "quality": quality, "size": size}
+    head = {"created": wire.CREATED, "background": "opaque", "output_format": "png", "quality": quality, "size": size}
     if body.get("stream") is not True:
         document = {**head, "data": [{"b64_json": _PIXEL}] * made}
         return Reply(usage, _json(document | ({"usage": usage} if question.has_usage else {})))
@@ -236,7 +236,7 @@ def _response_document(question: Question, text: str, *, is_whole: bool) -> dict
     return {
         "id": f"resp_{_digest(number)[:50]}",
         "object": "response",
-        "created_at": 1_715_367_049,
+        "created_at": wire.CREATED,
         "status": "completed" if is_whole else "incomplete",
         "background": body.get("background") is True,
         "content_filters": [
@@ -292,11 +292,12 @@ def response_text(body: Mapping[str, Any]) -> str:
 def response_tokens(body: Mapping[str, Any]) -> int:
     """Three an item, three for the answer, and the tokens of every text."""
     items = body["input"] if isinstance(body["input"], list) else [{"content": body["input"]}]
-    tokens = 3 + answers.count(body.get("instructions") or "")
+    instructions = body.get("instructions")
+    tokens = 3 + (4 + answers.count(instructions) if instructions else 0)
     for item in items:
         content = item.get("content") or item.get("output") or item.get("arguments") or ""
         parts = content if isinstance(content, list) else [{"text": content}]
-        tokens += 3 + sum(map(_part_tokens, parts))
+        tokens += 3 + answers.count(item.get("role", "user")) + sum(map(_part_tokens, parts))
     if body.get("tools"):
         tokens += answers.count(json.dumps(body["tools"], separators=(",", ":")))
     return tokens

@@ -194,7 +194,10 @@ class Simulator:
         return web.json_response([asdict(record) for record in self.records])
 
     async def _forget_requests(self, _: web.Request) -> web.Response:
+        """Begin anew: the next answer has the ids of the first."""
         self.records.clear()
+        self.kept.clear()
+        self._numbers = itertools.count(1)
         return web.Response(status=204)
 
     async def _arm(self, request: web.Request) -> web.Response:

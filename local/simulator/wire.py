@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 from local.simulator.answers import Answer, Choice
 
 SAFE = {category: {"filtered": False, "severity": "safe"} for category in ("hate", "self_harm", "sexual", "violence")}
+CREATED = 1_715_367_049
+"""Fixed, so that equal requests get equal answers."""
 EVENTS = "text/event-stream; charset=utf-8"
 BAD_PROMPT = {
     **SAFE,
@@ -105,7 +106,7 @@ class Conversation:
     def __init__(self, number: int, model: str, version: str, service_tier: str | None = None) -> None:
         self._head: dict[str, Any] = {
             "id": f"chatcmpl-{hashlib.sha256(str(number).encode()).hexdigest()[:29]}",
-            "created": int(time.time()),
+            "created": CREATED,
             "model": f"{model}-{version}",
             "system_fingerprint": f"fp_{hashlib.sha256(model.encode()).hexdigest()[:10]}",
         }

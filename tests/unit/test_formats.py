@@ -56,7 +56,7 @@ def test_media_are_held_for_by_what_they_can_cost(part: Any, model: str, tokens:
 def test_media_in_responses_are_held_for_too() -> None:
     parts = [{"type": "input_image", "detail": "low"}, {"type": "input_file", "file_data": "A" * 4_000}]
     read = request("responses", model="m", input=[{"role": "user", "content": parts}])
-    assert read.fixed_tokens == 4 + 85 + 1_000
+    assert read.fixed_tokens == 3 + 3 + 85 + 1_000
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,10 @@ from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.errors import InvalidRequest
 from shared.domain.routing import Route
 
-_TOKENS_PER_ITEM: Final = 4
+_TOKENS_PRIMING_THE_ANSWER: Final = 3
+_TOKENS_PER_ITEM: Final = 3
+_TOKENS_OF_ROLE: Final = 1
+_NOT_READ: Final = frozenset({"type", "id", "status"})
 _MARGIN_PER_ITEM: Final = 4
 _MARGIN: Final = 32
 _TOOLS: Final = frozenset({"function", "custom", "local_shell", "shell", "apply_patch", "computer_use_preview"})
@@ -103,7 +106,10 @@ class Responses(Buffered):
         _check_tools(fields.tools)
         items = fields.input if isinstance(fields.input, list) else [fields.input]
         texts, usual, most = _input_of(items, str(fields.model))
-        texts += bodies.texts_in(fields.instructions) + bodies.texts_in(fields.tools)
+        if fields.instructions is not None:
+            texts += bodies.texts_in(fields.instructions)
+            usual, most = usual + _TOKENS_PER_ITEM + _TOKENS_OF_ROLE, most + _TOKENS_PER_ITEM + _TOKENS_OF_ROLE
+        texts += bodies.texts_in(fields.tools)
         return InferenceRequest(
             body=body,
             content_type=content_type,
@@ -111,7 +117,7 @@ class Responses(Buffered):
             reader=ResponseReader if fields.stream is True else None,
             user=bodies.first_text(fields.user, fields.safety_identifier),
             texts=texts + bodies.raw_texts((fields.text, fields.prompt)),
-            fixed_tokens=_TOKENS_PER_ITEM * len(items) + usual,
+            fixed_tokens=_TOKENS_PRIMING_THE_ANSWER + usual,
             input_margin=_MARGIN + _MARGIN_PER_ITEM * len(items) + most - usual,
             choices=1,
             max_output_tokens=bodies.largest(fields.max_output_tokens),
@@ -165,8 +171,10 @@ def _input_of(items: Sequence[object], model: str) -> tuple[list[str], int, int]
     texts: list[str] = []
     usual = most = 0
     for item in items:
+        usual, most = usual + _TOKENS_PER_ITEM, most + _TOKENS_PER_ITEM
         if not isinstance(item, dict):
             texts += bodies.texts_in(item)
+            usual, most = usual + _TOKENS_OF_ROLE, most + _TOKENS_OF_ROLE
             continue
         if item.get("type") == "item_reference":
             raise InvalidRequest("Items by reference are not supported: send the item, or its response's id.", "input")
@@ -181,11 +189,12 @@ def _input_of(items: Sequence[object], model: str) -> tuple[list[str], int, int]
 
 
 def _parts_of(item: dict[str, Any]) -> list[object]:
-    """The values of an item, those of its lists one by one."""
+    """What a model reads of an item, the parts of its lists one by one; of a part that is a text, the text."""
     parts: list[object] = []
-    for value in item.values():
-        parts += value if isinstance(value, list) else [value]
-    return parts
+    for name, value in item.items():
+        if name not in _NOT_READ:
+            parts += value if isinstance(value, list) else [value]
+    return [part.get("text", part) if isinstance(part, dict) else part for part in parts]
 
 
 def _texts_of(item: msgspec.Raw) -> list[str]:
