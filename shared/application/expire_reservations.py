@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from shared.application.cached import Cached
 from shared.application.ports import Clock, Ledger, TenantDirectory
+from shared.domain.errors import UnpricedModel
 from shared.domain.identifiers import BillingPeriod, timestamp
 from shared.domain.ledger import Amount, EntryKind, ExpiryPolicy, Lane, Outcome, Reservation
 from shared.domain.pricing import PriceBook
@@ -22,22 +23,32 @@ class ExpireReservations:
         self._clock = clock
 
     async def __call__(self) -> int:
-        """Sweep the current and the previous period; returns how many reservations were past their deadline."""
+        """Sweep the current and the previous period; returns how many reservations were past their deadline.
+
+        Raises `UnpricedModel` after all others are resolved if one's prices are no longer in the book.
+        """
         current = BillingPeriod.containing(self._clock.now())
         return sum([await self.sweep(str(period)) for period in (current.previous(), current)])
 
     async def sweep(self, period: str, tenant_id: str | None = None) -> int:
         """Sweep every lane of one period, or of one tenant in it."""
-        return sum([await self._sweep_lane(lane) async for lane in self._ledger.lanes(period, tenant_id)])
+        unpriced: list[UnpricedModel] = []
+        swept = [await self._sweep_lane(lane, unpriced) async for lane in self._ledger.lanes(period, tenant_id)]
+        if unpriced:
+            raise unpriced[0]
+        return sum(swept)
 
-    async def _sweep_lane(self, lane: Lane) -> int:
+    async def _sweep_lane(self, lane: Lane, unpriced: list[UnpricedModel]) -> int:
         now = timestamp(self._clock.now())
         due = [held async for held in self._ledger.reservations(lane) if held.deadline < now]
         if due:
             tenant = await self._tenants.get(lane.tenant_id)
             policy = tenant.value.expiry_policy if tenant else ExpiryPolicy.INPUT
             for reservation in due:
-                await self._ledger.expire(reservation, await self._outcome(reservation, policy))
+                try:
+                    await self._ledger.expire(reservation, await self._outcome(reservation, policy))
+                except UnpricedModel as error:
+                    unpriced.append(error)
         return len(due)
 
     async def _outcome(self, reservation: Reservation, policy: ExpiryPolicy) -> Outcome:

@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -16,6 +16,7 @@ from openai import AsyncAzureOpenAI
 from yarl import URL
 
 from local.setup_conformance import VENV
+from tests.functions.test_sdk_operations import USES
 from tests.tools.stack import (
     ADMIN_KEY,
     API_VERSION,
@@ -26,6 +27,7 @@ from tests.tools.stack import (
     await_port,
     configure,
     free_port,
+    running_azurite,
     running_simulator,
 )
 
@@ -34,8 +36,15 @@ PYTHON = VENV / "bin" / "python"
 HOSTS = ("local host", "worker library")
 
 
+@pytest.fixture(scope="module")
+def own_azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount]:
+    """Timers look at everything that is stored; what other tests have stored was made with other prices."""
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
+        yield account
+
+
 @pytest.fixture(params=HOSTS)
-async def host(request: pytest.FixtureRequest, azurite: AzuriteAccount, tmp_path: Path) -> AsyncIterator[Stack]:
+async def host(request: pytest.FixtureRequest, own_azurite: AzuriteAccount, tmp_path: Path) -> AsyncIterator[Stack]:
     """A gateway process under each host, with a simulator and a tenant."""
     command = ["python", "-m", "local.functions_host"]
     python = Path(sys.executable)
@@ -49,7 +58,7 @@ async def host(request: pytest.FixtureRequest, azurite: AzuriteAccount, tmp_path
     port = free_port()
     environment = {
         **os.environ,
-        **azurite.settings,
+        **own_azurite.settings,
         "AUDIT_CHAIN_KEY": CHAIN_KEY,
         "ADMIN_API_KEY": ADMIN_KEY,
         "AZURE_OPENAI_API_KEY": SIMULATOR_KEY,
@@ -150,6 +159,16 @@ async def test_an_encoded_slash_stays_in_its_segment(host: Stack) -> None:
     await host.manage("PATCH", f"/manage/tenants/{host.tenant}", {"deployments": ["a/b c"]})
     async with host.session.post(url, json=body, headers={"api-key": host.key}) as response:
         assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    "use", ["embeddings", "images", "streamed transcriptions", "speech", "responses", "streamed responses"]
+)
+async def test_every_kind_of_body_passes(host: Stack, use: str) -> None:
+    async with AsyncAzureOpenAI(azure_endpoint=host.url, api_key=host.key, api_version=API_VERSION) as client:
+        assert await USES[use](client)
+    (entry,) = await host.entries()
+    assert (entry["kind"], entry["error_code"]) == ("charge", "")
 
 
 async def test_timers_are_started_by_hand(host: Stack) -> None:

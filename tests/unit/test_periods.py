@@ -23,12 +23,13 @@ from shared.application.expire_reservations import ExpireReservations
 from shared.application.open_period import OpenPeriod
 from shared.application.verify_ledger import VerifyLedger
 from shared.domain.audit import HashChain
-from shared.domain.errors import AlreadyExists
+from shared.domain.errors import AlreadyExists, UnpricedModel
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger import Amount, ExpiryPolicy, Lane, LaneState, Limit
 from shared.domain.pricing import PriceBook
 from shared.domain.tenancy import Tenant, TenantState
-from tests.tools.ledgers import NOW, PRICES, PUSD, ManualClock, PriceRows, account, charge, reservation
+from shared.domain.usage import Usage
+from tests.tools.ledgers import NOW, PRICES, PUSD, ManualClock, PriceRows, account, attempt, charge, reservation
 
 CHAIN = HashChain(b"test")
 CLOSING_TIME = datetime(2026, 12, 3, 2, tzinfo=UTC)
@@ -131,6 +132,38 @@ async def test_reservations_of_a_tenant_that_is_not_registered_expire_too(world:
     await world.ledger.reserve(account("ghost"), reservation("ghost"))
     world.clock.seconds = 600
     assert await world.expire() == 1
+
+
+async def test_one_reservation_without_prices_keeps_no_other_from_expiring(world: World) -> None:
+    lost = replace(reservation(), attempt=attempt(price_version="0000000000"))
+    for held in (lost, reservation(), reservation("zebra")):
+        await world.ledger.reserve(account(held.lane.tenant_id), held)
+    world.clock.seconds = 600
+    with pytest.raises(UnpricedModel):
+        await world.expire()
+    open_now = [held async for lane in world.ledger.lanes("2026-11") async for held in world.ledger.reservations(lane)]
+    assert open_now == [lost]
+
+
+async def test_units_that_are_held_expire_by_policy_too(world: World) -> None:
+    units = Usage(images=2, speech_characters=3, audio_seconds=4)
+    for number, policy in enumerate(ExpiryPolicy):
+        await world.register(f"t{number}", expiry_policy=policy)
+        await world.ledger.reserve(account(f"t{number}"), replace(reservation(f"t{number}"), units=units))
+    world.clock.seconds = 600
+    assert await world.expire() == 3
+    charged = {}
+    for number, policy in enumerate(ExpiryPolicy):
+        (entry,) = [
+            each async for each in world.ledger.entries(Lane(f"t{number}", "2026-11"), 1, 9) if each.outcome is not None
+        ]
+        assert entry.outcome is not None
+        charged[policy] = entry.outcome.usage
+    assert charged == {
+        ExpiryPolicy.NONE: Usage(),
+        ExpiryPolicy.INPUT: replace(units, input=10, images=0),
+        ExpiryPolicy.FULL: replace(units, input=10, output=20),
+    }
 
 
 async def test_a_period_is_closed_after_its_grace_and_never_before(world: World) -> None:
