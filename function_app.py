@@ -8,7 +8,7 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import timers
-from shared.http import health, inference, management, openapi
+from shared.http import health, inference, management, openapi, reference
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
@@ -271,6 +271,11 @@ async def healthz(req: Request) -> Response:
 @app.route("readyz", methods=["GET"])
 async def readyz(req: Request) -> Response:
     return await health.readyz(req)
+
+
+@app.route("docs", methods=["GET"])
+async def reference_page(req: Request) -> Response:
+    return await reference.reference(req)
 
 
 @app.route("openapi.json", methods=["GET"])

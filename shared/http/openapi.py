@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.http import models
+from shared.http import examples, models
 from shared.http.endpoint import json_response
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -33,6 +33,8 @@ class Operation:
     body: type[BaseModel] | None = None
     query: tuple[str, ...] = ()
     success: int = 200
+    inference: str = ""
+    """The inference operation, for its body."""
 
 
 OPERATIONS = (
@@ -54,15 +56,18 @@ OPERATIONS = (
                 f"{summary}, as Azure OpenAI has it",
                 _TENANT,
                 query=("api-version",),
+                inference=path,
             ),
-            Operation("POST", f"/openai/v1/{path}", f"{summary}; `model` names the deployment", _TENANT),
+            Operation(
+                "POST", f"/openai/v1/{path}", f"{summary}; `model` names the deployment", _TENANT, inference=path
+            ),
         )
     ),
     *(
         operation
         for base, query in (("/openai", ("api-version",)), ("/openai/v1", ()))
         for operation in (
-            Operation("POST", f"{base}/responses", "Create a response", _TENANT, query=query),
+            Operation("POST", f"{base}/responses", "Create a response", _TENANT, query=query, inference="responses"),
             Operation("GET", f"{base}/responses/{{response}}", "Get a response of your own", _TENANT, query=query),
             Operation("DELETE", f"{base}/responses/{{response}}", "Delete a response", _TENANT, query=query),
             Operation("POST", f"{base}/responses/{{response}}/cancel", "Cancel a response", _TENANT, query=query),
@@ -110,6 +115,7 @@ OPERATIONS = (
     Operation("POST", "/manage/prices", "Insert a price", body=models.PriceInsertion, success=201),
     Operation("GET", "/me", "The tenant of the calling key", _TENANT),
     Operation("GET", "/me/usage", "The calling tenant's usage", _TENANT, query=("period", "group_by")),
+    Operation("GET", "/docs", "This reference, to read and to try", _NOBODY),
     Operation("GET", "/healthz", "Whether the process answers", _NOBODY),
     Operation("GET", "/readyz", "Whether requests can be served", _NOBODY),
     Operation("GET", "/openapi.json", "This document", _NOBODY),
@@ -158,10 +164,32 @@ def _describe(operation: Operation) -> dict[str, Any]:
     }
     if operation.role:
         described["description"] = f"Role: {operation.role}."
-    if operation.body is not None:
-        schema = {"$ref": f"#/components/schemas/{operation.body.__name__}"}
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    body = _body(operation)
+    if body is not None:
+        described["requestBody"] = {"required": True, "content": body}
     return described
+
+
+def _body(operation: Operation) -> dict[str, Any] | None:
+    """What a request's body may be, with one that works."""
+    if operation.body is not None:
+        name = operation.body.__name__
+        schema: dict[str, Any] = {"$ref": f"#/components/schemas/{name}"}
+        return {"application/json": {"schema": schema, "example": examples.MANAGEMENT[name]}}
+    if not operation.inference:
+        return None
+    example = examples.INFERENCE[operation.inference]
+    if operation.path.startswith("/openai/v1/"):
+        example = {"model": examples.MODELS[operation.inference], **example}
+    schema = {
+        "type": "object",
+        "required": [name for name in example if name in _REQUIRED],
+        "additionalProperties": True,
+    }
+    if "file" not in example:
+        return {"application/json": {"schema": schema, "example": example}}
+    schema["properties"] = {"file": {"type": "string", "contentMediaType": "application/octet-stream"}}
+    return {"multipart/form-data": {"schema": schema, "example": example}}
 
 
 def _parameter(name: str, place: str) -> dict[str, Any]:
@@ -169,6 +197,7 @@ def _parameter(name: str, place: str) -> dict[str, Any]:
     return {"name": name, "in": place, "required": is_required, "schema": {"type": "string"}}
 
 
+_REQUIRED = frozenset({"model", "messages", "prompt", "input", "file", "voice"})
 _ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],
