@@ -44,6 +44,7 @@ format: $(STAMP)
 bench: setup
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.ledger
+	@$(BIN)/python -m bench.memory
 
 verify: $(STAMP)
 	@$(BIN)/python -m local.verify $(if $(PERIOD),--period $(PERIOD))

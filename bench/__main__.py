@@ -6,13 +6,15 @@ import argparse
 import asyncio
 import sys
 from statistics import median
+from typing import TypeAlias
 
 from bench.commits import measure_commits
-from bench.load import Figures, Target, cpu_seconds, measure, median_of, memory_mib
+from bench.load import CHAT, Figures, Target, cpu_seconds, measure, median_of, memory_mib
 from bench.processes import Bench, gateway, running, with_new_tenant
 
 CLIENTS = (1, 16, 64)
 SHORT, LONG = 100, 500
+Rows: TypeAlias = dict[str, list[Figures]]
 
 
 def main() -> int:
@@ -29,16 +31,15 @@ def main() -> int:
 
 
 async def _run(bench: Bench, requests: int, rounds: int) -> None:
-    targets = (bench.direct, bench.proxy, bench.in_memory, bench.with_azurite)
-    taken: dict[tuple[int, int], dict[str, list[Figures]]] = {}
+    taken: dict[tuple[int, int], Rows] = {}
     for events, count in ((0, requests), (SHORT, max(64, requests // 4)), (LONG, max(64, requests // 10))):
         for clients in CLIENTS:
-            rows = taken[events, clients] = {target.name: [] for target in targets}
-            for _ in range(rounds):
-                for target in targets:
-                    fresh = await asyncio.to_thread(with_new_tenant, target)
-                    rows[target.name].append(await measure(fresh, clients, count, events=events))
-            _print(bench, rows, events, clients)
+            rows = taken[events, clients] = await _rounds(bench, rounds, clients, count, events=events)
+            _print(bench, rows, f"streamed, {events} events" if events else "buffered", clients)
+    for operation in ("embeddings", "responses"):
+        for clients in CLIENTS[:2]:
+            rows = await _rounds(bench, rounds, clients, requests, operation=operation)
+            _print(bench, rows, operation, clients)
     _print_bars(bench, taken)
     for line in await measure_commits(bench.table_endpoint, bench.account_key):
         print(line)
@@ -46,8 +47,20 @@ async def _run(bench: Bench, requests: int, rounds: int) -> None:
         print(f"memory of {target.name} after all of this: {memory_mib(target.pid):.0f} MiB")
 
 
-def _print(bench: Bench, rows: dict[str, list[Figures]], events: int, clients: int) -> None:
-    kind = f"streamed, {events} events" if events else "buffered"
+async def _rounds(
+    bench: Bench, rounds: int, clients: int, requests: int, *, events: int = 0, operation: str = CHAT
+) -> Rows:
+    """The figures of each round, by target; the targets of a round run next to each other."""
+    targets = (bench.direct, bench.proxy, bench.in_memory, bench.with_azurite)
+    rows: Rows = {target.name: [] for target in targets}
+    for _ in range(rounds):
+        for target in targets:
+            fresh = await asyncio.to_thread(with_new_tenant, target)
+            rows[target.name].append(await measure(fresh, clients, requests, events=events, operation=operation))
+    return rows
+
+
+def _print(bench: Bench, rows: Rows, kind: str, clients: int) -> None:
     proxies, direct = rows[bench.proxy.name], median_of(rows[bench.direct.name])
     print(f"\n{kind}, {clients} clients   (ratios to the bare proxy; latency added to direct)")
     print(f"  {'':22} {'CPU':>7} {'x proxy':>8} {'req/s':>7} {'x proxy':>8} {'added p50':>10} {'added p99':>10}")
@@ -63,7 +76,7 @@ def _print(bench: Bench, rows: dict[str, list[Figures]], events: int, clients: i
         )
 
 
-def _print_bars(bench: Bench, taken: dict[tuple[int, int], dict[str, list[Figures]]]) -> None:
+def _print_bars(bench: Bench, taken: dict[tuple[int, int], Rows]) -> None:
     """Each bar is the median of what the rounds gave: a round's targets ran next to each other, in the same weather."""
 
     def cpu(events: int, clients: int, target: Target) -> list[float]:

@@ -8,6 +8,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -42,25 +43,33 @@ def cpu_seconds(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
-def memory_mib(pid: int) -> float:
-    """Resident memory of a process."""
+def memory_mib(pid: int, which: str = "VmRSS") -> float:
+    """Resident memory of a process, or with `VmHWM` the most that it ever was."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+    return int(next(line for line in lines if line.startswith(which)).split()[1]) / 1024
 
 
-async def measure(target: Target, clients: int, requests: int, *, events: int = 0) -> Figures:
+_SENTENCE = "How many tokens are in this sentence?"
+CHAT = "chat/completions"
+_BODIES: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": _SENTENCE}]},
+    "embeddings": {"input": [_SENTENCE] * 4},
+    "responses": {"model": "gpt-4o", "input": _SENTENCE, "max_output_tokens": 100},
+}
+
+
+async def measure(target: Target, clients: int, requests: int, *, events: int = 0, operation: str = CHAT) -> Figures:
     """Send `requests` from `clients` at once, after a warm-up, and require that each is answered 200.
 
     With `events` the answers are streams of so many, else they are buffered.
     """
-    body = json.dumps(
-        {
-            "messages": [{"role": "user", "content": "How many tokens are in this sentence?"}],
-            "max_tokens": events or 100,
-        }
-        | ({"stream": True, "stream_options": {"include_usage": True}} if events else {}),
-        separators=(",", ":"),
-    ).encode()
+    fields = dict(_BODIES[operation])
+    if operation == CHAT:
+        fields["max_tokens"] = events or 100
+    if events:
+        fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    body = json.dumps(fields, separators=(",", ":")).encode()
+    url = _url(target, operation)
     headers = {"api-key": target.key, "content-type": "application/json"}
     latencies: list[float] = []
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -68,7 +77,7 @@ async def measure(target: Target, clients: int, requests: int, *, events: int = 
         async def work(count: int) -> None:
             for _ in range(count):
                 started = time.perf_counter()
-                async with session.post(target.url, data=body, headers=headers) as response:
+                async with session.post(url, data=body, headers=headers) as response:
                     answer = await response.read()
                     if response.status != 200:
                         raise RuntimeError(f"{target.name} answered {response.status}: {answer[:300]!r}")
@@ -83,3 +92,10 @@ async def measure(target: Target, clients: int, requests: int, *, events: int = 
     latencies.sort()
     p50, p99 = (latencies[int(share * (done - 1))] * 1000 for share in (0.5, 0.99))
     return Figures(done / elapsed, cpu / done * 1000, p50, p99)
+
+
+def _url(target: Target, operation: str) -> str:
+    """Where a target has an operation; responses are not under a deployment."""
+    if operation == "responses":
+        return f"{target.url.partition('/openai')[0]}/openai/v1/responses"
+    return target.url.replace(CHAT, operation)

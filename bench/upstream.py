@@ -32,6 +32,19 @@ _LAST = [_event({"choices": [], "usage": _USAGE}), b"data: [DONE]\n\n"]
 _EVENTS_WANTED = re.compile(rb'"max_tokens":(\d+)')
 
 
+EMBEDDINGS = json.dumps(
+    {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": "AAAA" * 512}], "model": "bench",
+     "usage": {"prompt_tokens": 32, "total_tokens": 32}}
+).encode()  # fmt: skip
+RESPONSE = json.dumps(
+    {"id": "resp_bench", "object": "response", "status": "completed", "model": "gpt-4o", "error": None,
+     "output": [{"id": "msg_bench", "type": "message", "role": "assistant", "status": "completed",
+                 "content": [{"type": "output_text", "text": "word " * 100, "annotations": []}]}],
+     "usage": {"input_tokens": 20, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": EVENTS,
+               "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 20 + EVENTS}}
+).encode()  # fmt: skip
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answers every POST."""
     if scope["type"] != "http":
@@ -49,8 +62,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
     else:
-        await _send_head(send, b"application/json", len(COMPLETION))
-        await send({"type": "http.response.body", "body": COMPLETION})
+        answer = COMPLETION
+        if not scope["path"].endswith("completions"):
+            answer = EMBEDDINGS if scope["path"].endswith("embeddings") else RESPONSE
+        await _send_head(send, b"application/json", len(answer))
+        await send({"type": "http.response.body", "body": answer})
 
 
 async def _send_head(send: Any, content_type: bytes, length: int | None = None) -> None:
