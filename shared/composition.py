@@ -51,12 +51,13 @@ from shared.application.list_models import ListModels
 from shared.application.manage_catalog import ManageCatalog, ManagePrices
 from shared.application.manage_keys import ManageKeys
 from shared.application.manage_tenants import ManageTenants
+from shared.application.meter_stream import Drains
 from shared.application.open_period import OpenPeriod
 from shared.application.ports import Clock, Ledger, PriceStore, ReportStore
 from shared.application.record_audit import RecordAudit
 from shared.application.report_usage import ReportUsage
 from shared.application.roll_up_usage import RollUpUsage
-from shared.application.serve_inference import ServeInference, ServingLimits
+from shared.application.serve_inference import ServeInference
 from shared.application.serve_responses import ServeResponses
 from shared.application.settle_responses import SettleResponses
 from shared.application.verify_ledger import VerifyLedger
@@ -175,7 +176,8 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
             prices=prices,
             clock=clock,
             background=background,
-            limits=ServingLimits(settings.backend_total_timeout_seconds, settings.drain_timeout_seconds),
+            request_seconds=settings.backend_total_timeout_seconds,
+            drains=Drains(settings.drain_timeout_seconds, settings.max_drains),
             instance=settings.website_instance_id,
             responses=responses,
         ),

@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     backend_idle_timeout_seconds: float = Field(default=60, gt=0)
     backend_total_timeout_seconds: float = Field(default=900, gt=0)
     drain_timeout_seconds: float = Field(default=60, gt=0)
+    max_drains: int = Field(default=500, ge=0)
+    """How many streams are read on at once after their callers have gone; more are cut, and estimated."""
     keep_alive_seconds: float = Field(default=15, gt=0)
     close_grace_hours: float = Field(default=48, ge=0)
     website_instance_id: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 
 from shared.application.background import Background
 from shared.application.inference_format import EventReader, InferenceFormat
@@ -15,6 +16,26 @@ from shared.domain.errors import BackendBroken, BackendTimeout, ContentFiltered,
 from shared.domain.tenancy import DisconnectPolicy, Tenant
 
 _PACK_BYTES = 262_144
+
+
+class Drains:
+    """How long, and how many at once, streams are read on for their usage after their callers have gone."""
+
+    def __init__(self, seconds: float, at_most: int) -> None:
+        self.seconds = seconds
+        self._free = at_most
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Raises `TimeoutError` when its time is over, or at once if too many others are under way."""
+        if not self._free:
+            raise TimeoutError
+        self._free -= 1
+        try:
+            async with asyncio.timeout(self.seconds):
+                yield
+        finally:
+            self._free += 1
 
 
 class StreamCut(Exception):
@@ -32,7 +53,7 @@ class MeteredStream:
         reader: EventReader,
         background: Background,
         tenant: Tenant,
-        drain_seconds: float,
+        drains: Drains,
     ) -> None:
         self._attempt = attempt
         self._response = response
@@ -40,7 +61,7 @@ class MeteredStream:
         self._reader = reader
         self._background = background
         self._tenant = tenant
-        self._drain_seconds = drain_seconds
+        self._drains = drains
         self._delivered = _DeliveredText()
         self._is_booked = False
 
@@ -128,7 +149,7 @@ class MeteredStream:
             return
         if self._tenant.on_disconnect is DisconnectPolicy.DRAIN:
             try:
-                async with asyncio.timeout(self._drain_seconds):
+                async with self._drains.one():
                     await self._response.pass_on(self._drop)
             except (BackendBroken, BackendTimeout, TimeoutError):
                 pass  # what upstream did not state is estimated

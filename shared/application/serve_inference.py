@@ -14,7 +14,7 @@ from shared.application.background import Background
 from shared.application.cached import Cached
 from shared.application.inference_format import InferenceFormat, InferenceRequest
 from shared.application.keep_response import KeepResponse
-from shared.application.meter_stream import MeteredStream
+from shared.application.meter_stream import Drains, MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
 from shared.application.ports import Clock, Hold, Ledger, ResponseDirectory, Tokenizer, Upstream, UpstreamResponse
 from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
@@ -79,14 +79,6 @@ class Served:
     stream: MeteredStream | None = None
 
 
-@value
-class ServingLimits:
-    """Bounds in seconds."""
-
-    request_seconds: float
-    drain_seconds: float
-
-
 class ServeInference:
     """The use case behind every inference route."""
 
@@ -99,7 +91,8 @@ class ServeInference:
         prices: Cached[PriceBook],
         clock: Clock,
         background: Background,
-        limits: ServingLimits,
+        request_seconds: float,
+        drains: Drains,
         instance: str,
         responses: ResponseDirectory,
     ) -> None:
@@ -111,7 +104,8 @@ class ServeInference:
         self._prices = prices
         self._clock = clock
         self._background = background
-        self._limits = limits
+        self._request_seconds = request_seconds
+        self._drains = drains
         self._instance = instance
 
     async def __call__(self, caller: TenantPrincipal, call: InferenceCall, wire: InferenceFormat) -> Served:
@@ -144,8 +138,9 @@ class ServeInference:
         try:
             response = await self._send(call, request, wire, route, backend)
             if request.reader is not None and response.status == 200 and not _is_json(response):
-                reader, drain_seconds = request.reader(), self._limits.drain_seconds
-                stream = MeteredStream(attempt, response, wire, reader, self._background, caller.tenant, drain_seconds)
+                stream = MeteredStream(
+                    attempt, response, wire, request.reader(), self._background, caller.tenant, self._drains
+                )
                 return Served(response.status, tuple(response.headers), backend, balance, rates, stream=stream)
             body = await response.read()
         except BackendUnavailable:
@@ -213,7 +208,7 @@ class ServeInference:
         output_tokens = request.choices * _output_bound(request, route)
         bound = input_tokens + request.input_margin
         _check_size(tenant, bound + output_tokens)
-        seconds = _BACKGROUND_SECONDS if request.is_background else self._limits.request_seconds
+        seconds = _BACKGROUND_SECONDS if request.is_background else self._request_seconds
         deadline = now + timedelta(seconds=seconds + _SWEEP_MARGIN_SECONDS)
         reservation = Reservation(
             rid=new_rid(),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shared.application.authenticate import TenantPrincipal
-from shared.application.serve_inference import InferenceCall, ServingLimits
+from shared.application.meter_stream import Drains
+from shared.application.serve_inference import InferenceCall
 from shared.domain.routing import Deployment
 from tests.tools.stack import API_VERSION, Stack, eventually, free_port
 
@@ -79,13 +80,29 @@ async def test_a_tenant_may_have_the_stream_cut_when_a_client_hangs_up(stack: St
 
 
 async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
-    (await stack.gateway()).serve_inference._limits = _short_drain()
+    (await stack.gateway()).serve_inference._drains = Drains(seconds=0.05, at_most=9)
     await stack.fault(kind="stall", after_chunks=6)
     await _hang_up(stack)
     background = (await stack.gateway()).background
     await eventually(lambda: background.is_busy)
     entry, _ = await only(stack)
     assert (entry["estimated"], booked(entry)) == (True, (INPUT, 4))
+
+
+async def test_only_so_many_streams_are_drained_at_once(stack: Stack) -> None:
+    (await stack.gateway()).serve_inference._drains = Drains(seconds=20, at_most=1)
+    await stack.fault(kind="stall", after_chunks=6, count=2)
+    background = (await stack.gateway()).background
+    await _hang_up(stack)
+    await eventually(lambda: background.is_busy)
+    await _hang_up(stack)
+    await eventually(lambda: stack.simulator.records[1].outcome == "client_disconnected")
+    await stack.release_faults()
+    await stack.settled()
+    cut, drained = await stack.entries()
+    assert (cut["estimated"], booked(cut)) == (True, (INPUT, 4))
+    assert (drained["estimated"], booked(drained)) == (False, billed((await stack.requests())[0]))
+    assert {cut["error_code"], drained["error_code"]} == {"client_disconnected"}
 
 
 async def test_a_stream_that_upstream_breaks_is_charged_input_and_what_was_delivered(stack: Stack) -> None:
@@ -308,7 +325,3 @@ async def _hang_up(stack: Stack) -> None:
         transport = response.connection.transport
         assert transport is not None
         transport.abort()
-
-
-def _short_drain() -> Any:
-    return ServingLimits(request_seconds=60, drain_seconds=0.05)

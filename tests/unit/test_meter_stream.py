@@ -11,7 +11,7 @@ from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tokenizer import SplintrTokenizer
 from shared.application.background import Background
-from shared.application.meter_stream import MeteredStream
+from shared.application.meter_stream import Drains, MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
 from shared.domain.audit import HashChain
 from shared.domain.content_filter import ContentFilterPolicy, Severity
@@ -65,7 +65,7 @@ class Scene:
         reader = wire.read_request(body, "application/json").reader
         assert reader is not None
         tenant = Tenant("acme", "Acme", NOW, **wanted)
-        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, 5)
+        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, Drains(5, 9))
 
     async def booked(self) -> list[tuple[int, bool]]:
         entries = [entry async for entry in self.ledger.entries(Lane("acme", PERIOD), 1, 9)]
