@@ -58,3 +58,18 @@ MANAGEMENT: Final[Mapping[str, Mapping[str, Any]]] = {
     },
 }
 """By model of the body."""
+PARAMETERS: Final[Mapping[str, str]] = {
+    "api-version": "2024-10-21",
+    "deployment": "gpt-4o",
+    "model": "gpt-4o",
+    "tenant": "blue-team",
+    "backend": "se-gpt-4o",
+    "response": "resp_0123456789abcdef",
+    "key": "blue-team-1a2b3c4d",
+    "period": "2026-11",
+    "group_by": "deployment,user,day",
+    "from": "2026-11-01T00:00:00Z",
+    "to": "2026-12-01T00:00:00Z",
+    "limit": "100",
+}
+"""By name, of paths and queries."""

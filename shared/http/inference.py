@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlencode
@@ -26,6 +27,7 @@ _MODEL_SEGMENT: Final = 3
 _JSON: Final = "application/json"
 _DATED: Final = "/openai"
 _V1: Final = "/openai/v1"
+_DATED_VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 _RESPONSE_QUERY: Final = frozenset(
     {"api-version", "include", "include[]", "include_obfuscation", "stream", "starting_after",
      "limit", "order", "after", "before"}
@@ -59,8 +61,8 @@ async def _infer(
     caller = await tenant_principal(gateway, headers)
     deployment = path_segment(request, _DEPLOYMENT_SEGMENT) if is_deployment_in_path else None
     api_version = api_version_of(request)
-    if base == _DATED and not api_version:
-        raise InvalidRequest("The query parameter 'api-version' is required.", "api-version")
+    if base == _DATED:
+        _check_dated(api_version)
     body = await read_body(request, headers, gateway.settings.max_body_bytes)
     content_type = _JSON
     if operation in _MULTIPART:
@@ -121,8 +123,8 @@ def _of_response(base: str, method: str, part: str = "") -> Endpoint:
     async def serve(gateway: Gateway, request: Request, request_id: str) -> Response:
         headers = headers_of(request)
         caller = await tenant_principal(gateway, headers)
-        if base == _DATED and not api_version_of(request):
-            raise InvalidRequest("The query parameter 'api-version' is required.", "api-version")
+        if base == _DATED:
+            _check_dated(api_version_of(request))
         response_id = path_segment(request, base.count("/") + 1)
         asked = [(name, value) for name, value in request.query_params.multi_items() if name in _RESPONSE_QUERY]
         call = ResponseCall(method, base, response_id, part, urlencode(asked), _forwarded(headers))
@@ -168,6 +170,14 @@ class _PassedOn(Response):
         self.body = body
         self.background = None
         self.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
+
+
+def _check_dated(api_version: str) -> None:
+    if _DATED_VERSION.fullmatch(api_version) is None:
+        raise InvalidRequest(
+            "The query parameter 'api-version' is required: a date, for example 2024-10-21 or 2025-04-01-preview.",
+            "api-version",
+        )
 
 
 def _forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:

@@ -194,7 +194,8 @@ def _body(operation: Operation) -> dict[str, Any] | None:
 
 def _parameter(name: str, place: str) -> dict[str, Any]:
     is_required = place == "path" or name == "api-version"
-    return {"name": name, "in": place, "required": is_required, "schema": {"type": "string"}}
+    described = {"name": name, "in": place, "required": is_required, "schema": {"type": "string"}}
+    return described | ({"example": examples.PARAMETERS[name]} if name in examples.PARAMETERS else {})
 
 
 _REQUIRED = frozenset({"model", "messages", "prompt", "input", "file", "voice"})
@@ -204,11 +205,12 @@ _ERROR: dict[str, Any] = {
     "properties": {
         "error": {
             "type": "object",
-            "required": ["code", "message", "type", "param"],
+            "required": ["code", "message"],
+            "description": "The gateway's own errors have all four; what upstream refuses passes as upstream says it.",
             "properties": {
-                "code": {"type": "string"},
+                "code": {"type": ["string", "null"]},
                 "message": {"type": "string"},
-                "type": {"type": "string"},
+                "type": {"type": ["string", "null"]},
                 "param": {"type": ["string", "null"]},
             },
         }

@@ -118,7 +118,14 @@ async def _browser(url: str, folder: Path) -> AsyncIterator[Callable[[str], Awai
         if os.environ.get("CI"):
             pytest.fail("CI needs chromium.")
         pytest.skip("no chromium was found")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+    ]
+    options += ["--remote-debugging-port=0", f"--user-data-dir={folder}"]
     process = await asyncio.create_subprocess_exec(
         CHROMIUM, *options, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )

@@ -37,6 +37,7 @@ CHAT = f"/openai/deployments/gpt-4o/chat/completions?api-version={API_VERSION}"
         (CHAT, b"{}", 400, "invalid_request", "messages"),
         (CHAT, b'{"messages": []}', 400, "invalid_request", "messages"),
         (CHAT.partition("?")[0], b'{"messages": [{}]}', 400, "invalid_request", "api-version"),
+        (f"{CHAT}%21", b'{"messages": [{}]}', 400, "invalid_request", "api-version"),
         ("/openai/v1/chat/completions", b'{"messages": [{}]}', 400, "invalid_request", "model"),
         ("/openai/v1/chat/completions", b'{"messages": [{}], "model": 7}', 400, "invalid_request", "model"),
         (CHAT.replace("gpt-4o", "%ff"), b"{}", 400, "invalid_request", None),

@@ -1,0 +1,36 @@
+"""Schemathesis over our own OpenAPI document: whatever it sends, nothing is a 5xx and every answer is as described."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from local.setup_clients import VENV
+from tests.clients.test_clients import needs
+from tests.tools.stack import ADMIN_KEY, Stack
+
+SCHEMATHESIS = VENV / "bin" / "schemathesis"
+CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformance"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("paths", "is_tenant"),
+    [("^/(openai|me)", True), ("^/(manage|docs|healthz)", False)],
+    ids=["as a tenant", "as an administrator"],
+)
+async def test_nothing_that_is_sent_breaks_the_gateway_or_its_description(
+    stack: Stack, paths: str, is_tenant: bool
+) -> None:
+    needs(SCHEMATHESIS)
+    key = stack.key if is_tenant else ADMIN_KEY
+    process = await asyncio.create_subprocess_exec(
+        str(SCHEMATHESIS), "run", f"{stack.url}/openapi.json", "--no-color", "--phases", "examples,coverage,fuzzing",
+        "--max-examples", "10", "--mode", "all", "--include-path-regex", paths, "--header", f"api-key: {key}",
+        "--generation-with-security-parameters", "false", "--generation-database", "none", "--checks", CHECKS,
+        "--suppress-health-check", "all", "--seed", "1", "--continue-on-failure", "--request-timeout", "30",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()[-5000:]
