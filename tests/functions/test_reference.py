@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -103,14 +104,6 @@ async def test_the_page_lists_and_tries_operations_in_a_browser(stack: Stack, tm
     assert entry["error_code"] == ""
 
 
-async def _received(page: aiohttp.ClientWebSocketResponse, name: str, value: object) -> dict[str, Any]:
-    """The next message of the page with this field."""
-    while True:
-        message: dict[str, Any] = await page.receive_json()
-        if message.get(name) == value:
-            return message
-
-
 @asynccontextmanager
 async def _browser(url: str, folder: Path) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
     """A page in chromium, and what evaluates JavaScript in it: https://chromedevtools.github.io/devtools-protocol."""
@@ -127,7 +120,7 @@ async def _browser(url: str, folder: Path) -> AsyncIterator[Callable[[str], Awai
     ]
     options += ["--remote-debugging-port=0", f"--user-data-dir={folder}"]
     process = await asyncio.create_subprocess_exec(
-        CHROMIUM, *options, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        CHROMIUM, *options, url, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
     try:
@@ -141,17 +134,18 @@ async def _browser(url: str, folder: Path) -> AsyncIterator[Callable[[str], Awai
             async with session.get(f"http://127.0.0.1:{port}/json/list") as listed:
                 target = next(each for each in await listed.json(content_type=None) if each["type"] == "page")
             async with session.ws_connect(target["webSocketDebuggerUrl"]) as page:
-                await page.send_json({"id": 1, "method": "Page.enable"})
-                await page.send_json({"id": 2, "method": "Page.navigate", "params": {"url": url}})
-                await _received(page, "method", "Page.loadEventFired")
+                numbers = itertools.count(1)
 
                 async def evaluate(expression: str) -> Any:
+                    number = next(numbers)
                     parameters = {"expression": expression, "awaitPromise": True, "returnByValue": True}
-                    await page.send_json({"id": 3, "method": "Runtime.evaluate", "params": parameters})
-                    answer = await _received(page, "id", 3)
-                    assert "exceptionDetails" not in answer["result"], answer
-                    return answer["result"]["result"]["value"]
+                    await page.send_json({"id": number, "method": "Runtime.evaluate", "params": parameters})
+                    while (answer := await page.receive_json()).get("id") != number:
+                        continue
+                    return answer.get("result", {}).get("result", {}).get("value")
 
+                while await evaluate("location.href") != url:
+                    continue  # a document that is left answers too, or not at all
                 yield evaluate
     finally:
         process.terminate()
