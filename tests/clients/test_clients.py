@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 
 from local.setup_azurite import find_node
 from local.setup_clients import NODE_CLIENTS, VENV
+from tests.tools.sounds import wav
 from tests.tools.stack import API_VERSION, MODELS, Stack
 
 HERE = Path(__file__).parent
@@ -89,13 +88,7 @@ async def test_the_node_sdk_works_unchanged(stack: Stack, family: str, tmp_path:
     needs(NODE_CLIENTS / "node_modules")
     node = find_node()
     assert node is not None
-    file = io.BytesIO()
-    with wave.open(file, "wb") as opened:
-        opened.setnchannels(1)
-        opened.setsampwidth(2)
-        opened.setframerate(8000)
-        opened.writeframes(b"\0\0" * 8000)
-    (tmp_path / "hello.wav").write_bytes(file.getvalue())
+    (tmp_path / "hello.wav").write_bytes(wav(1))
     settings = {"CLIENTS": str(NODE_CLIENTS), "SOUND": str(tmp_path / "hello.wav"), "FAMILY": family}
     got = await run(stack, node[0], str(HERE / "node" / "client.mjs"), **settings)
     assert got["text"] == got["streamed"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import wave
 from decimal import Decimal
 from typing import Any
 
@@ -13,25 +11,15 @@ import aiohttp
 import pytest
 
 from local.simulator import wire
+from tests.tools.sounds import wav
 from tests.tools.stack import PRICES, Stack, eventually
-
-
-def sound(seconds: float = 2.5) -> bytes:
-    """A silent WAV file."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as opened:
-        opened.setnchannels(1)
-        opened.setsampwidth(2)
-        opened.setframerate(8000)
-        opened.writeframes(b"\0\0" * int(8000 * seconds))
-    return file.getvalue()
 
 
 def form(**fields: str) -> aiohttp.FormData:
     data = aiohttp.FormData()
     for name, value in fields.items():
         data.add_field(name, value)
-    data.add_field("file", sound(), filename="hello.wav", content_type="audio/wav")
+    data.add_field("file", wav(2.5), filename="hello.wav", content_type="audio/wav")
     return data
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,6 +9,7 @@ import openai
 import pytest
 
 from tests.functions.test_sdk import _clients
+from tests.tools.sounds import wav
 from tests.tools.stack import Stack
 
 Use = Callable[[Any], Awaitable[Any]]
@@ -19,14 +18,7 @@ INSTRUCT = "gpt-35-turbo-instruct"
 TOOLS: Any = [{"type": "function", "name": "answer", "strict": False, "parameters": {"type": "object"}}]
 
 
-def sound() -> tuple[str, bytes]:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as opened:
-        opened.setnchannels(1)
-        opened.setsampwidth(2)
-        opened.setframerate(8000)
-        opened.writeframes(b"\0\0" * 8000)
-    return "hello.wav", file.getvalue()
+SOUND = ("hello.wav", wav(1))
 
 
 async def streamed(stream: Any) -> list[Any]:
@@ -56,15 +48,15 @@ USES: dict[str, Use] = {
     "streamed images": lambda client: streamed(
         client.images.generate(model="gpt-image-1", prompt="A fox", stream=True, partial_images=1)
     ),
-    "transcriptions": lambda client: client.audio.transcriptions.create(model="whisper", file=sound()),
+    "transcriptions": lambda client: client.audio.transcriptions.create(model="whisper", file=SOUND),
     "verbose transcriptions": lambda client: client.audio.transcriptions.create(
-        model="whisper", file=sound(), response_format="verbose_json", timestamp_granularities=["segment"]
+        model="whisper", file=SOUND, response_format="verbose_json", timestamp_granularities=["segment"]
     ),
     "streamed transcriptions": lambda client: streamed(
-        client.audio.transcriptions.create(model="gpt-4o-transcribe", file=sound(), stream=True)
+        client.audio.transcriptions.create(model="gpt-4o-transcribe", file=SOUND, stream=True)
     ),
     "translations": lambda client: client.audio.translations.create(
-        model="whisper", file=sound(), response_format="text"
+        model="whisper", file=SOUND, response_format="text"
     ),
     "speech": spoken,
     "speech as events": lambda client: spoken(client, stream_format="sse"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import wave
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ from shared.adapters.sound import duration
 from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.content_filter import Severity, findings, noted, noted_findings, refused_categories
 from shared.domain.usage import Usage
+from tests.tools.sounds import wav
 
 JSON = "application/json"
 
@@ -128,16 +127,6 @@ def test_an_error_ends_a_response() -> None:
     event = b'event: error\ndata: {"type":"error","code":"server_error"}\n\n'
     assert reader.feed(event) == b""
     assert (reader.ended, reader.ending()) == (True, event)
-
-
-def wav(seconds: int) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as opened:
-        opened.setnchannels(1)
-        opened.setsampwidth(2)
-        opened.setframerate(8000)
-        opened.writeframes(b"\0\0" * 8000 * seconds)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(
