@@ -41,6 +41,7 @@ from shared.domain.usage import Usage
 from shared.domain.values import value
 
 MAX_USER_CHARACTERS = 256
+_LARGE_BODY_BYTES = 1_048_576
 _LARGE_INPUT_CHARACTERS = 262_144
 _SWEEP_MARGIN_SECONDS = 60
 _BACKGROUND_SECONDS = 86_400
@@ -112,7 +113,10 @@ class ServeInference:
         """Raises the errors of docs/errors.md; what was consumed is in the ledger in every case."""
         if caller.tenant.state is not TenantState.ACTIVE:
             raise TenantSuspended
-        request = wire.read_request(call.body, call.content_type)
+        if len(call.body) > _LARGE_BODY_BYTES:  # streams go on while it is read
+            request = await asyncio.to_thread(wire.read_request, call.body, call.content_type)
+        else:
+            request = wire.read_request(call.body, call.content_type)
         previous = await self._previous(caller.tenant, request)
         route = await self._route(caller.tenant, call.deployment or request.model, previous)
         attempt, hold = await self._admit(caller, call, request, wire, route, previous)

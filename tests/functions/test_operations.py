@@ -15,11 +15,11 @@ from tests.tools.sounds import wav
 from tests.tools.stack import PRICES, Stack, eventually
 
 
-def form(**fields: str) -> aiohttp.FormData:
+def form(seconds: float = 2.5, **fields: str) -> aiohttp.FormData:
     data = aiohttp.FormData()
     for name, value in fields.items():
         data.add_field(name, value)
-    data.add_field("file", wav(2.5), filename="hello.wav", content_type="audio/wav")
+    data.add_field("file", wav(seconds), filename="hello.wav", content_type="audio/wav")
     return data
 
 
@@ -173,6 +173,12 @@ async def test_a_transcript_without_usage_is_estimated_from_its_text(stack: Stac
     await stack.infer("audio/transcriptions", "gpt-4o-transcribe", form=form(stream="true"))
     entry, record = await settled(stack)
     assert (entry["estimated"], entry["usage"]["output"]) == (True, record["usage"]["output_tokens"])
+
+
+async def test_a_large_file_is_charged_by_the_second_too(stack: Stack) -> None:
+    status, _, _ = await stack.infer("audio/transcriptions", "whisper", form=form(100))
+    entry, record = await settled(stack)
+    assert (status, entry["usage"]["audio_seconds"]) == (200, record["usage"]["seconds"]) == (200, 100)
 
 
 async def test_a_model_in_a_form_is_replaced_by_the_backends(stack: Stack) -> None:
