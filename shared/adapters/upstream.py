@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from shared.adapters.watchdog import NOT_WAITING, Wait, Watchdog
 from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
 from shared.domain.routing import Backend, BackendAuth
 
+_LARGE_BODY_BYTES = 1_048_576
 _NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
@@ -50,7 +52,12 @@ class AiohttpUpstream:
         self._watchdog.watch(head.wait)
         try:
             response = await self._session.request(
-                method, url, data=body, headers=authorized, timeout=self._client_timeout, allow_redirects=False
+                method,
+                url,
+                data=_payload(body),
+                headers=authorized,
+                timeout=self._client_timeout,
+                allow_redirects=False,
             )
         except asyncio.CancelledError:
             if head.is_late():
@@ -73,6 +80,11 @@ class AiohttpUpstream:
             return {"Authorization": f"Bearer {await self._tokens.token(backend.token_scope)}"}
         except StorageUnavailable as error:
             raise BackendUnavailable("The gateway's own identity could not be obtained.") from error
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """A large body is written bit by bit, so that the event loop serves others meanwhile."""
+    return body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
 
 
 class _Head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from decimal import Decimal
@@ -15,11 +16,11 @@ from tests.tools.sounds import wav
 from tests.tools.stack import PRICES, Stack, eventually
 
 
-def form(seconds: float = 2.5, **fields: str) -> aiohttp.FormData:
+def form(*, seconds: float = 2.5, **fields: str) -> aiohttp.FormData:
     data = aiohttp.FormData()
     for name, value in fields.items():
         data.add_field(name, value)
-    data.add_field("file", wav(seconds), filename="hello.wav", content_type="audio/wav")
+    data.add_field("file", io.BytesIO(wav(seconds)), filename="hello.wav", content_type="audio/wav")
     return data
 
 
@@ -159,7 +160,7 @@ async def test_whisper_is_charged_by_the_second(stack: Stack, operation: str, sh
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_transcripts_of_models_priced_by_token_are_charged_tokens(stack: Stack, stream: bool) -> None:
-    data = form(prompt="Names: Ann", **({"stream": "true"} if stream else {}))
+    data = form(prompt="Names: Ann", stream="true" if stream else "false")
     status, _, _ = await stack.infer("audio/transcriptions", "gpt-4o-transcribe", form=data)
     entry, record = await settled(stack)
     usage = record["usage"]
@@ -176,7 +177,7 @@ async def test_a_transcript_without_usage_is_estimated_from_its_text(stack: Stac
 
 
 async def test_a_large_file_is_charged_by_the_second_too(stack: Stack) -> None:
-    status, _, _ = await stack.infer("audio/transcriptions", "whisper", form=form(100))
+    status, _, _ = await stack.infer("audio/transcriptions", "whisper", form=form(seconds=100))
     entry, record = await settled(stack)
     assert (status, entry["usage"]["audio_seconds"]) == (200, record["usage"]["seconds"]) == (200, 100)
 
