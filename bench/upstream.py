@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import uvicorn
 
 EVENTS = 100
+_numbers = itertools.count()
 _USAGE = {"prompt_tokens": 20, "completion_tokens": EVENTS, "total_tokens": 20 + EVENTS}
 _HEAD = {"id": "chatcmpl-bench", "created": 1, "model": "gpt-4o-2024-08-06", "system_fingerprint": "fp_bench"}
 _SAFE = {name: {"filtered": False, "severity": "safe"} for name in ("hate", "self_harm", "sexual", "violence")}
@@ -37,12 +39,16 @@ EMBEDDINGS = json.dumps(
      "usage": {"prompt_tokens": 32, "total_tokens": 32}}
 ).encode()  # fmt: skip
 RESPONSE = json.dumps(
-    {"id": "resp_bench", "object": "response", "status": "completed", "model": "gpt-4o", "error": None,
+    {"id": "resp_%s", "object": "response", "status": "completed", "model": "gpt-4o", "error": None,
      "output": [{"id": "msg_bench", "type": "message", "role": "assistant", "status": "completed",
                  "content": [{"type": "output_text", "text": "word " * 100, "annotations": []}]}],
      "usage": {"input_tokens": 20, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": EVENTS,
                "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 20 + EVENTS}}
 ).encode()  # fmt: skip
+
+
+def _new_id() -> bytes:
+    return b"%024x" % next(_numbers)
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -64,7 +70,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     else:
         answer = COMPLETION
         if not scope["path"].endswith("completions"):
-            answer = EMBEDDINGS if scope["path"].endswith("embeddings") else RESPONSE
+            answer = EMBEDDINGS if scope["path"].endswith("embeddings") else RESPONSE.replace(b"%s", _new_id(), 1)
         await _send_head(send, b"application/json", len(answer))
         await send({"type": "http.response.body", "body": answer})
 

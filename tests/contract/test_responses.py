@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -30,6 +31,15 @@ async def test_a_response_is_found_by_its_owner_alone(store: TableStore, tenant:
     await responses.remove(tenant, ID)
     await responses.remove(tenant, ID)
     assert await responses.get(tenant, ID) is None
+
+
+async def test_a_response_that_is_stored_several_times_at_once_is_stored(store: TableStore, tenant: str) -> None:
+    responses = TableResponses(store, ManualClock())
+    await responses.put(stored(tenant, 1))
+    await asyncio.gather(*(responses.put(stored(tenant, tokens)) for tokens in range(2, 10)))
+    found = await responses.get(tenant, ID)
+    assert found is not None
+    assert found.context_tokens in range(2, 10)
 
 
 @pytest.mark.parametrize(("days", "is_found"), [(0, True), (31, True), (62, True), (120, False)])

@@ -6,7 +6,7 @@ Upstream keeps a response for 30 days, so that it is in one of three months' tab
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from shared.adapters.documents import key_of
@@ -71,7 +71,8 @@ class TableResponses:
             except RowExists:
                 row = await self._find(table, partition, key)
                 if row is not None:
-                    await self._store.submit(table, partition, [Merge(key, fields, row.etag)], "put")
+                    with suppress(PreconditionFailed):  # whoever was faster has stored the same response
+                        await self._store.submit(table, partition, [Merge(key, fields, row.etag)], "put")
 
     async def remove(self, tenant_id: str, response_id: str) -> None:
         with _translated():
@@ -125,5 +126,5 @@ class TableResponses:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (AnswerLost, PreconditionFailed, Rejected) as error:
+    except (AnswerLost, Rejected) as error:
         raise StorageUnavailable(_UNAVAILABLE) from error
