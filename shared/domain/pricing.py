@@ -69,14 +69,26 @@ class Sku:
 class Basis:
     """What an operation must be priced by: the first of the `alternatives` all of whose meters have a price.
 
-    A model with prices for images is charged for images, also where its answers state tokens.
+    A model with prices for images is charged for images, also where its answers state tokens. The `name` stands for
+    the alternatives, of which there are only the sets below.
     """
 
+    name: str
     alternatives: tuple[tuple[Meter, ...], ...]
     variant: str = ""
 
 
-TOKENS = Basis(((Meter.INPUT, Meter.OUTPUT),))
+_BY_TOKEN = (Meter.INPUT, Meter.OUTPUT)
+TOKENS = Basis("tokens", (_BY_TOKEN,))
+INPUT_TOKENS = Basis("input tokens", ((Meter.INPUT,),))
+IMAGES = Basis("images", ((Meter.IMAGES,), _BY_TOKEN))
+SPEECH = Basis("speech", ((Meter.SPEECH_CHARACTERS,), _BY_TOKEN))
+SOUND = Basis("sound", ((Meter.AUDIO_SECONDS,), _BY_TOKEN))
+
+
+def images_of(variant: str) -> Basis:
+    """Images of one quality and size."""
+    return Basis(IMAGES.name, IMAGES.alternatives, variant)
 
 
 @value
@@ -109,7 +121,7 @@ class PriceBook:
         self._by_model: dict[str, list[Price]] = defaultdict(list)
         self._by_id: dict[str, Price] = {}
         self._cards: dict[str, RateCard] = {}
-        self._current: dict[tuple[Sku, Basis], tuple[datetime, datetime, RateCard]] = {}
+        self._current: dict[tuple[Sku, str, str], tuple[datetime, datetime, RateCard]] = {}
         for price in prices:
             self._by_model[price.model].append(price)
             self._by_id[price.price_id] = price
@@ -119,14 +131,14 @@ class PriceBook:
 
         Raises `UnpricedModel` unless one alternative of `basis` is priced.
         """
-        known = self._current.get((sku, basis))
+        known = self._current.get((sku, basis.name, basis.variant))
         if known is None or not known[0] <= at < known[1]:
             matching = [price for price in self._by_model.get(sku.model, ()) if _matches(price, sku, basis.variant)]
             changes = [price.effective_from for price in matching]
             since = max((change for change in changes if change <= at), default=_EVER)
             until = min((change for change in changes if change > at), default=_NEVER)
             known = since, until, self._resolve(sku, matching, at, basis)
-            self._current[sku, basis] = known
+            self._current[sku, basis.name, basis.variant] = known
         return known[2]
 
     def of_version(self, version: str) -> RateCard:

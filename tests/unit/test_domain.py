@@ -15,7 +15,7 @@ from shared.domain.errors import InvalidRequest, UnpricedModel
 from shared.domain.identifiers import BillingPeriod, checked_name, new_rid, timestamp
 from shared.domain.ledger import Amount, Balance, EntryKind, LaneState, LedgerEntry, Limit, Outcome, Refusal
 from shared.domain.money import MAX_PERIOD_PUSD, allocate_cents, cents, pusd_from_usd, pusd_per_token, usd, usd_of_cents
-from shared.domain.pricing import Basis, Price, PriceBook, Sku
+from shared.domain.pricing import IMAGES, INPUT_TOKENS, SOUND, SPEECH, TOKENS, Price, PriceBook, Sku, images_of
 from shared.domain.routing import Backend, Catalog, Deployment, Residency, eligible, may_process
 from shared.domain.tenancy import new_gateway_key, parse_gateway_key
 from shared.domain.usage import Meter, Usage, disjoint_usage
@@ -267,6 +267,11 @@ def test_admission_is_exact_in_both_units(balance: Balance, amount: Amount, refu
     assert balance.refusal(amount) is refusal
 
 
+def test_each_basis_has_a_name_of_its_own() -> None:
+    bases = [TOKENS, INPUT_TOKENS, IMAGES, SPEECH, SOUND]
+    assert len({basis.name for basis in bases}) == len({basis.alternatives for basis in bases}) == len(bases)
+
+
 def test_images_are_priced_by_variant() -> None:
     book = PriceBook(
         [
@@ -276,7 +281,7 @@ def test_images_are_priced_by_variant() -> None:
     )
     sku = Sku("dall-e-3", "1", "Standard", "eu1")
     for variant, pusd in (("standard 1024x1024", 4 * 10**10), ("hd 1024x1792", 12 * 10**10)):
-        card = book.rate_card(sku, EARLY, Basis(((Meter.IMAGES,), (Meter.INPUT, Meter.OUTPUT)), variant))
+        card = book.rate_card(sku, EARLY, images_of(variant))
         assert (card.cost(Usage(images=2)), card.charges_tokens) == (2 * pusd, False)
         assert card.bound(100, 100, Usage(images=2)) == 2 * pusd
 
@@ -284,5 +289,5 @@ def test_images_are_priced_by_variant() -> None:
 def test_what_is_priced_by_image_is_not_charged_its_tokens_too() -> None:
     prices = [Price("m", meter, "1", EARLY) for meter in (Meter.INPUT, Meter.OUTPUT, Meter.IMAGES)]
     sku = Sku("m", "1", "Standard", "eu1")
-    card = PriceBook(prices).rate_card(sku, EARLY, Basis(((Meter.IMAGES,), (Meter.INPUT, Meter.OUTPUT))))
+    card = PriceBook(prices).rate_card(sku, EARLY, IMAGES)
     assert card.cost(Usage(input=5, output=5, images=1)) == 10**6

@@ -12,11 +12,9 @@ import msgspec
 from shared.adapters.azure_openai import answers, bodies
 from shared.adapters.azure_openai.buffered import Buffered
 from shared.application.inference_format import Completion, InferenceRequest
-from shared.domain.pricing import Basis
-from shared.domain.usage import Meter
+from shared.domain.pricing import INPUT_TOKENS
 
 _MARGIN_PER_INPUT: Final = 2
-_INPUT_ONLY: Final = Basis(((Meter.INPUT,),))
 
 
 class _Body(msgspec.Struct):
@@ -49,7 +47,7 @@ class Embeddings(Buffered):
             texts=texts,
             fixed_tokens=tokens,
             input_margin=_MARGIN_PER_INPUT * inputs,
-            basis=_INPUT_ONLY,
+            basis=INPUT_TOKENS,
         )
 
     def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port

@@ -16,8 +16,8 @@ from shared.adapters.azure_openai.buffered import Buffered
 from shared.adapters.azure_openai.typed_events import TypedEventReader
 from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.errors import InvalidRequest
-from shared.domain.pricing import Basis
-from shared.domain.usage import Meter, Usage
+from shared.domain.pricing import images_of
+from shared.domain.usage import Usage
 
 _MAX_TOKENS_OF_IMAGE: Final = 6_240
 """An image of high quality, 1024 x 1536: https://platform.openai.com/docs/guides/image-generation#cost-and-latency."""
@@ -82,7 +82,7 @@ class ImageGenerations(Buffered):
             max_output_tokens=_MAX_TOKENS_OF_IMAGE + partial_images,
             unseen_output_tokens=images * _USUAL_TOKENS_OF_IMAGE,
             units=Usage(images=images),
-            basis=Basis(((Meter.IMAGES,), (Meter.INPUT, Meter.OUTPUT)), variant[:_MAX_VARIANT_CHARACTERS]),
+            basis=images_of(variant[:_MAX_VARIANT_CHARACTERS]),
         )
 
     def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port

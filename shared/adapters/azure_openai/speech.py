@@ -17,15 +17,14 @@ from shared.adapters.azure_openai.buffered import Buffered
 from shared.adapters.azure_openai.typed_events import TypedEventReader
 from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.errors import InvalidRequest
-from shared.domain.pricing import Basis
-from shared.domain.usage import Meter, Usage
+from shared.domain.pricing import SPEECH
+from shared.domain.usage import Usage
 
 _TOKENS_PER_CHARACTER: Final = 4
 """Of sound, generously: 21 tokens a second, and as few as five characters a second where somebody speaks slowly."""
 _USUAL_TOKENS_PER_CHARACTER: Final = 1.4
 """At fifteen characters a second."""
 _MARGIN: Final = 32
-_BASIS: Final = Basis(((Meter.SPEECH_CHARACTERS,), (Meter.INPUT, Meter.OUTPUT)))
 
 
 class _Body(msgspec.Struct):
@@ -92,7 +91,7 @@ class Speech(Buffered):
             max_output_tokens=len(fields.input) * _TOKENS_PER_CHARACTER,
             unseen_output_tokens=math.ceil(len(fields.input) * _USUAL_TOKENS_PER_CHARACTER),
             units=spoken,
-            basis=_BASIS,
+            basis=SPEECH,
         )
 
     def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port

@@ -18,16 +18,15 @@ from shared.adapters.azure_openai.typed_events import TypedEventReader
 from shared.adapters.sound import duration
 from shared.application.inference_format import Completion, InferenceRequest
 from shared.domain.errors import InvalidRequest
-from shared.domain.pricing import Basis
+from shared.domain.pricing import SOUND
 from shared.domain.routing import Route
-from shared.domain.usage import NOTHING_USED, Meter, Usage
+from shared.domain.usage import NOTHING_USED, Usage
 
 _INPUT_TOKENS_PER_SECOND: Final = 10
 _MOST_INPUT_TOKENS_PER_SECOND: Final = 20
 _OUTPUT_TOKENS_PER_SECOND: Final = 8
 """Nobody speaks faster."""
 _MARGIN: Final = 32
-_BASIS: Final = Basis(((Meter.AUDIO_SECONDS,), (Meter.INPUT, Meter.OUTPUT)))
 
 
 class _Answer(msgspec.Struct):
@@ -77,7 +76,7 @@ class Transcriptions(Buffered):
             max_output_tokens=longest * _OUTPUT_TOKENS_PER_SECOND + _MARGIN,
             units=Usage(audio_seconds=longest),
             usual_units=Usage(audio_seconds=probable),
-            basis=_BASIS,
+            basis=SOUND,
         )
 
     def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:  # noqa: ARG002
