@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from shared.application.background import Background
 from shared.application.inference_format import EventReader, InferenceFormat
 from shared.application.metered_attempt import MeteredAttempt
 from shared.application.ports import UpstreamResponse
 from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
-from shared.domain.errors import BackendBroken, BackendTimeout, ContentFiltered, GatewayError, LedgerUnavailable
+from shared.domain.errors import BackendBroken, BackendTimeout, ContentFiltered, GatewayError, StorageUnavailable
 from shared.domain.tenancy import DisconnectPolicy, Tenant
 
 _PACK_BYTES = 262_144
@@ -83,7 +83,7 @@ class MeteredStream:
         except ContentFiltered as error:
             self._background.start(self._finish_without_caller("content_filter"))
             await self._tell(send, error)
-        except LedgerUnavailable as error:
+        except StorageUnavailable as error:
             await self._tell(send, error)
         else:
             if ending := self._annotation() + self._reader.ending():
@@ -132,7 +132,7 @@ class MeteredStream:
         """Book what was delivered; the error to tell."""
         try:
             await self._book(_code_of(error))
-        except LedgerUnavailable as unavailable:
+        except StorageUnavailable as unavailable:
             return unavailable
         return error
 
@@ -145,7 +145,8 @@ class MeteredStream:
         self._is_booked = True
         if self._attempt.is_background and self._reader.response_id:
             self._response.close()
-            await self._attempt.defer(self._reader.response_id)
+            with suppress(StorageUnavailable):  # then the reservation expires by the tenant's policy
+                await self._attempt.defer(self._reader.response_id)
             return
         if self._tenant.on_disconnect is DisconnectPolicy.DRAIN:
             try:
@@ -155,7 +156,7 @@ class MeteredStream:
                 pass  # what upstream did not state is estimated
         try:
             await self._book(error_code)
-        except LedgerUnavailable:
+        except StorageUnavailable:
             return  # the ledger keeps the settlement and retries it
 
     def _drop(self, chunk: bytes) -> None:

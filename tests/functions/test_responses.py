@@ -352,6 +352,19 @@ async def test_a_caller_may_leave_a_response_that_is_read_again(stack: Stack) ->
 
 
 @pytest.mark.parametrize("stack_settings", [{"TALLYGATE_STORAGE": "memory"}], indirect=True)
+async def test_a_streamed_response_whose_owner_cannot_be_stored_ends_with_an_error(stack: Stack) -> None:
+    directory = (await stack.gateway()).serve_inference._responses
+    assert isinstance(directory, TableResponses)
+    before, directory._store = directory._store, Unavailable()
+    body = await create(stack, stream=True)
+    directory._store = before
+    assert b'"code":"ledger_unavailable"' in body
+    assert b"response.completed" not in body
+    entry, record = await settled(stack)
+    assert (entry["tokens"], entry["estimated"]) == (record["usage"]["total_tokens"], False)
+
+
+@pytest.mark.parametrize("stack_settings", [{"TALLYGATE_STORAGE": "memory"}], indirect=True)
 async def test_a_response_whose_owner_cannot_be_stored_is_not_served(stack: Stack) -> None:
     gateway = await stack.gateway()
     directory = gateway.serve_inference._responses
