@@ -30,8 +30,8 @@ def main() -> int:
     found = find_node()
     if found is None:
         print(f"No Node {OLDEST_NODE} or later with npm is on the PATH; installing Node from PyPI ...", flush=True)
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-input", "--require-hashes"]
-        subprocess.run([*pip, "-r", ROOT / "requirements-node.txt"], check=True)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+        subprocess.run([*pip, "--require-hashes", "--no-deps", "-r", ROOT / "requirements-node.txt"], check=True)
         found = find_node()
     if found is None:
         print("Node could not be installed. Install Node 20 or later and try again.", file=sys.stderr)

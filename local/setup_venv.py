@@ -1,4 +1,8 @@
-"""Make a virtual environment from a hash-pinned lock file. Runs on a bare Python and says what it does."""
+"""Make a virtual environment from a hash-pinned lock file. Runs on a bare Python and says what it does.
+
+A lock file names everything that is to be installed. pip is told to take that and nothing else: where a package asks
+for another one's extra, pip 23.2 would look for its newest release, and refuse that for want of a hash.
+"""
 
 import shutil
 import subprocess
@@ -24,15 +28,10 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         print(f"Installing {lock} into {folder}; a first time takes a minute or two ...", flush=True)
-        pip: list[str | Path] = [
-            folder / "bin" / "python",
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "install",
-            "--no-input",
-        ]
-        subprocess.run([*pip, "--progress-bar", "off", "--require-hashes", "-r", lock], check=True)
+        pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--no-input"]
+        options = ["--progress-bar", "off", "--require-hashes", "--no-deps"]
+        subprocess.run([*pip, "install", *options, "-r", lock], check=True)
+        subprocess.run([*pip, "check"], check=True, stdout=subprocess.DEVNULL)
     except OSError as error:
         print(f"The virtual environment {folder} cannot be made: {error}", file=sys.stderr)
         return 2
