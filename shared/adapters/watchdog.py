@@ -28,12 +28,16 @@ class Wait:
 
 
 class Watchdog:
-    """Looks at every wait at an interval of an eighth of the shortest that is allowed, and at least once a second."""
+    """Looks at every wait at an interval of an eighth of the shortest that is allowed, and at least once a second.
+
+    Time for which the event loop was held up counts for nobody: what came meanwhile has not been read yet.
+    """
 
     def __init__(self, shortest: float) -> None:
         self._interval = min(_MAX_INTERVAL_SECONDS, shortest / _LOOKS_PER_WAIT)
         self._waits: set[Wait] = set()
         self._is_looking = False
+        self._due = 0.0
 
     def watch(self, wait: Wait) -> None:
         self._waits.add(wait)
@@ -46,13 +50,17 @@ class Watchdog:
         self._waits.discard(wait)
 
     def _look_later(self) -> None:
+        self._due = time.monotonic() + self._interval
         asyncio.get_running_loop().call_later(self._interval, self._look)
 
     def _look(self) -> None:
         now = time.monotonic()
-        for wait in [wait for wait in self._waits if now - wait.since >= wait.allowed]:
-            self._waits.discard(wait)
-            wait.give_up()
+        held_up = max(0.0, now - self._due)
+        for wait in [*self._waits]:
+            wait.since += held_up
+            if now - wait.since >= wait.allowed:
+                self._waits.discard(wait)
+                wait.give_up()
         self._is_looking = bool(self._waits)
         if self._is_looking:
             self._look_later()

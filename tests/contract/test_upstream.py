@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -75,6 +76,17 @@ async def test_a_slow_reader_is_not_a_silent_backend(backend: Backend, response:
     backend.chunks.put_nowait(b"one")
     await response.pass_on(take_slowly)
     assert taken == [b"one", b"two"]
+
+
+async def test_a_process_that_was_held_up_blames_no_backend_for_it(backend: Backend, response: AiohttpResponse) -> None:
+    taken: list[bytes] = []
+    reading = asyncio.create_task(response.pass_on(taken.append))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(time.sleep, 3 * TIMEOUTS.idle)
+    for chunk in (b"one", b""):
+        backend.chunks.put_nowait(chunk)
+    await reading
+    assert taken == [b"one"]
 
 
 async def test_a_body_whose_reader_was_cancelled_is_read_on(backend: Backend, response: AiohttpResponse) -> None:
