@@ -45,6 +45,7 @@ bench: setup
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.ledger
 	@$(BIN)/python -m bench.memory
+	@$(BIN)/python -m bench.routing
 
 verify: $(STAMP)
 	@$(BIN)/python -m local.verify $(if $(PERIOD),--period $(PERIOD))

@@ -8,7 +8,7 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import timers
-from shared.http import health, inference, management, openapi, reference
+from shared.http import catalog, health, inference, management, openapi, reference
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
@@ -215,42 +215,52 @@ async def tenant_entries(req: Request) -> Response:
 
 @app.route("manage/backends", methods=["GET"])
 async def list_backends(req: Request) -> Response:
-    return await management.list_backends(req)
+    return await catalog.list_backends(req)
 
 
 @app.route("manage/backends/{backend}", methods=["GET"])
 async def get_backend(req: Request) -> Response:
-    return await management.get_backend(req)
+    return await catalog.get_backend(req)
 
 
 @app.route("manage/backends/{backend}", methods=["PUT"])
 async def put_backend(req: Request) -> Response:
-    return await management.put_backend(req)
+    return await catalog.put_backend(req)
+
+
+@app.route("manage/backends/{backend}", methods=["DELETE"])
+async def remove_backend(req: Request) -> Response:
+    return await catalog.remove_backend(req)
+
+
+@app.route("manage/route", methods=["POST"])
+async def explain_route(req: Request) -> Response:
+    return await catalog.explain_route(req)
 
 
 @app.route("manage/deployments", methods=["GET"])
 async def list_deployments(req: Request) -> Response:
-    return await management.list_deployments(req)
+    return await catalog.list_deployments(req)
 
 
 @app.route("manage/deployments/{deployment}", methods=["GET"])
 async def get_deployment(req: Request) -> Response:
-    return await management.get_deployment(req)
+    return await catalog.get_deployment(req)
 
 
 @app.route("manage/deployments/{deployment}", methods=["PUT"])
 async def put_deployment(req: Request) -> Response:
-    return await management.put_deployment(req)
+    return await catalog.put_deployment(req)
 
 
 @app.route("manage/prices", methods=["GET"])
 async def list_prices(req: Request) -> Response:
-    return await management.list_prices(req)
+    return await catalog.list_prices(req)
 
 
 @app.route("manage/prices", methods=["POST"])
 async def insert_price(req: Request) -> Response:
-    return await management.insert_price(req)
+    return await catalog.insert_price(req)
 
 
 @app.route("me", methods=["GET"])

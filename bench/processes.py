@@ -125,11 +125,11 @@ def free_port() -> int:
 
 def _seed(url: str, admin_key: str, upstream_url: str) -> str:
     backend = {"endpoint": upstream_url, "upstream_deployment": "gpt-4o", "model": "gpt-4o", "region": "bench"}
-    _manage(url, admin_key, "PUT", "/manage/backends/bench", {**backend, "auth": "api_key"})
-    _manage(url, admin_key, "PUT", "/manage/deployments/gpt-4o", {"backends": ["bench"]})
+    manage(url, admin_key, "PUT", "/manage/backends/bench", {**backend, "auth": "api_key"})
+    manage(url, admin_key, "PUT", "/manage/deployments/gpt-4o", {"backends": ["bench"]})
     for meter, price in (("input", "2.5"), ("output", "10")):
         row = {"model": "gpt-4o", "meter": meter, "usd_per_million": price, "effective_from": "2024-01-01T00:00:00Z"}
-        _manage(url, admin_key, "POST", "/manage/prices", row)
+        manage(url, admin_key, "POST", "/manage/prices", row)
     return _register(url, admin_key)
 
 
@@ -143,11 +143,12 @@ def with_new_tenant(target: Target) -> Target:
 def _register(url: str, admin_key: str) -> str:
     tenant_id = f"bench-{secrets.token_hex(4)}"
     tenant = {"tenant_id": tenant_id, "deployments": ["gpt-4o"], "monthly_quota_tokens": 10**12}
-    _manage(url, admin_key, "POST", "/manage/tenants", tenant)
-    return str(_manage(url, admin_key, "POST", f"/manage/tenants/{tenant_id}/keys", {})["key"])
+    manage(url, admin_key, "POST", "/manage/tenants", tenant)
+    return str(manage(url, admin_key, "POST", f"/manage/tenants/{tenant_id}/keys", {})["key"])
 
 
-def _manage(url: str, admin_key: str, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+def manage(url: str, admin_key: str, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Call the management API; the answer's JSON."""
     headers = {"api-key": admin_key, "content-type": "application/json"}
     request = urllib.request.Request(url + path, json.dumps(body).encode(), headers, method=method)
     with urllib.request.urlopen(request, timeout=30) as response:

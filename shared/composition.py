@@ -20,6 +20,7 @@ from shared.adapters.credentials import CachedTokens, developer_identity, manage
 from shared.adapters.directories import (
     DocumentAuditLog,
     DocumentCatalog,
+    DocumentHints,
     DocumentKeys,
     DocumentPrices,
     DocumentTenants,
@@ -38,13 +39,16 @@ from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import TableStore
 from shared.adapters.tokenizer import SplintrTokenizer
 from shared.adapters.upstream import AiohttpUpstream, UpstreamTimeouts
+from shared.application.admit_attempt import AdmitAttempt
 from shared.application.authenticate import Authenticate
 from shared.application.background import Background
 from shared.application.build_statement import BuildStatement
 from shared.application.cached import Cached
 from shared.application.check_readiness import CheckReadiness
 from shared.application.close_period import ClosePeriod, ExportChargeback
+from shared.application.dispatch import Dispatcher, WaitingPolicy
 from shared.application.expire_reservations import ExpireReservations
+from shared.application.explain_route import ExplainRoute
 from shared.application.inference_format import InferenceFormat
 from shared.application.level_lanes import LevelLanes
 from shared.application.list_models import ListModels
@@ -53,18 +57,20 @@ from shared.application.manage_keys import ManageKeys
 from shared.application.manage_tenants import ManageTenants
 from shared.application.meter_stream import Drains
 from shared.application.open_period import OpenPeriod
-from shared.application.ports import Clock, Ledger, PriceStore, ReportStore
+from shared.application.ports import CatalogStore, Clock, HintStore, Ledger, PriceStore, ReportStore
 from shared.application.record_audit import RecordAudit
 from shared.application.report_usage import ReportUsage
 from shared.application.roll_up_usage import RollUpUsage
-from shared.application.serve_inference import ServeInference
+from shared.application.serve_inference import FailoverPolicy, ServeInference
 from shared.application.serve_responses import ServeResponses
 from shared.application.settle_responses import SettleResponses
 from shared.application.verify_ledger import VerifyLedger
 from shared.application.verify_promises import VerifyPromises
 from shared.application.verify_statements import VerifyStatements
 from shared.domain.audit import HashChain
+from shared.domain.backend_health import BreakerPolicy
 from shared.domain.pricing import PriceBook
+from shared.domain.routing import Catalog
 from shared.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -85,6 +91,8 @@ class Gateway:
     serve_responses: ServeResponses
     settle_responses: SettleResponses
     list_models: ListModels
+    dispatcher: Dispatcher
+    explain_route: ExplainRoute
     tenants: ManageTenants
     keys: ManageKeys
     catalog: ManageCatalog
@@ -110,6 +118,7 @@ class Gateway:
         await self.resources.aclose()
 
 
+KEEP_WARM_SECONDS = 60.0
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)
 _gateway: asyncio.Task[Gateway] | None = None
 
@@ -144,7 +153,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     clock = clock or storage_clock
     resources = AsyncExitStack()
     session = await resources.enter_async_context(_session())
-    tokens = CachedTokens(lambda: _credential(settings))
+    tokens = CachedTokens(lambda authority: _credential(settings, authority))
     resources.push_async_callback(tokens.close)
     store, documents, reports = await _storage(settings, tokens, storage_clock, resources)
     api_key = settings.azure_openai_api_key.get_secret_value()
@@ -154,11 +163,14 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     rollups = TableRollups(store)
     tenants, keys = DocumentTenants(documents), DocumentKeys(documents)
     catalog_store, price_store = DocumentCatalog(documents), DocumentPrices(documents)
-    catalog = Cached(catalog_store.load, clock)
     prices = Cached(lambda: _price_book(price_store), clock)
     audit = RecordAudit(DocumentAuditLog(documents), clock)
     authenticate = Authenticate(tenants, keys, clock, settings.admin_api_key.get_secret_value())
     background = Background()
+    hints = DocumentHints(documents)
+    waiting = WaitingPolicy(settings.queue_timeout_seconds, settings.max_queued)
+    dispatcher = Dispatcher(clock, background, hints, settings.website_instance_id, waiting, BreakerPolicy())
+    catalog = Cached(lambda: _catalog(catalog_store, hints, dispatcher), clock)
     upstream = AiohttpUpstream(session, tokens, api_key, _timeouts(settings))
     tokenizer = SplintrTokenizer()
     responses = TableResponses(store, clock)
@@ -169,17 +181,23 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         ledger=ledger,
         authenticate=authenticate,
         serve_inference=ServeInference(
-            ledger=ledger,
-            upstream=upstream,
-            tokenizer=tokenizer,
-            catalog=catalog,
-            prices=prices,
-            clock=clock,
-            background=background,
-            request_seconds=settings.backend_total_timeout_seconds,
-            drains=Drains(settings.drain_timeout_seconds, settings.max_drains),
-            instance=settings.website_instance_id,
-            responses=responses,
+            AdmitAttempt(
+                ledger,
+                tokenizer,
+                prices,
+                clock,
+                responses,
+                settings.website_instance_id,
+                settings.backend_total_timeout_seconds + settings.failover_timeout_seconds,
+            ),
+            dispatcher,
+            upstream,
+            catalog,
+            responses,
+            clock,
+            background,
+            Drains(settings.drain_timeout_seconds, settings.max_drains),
+            FailoverPolicy(settings.max_attempts, settings.failover_timeout_seconds),
         ),
         serve_responses=ServeResponses(responses, upstream, catalog),
         settle_responses=SettleResponses(
@@ -187,11 +205,14 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         ),
         formats=FORMATS,
         list_models=ListModels(catalog),
-        tenants=ManageTenants(tenants, ledger, authenticate, audit, clock),
+        dispatcher=dispatcher,
+        explain_route=ExplainRoute(tenants, catalog, dispatcher, clock),
+        tenants=ManageTenants(tenants, catalog_store, ledger, authenticate, audit, clock),
         keys=ManageKeys(tenants, keys, authenticate, audit, clock),
         catalog=ManageCatalog(
             catalog_store,
             catalog,
+            tenants,
             audit,
             settings.host_suffixes,
             allow_loopback=settings.allow_loopback_backends,
@@ -226,9 +247,12 @@ async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, st
 
 
 def _session() -> aiohttp.ClientSession:
-    """The pool for backends: unbounded, no cookies, bodies as they are."""
+    """The pool for backends: unbounded, kept warm, no cookies, bodies as they are.
+
+    Names are resolved for each new connection, so that what the resolver says of a private endpoint holds at once.
+    """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_WARM_SECONDS, use_dns_cache=False),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
     )
@@ -243,9 +267,16 @@ def _timeouts(settings: Settings) -> UpstreamTimeouts:
     )
 
 
-def _credential(settings: Settings) -> AsyncTokenCredential:
+def _credential(settings: Settings, authority: str) -> AsyncTokenCredential:
     choose = managed_identity if settings.use_managed_identity else developer_identity
-    return choose(settings.azure_client_id)
+    return choose(settings.azure_client_id, authority)
+
+
+async def _catalog(store: CatalogStore, hints: HintStore, dispatcher: Dispatcher) -> Catalog:
+    """What is configured, and with it what other processes know of it: both are there before the first request."""
+    catalog, known = await asyncio.gather(store.load(), hints.load())
+    dispatcher.learn(known, catalog.backends)
+    return catalog
 
 
 async def _price_book(store: PriceStore) -> PriceBook:

@@ -44,6 +44,14 @@ class Settings(BaseSettings):
     backend_head_timeout_seconds: float = Field(default=200, gt=0)
     backend_idle_timeout_seconds: float = Field(default=60, gt=0)
     backend_total_timeout_seconds: float = Field(default=900, gt=0)
+    max_attempts: int = Field(default=4, gt=0)
+    """How many backends one request may be sent to."""
+    failover_timeout_seconds: float = Field(default=220, gt=0)
+    """For how long after its arrival a request may begin another attempt, and wait for the head of its answer."""
+    queue_timeout_seconds: float = Field(default=5, ge=0)
+    """How long a request may wait for a backend, or for its tenant's turn."""
+    max_queued: int = Field(default=1000, ge=0)
+    """How many requests may wait so for one pool of backends, or of one tenant."""
     drain_timeout_seconds: float = Field(default=60, gt=0)
     max_drains: int = Field(default=500, ge=0)
     """How many streams are read on at once after their callers have gone; more are cut, and estimated."""

@@ -18,6 +18,8 @@ from local.functions_host.timers import Timers
 
 ROOT = Path(__file__).resolve().parents[2]
 SHUTDOWN_SECONDS = 15
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep connections, so that none is closed under a request."""
 
 
 async def _shut_down() -> None:
@@ -64,6 +66,7 @@ def main() -> int:
         proxy_headers=False,
         log_level="warning",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listener])
     return 0

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-KINDS = frozenset({"status", "refuse", "hang", "stall", "break", "end", "malformed", "no_usage"})
+KINDS = frozenset({"status", "refuse", "hang", "stall", "break", "end", "malformed", "no_usage", "slow"})
 
 
 @dataclass(slots=True)
@@ -16,7 +16,7 @@ class Fault:
     `status` answers so, with `headers` and `body`; `refuse` drops the connection unanswered; `hang` never sends the
     head; `stall` stops after `after_chunks` events (or half a buffered body) until faults are deleted; `break` drops
     the connection there; `end` ends the stream there as if it were complete; `malformed` sends an event or body that
-    is not JSON; `no_usage` leaves usage out.
+    is not JSON; `no_usage` leaves usage out; `slow` sends the head after `delay_ms`.
     """
 
     kind: str
@@ -27,6 +27,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
     after_chunks: int = 3
+    delay_ms: float = 100
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

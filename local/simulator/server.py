@@ -277,6 +277,9 @@ class Simulator:
         fault = self.faults.take(record.region, record.deployment)
         if fault is not None and fault.kind in ("status", "refuse", "hang"):
             return await self._fail(request, record, fault)
+        if fault is not None and fault.kind == "slow":
+            await asyncio.sleep(fault.delay_ms / 1000)
+            fault = None
         return await self._complete(request, record, operation, Asked(model, body, sound), fault)
 
     async def _complete(
@@ -363,7 +366,7 @@ class Simulator:
         if fault.kind == "hang":
             await self.faults.release()
         _abort(request)
-        raise ConnectionResetError
+        return web.Response()  # to nobody
 
     async def _buffer(
         self, request: web.Request, record: Record, reply: Reply, fault: Fault | None

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from shared.adapters.documents import Documents, key_of
-from shared.application.ports import Versioned
+from shared.application.ports import Hint, Versioned
 from shared.domain.audit import AuditEvent
 from shared.domain.errors import AlreadyExists
 from shared.domain.pricing import Price
@@ -24,6 +24,7 @@ T = TypeVar("T")
 _TENANT_KEY = "tenant"
 _BACKENDS = "backend"
 _DEPLOYMENTS = "deployment"
+_HINTS = "hint"
 
 
 _adapters: dict[Any, TypeAdapter[Any]] = {}
@@ -111,8 +112,24 @@ class DocumentCatalog:
     async def put_backend(self, backend: Backend) -> None:
         await self._documents.put("backends", _BACKENDS, key_of(backend.backend_id), _text(backend))
 
+    async def remove_backend(self, backend_id: str) -> None:
+        await self._documents.remove("backends", _BACKENDS, key_of(backend_id))
+
     async def put_deployment(self, deployment: Deployment) -> None:
         await self._documents.put("backends", _DEPLOYMENTS, key_of(deployment.name), _text(deployment))
+
+
+class DocumentHints:
+    """Implements `HintStore`."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def load(self) -> Sequence[Hint]:
+        return [_read(Hint, document.text) for document in await self._documents.list("backends", partition=_HINTS)]
+
+    async def put(self, hint: Hint) -> None:
+        await self._documents.put("backends", _HINTS, key_of(hint.backend_id), _text(hint))
 
 
 class DocumentPrices:

@@ -36,6 +36,10 @@ class Documents(Protocol):
         """Insert or replace."""
         ...
 
+    async def remove(self, table: str, partition: str, key: str) -> None:
+        """Delete a document; harmless if there is none."""
+        ...
+
     async def list(
         self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
     ) -> list[Document]:

@@ -14,7 +14,7 @@ from yarl import URL
 from shared.adapters.credentials import TokenProvider
 from shared.adapters.watchdog import NOT_WAITING, Wait, Watchdog
 from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
-from shared.domain.routing import Backend, BackendAuth
+from shared.domain.routing import Backend, BackendApi, BackendAuth
 
 _LARGE_BODY_BYTES = 1_048_576
 _NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
@@ -44,11 +44,18 @@ class AiohttpUpstream:
         self._watchdog = Watchdog(min(timeouts.head, timeouts.idle))
 
     async def send(
-        self, backend: Backend, method: str, path: str, body: bytes, headers: Mapping[str, str]
+        self,
+        backend: Backend,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        head_seconds: float | None = None,
     ) -> AiohttpResponse:
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
-        authorized = {**headers, **await self._authorization(backend)}
-        head = _Head(self._timeouts.head)
+        authorized = {**headers, **backend.headers, **await self._authorization(backend)}
+        allowed = self._timeouts.head if head_seconds is None else min(head_seconds, self._timeouts.head)
+        head = _Head(allowed)
         self._watchdog.watch(head.wait)
         try:
             response = await self._session.request(
@@ -62,7 +69,7 @@ class AiohttpUpstream:
         except asyncio.CancelledError:
             if head.is_late():
                 raise BackendTimeout(
-                    f"The backend did not begin to answer within the head timeout of {self._timeouts.head:g} s."
+                    f"The backend did not begin to answer within the head timeout of {allowed:g} s."
                 ) from None
             raise
         except _NOT_PROCESSED as error:
@@ -75,9 +82,10 @@ class AiohttpUpstream:
 
     async def _authorization(self, backend: Backend) -> dict[str, str]:
         if backend.auth is BackendAuth.API_KEY:
-            return {"api-key": self._api_key}
+            is_azure = backend.api is BackendApi.AZURE
+            return {"api-key": self._api_key} if is_azure else {"Authorization": f"Bearer {self._api_key}"}
         try:
-            return {"Authorization": f"Bearer {await self._tokens.token(backend.token_scope)}"}
+            return {"Authorization": f"Bearer {await self._tokens.token(backend.token_scope, backend.authority)}"}
         except StorageUnavailable as error:
             raise BackendUnavailable("The gateway's own identity could not be obtained.") from error
 
@@ -116,7 +124,7 @@ class AiohttpResponse:
 
     def __init__(self, response: aiohttp.ClientResponse, timeouts: UpstreamTimeouts, watchdog: Watchdog) -> None:
         self.status = response.status
-        self.headers: Sequence[tuple[bytes, bytes]] = response.raw_headers
+        self.headers: Sequence[tuple[bytes, bytes]] = [(name.lower(), text) for name, text in response.raw_headers]
         self._response = response
         self._content = response.content
         self._timeouts = timeouts

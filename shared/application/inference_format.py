@@ -97,7 +97,7 @@ class InferenceFormat(Protocol):
         ...
 
     def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:
-        """The body to send to the route's first backend: the caller's bytes, with `model` set where it is given, and
+        """The body to send to the route's backend: the caller's bytes, with `model` set where it is given, and
         with those of the deployment's defaults that the caller left out and the backend's model accepts."""
         ...
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Container, Sequence
+from dataclasses import asdict, replace
 from urllib.parse import urlsplit
 
 from shared.application.cached import Cached
-from shared.application.ports import CatalogStore, PriceStore
+from shared.application.check_servable import check_catalog, users_of
+from shared.application.ports import CatalogStore, PriceStore, TenantDirectory
 from shared.application.record_audit import Actor, RecordAudit
 from shared.domain.errors import InvalidRequest, NotFound
 from shared.domain.pricing import Price, PriceBook
+from shared.domain.residency import checked_placement
 from shared.domain.routing import Backend, Catalog, Deployment
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -26,6 +28,7 @@ class ManageCatalog:
         self,
         store: CatalogStore,
         catalog: Cached[Catalog],
+        tenants: TenantDirectory,
         audit: RecordAudit,
         host_suffixes: Sequence[str],
         *,
@@ -33,6 +36,7 @@ class ManageCatalog:
     ) -> None:
         self._store = store
         self._catalog = catalog
+        self._tenants = tenants
         self._audit = audit
         self._host_suffixes = tuple(host_suffixes)
         self._allow_loopback = allow_loopback
@@ -56,9 +60,17 @@ class ManageCatalog:
         return found
 
     async def put_backend(self, backend: Backend, actor: Actor) -> Backend:
-        """Insert or replace. Raises `InvalidRequest` where the endpoint is not allowed."""
+        """Insert or replace; a zone that follows from the region is filled in.
+
+        Raises `InvalidRequest` where the endpoint is not allowed, SKU, region and zone contradict each other, or a
+        tenant could no longer be served.
+        """
         self._require_allowed(backend.endpoint)
-        before = (await self.load()).backends.get(backend.backend_id)
+        backend = replace(backend, zone=checked_placement(backend.sku, backend.region, backend.zone).zone)
+        catalog = await self.load()
+        before = catalog.backends.get(backend.backend_id)
+        after = replace(catalog, backends={**catalog.backends, backend.backend_id: backend})
+        await check_catalog(catalog, after, self._tenants, "weight" if backend.weight == 0 else "region")
         await self._store.put_backend(backend)
         self._catalog.invalidate()
         await self._audit(
@@ -70,13 +82,29 @@ class ManageCatalog:
         )
         return backend
 
+    async def remove_backend(self, backend_id: str, actor: Actor) -> None:
+        """Forget a backend. Raises `NotFound`, and `InvalidRequest` while a deployment or a tenant names it."""
+        catalog, before = await self.load(), await self.backend(backend_id)
+        users = await users_of(backend_id, catalog, self._tenants)
+        if users:
+            raise InvalidRequest(f"The backend '{backend_id}' is in use by {', '.join(users[:5])}.", "backend")
+        await self._store.remove_backend(backend_id)
+        self._catalog.invalidate()
+        await self._audit(actor, "backend.remove", backend_id, before=asdict(before))
+
     async def put_deployment(self, deployment: Deployment, actor: Actor) -> Deployment:
-        """Insert or replace. Raises `InvalidRequest` if a backend of the pool does not exist."""
+        """Insert or replace.
+
+        Raises `InvalidRequest` if a backend or fallback does not exist, or a tenant could no longer be served.
+        """
         catalog = await self.load()
-        unknown = [name for name in deployment.backends if name not in catalog.backends]
-        if unknown:
-            raise InvalidRequest(f"No backend '{unknown[0]}' is configured.", "backends")
+        _require_known("backend", deployment.backends, catalog.backends)
+        _require_known("deployment", deployment.fallbacks, catalog.deployments)
+        if deployment.name in deployment.fallbacks:
+            raise InvalidRequest("A deployment cannot fall back on itself.", "fallbacks")
         before = catalog.deployments.get(deployment.name)
+        after = replace(catalog, deployments={**catalog.deployments, deployment.name: deployment})
+        await check_catalog(catalog, after, self._tenants, "backends")
         await self._store.put_deployment(deployment)
         self._catalog.invalidate()
         await self._audit(
@@ -103,6 +131,13 @@ class ManageCatalog:
                 f"'endpoint' must be https and its host must end with one of: {', '.join(self._host_suffixes)}.",
                 "endpoint",
             )
+
+
+def _require_known(kind: str, names: Sequence[str], known: Container[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        param = "backends" if kind == "backend" else "fallbacks"
+        raise InvalidRequest(f"No {kind} '{unknown[0]}' is configured.", param)
 
 
 class ManagePrices:

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from shared.application.authenticate import Authenticate
-from shared.application.ports import Clock, Ledger, TenantDirectory, Versioned
+from shared.application.check_servable import check_tenant
+from shared.application.ports import CatalogStore, Clock, Ledger, TenantDirectory, Versioned
 from shared.application.record_audit import Actor, RecordAudit
 from shared.domain.errors import InvalidRequest, NotFound, VersionConflict
 from shared.domain.identifiers import BillingPeriod, new_rid
@@ -16,22 +17,31 @@ from shared.domain.money import usd
 from shared.domain.tenancy import Tenant, TenantState
 
 ANY_VERSION = "*"
+_ROUTED = frozenset({"deployments", "residency", "pools"})
 
 
 class ManageTenants:
     """Every change is audited and effective in this process at once, in others within 25 s."""
 
     def __init__(
-        self, tenants: TenantDirectory, ledger: Ledger, authenticate: Authenticate, audit: RecordAudit, clock: Clock
+        self,
+        tenants: TenantDirectory,
+        catalog: CatalogStore,
+        ledger: Ledger,
+        authenticate: Authenticate,
+        audit: RecordAudit,
+        clock: Clock,
     ) -> None:
         self._tenants = tenants
+        self._catalog = catalog
         self._ledger = ledger
         self._authenticate = authenticate
         self._audit = audit
         self._clock = clock
 
     async def register(self, tenant: Tenant, actor: Actor) -> Versioned[Tenant]:
-        """Raises `AlreadyExists`."""
+        """Raises `AlreadyExists`, and `InvalidRequest` where no backend could ever serve what it may call."""
+        check_tenant(tenant, await self._catalog.load())
         stored = await self._tenants.insert(tenant)
         await self._audit(actor, "tenant.register", tenant.tenant_id, after=asdict(tenant))
         return stored
@@ -60,7 +70,7 @@ class ManageTenants:
         """Replace the named fields of the version `etag` (`*`: of whichever is current when they are written).
 
         A new quota or budget holds for the open periods from now on, by an entry with the reason. Raises `NotFound`,
-        `VersionConflict`.
+        `VersionConflict`, and `InvalidRequest` where no backend could ever serve what it may call.
         """
         before, after = await self._replace(tenant_id, changes, etag)
         self._authenticate.forget(tenant_id)
@@ -71,9 +81,12 @@ class ManageTenants:
     async def _replace(
         self, tenant_id: str, changes: Mapping[str, Any], etag: str
     ) -> tuple[Versioned[Tenant], Versioned[Tenant]]:
+        catalog = None if _ROUTED.isdisjoint(changes) else await self._catalog.load()
         while True:
             before = await self.get(tenant_id)
             changed = replace(before.value, **changes)
+            if catalog is not None:
+                check_tenant(changed, catalog)
             try:
                 return before, await self._tenants.replace(changed, before.etag if etag == ANY_VERSION else etag)
             except VersionConflict:

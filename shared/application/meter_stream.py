@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 from shared.application.background import Background
 from shared.application.inference_format import EventReader, InferenceFormat
+from shared.application.lease import Lease
 from shared.application.metered_attempt import MeteredAttempt
 from shared.application.ports import UpstreamResponse
 from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
@@ -54,6 +55,7 @@ class MeteredStream:
         background: Background,
         tenant: Tenant,
         drains: Drains,
+        lease: Lease,
     ) -> None:
         self._attempt = attempt
         self._response = response
@@ -62,6 +64,7 @@ class MeteredStream:
         self._background = background
         self._tenant = tenant
         self._drains = drains
+        self._lease = lease
         self._delivered = _DeliveredText()
         self._is_booked = False
 
@@ -126,10 +129,12 @@ class MeteredStream:
     async def _complete(self) -> None:
         if not self._reader.ended and self._reader.usage is None:
             raise BackendBroken("The backend ended the stream early.")
+        self._lease.completed()
         await self._book("")
 
     async def _broken(self, error: GatewayError) -> GatewayError:
         """Book what was delivered; the error to tell."""
+        self._lease.failed(str(error))
         try:
             await self._book(_code_of(error))
         except StorageUnavailable as unavailable:
@@ -144,7 +149,7 @@ class MeteredStream:
     async def _finish_without_caller(self, error_code: str) -> None:
         self._is_booked = True
         if self._attempt.is_background and self._reader.response_id:
-            self._response.close()
+            self._close()
             with suppress(StorageUnavailable):  # then the reservation expires by the tenant's policy
                 await self._attempt.defer(self._reader.response_id)
             return
@@ -168,10 +173,14 @@ class MeteredStream:
             return f": content-filter {noted(self._reader.findings)}\n\n".encode()
         return b""
 
+    def _close(self) -> None:
+        self._response.close()
+        self._lease.release()
+
     async def _book(self, error_code: str) -> None:
         """Settle once: with upstream's usage if it was stated, else with the input and what was delivered."""
         self._is_booked = True
-        self._response.close()
+        self._close()
         reader = self._reader
         await self._attempt.charge(
             reader.usage,

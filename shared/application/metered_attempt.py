@@ -69,14 +69,25 @@ class MeteredAttempt:
         assert self.keeper is not None, "upstream keeps what it makes in the background"
         await self.keeper.running(response_id, self.reservation)
 
-    async def charge_input(self, *, status: int, error_code: str, findings: Iterable[str] = ()) -> Balance:
-        """Settle with what was sent and no output: upstream may have worked on it, or refused it after reading it."""
-        usage = self._estimated_tokens() + Usage(audio_seconds=self.usual.audio_seconds)
-        return await self._settle(usage, status, error_code, findings, "", estimated=True)
+    async def charge_input(
+        self, status: int, error_code: str, *, findings: Iterable[str] = (), superseded: bool = False
+    ) -> Balance:
+        """Settle with what was sent and no output: upstream may have worked on it, or refused it after reading it.
 
-    async def void(self, *, status: int, error_code: str) -> Balance:
+        `superseded` says that another attempt at the same request follows or has won.
+        """
+        usage = self._estimated_tokens() + Usage(audio_seconds=self.usual.audio_seconds)
+        return await self._settle(usage, status, error_code, findings, "", estimated=True, superseded=superseded)
+
+    async def void(self, status: int, error_code: str, *, superseded: bool = False) -> Balance:
         """Settle with nothing: upstream provably did not bill."""
-        outcome = Outcome(EntryKind.VOID, status=status, error_code=error_code, latency_ms=self._latency_ms())
+        outcome = Outcome(
+            EntryKind.VOID,
+            status=status,
+            error_code=error_code,
+            latency_ms=self._latency_ms(),
+            superseded=superseded,
+        )
         return await self.ledger.settle(self.reservation, outcome)
 
     def count(self, texts: Iterable[str]) -> int:
@@ -94,7 +105,15 @@ class MeteredAttempt:
         return Usage(images=usual.images, speech_characters=usual.speech_characters, audio_seconds=usual.audio_seconds)
 
     async def _settle(
-        self, usage: Usage, status: int, error_code: str, findings: Iterable[str], service_tier: str, *, estimated: bool
+        self,
+        usage: Usage,
+        status: int,
+        error_code: str,
+        findings: Iterable[str],
+        service_tier: str,
+        *,
+        estimated: bool,
+        superseded: bool = False,
     ) -> Balance:
         outcome = Outcome(
             kind=EntryKind.CHARGE,
@@ -106,6 +125,7 @@ class MeteredAttempt:
             estimated=estimated,
             content_filter=noted(findings),
             service_tier=service_tier,
+            superseded=superseded,
         )
         return await self.ledger.settle(self.reservation, outcome)
 

@@ -217,7 +217,34 @@ class CatalogStore(Protocol):
         """Insert or replace."""
         ...
 
+    async def remove_backend(self, backend_id: str) -> None:
+        """Forget a backend; harmless if it is unknown."""
+        ...
+
     async def put_deployment(self, deployment: Deployment) -> None:
+        """Insert or replace."""
+        ...
+
+
+@value
+class Hint:
+    """What one process found out of a backend: that it is down until a moment, or, if that has passed, up again."""
+
+    backend_id: str
+    instance: str
+    noted_at: datetime
+    down_until: datetime
+    reason: str
+
+
+class HintStore(Protocol):
+    """The latest hint of each backend. Raises `StorageUnavailable`."""
+
+    async def load(self) -> Sequence[Hint]:
+        """Every hint."""
+        ...
+
+    async def put(self, hint: Hint) -> None:
         """Insert or replace."""
         ...
 
@@ -294,7 +321,7 @@ class Tokenizer(Protocol):
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived and whose body has not been read."""
+    """An answer whose head has arrived and whose body has not been read. Names of headers are in lower case."""
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
@@ -320,11 +347,17 @@ class Upstream(Protocol):
     """Forwards a request to a backend."""
 
     async def send(
-        self, backend: Backend, method: str, path: str, body: bytes, headers: Mapping[str, str]
+        self,
+        backend: Backend,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        head_seconds: float | None = None,
     ) -> UpstreamResponse:
-        """Send and return when the response's head is there.
+        """Send and return when the response's head is there, for which at most `head_seconds` are waited.
 
-        `path` follows the backend's resource, query included. Raises `BackendUnavailable` if the request provably was
+        `path` follows the backend's endpoint, query included. Raises `BackendUnavailable` if the request provably was
         not processed, `BackendTimeout` or `BackendBroken` if it may have been.
         """
         ...

@@ -1,68 +1,54 @@
-"""Serve one inference request: admit it, forward it, meter it, and book what it consumed before the last byte goes."""
+"""Serve one inference request: find who may serve it, make one attempt after the other, and book each of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
-from functools import lru_cache
-from urllib.parse import quote
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
+from shared.application.admit_attempt import AdmitAttempt, output_bound
 from shared.application.authenticate import TenantPrincipal
 from shared.application.background import Background
+from shared.application.book_answer import (
+    AttemptFailed,
+    book_completion,
+    book_refusal,
+    is_failure,
+    lacks_deployment,
+    unanswered,
+)
 from shared.application.cached import Cached
+from shared.application.dispatch import Dispatcher
+from shared.application.inference_call import InferenceCall, Inquiry
 from shared.application.inference_format import InferenceFormat, InferenceRequest
-from shared.application.keep_response import KeepResponse
+from shared.application.lease import Lease
 from shared.application.meter_stream import Drains, MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
-from shared.application.ports import Clock, Hold, Ledger, ResponseDirectory, Tokenizer, Upstream, UpstreamResponse
-from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
+from shared.application.ports import Clock, ResponseDirectory, Upstream, UpstreamResponse
 from shared.domain.errors import (
-    BackendBroken,
-    BackendTimeout,
+    BackendFailed,
     BackendUnavailable,
-    ContentFiltered,
     DeploymentNotFound,
     GatewayError,
     InvalidRequest,
-    ResidencyViolation,
     ResponseNotFound,
     TenantSuspended,
 )
-from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
-from shared.domain.ledger import Account, Amount, Attempt, Balance, Lane, Reservation
-from shared.domain.pricing import PriceBook
+from shared.domain.ledger import Balance
 from shared.domain.rate_limit import RateStatus, rate_status
 from shared.domain.responses import StoredResponse
-from shared.domain.routing import Backend, Catalog, Route, eligible
+from shared.domain.routing import Backend, BackendApi, Catalog, Route, operation_path
+from shared.domain.selection import Pool
 from shared.domain.tenancy import Tenant, TenantState
-from shared.domain.usage import Usage
 from shared.domain.values import value
 
-MAX_USER_CHARACTERS = 256
-_LARGE_BODY_BYTES = 1_048_576
-_LARGE_INPUT_CHARACTERS = 262_144
-_SWEEP_MARGIN_SECONDS = 60
-_BACKGROUND_SECONDS = 86_400
-_REFUSED_FOR_NOW = frozenset({429, 503})
-_MISCONFIGURED = frozenset({401, 403, 404})
-
-
-@value
-class InferenceCall:
-    """What a caller asks for."""
-
-    request_id: str
-    body: bytes
-    content_type: str
-    deployment: str | None
-    """The deployment in the path, or `None` where the body's `model` names it."""
-    base: str
-    """What stands before the operation in the path: `/openai/v1`, or `/openai` in the dated API."""
-    api_version: str
-    headers: Mapping[str, str]
-    user: str
+_LARGE_BODY_BYTES: Final = 1_048_576
+_CACHED_PROMPT_TOKENS: Final = 1_024
+"""Of shorter prompts nothing is cached: https://learn.microsoft.com/azure/ai-services/openai/how-to/prompt-caching"""
+_PREFIX_CHARACTERS: Final = 4_096
+_PREFIX_TEXTS: Final = 8
 
 
 @value
@@ -70,8 +56,9 @@ class Served:
     """An answer on its way: upstream's status and headers, who served it, and the body or the stream."""
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Sequence[tuple[bytes, bytes]]
     backend: Backend
+    attempts: int
     balance: Balance
     rates: Sequence[RateStatus]
     body: bytes = b""
@@ -80,34 +67,67 @@ class Served:
     stream: MeteredStream | None = None
 
 
+@value
+class FailoverPolicy:
+    """How many attempts a request may have, and for how many seconds another may begin."""
+
+    attempts: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Run:
+    """One request while it is being served."""
+
+    inquiry: Inquiry
+    pool: Pool
+    output_tokens: int
+    input_tokens: dict[str, int]
+    home: float | None
+    leave: Callable[[], None] | None
+    tokens: int
+    deadline: float = 0.0
+    attempts: int = 0
+    under_way: int = 0
+    rates: Sequence[RateStatus] = ()
+    tried: set[str] = field(default_factory=set)
+    has_winner: bool = False
+
+
+@value
+class _Reached:
+    """An attempt whose answer has begun."""
+
+    lease: Lease
+    attempt: MeteredAttempt
+    balance: Balance
+    response: UpstreamResponse
+
+
 class ServeInference:
     """The use case behind every inference route."""
 
     def __init__(
         self,
-        ledger: Ledger,
+        admit: AdmitAttempt,
+        dispatcher: Dispatcher,
         upstream: Upstream,
-        tokenizer: Tokenizer,
         catalog: Cached[Catalog],
-        prices: Cached[PriceBook],
+        responses: ResponseDirectory,
         clock: Clock,
         background: Background,
-        request_seconds: float,
         drains: Drains,
-        instance: str,
-        responses: ResponseDirectory,
+        failover: FailoverPolicy,
     ) -> None:
-        self._responses = responses
-        self._ledger = ledger
+        self._admit = admit
+        self._dispatcher = dispatcher
         self._upstream = upstream
-        self._tokenizer = tokenizer
         self._catalog = catalog
-        self._prices = prices
+        self._responses = responses
         self._clock = clock
         self._background = background
-        self._request_seconds = request_seconds
         self._drains = drains
-        self._instance = instance
+        self._failover = failover
 
     async def __call__(self, caller: TenantPrincipal, call: InferenceCall, wire: InferenceFormat) -> Served:
         """Raises the errors of docs/errors.md; what was consumed is in the ledger in every case."""
@@ -117,55 +137,46 @@ class ServeInference:
             request = await asyncio.to_thread(wire.read_request, call.body, call.content_type)
         else:
             request = wire.read_request(call.body, call.content_type)
-        previous = await self._previous(caller.tenant, request)
-        route = await self._route(caller.tenant, call.deployment or request.model, previous)
-        attempt, hold = await self._admit(caller, call, request, wire, route, previous)
-        rates = rate_status(hold.rates, hold.balance.arrivals, self._clock.now()) if caller.tenant.is_rated else ()
+        run = await self._begin(caller, call, wire, request)
         try:
-            return await self._serve_admitted(caller, call, request, wire, route, attempt, hold.balance, rates)
+            return await self._serve(run)
         except GatewayError as error:
-            error.rates = rates
+            error.rates, error.attempts = run.rates or error.rates, run.attempts
             raise
+        finally:
+            if run.leave is not None:
+                run.leave()
 
-    async def _serve_admitted(
-        self,
-        caller: TenantPrincipal,
-        call: InferenceCall,
-        request: InferenceRequest,
-        wire: InferenceFormat,
-        route: Route,
-        attempt: MeteredAttempt,
-        balance: Balance,
-        rates: Sequence[RateStatus],
-    ) -> Served:
-        backend = route.backends[0]
-        try:
-            response = await self._send(call, request, wire, route, backend)
-            if request.reader is not None and response.status == 200 and not _is_json(response):
-                stream = MeteredStream(
-                    attempt, response, wire, request.reader(), self._background, caller.tenant, self._drains
-                )
-                return Served(response.status, tuple(response.headers), backend, balance, rates, stream=stream)
-            body = await response.read()
-        except BackendUnavailable:
-            await attempt.void(status=503, error_code="no_backend_available")
-            raise
-        except BackendTimeout:
-            await attempt.charge_input(status=504, error_code="backend_timeout")
-            raise
-        except BackendBroken:
-            await attempt.charge_input(status=502, error_code="backend_error")
-            raise
-        except asyncio.CancelledError:
-            self._background.start(attempt.charge_input(status=499, error_code="cancelled"))
-            raise
-        annotation = ""
-        if response.status == 200:
-            booked, annotation = await self._book_completion(caller.tenant, request, wire, body, attempt)
-            balance = booked or balance
-        else:
-            balance = await self._book_refusal(wire, response, body, attempt)
-        return Served(response.status, tuple(response.headers), backend, balance, rates, body, annotation)
+    async def _begin(
+        self, caller: TenantPrincipal, call: InferenceCall, wire: InferenceFormat, request: InferenceRequest
+    ) -> _Run:
+        tenant = caller.tenant
+        previous = await self._previous(tenant, request)
+        catalog, name = await self._catalog.get(), call.deployment or request.model
+        if not name:
+            raise InvalidRequest("'model' is required and must name a deployment.", "model")
+        deployment = catalog.deployments.get(name)
+        if deployment is None or name not in tenant.deployments:
+            raise DeploymentNotFound
+        beside = ""
+        if previous is not None:
+            keeper = catalog.backends.get(previous.backend_id)
+            beside = keeper.endpoint if keeper else ""
+        pool = self._dispatcher.pool(catalog, tenant, deployment, beside)
+        if previous is not None and not (beside and pool.candidates):
+            raise ResponseNotFound
+        inquiry = Inquiry(caller, call, wire, request, deployment, previous)
+        model = pool.candidates[0].backend.model
+        tokens, output_tokens = await self._admit.input_tokens(inquiry, model), output_bound(request, deployment)
+        return _Run(
+            inquiry,
+            pool,
+            output_tokens,
+            {model: tokens},
+            _home(inquiry, pool) if tokens >= _CACHED_PROMPT_TOKENS else None,
+            None if tenant.max_concurrent_requests is None else await self._dispatcher.enter(tenant, call.hung_up),
+            tokens + output_tokens,
+        )
 
     async def _previous(self, tenant: Tenant, request: InferenceRequest) -> StoredResponse | None:
         """The response that a request follows."""
@@ -176,208 +187,211 @@ class ServeInference:
             raise ResponseNotFound
         return previous
 
-    async def _route(self, tenant: Tenant, name: str | None, previous: StoredResponse | None) -> Route:
-        if not name:
-            raise InvalidRequest("'model' is required and must name a deployment.", "model")
-        catalog = await self._catalog.get()
-        deployment = catalog.deployments.get(name)
-        if deployment is None or name not in tenant.deployments:
-            raise DeploymentNotFound
-        pool = catalog.pool(deployment)
-        if not pool:
-            raise BackendUnavailable(f"No backend is configured for the deployment '{name}'.")
-        backends = eligible(pool, tenant.residency)
-        if not backends:
-            raise ResidencyViolation(
-                f"No backend of the deployment '{name}' lies where this tenant's data may be processed."
-            )
-        if previous is not None:
-            backends = _beside(backends, catalog.backends.get(previous.backend_id))
-        return Route(deployment, tuple(backends))
-
-    async def _admit(
-        self,
-        caller: TenantPrincipal,
-        call: InferenceCall,
-        request: InferenceRequest,
-        wire: InferenceFormat,
-        route: Route,
-        previous: StoredResponse | None,
-    ) -> tuple[MeteredAttempt, Hold]:
-        """Hold the upper bound of what the attempt can cost."""
-        backend = route.backends[0]
-        tenant, now, prices = caller.tenant, self._clock.now(), await self._prices.get()
-        rates = prices.rate_card(backend.billed_as, now, request.basis)
-        input_tokens = await self._input_tokens(request, route) + (previous.context_tokens if previous else 0)
-        output_tokens = request.choices * _output_bound(request, route)
-        bound = input_tokens + request.input_margin
-        _check_size(tenant, bound + output_tokens)
-        seconds = _BACKGROUND_SECONDS if request.is_background else self._request_seconds
-        deadline = now + timedelta(seconds=seconds + _SWEEP_MARGIN_SECONDS)
-        reservation = Reservation(
-            rid=new_rid(),
-            lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
-            amount=Amount(bound + output_tokens, rates.bound(bound, output_tokens, request.units)),
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            created=timestamp(now),
-            deadline=timestamp(deadline),
-            instance=self._instance,
-            attempt=Attempt(
-                deployment=route.deployment.name,
-                backend=backend.backend_id,
-                region=backend.region,
-                model=backend.model,
-                price_version=rates.version,
-                user=call.user or request.user[:MAX_USER_CHARACTERS] or caller.key_id,
-                key_id=caller.key_id,
-                request_id=call.request_id,
-                cost_center=tenant.cost_center,
-                streamed=request.reader is not None,
-                operation=wire.operation,
-                variant=request.basis.variant,
-            ),
-            units=request.usual_units or request.units,
+    async def _serve(self, run: _Run) -> Served:
+        hedge_after_ms = None if run.inquiry.request.is_stored else run.inquiry.deployment.hedge_after_ms
+        lease = self._dispatcher.lease_now(run.pool, run.tokens, (), run.home) or await self._dispatcher.lease(
+            run.pool, run.inquiry.tenant, run.tokens, (), run.home, hung_up=run.inquiry.call.hung_up
         )
-        started_at = self._clock.monotonic()
-        account = Account(tenant.tenant_id, reservation.lane.period, tenant.limit, tenant.rates, tenant.lanes)
-        hold = await self._ledger.reserve(account, reservation)
-        keeper = None
-        if request.is_stored:
-            keeper = KeepResponse(
-                self._responses, tenant.tenant_id, route.deployment.name, backend.backend_id, request.is_background
-            )
-        usual = _usual(request)
-        return MeteredAttempt(
-            self._ledger, self._clock, self._tokenizer, hold.reservation, rates, started_at, usual, keeper
-        ), hold
+        run.deadline = lease.started_at + self._failover.seconds
+        while True:
+            try:
+                if hedge_after_ms is None:
+                    return await self._take(run, await self._reach(run, lease))
+                return await self._race(run, lease, hedge_after_ms / 1000)
+            except AttemptFailed as failed:
+                lease = await self._next(run, failed)
 
-    async def _input_tokens(self, request: InferenceRequest, route: Route) -> int:
-        """What is sent in, with the deployment's own prompt. Much is counted on a thread, so that streams go on."""
-        texts, model = request.texts, route.backends[0].model
-        if route.deployment.system_prompt:
-            texts = [*texts, route.deployment.system_prompt]
-        if sum(map(len, texts)) > _LARGE_INPUT_CHARACTERS:
-            return request.fixed_tokens + await asyncio.to_thread(self._count, texts, model)
-        return request.fixed_tokens + self._count(texts, model)
-
-    def _count(self, texts: Sequence[str], model: str) -> int:
-        return sum([self._tokenizer.count(text, model) for text in texts])
-
-    async def _send(
-        self, call: InferenceCall, request: InferenceRequest, wire: InferenceFormat, route: Route, backend: Backend
-    ) -> UpstreamResponse:
-        upstream_deployment = backend.upstream_deployment if call.deployment is not None else None
-        path = _upstream_path(upstream_deployment, call.base, wire.operation, call.api_version)
-        model = None
-        if upstream_deployment is None and backend.upstream_deployment != request.model:
-            model = backend.upstream_deployment
-        body = wire.forwarded_body(request, route, model)
-        return await self._upstream.send(backend, "POST", path, body, call.headers)
-
-    @staticmethod
-    async def _book_completion(
-        tenant: Tenant, request: InferenceRequest, wire: InferenceFormat, body: bytes, attempt: MeteredAttempt
-    ) -> tuple[Balance | None, str]:
-        """Settle an answer, unless upstream still works on it; the balance after it, and its findings where the tenant
-        wants them named."""
+    async def _next(self, run: _Run, failed: AttemptFailed) -> Lease:
+        """Another backend, once the attempt that failed is booked. Raises why it failed where there is none."""
+        lease = None
         try:
-            completion = wire.read_completion(request, body)
-        except BackendBroken:
-            await attempt.charge_input(status=502, error_code="backend_error")
+            lease = await self._another(run)
+        except BackendUnavailable:
+            pass
+        except asyncio.CancelledError:
+            self._background.start(failed.book(superseded=False))
             raise
-        if completion.is_running and attempt.is_background:
-            await attempt.defer(completion.response_id)
-            return None, ""
-        policy, refused = tenant.content_filter_policy, list[str]()
-        if completion.findings and policy is ContentFilterPolicy.BLOCK:
-            refused = refused_categories(completion.findings, tenant.content_filter_threshold)
-        balance = await attempt.charge(
-            completion.usage,
-            units=completion.units,
-            texts=completion.texts,
-            status=400 if refused else 200,
-            error_code="content_filter" if refused else "",
-            findings=completion.findings,
-            service_tier=completion.service_tier,
-            response_id=completion.response_id,
+        try:
+            await failed.book(superseded=lease is not None)
+        except BaseException:
+            if lease is not None:
+                lease.release()
+            raise
+        if lease is None:
+            error = failed.error
+            if error.retry_after_seconds is None or len(run.pool.candidates) > 1:
+                error.retry_after_seconds = self._dispatcher.retry_after_seconds(run.pool)
+            raise error
+        return lease
+
+    async def _another(self, run: _Run) -> Lease:
+        seconds = run.deadline - self._clock.monotonic()
+        if run.attempts >= self._failover.attempts or seconds <= 0:
+            raise BackendUnavailable("No further attempt is allowed.")
+        return await self._dispatcher.lease(
+            run.pool, run.inquiry.tenant, run.tokens, run.tried, run.home, seconds, run.inquiry.call.hung_up
         )
-        if refused:
-            raise ContentFiltered(refused)
-        return balance, noted(completion.findings) if policy is ContentFilterPolicy.ANNOTATE else ""
 
-    @staticmethod
-    async def _book_refusal(
-        wire: InferenceFormat, response: UpstreamResponse, body: bytes, attempt: MeteredAttempt
-    ) -> Balance:
-        """Book an answer other than 200; raises unless upstream's own answer is what the caller should see."""
-        status = response.status
-        filtered = wire.filtered_prompt(status, body)
-        if filtered is not None:
-            return await attempt.charge_input(status=status, error_code="content_filter", findings=filtered)
-        balance = await attempt.void(status=status, error_code=f"upstream_{status}")
-        if status in _REFUSED_FOR_NOW:
-            raise BackendUnavailable("Every backend of the deployment is busy. Retry later.", _retry_after(response))
-        if status >= 500 or status in _MISCONFIGURED:
-            raise BackendBroken(f"The backend refused the gateway's request with status {status}.")
-        if status == 408:
-            raise BackendTimeout("The backend gave up waiting for the request.")
-        return balance
+    async def _reach(self, run: _Run, lease: Lease) -> _Reached:
+        """Admit an attempt and send it. Raises `AttemptFailed` if no answer begins."""
+        run.attempts += 1
+        run.under_way += 1
+        attempt = None
+        try:
+            attempt, balance = await self._admitted(run, lease.backend)
+            response = await self._send(run, lease)
+        except BackendFailed as error:
+            assert attempt is not None, "only backends fail so"
+            raise self._failed(run, lease, error, attempt) from error
+        except asyncio.CancelledError:
+            lease.release()
+            if attempt is not None:
+                code, superseded = "hedged" if run.has_winner else "cancelled", run.has_winner or run.under_way > 1
+                self._background.start(attempt.charge_input(499, code, superseded=superseded))
+            raise
+        except BaseException:
+            lease.release()
+            raise
+        finally:
+            run.under_way -= 1
+        return _Reached(lease, attempt, balance, response)
 
+    async def _admitted(self, run: _Run, backend: Backend) -> tuple[MeteredAttempt, Balance]:
+        inquiry, tokens, is_first = run.inquiry, run.input_tokens.get(backend.model), run.attempts == 1
+        if tokens is None:
+            tokens = run.input_tokens[backend.model] = await self._admit.input_tokens(inquiry, backend.model)
+        attempt, hold = await self._admit(inquiry, backend, tokens, run.output_tokens, is_first=is_first)
+        if is_first and inquiry.tenant.is_rated:
+            run.rates = rate_status(hold.rates, hold.balance.arrivals, self._clock.now())
+        return attempt, hold.balance
 
-@lru_cache(maxsize=1024)
-def _upstream_path(deployment: str | None, base: str, operation: str, api_version: str) -> str:
-    """The path of an operation, with the deployment in it unless the body names that."""
-    path = (
-        f"{base}/{operation}" if deployment is None else f"{base}/deployments/{quote(deployment, safe='')}/{operation}"
-    )
-    return f"{path}?api-version={quote(api_version, safe='')}" if api_version else path
+    async def _send(self, run: _Run, lease: Lease) -> UpstreamResponse:
+        inquiry, backend, upstream_deployment = run.inquiry, lease.backend, lease.backend.upstream_deployment
+        call, request, wire = inquiry.call, inquiry.request, inquiry.wire
+        is_in_path = call.deployment is not None and backend.api is BackendApi.AZURE
+        if backend.api is BackendApi.OPENAI:
+            path = f"/{wire.operation}"
+        elif is_in_path:
+            api_version = backend.api_version or call.api_version
+            path = operation_path(call.base, upstream_deployment, wire.operation, api_version)
+        else:
+            path = operation_path(call.base, None, wire.operation, call.api_version)
+        model = None if is_in_path or upstream_deployment == request.model else upstream_deployment
+        body = wire.forwarded_body(request, Route(inquiry.deployment, backend), model)
+        seconds = run.deadline - lease.started_at
+        return await self._upstream.send(backend, "POST", path, body, call.headers, seconds)
 
-
-def _beside(backends: Sequence[Backend], keeper: Backend | None) -> list[Backend]:
-    """The backends in the resource that keeps a response; another resource knows nothing of it."""
-    near = [backend for backend in backends if keeper is not None and backend.endpoint == keeper.endpoint]
-    if not near:
-        raise ResponseNotFound
-    return near
-
-
-def _usual(request: InferenceRequest) -> Usage:
-    """What an attempt probably consumes of what no answer may show."""
-    units = request.usual_units or request.units
-    return replace(units, output=request.unseen_output_tokens) if request.unseen_output_tokens else units
-
-
-def _output_bound(request: InferenceRequest, route: Route) -> int:
-    """The most tokens one choice can have: the caller's cap, else the deployment's, else what is held by default."""
-    if request.max_output_tokens is not None:
-        return request.max_output_tokens
-    return route.deployment.max_output_tokens or route.deployment.reserve_output_tokens
-
-
-def _check_size(tenant: Tenant, tokens: int) -> None:
-    """Refuse what can never be admitted, so that no client retries it for ever."""
-    for limit, name in ((tenant.max_tokens_per_request, "request"), (tenant.tokens_per_minute, "minute")):
-        if limit is not None and tokens > limit:
-            raise InvalidRequest(
-                f"This request may use up to {tokens} tokens, and the tenant is allowed {limit} tokens per {name}. "
-                "Shorten the input or lower the cap on the output.",
-                "max_tokens",
+    async def _take(self, run: _Run, reached: _Reached) -> Served:
+        """What the caller gets of an answer. Raises `AttemptFailed` if another backend may do better."""
+        inquiry, lease, attempt, response = run.inquiry, reached.lease, reached.attempt, reached.response
+        backend, status, headers = lease.backend, response.status, response.headers
+        reader = inquiry.request.reader
+        is_stream = reader is not None and status == 200 and not _is_json(response)
+        if status != 404:  # what that means is in its body
+            lease.judge(status, headers, is_stream=is_stream)
+        if reader is not None and is_stream:
+            lease.before(run.leave)
+            run.leave = None
+            stream = MeteredStream(
+                attempt, response, inquiry.wire, reader(), self._background, inquiry.tenant, self._drains, lease
             )
+            return Served(status, headers, backend, run.attempts, reached.balance, run.rates, stream=stream)
+        try:
+            body = await response.read()
+        except BackendFailed as error:
+            raise self._failed(run, lease, error, attempt) from error
+        except asyncio.CancelledError:
+            lease.release()
+            self._background.start(attempt.charge_input(499, "cancelled"))
+            raise
+        return await self._book(run, reached, body)
+
+    async def _book(self, run: _Run, reached: _Reached, body: bytes) -> Served:
+        lease, response, annotation = reached.lease, reached.response, ""
+        try:
+            if response.status == 200:
+                booked, annotation = await book_completion(run.inquiry, body, reached.attempt)
+                balance = booked or reached.balance
+            else:
+                if response.status == 404:
+                    lease.judge(404, response.headers, lacks_deployment=lacks_deployment(404, body))
+                balance = await book_refusal(run.inquiry, response, body, reached.attempt)
+        except AttemptFailed:
+            if not lease.health.is_throttled:
+                run.tried.add(lease.backend.backend_id)
+            raise
+        finally:
+            lease.release()
+        return Served(
+            response.status, response.headers, lease.backend, run.attempts, balance, run.rates, body, annotation
+        )
+
+    def _failed(self, run: _Run, lease: Lease, error: BackendFailed, attempt: MeteredAttempt) -> AttemptFailed:
+        run.tried.add(lease.backend.backend_id)
+        lease.failed(str(error))
+        lease.release()
+        return unanswered(error, attempt)
+
+    async def _race(self, run: _Run, lease: Lease, hedge_seconds: float) -> Served:
+        """Ask a second backend if the first is slow to begin; whose answer begins first serves, the other is billed."""
+        racing = {asyncio.create_task(self._reach(run, lease))}
+        try:
+            done, _ = await asyncio.wait(racing, timeout=hedge_seconds)
+            if not done and run.attempts < self._failover.attempts:
+                other = self._dispatcher.take(run.pool, run.tokens, {*run.tried, lease.backend.backend_id})
+                if other is not None:
+                    racing.add(asyncio.create_task(self._reach(run, other)))
+            served = None
+            while served is None:
+                served = await self._first_of(run, racing)
+            return served
+        finally:
+            await self._end(racing)
+
+    async def _first_of(self, run: _Run, racing: set[asyncio.Task[_Reached]]) -> Served | None:
+        """What the first of some attempts gives; `None` if it failed while another is under way."""
+        done, _ = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+        first = min(done, key=lambda task: task.exception() is not None)
+        racing.discard(first)
+        try:
+            reached = first.result()
+            run.has_winner = not is_failure(reached.response.status)
+            if run.has_winner:
+                await self._end(racing)
+            return await self._take(run, reached)
+        except AttemptFailed as failed:
+            if not racing:
+                raise
+            await failed.book(superseded=True)
+        except GatewayError:
+            if not racing:
+                raise
+        return None
+
+    async def _end(self, racing: set[asyncio.Task[_Reached]]) -> None:
+        """Cancel attempts that have lost, and book what they consumed."""
+        for task in racing:
+            task.cancel()
+        for ended in await asyncio.gather(*racing, return_exceptions=True):
+            if isinstance(ended, AttemptFailed):
+                self._background.start(ended.book(superseded=True))
+            elif isinstance(ended, _Reached):
+                ended.response.close()
+                ended.lease.release()
+                self._background.start(ended.attempt.charge_input(499, "hedged", superseded=True))
+        racing.clear()
+
+
+def _home(inquiry: Inquiry, pool: Pool) -> float | None:
+    """A point for the beginning of a tenant's prompt, so that equal beginnings go where they may be cached."""
+    if len(pool.candidates) == 1:
+        return None
+    texts = [text[:_PREFIX_CHARACTERS] for text in inquiry.request.texts[:_PREFIX_TEXTS]]
+    prefix = "\0".join([inquiry.tenant.tenant_id, *texts])[:_PREFIX_CHARACTERS]
+    digest = hashlib.blake2b(prefix.encode("utf-8", "replace"), digest_size=8).digest()
+    return (int.from_bytes(digest) >> 11) / 2**53
 
 
 def _is_json(response: UpstreamResponse) -> bool:
     """Whether an answer is one document, whatever was asked for."""
-    return any(
-        name.lower() == b"content-type" and text.startswith(b"application/json") for name, text in response.headers
-    )
-
-
-def _retry_after(response: UpstreamResponse) -> float:
-    """Seconds until upstream wants to be asked again: `retry-after-ms`, else `retry-after`, else one."""
-    stated = {name.lower(): value for name, value in response.headers}
-    for name, unit in ((b"retry-after-ms", 1000), (b"retry-after", 1)):
-        value = stated.get(name, b"")
-        if value.isdigit():
-            return int(value) / unit
-    return 1.0
+    return any(name == b"content-type" and text.startswith(b"application/json") for name, text in response.headers)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import quote
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from shared.application.authenticate import TenantPrincipal
+from shared.application.book_answer import refusal_of
 from shared.application.cached import Cached
 from shared.application.meter_stream import StreamCut
 from shared.application.ports import ResponseDirectory, Upstream, UpstreamResponse
 from shared.domain.errors import BackendBroken, BackendTimeout, ResidencyViolation, ResponseNotFound, TenantSuspended
-from shared.domain.routing import Backend, Catalog, may_process
+from shared.domain.routing import Backend, Catalog, response_path
 from shared.domain.tenancy import TenantState
 from shared.domain.values import value
 
@@ -54,7 +54,7 @@ class PassedOn:
     """Upstream's own answer."""
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Sequence[tuple[bytes, bytes]]
     backend: Backend
     body: bytes = b""
     stream: PassedStream | None = None
@@ -77,16 +77,19 @@ class ServeResponses:
         backend = (await self._catalog.get()).backends.get(stored.backend_id) if stored else None
         if backend is None:
             raise ResponseNotFound
-        if not may_process(backend, tenant.residency):
+        if backend.placement.objection(tenant.residency):
             raise ResidencyViolation("The response lies where this tenant's data may no longer be processed.")
-        path = f"{call.base}/responses/{quote(call.response_id, safe='')}{call.part}"
+        path = response_path(backend, call.response_id, call.base) + call.part
         response = await self._upstream.send(
             backend, call.method, f"{path}?{call.query}" if call.query else path, b"", call.headers
         )
-        headers = tuple(response.headers)
-        if any(name.lower() == b"content-type" and text.startswith(_EVENTS) for name, text in headers):
+        headers = response.headers
+        if any(name == b"content-type" and text.startswith(_EVENTS) for name, text in headers):
             return PassedOn(response.status, headers, backend, stream=PassedStream(response))
         body = await response.read()
+        refusal = refusal_of(response, body)
+        if refusal is not None:
+            raise refusal
         if call.method == "DELETE" and response.status == 200:
             await self._directory.remove(tenant.tenant_id, call.response_id)
         return PassedOn(response.status, headers, backend, body)

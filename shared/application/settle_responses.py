@@ -53,7 +53,7 @@ class SettleResponses:
     async def _settle(self, backend: Backend, response_id: str, reservation: Reservation) -> bool:
         """Whether the response has ended and is booked. A backend that cannot be asked is asked again later."""
         try:
-            response = await self._upstream.send(backend, "GET", response_path(response_id), b"", {})
+            response = await self._upstream.send(backend, "GET", response_path(backend, response_id), b"", {})
             body = await response.read()
             completion = self._wire.read_completion(_UNREAD, body) if response.status == 200 else None
         except (BackendUnavailable, BackendBroken, BackendTimeout):
@@ -62,7 +62,7 @@ class SettleResponses:
         if completion is None:
             if response.status != _GONE:
                 return False
-            await attempt.charge_input(status=_GONE, error_code="response_gone")
+            await attempt.charge_input(_GONE, "response_gone")
             return True
         return await _book(attempt, completion)
 

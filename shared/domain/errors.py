@@ -13,6 +13,8 @@ class GatewayError(Exception):
 
     rates: Sequence[RateStatus] = ()
     """What the tenant's limits a minute have left, where that is known."""
+    attempts: int | None = None
+    """How many attempts were made of the request, where it came to that."""
 
 
 class InvalidRequest(GatewayError):
@@ -138,17 +140,28 @@ class LedgerUnavailable(StorageUnavailable):
     """The ledger cannot be reached: requests are refused, never served unmetered."""
 
 
-class BackendUnavailable(GatewayError):
-    """No backend could take the request. Nothing was billed."""
+class BackendFailed(GatewayError):
+    """No backend served the request. `retry_after_seconds` is when the first may be ready, where that is known."""
 
-    def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
 
-class BackendBroken(GatewayError):
+class BackendUnavailable(BackendFailed):
+    """No backend could take the request. Nothing was billed."""
+
+
+class CallerGone(BackendUnavailable):
+    """The caller hung up before a backend was ready for it."""
+
+    def __init__(self) -> None:
+        super().__init__("The caller went away.")
+
+
+class BackendBroken(BackendFailed):
     """The backend's answer could not be used."""
 
 
-class BackendTimeout(GatewayError):
+class BackendTimeout(BackendFailed):
     """The backend did not answer within the named timeout."""

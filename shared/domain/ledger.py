@@ -134,6 +134,8 @@ class Attempt:
     """The path of the API operation, for example `chat/completions`."""
     variant: str = ""
     """Of images: quality and size, by which they are priced."""
+    processed_in: str = ""
+    """The narrowest place where the backend certainly processes: a region, a zone, or `global`."""
 
     def fields(self) -> Fields:
         """The facts, flat, as stored in reservations and entries."""
@@ -181,6 +183,8 @@ class Outcome:
     """What the content filter found, as `content_filter.noted` writes it."""
     service_tier: str = ""
     """As upstream stated it."""
+    superseded: bool = False
+    """Whether another attempt at the same request was made, which is what the caller saw."""
 
 
 @value
@@ -255,6 +259,7 @@ class LedgerEntry:
                 estimated=bool(fields.get("estimated")),
                 content_filter=_text(fields, "content_filter"),
                 service_tier=_text(fields, "service_tier"),
+                superseded=bool(fields.get("superseded")),
             )
         if kind is EntryKind.LIMIT:
             limit = Limit(
@@ -294,7 +299,7 @@ _ATTEMPT_FIELDS = field_names(Attempt)
 _USAGE_NAMES = field_names(Usage)
 USAGE_FIELDS = tuple(f"usage_{name}" for name in _USAGE_NAMES)
 _attempt_values = attrgetter(*_ATTEMPT_FIELDS)
-_OUTCOME_FIELDS = ("status", "error_code", "latency_ms", "estimated", "content_filter", "service_tier")
+_OUTCOME_FIELDS = ("status", "error_code", "latency_ms", "estimated", "content_filter", "service_tier", "superseded")
 _outcome_values = attrgetter(*_OUTCOME_FIELDS)
 usage_values: Callable[[Usage], tuple[int, ...]] = attrgetter(*_USAGE_NAMES)
 """Of a usage, in the order of `USAGE_FIELDS`."""

@@ -56,7 +56,7 @@ def rollup_of(entry: LedgerEntry) -> tuple[RollupKey, Rollup] | None:
 
 def sums_of(entry: LedgerEntry, outcome: Outcome) -> Rollup:
     """What one entry with this outcome adds to any sum."""
-    is_request = entry.kind in REQUEST_KINDS
+    is_request = entry.kind in REQUEST_KINDS and not outcome.superseded
     has_failed = is_request and (outcome.status >= FIRST_FAILED_STATUS or entry.kind is EntryKind.EXPIRE)
     return Rollup(
         requests=int(is_request),

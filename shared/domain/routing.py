@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
+from functools import lru_cache
+from typing import Final
 from urllib.parse import quote
 
 from shared.domain.pricing import Sku
+from shared.domain.residency import Placement, Residency
 from shared.domain.values import value
+
+V1: Final = "/openai/v1"
+
+
+class BackendApi(StrEnum):
+    """Which of the two path families a backend speaks."""
+
+    AZURE = "azure"
+    """Deployments in the path with an api-version, and `/openai/v1`, below the resource's endpoint."""
+    OPENAI = "openai"
+    """OpenAI's own paths with the model in the body, below an endpoint that ends with the version, as in `/v1`."""
 
 
 class BackendAuth(StrEnum):
@@ -19,16 +33,13 @@ class BackendAuth(StrEnum):
 
 
 @value
-class Residency:
-    """Where a tenant's data may be processed. No zones named means every zone; global SKUs need `allow_global`."""
-
-    zones: tuple[str, ...] = ()
-    allow_global: bool = True
-
-
-@value
 class Backend:
-    """One Azure OpenAI resource and deployment."""
+    """One Azure OpenAI resource and deployment, or another server that speaks OpenAI's API.
+
+    The lowest priority comes first, and of one priority provisioned capacity before what is paid by the token. A weight
+    of 0 drains: no request begins there any more, and what it keeps stays to be read. `authority` is the identity
+    provider of a cloud of its own; empty is the public one.
+    """
 
     backend_id: str
     endpoint: str
@@ -43,6 +54,24 @@ class Backend:
     weight: int = 1
     auth: BackendAuth = BackendAuth.MANAGED_IDENTITY
     token_scope: str = "https://cognitiveservices.azure.com/.default"
+    authority: str = ""
+    api: BackendApi = BackendApi.AZURE
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Sent with every request, beside the caller's."""
+    max_concurrent_requests: int | None = None
+
+    @property
+    def placement(self) -> Placement:
+        return Placement(self.sku, self.region, self.zone)
+
+    @property
+    def processed_in(self) -> str:
+        """The narrowest place where it certainly processes."""
+        return _processed_in(self.sku, self.region, self.zone)
+
+    @property
+    def is_provisioned(self) -> bool:
+        return "Provisioned" in self.sku
 
     @property
     def billed_as(self) -> Sku:
@@ -53,11 +82,14 @@ class Backend:
 class Deployment:
     """The name callers ask for, the pool that serves it, and what is sent upstream where a caller says nothing of it.
 
-    `system_prompt` is put before what every caller sends.
+    `system_prompt` is put before what every caller sends. `fallbacks` names the deployments whose pools serve, in this
+    order, when the own pool can't. After `hedge_after_ms` without an answer a second backend is asked as well.
     """
 
     name: str
     backends: tuple[str, ...]
+    fallbacks: tuple[str, ...] = ()
+    hedge_after_ms: int | None = None
     max_output_tokens: int | None = None
     reserve_output_tokens: int = 4096
     temperature: float | None = None
@@ -76,37 +108,31 @@ class Deployment:
 
 @value
 class Route:
-    """A deployment with its backends resolved, best first."""
+    """A deployment, and the backend that one attempt goes to."""
 
     deployment: Deployment
-    backends: tuple[Backend, ...]
+    backend: Backend
 
 
-def response_path(response_id: str) -> str:
-    """Where a backend has a response that it keeps."""
-    return f"/openai/v1/responses/{quote(response_id, safe='')}"
+@lru_cache(maxsize=1024)
+def _processed_in(sku: str, region: str, zone: str) -> str:
+    return Placement(sku, region, zone).processed_in
 
 
-def may_process(backend: Backend, residency: Residency) -> bool:
-    """Whether residency allows a backend: `Global*` processes anywhere, `DataZone*` in its zone, others in the region.
+@lru_cache(maxsize=1024)
+def operation_path(base: str, deployment: str | None, operation: str, api_version: str) -> str:
+    """The path of an operation below a backend's endpoint, with the deployment in it unless the body names that.
 
-    https://learn.microsoft.com/azure/ai-services/openai/how-to/deployment-types
+    `base` is `/openai/v1`, or `/openai` in the dated API.
     """
-    if backend.sku.startswith("Global"):
-        return residency.allow_global
-    if not residency.zones:
-        return True
-    if backend.sku.startswith("DataZone"):
-        return backend.zone in residency.zones
-    return backend.region in residency.zones or backend.zone in residency.zones
+    path = base if deployment is None else f"{base}/deployments/{quote(deployment, safe='')}"
+    return f"{path}/{operation}?api-version={quote(api_version, safe='')}" if api_version else f"{path}/{operation}"
 
 
-def eligible(backends: Iterable[Backend], residency: Residency) -> list[Backend]:
-    """The backends that may process a tenant's data, lowest priority number first, then heaviest."""
-    allowed = [backend for backend in backends if may_process(backend, residency)]
-    if len(allowed) == 1:
-        return allowed
-    return sorted(allowed, key=lambda backend: (backend.priority, -backend.weight, backend.backend_id))
+def response_path(backend: Backend, response_id: str, base: str = V1) -> str:
+    """Where a backend has a response that it keeps."""
+    path = f"/responses/{quote(response_id, safe='')}"
+    return path if backend.api is BackendApi.OPENAI else base + path
 
 
 @value
@@ -116,6 +142,30 @@ class Catalog:
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     backends: Mapping[str, Backend] = field(default_factory=dict)
 
-    def pool(self, deployment: Deployment) -> list[Backend]:
-        """The backends of a deployment that exist."""
-        return [self.backends[name] for name in deployment.backends if name in self.backends]
+    def pool(self, deployment: Deployment, own: Sequence[str] | None = None) -> list[tuple[int, Backend]]:
+        """The backends behind a deployment that exist, with the fallback they belong to; 0 is the deployment itself.
+
+        `own` replaces the deployment's pool, fallbacks and all.
+        """
+        levels: list[Sequence[str]] = [deployment.backends if own is None else own]
+        if own is None:
+            levels += [self.deployments[name].backends for name in deployment.fallbacks if name in self.deployments]
+        found: dict[str, tuple[int, Backend]] = {}
+        for level, names in enumerate(levels):
+            for name in names:
+                if name in self.backends:
+                    found.setdefault(name, (level, self.backends[name]))
+        return [*found.values()]
+
+    def obstacle(self, deployment: Deployment, residency: Residency, own: Sequence[str] | None = None) -> str | None:
+        """Why a tenant could not be served whatever happens, or `None` if it can be."""
+        backends = [backend for _, backend in self.pool(deployment, own)]
+        if not backends:
+            return "no backend is configured"
+        in_service = [backend for backend in backends if backend.weight]
+        if not in_service:
+            return "every backend is drained"
+        objections = [(backend.backend_id, backend.placement.objection(residency)) for backend in in_service]
+        if any(objection is None for _, objection in objections):
+            return None
+        return "; ".join(f"backend '{backend_id}': {objection}" for backend_id, objection in objections)

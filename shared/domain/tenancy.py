@@ -14,7 +14,7 @@ from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.ledger import ExpiryPolicy, Limit
 from shared.domain.money import pusd_from_usd
 from shared.domain.rate_limit import RateLimits
-from shared.domain.routing import Residency
+from shared.domain.residency import Residency
 from shared.domain.values import value
 
 _KEY_PREFIX = "tg"
@@ -51,6 +51,11 @@ class Tenant:
     lanes: int = 1
     """How many gateway processes may each have a lane of this tenant's ledger; more than 1 makes the tenant hot."""
     residency: Residency = field(default_factory=Residency)
+    pools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of a deployment, the backends that serve this tenant instead of the deployment's own."""
+    priority: int = 1
+    """Its weight among tenants that wait for the same backends."""
+    max_concurrent_requests: int | None = None
     content_filter_policy: ContentFilterPolicy = ContentFilterPolicy.PASS
     content_filter_threshold: Severity = Severity.MEDIUM
     """From which severity on `block` refuses."""

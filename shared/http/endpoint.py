@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from starlette.requests import Request
@@ -66,3 +66,8 @@ def for_tenants(handler: Callable[[Gateway, Request, TenantPrincipal], Awaitable
 def json_response(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer."""
     return Response(msgspec.json.encode(document), status, headers, "application/json")
+
+
+def list_response(data: list[Any], next_cursor: str | None = None) -> Response:
+    """A page of a list, and the cursor of the next."""
+    return json_response({"data": data, "next_cursor": next_cursor})

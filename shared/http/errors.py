@@ -55,6 +55,8 @@ def error_response(error: errors.GatewayError, request_id: str, now: datetime) -
         }
     }
     headers = {"x-gateway-request-id": request_id} | rate_headers(error.rates) | _advice(error, now)
+    if error.attempts is not None:
+        headers["x-gateway-attempts"] = str(error.attempts)
     return Response(msgspec.json.encode(body), status, headers, "application/json")
 
 
@@ -91,7 +93,7 @@ def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
         case errors.PeriodExhausted():
             seconds = max(1, math.ceil((error.retry_at - now).total_seconds()))
             return {"Retry-After": str(seconds), "x-should-retry": "false"}
-        case errors.BackendUnavailable() | errors.RateLimitExceeded():
+        case errors.BackendFailed() | errors.RateLimitExceeded() if error.retry_after_seconds is not None:
             milliseconds = max(1, math.ceil(error.retry_after_seconds * 1000))
             return {"Retry-After": str(math.ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}
         case errors.StorageUnavailable():

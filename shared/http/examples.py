@@ -49,6 +49,7 @@ MANAGEMENT: Final[Mapping[str, Mapping[str, Any]]] = {
         "sku": "DataZoneStandard",
     },
     "DeploymentDefinition": {"backends": ["se-gpt-4o"], "max_output_tokens": 4096},
+    "RouteQuestion": {"tenant_id": "blue-team", "deployment": "gpt-4o", "tokens": 1000},
     "PriceInsertion": {
         "model": "gpt-4o",
         "meter": "input",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
@@ -11,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.application.authenticate import TenantPrincipal
-from shared.application.serve_inference import MAX_USER_CHARACTERS, InferenceCall, Served
+from shared.application.inference_call import MAX_USER_CHARACTERS, InferenceCall
+from shared.application.serve_inference import Served
 from shared.application.serve_responses import ResponseCall
 from shared.composition import Gateway
 from shared.domain.errors import InvalidRequest
@@ -19,7 +21,7 @@ from shared.domain.money import usd
 from shared.domain.routing import Backend
 from shared.http.endpoint import Endpoint, endpoint, for_tenants, json_response
 from shared.http.errors import rate_headers
-from shared.http.requests import api_version_of, headers_of, path_segment, read_body, tenant_principal
+from shared.http.requests import api_version_of, headers_of, hung_up, path_segment, read_body, tenant_principal
 from shared.http.streaming import EventStreamResponse
 
 _DEPLOYMENT_SEGMENT: Final = 2
@@ -33,9 +35,9 @@ _RESPONSE_QUERY: Final = frozenset(
      "limit", "order", "after", "before"}
 )  # fmt: skip
 _MULTIPART: Final = frozenset({"audio/transcriptions", "audio/translations"})
+_CLIENT_REQUEST_ID: Final = "x-ms-client-request-id"
 _FORWARDED_HEADERS: Final = tuple(
-    (name.encode(), name)
-    for name in ("accept", "user-agent", "openai-beta", "x-ms-client-request-id", "x-ms-useragent")
+    (name.encode(), name) for name in ("accept", "user-agent", "openai-beta", _CLIENT_REQUEST_ID, "x-ms-useragent")
 )
 _OWN_HEADERS: Final = frozenset(
     name.encode()
@@ -67,10 +69,12 @@ async def _infer(
     content_type = _JSON
     if operation in _MULTIPART:
         content_type = headers.get(b"content-type", b"").decode("latin-1")
-    forwarded = _forwarded(headers)
+    forwarded = _forwarded(headers, request_id)
     forwarded["content-type"] = content_type
     user = headers.get(b"x-gateway-user", b"").decode("latin-1")[:MAX_USER_CHARACTERS]
-    call = InferenceCall(request_id, body, content_type, deployment, base, api_version, forwarded, user)
+    call = InferenceCall(
+        request_id, body, content_type, deployment, base, api_version, forwarded, user, partial(hung_up, request)
+    )
     served = await gateway.serve_inference(caller, call, gateway.formats[operation])
     response_headers = _response_headers(served, request_id)
     if served.stream is not None:
@@ -127,9 +131,10 @@ def _of_response(base: str, method: str, part: str = "") -> Endpoint:
             _check_dated(api_version_of(request))
         response_id = path_segment(request, base.count("/") + 1)
         asked = [(name, value) for name, value in request.query_params.multi_items() if name in _RESPONSE_QUERY]
-        call = ResponseCall(method, base, response_id, part, urlencode(asked), _forwarded(headers))
+        call = ResponseCall(method, base, response_id, part, urlencode(asked), _forwarded(headers, request_id))
         passed = await gateway.serve_responses(caller, call)
         response_headers = _headers_of_backend(passed.headers, passed.backend, request_id)
+        response_headers.append((b"x-gateway-attempts", b"1"))
         if passed.stream is not None:
             return EventStreamResponse(passed.stream, response_headers, gateway.settings.keep_alive_seconds)
         return _PassedOn(passed.status, passed.body, response_headers)
@@ -180,9 +185,11 @@ def _check_dated(api_version: str) -> None:
         )
 
 
-def _forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
-    """What of a caller's headers upstream gets."""
-    forwarded = {name: headers[sent].decode("latin-1") for sent, name in _FORWARDED_HEADERS if sent in headers}
+def _forwarded(headers: Mapping[bytes, bytes], request_id: str) -> dict[str, str]:
+    """What of a caller's headers upstream gets, and the id by which it knows the request if the caller gave none."""
+    forwarded = {_CLIENT_REQUEST_ID: request_id} | {
+        name: headers[sent].decode("latin-1") for sent, name in _FORWARDED_HEADERS if sent in headers
+    }
     forwarded["accept-encoding"] = "identity"
     return forwarded
 
@@ -190,6 +197,7 @@ def _forwarded(headers: Mapping[bytes, bytes]) -> dict[str, str]:
 def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, bytes]]:
     """Upstream's own headers, without those of its connection and its limits, and the gateway's."""
     kept, balance = _headers_of_backend(served.headers, served.backend, request_id), served.balance
+    kept.append((b"x-gateway-attempts", b"%d" % served.attempts))
     if served.annotation:
         kept.append((b"x-gateway-content-filter", served.annotation.encode("latin-1", "replace")))
     if balance.available_tokens is not None:
@@ -203,12 +211,11 @@ def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, byte
 def _headers_of_backend(
     headers: Sequence[tuple[bytes, bytes]], backend: Backend, request_id: str
 ) -> list[tuple[bytes, bytes]]:
-    kept = [(name, value) for raw, value in headers if (name := raw.lower()) not in _OWN_HEADERS]
+    kept = [header for header in headers if header[0] not in _OWN_HEADERS]
     kept += [
         (b"x-gateway-request-id", request_id.encode()),
         (b"x-gateway-backend", backend.backend_id.encode("latin-1", "replace")),
         (b"x-gateway-region", backend.region.encode("latin-1", "replace")),
-        (b"x-gateway-attempts", b"1"),
         (b"x-gateway-cache", b"bypass"),
     ]
     return kept

@@ -1,10 +1,9 @@
-"""The management routes, for administrators, and `/me` for tenants."""
+"""The management routes of tenants, for administrators, and `/me` for tenants."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from typing import Any
 
 from pydantic import TypeAdapter
 from starlette.requests import Request
@@ -16,19 +15,14 @@ from shared.application.record_audit import Actor
 from shared.application.report_usage import EntryCursor, EntryFilter
 from shared.composition import Gateway
 from shared.domain.errors import InvalidRequest
-from shared.domain.identifiers import BillingPeriod, checked_name, checked_tenant_id
+from shared.domain.identifiers import BillingPeriod, checked_tenant_id
 from shared.domain.ledger import Amount, Lane, LedgerEntry
 from shared.domain.money import pusd_from_usd, usd
-from shared.domain.pricing import Price
-from shared.domain.routing import Backend, Deployment
 from shared.domain.tenancy import GatewayKey, Tenant
-from shared.http.endpoint import for_administrators, for_tenants, json_response
+from shared.http.endpoint import for_administrators, for_tenants, json_response, list_response
 from shared.http.models import (
-    BackendDefinition,
-    DeploymentDefinition,
     Grant,
     KeyCreation,
-    PriceInsertion,
     TenantChange,
     TenantRegistration,
 )
@@ -39,9 +33,6 @@ _KEY_SEGMENT = 4
 _MODEL_BYTES = 1024 * 1024
 _ENTRY_CURSOR = re.compile(r"\d+:\d+(,\d+:\d+)*", re.ASCII)
 _tenant_json = TypeAdapter(Tenant)
-_backend_json = TypeAdapter(Backend)
-_deployment_json = TypeAdapter(Deployment)
-_price_json = TypeAdapter(Price)
 
 
 @for_administrators
@@ -56,7 +47,7 @@ async def register_tenant(gateway: Gateway, request: Request, actor: Actor) -> R
 async def list_tenants(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants?limit=&cursor=`."""
     page, cursor = await gateway.tenants.list(*page_query(request))
-    return _list([_tenant_json.dump_python(tenant.value, mode="json") for tenant in page], cursor)
+    return list_response([_tenant_json.dump_python(tenant.value, mode="json") for tenant in page], cursor)
 
 
 @for_administrators
@@ -116,7 +107,7 @@ async def create_key(gateway: Gateway, request: Request, actor: Actor) -> Respon
 @for_administrators
 async def list_keys(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants/{tenant}/keys`."""
-    return _list([_key_document(key) for key in await gateway.keys.list(_tenant_id(request))])
+    return list_response([_key_document(key) for key in await gateway.keys.list(_tenant_id(request))])
 
 
 @for_administrators
@@ -142,7 +133,7 @@ async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Respon
         _tenant_id(request), _period(gateway, request), chosen, _entry_cursor(cursor), limit
     )
     next_cursor = None if after is None else ",".join(f"{lane}:{seq}" for lane, seq in after.items())
-    return _list([_entry_document(lane, entry) for lane, entry in found], next_cursor)
+    return list_response([_entry_document(lane, entry) for lane, entry in found], next_cursor)
 
 
 @for_tenants
@@ -156,67 +147,6 @@ async def me(_gateway: Gateway, _request: Request, principal: TenantPrincipal) -
 async def my_usage(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
     """`GET /me/usage?period=YYYY-MM&group_by=deployment,user,day`."""
     return await _usage(gateway, request, principal.tenant.tenant_id)
-
-
-@for_administrators
-async def insert_price(gateway: Gateway, request: Request, actor: Actor) -> Response:
-    """`POST /manage/prices`."""
-    row = await read_model(request, PriceInsertion, _MODEL_BYTES)
-    price = await gateway.prices.insert(Price(**row.model_dump()), actor)
-    return json_response(_price_document(price), 201)
-
-
-@for_administrators
-async def list_prices(gateway: Gateway, _request: Request, _: Actor) -> Response:
-    """`GET /manage/prices`."""
-    return _list([_price_document(price) for price in await gateway.prices.list()])
-
-
-@for_administrators
-async def put_backend(gateway: Gateway, request: Request, actor: Actor) -> Response:
-    """`PUT /manage/backends/{backend}`."""
-    backend_id = checked_name(path_segment(request, _NAME_SEGMENT), "backend")
-    definition = await read_model(request, BackendDefinition, _MODEL_BYTES)
-    backend = await gateway.catalog.put_backend(Backend(backend_id, **definition.model_dump()), actor)
-    return json_response(_backend_json.dump_python(backend, mode="json"))
-
-
-@for_administrators
-async def get_backend(gateway: Gateway, request: Request, _: Actor) -> Response:
-    """`GET /manage/backends/{backend}`."""
-    backend = await gateway.catalog.backend(path_segment(request, _NAME_SEGMENT))
-    return json_response(_backend_json.dump_python(backend, mode="json"))
-
-
-@for_administrators
-async def list_backends(gateway: Gateway, _request: Request, _: Actor) -> Response:
-    """`GET /manage/backends`."""
-    backends = (await gateway.catalog.load()).backends.values()
-    return _list([_backend_json.dump_python(backend, mode="json") for backend in backends])
-
-
-@for_administrators
-async def put_deployment(gateway: Gateway, request: Request, actor: Actor) -> Response:
-    """`PUT /manage/deployments/{deployment}`."""
-    name = checked_name(path_segment(request, _NAME_SEGMENT), "deployment")
-    fields = (await read_model(request, DeploymentDefinition, _MODEL_BYTES)).model_dump()
-    deployment = Deployment(name, **{**fields, "backends": tuple(fields["backends"])})
-    await gateway.catalog.put_deployment(deployment, actor)
-    return json_response(_deployment_json.dump_python(deployment, mode="json"))
-
-
-@for_administrators
-async def get_deployment(gateway: Gateway, request: Request, _: Actor) -> Response:
-    """`GET /manage/deployments/{deployment}`."""
-    deployment = await gateway.catalog.deployment(path_segment(request, _NAME_SEGMENT))
-    return json_response(_deployment_json.dump_python(deployment, mode="json"))
-
-
-@for_administrators
-async def list_deployments(gateway: Gateway, _request: Request, _: Actor) -> Response:
-    """`GET /manage/deployments`."""
-    deployments = (await gateway.catalog.load()).deployments.values()
-    return _list([_deployment_json.dump_python(deployment, mode="json") for deployment in deployments])
 
 
 async def _usage(gateway: Gateway, request: Request, tenant_id: str) -> Response:
@@ -233,10 +163,6 @@ def _period(gateway: Gateway, request: Request) -> str:
     return str(BillingPeriod.parse(text) if text else BillingPeriod.containing(gateway.clock.now()))
 
 
-def _list(data: list[Any], next_cursor: str | None = None) -> Response:
-    return json_response({"data": data, "next_cursor": next_cursor})
-
-
 def _tenant_response(tenant: Versioned[Tenant], status: int = 200) -> Response:
     return json_response(_tenant_json.dump_python(tenant.value, mode="json"), status, {"ETag": tenant.etag})
 
@@ -248,10 +174,6 @@ def _key_document(key: GatewayKey) -> dict[str, object]:
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
     }
-
-
-def _price_document(price: Price) -> dict[str, object]:
-    return {"price_id": price.price_id, **_price_json.dump_python(price, mode="json")}
 
 
 def _usd(limit: int | None) -> str | None:
@@ -291,6 +213,7 @@ def _entry_document(lane: Lane, entry: LedgerEntry) -> dict[str, object]:
             "estimated": outcome.estimated,
             "content_filter": outcome.content_filter,
             "service_tier": outcome.service_tier,
+            "superseded": outcome.superseded,
         }
     if entry.limit is not None:
         document |= {"quota_tokens": entry.limit.tokens, "budget_usd": _usd(entry.limit.pusd)}

@@ -15,12 +15,17 @@ from shared.domain.identifiers import TENANT_ID
 from shared.domain.lanes import MAX_LANES
 from shared.domain.ledger import MAX_PERIOD_TOKENS, ExpiryPolicy
 from shared.domain.money import pusd_from_usd, pusd_per_token
-from shared.domain.routing import BackendAuth, Residency
+from shared.domain.residency import Residency
+from shared.domain.routing import BackendApi, BackendAuth
 from shared.domain.tenancy import DisconnectPolicy
 from shared.domain.usage import Meter
 
 _MAX_TOKENS = MAX_PERIOD_TOKENS
 _MAX_PER_MINUTE = 10**12
+_GATEWAYS_OWN_HEADERS = frozenset(
+    {"accept-encoding", "api-key", "authorization", "connection", "content-encoding", "content-length", "content-type",
+     "cookie", "expect", "host", "te", "transfer-encoding", "upgrade"}
+)  # fmt: skip
 
 
 def _usd(text: str) -> str:
@@ -45,6 +50,12 @@ def _not_null(value: Any) -> Any:
     return value
 
 
+def _header_name(text: str) -> str:
+    if text.lower() in _GATEWAYS_OWN_HEADERS:
+        raise ValueError("is set by the gateway itself")
+    return text.lower()
+
+
 Usd = Annotated[StrictStr, AfterValidator(_usd)]
 UsdPerMillion = Annotated[StrictStr, AfterValidator(_usd_per_million)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
@@ -53,6 +64,10 @@ Text = Annotated[StrictStr, Field(max_length=256)]
 Reason = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)]
 PerMinute = Annotated[StrictInt, Field(ge=1, le=_MAX_PER_MINUTE)]
+
+
+HeaderName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), AfterValidator(_header_name)]
+HeaderText = Annotated[StrictStr, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,254}[\x21-\x7e])?$")]
 
 
 class _Model(BaseModel):
@@ -84,6 +99,9 @@ class TenantSettings(_Model):
     max_tokens_per_request: PerMinute | None = None
     lanes: Annotated[StrictInt, Field(ge=1, le=MAX_LANES)] | None = None
     residency: ResidencySettings | None = None
+    pools: dict[Name, Annotated[list[Name], Field(min_length=1)]] | None = None
+    priority: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
+    max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
     content_filter_policy: ContentFilterPolicy | None = None
     content_filter_threshold: Severity | None = None
     on_disconnect: DisconnectPolicy | None = None
@@ -92,7 +110,7 @@ class TenantSettings(_Model):
 
     @field_validator(
         "name", "cost_center", "contact", "deployments", "lanes", "residency", "on_disconnect", "expiry_policy",
-        "content_filter_policy", "content_filter_threshold", "tags",
+        "content_filter_policy", "content_filter_threshold", "tags", "pools", "priority",
         mode="before",
     )  # fmt: skip
     @classmethod
@@ -106,6 +124,8 @@ class TenantSettings(_Model):
             fields["residency"] = self.residency.to_domain()
         if self.deployments is not None:
             fields["deployments"] = tuple(self.deployments)
+        if self.pools is not None:
+            fields["pools"] = {name: tuple(backends) for name, backends in self.pools.items()}
         return fields
 
 
@@ -161,7 +181,10 @@ class PriceInsertion(_Model):
 
 
 class BackendDefinition(_Model):
-    """One Azure OpenAI resource and deployment."""
+    """One Azure OpenAI resource and deployment, or another server with OpenAI's API. A weight of 0 drains it.
+
+    `headers` are sent with every request and are no place for secrets.
+    """
 
     endpoint: Annotated[StrictStr, Field(min_length=1, max_length=256)]
     upstream_deployment: Name
@@ -172,11 +195,15 @@ class BackendDefinition(_Model):
     sku: Name = "Standard"
     zone: Text = ""
     priority: Annotated[StrictInt, Field(ge=0, le=1000)] = 1
-    weight: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
+    weight: Annotated[StrictInt, Field(ge=0, le=1000)] = 1
     auth: BackendAuth = BackendAuth.MANAGED_IDENTITY
     token_scope: Annotated[StrictStr, Field(pattern=r"^https://\S+/\.default$")] = (
         "https://cognitiveservices.azure.com/.default"
     )
+    authority: Annotated[StrictStr, Field(pattern=r"^(https://[A-Za-z0-9.-]+)?$")] = ""
+    api: BackendApi = BackendApi.AZURE
+    headers: dict[HeaderName, HeaderText] = {}
+    max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
 
 
 class DeploymentDefinition(_Model):
@@ -184,8 +211,18 @@ class DeploymentDefinition(_Model):
     them; `system_prompt` is put before what every caller sends."""
 
     backends: Annotated[list[Name], Field(min_length=1)]
+    fallbacks: list[Name] = []
+    hedge_after_ms: Annotated[StrictInt, Field(ge=1, le=600_000)] | None = None
     max_output_tokens: Annotated[StrictInt, Field(ge=1, le=_MAX_TOKENS)] | None = None
     reserve_output_tokens: Annotated[StrictInt, Field(ge=1, le=_MAX_TOKENS)] = 4096
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     system_prompt: Annotated[StrictStr, Field(max_length=16_384)] = ""
+
+
+class RouteQuestion(_Model):
+    """A request that is not made: which backend would serve it?"""
+
+    tenant_id: Annotated[StrictStr, Field(pattern=f"^{TENANT_ID.pattern}$")]
+    deployment: Name
+    tokens: Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)] = 0

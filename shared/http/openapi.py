@@ -103,9 +103,13 @@ OPERATIONS = (
         "A tenant's ledger entries, newest first",
         query=("period", "from", "to", "user", "limit", "cursor"),
     ),
-    Operation("GET", "/manage/backends", "List backends"),
+    Operation("GET", "/manage/backends", "List backends and their health"),
     Operation("GET", "/manage/backends/{backend}", "Get a backend"),
     Operation("PUT", "/manage/backends/{backend}", "Insert or replace a backend", body=models.BackendDefinition),
+    Operation("DELETE", "/manage/backends/{backend}", "Remove a backend that nothing names", success=204),
+    Operation(
+        "POST", "/manage/route", "Which backend would serve a request, and why no other", body=models.RouteQuestion
+    ),
     Operation("GET", "/manage/deployments", "List deployments"),
     Operation("GET", "/manage/deployments/{deployment}", "Get a deployment"),
     Operation(

@@ -79,6 +79,12 @@ async def read_body(request: Request, headers: dict[bytes, bytes], limit: int) -
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+async def hung_up(request: Request) -> None:
+    """Return when the caller of a request whose body was read has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def read_model(request: Request, model: type[ModelT], limit: int) -> ModelT:
     """The JSON body as a model. Raises `InvalidRequest` naming the first field that is wrong or unknown."""
     body = await read_body(request, headers_of(request), limit)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from azure.core.credentials import AzureNamedKeyCredential
@@ -12,12 +14,12 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from local.azurite_server import ACCOUNT
 from shared.adapters.blobs import BlobReports
-from shared.adapters.directories import DocumentCatalog, DocumentPrices, DocumentTenants
+from shared.adapters.directories import DocumentCatalog, DocumentHints, DocumentPrices, DocumentTenants
 from shared.adapters.documents import Documents, key_of
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.tables.documents import TableDocuments
-from shared.application.ports import ReportStore
+from shared.application.ports import Hint, ReportStore
 from shared.domain.errors import AlreadyExists, StorageUnavailable, VersionConflict
 from shared.domain.routing import Backend, Deployment
 from shared.domain.tenancy import Tenant
@@ -52,6 +54,23 @@ def reports(request: pytest.FixtureRequest) -> ReportStore:
 @pytest.fixture
 def table() -> str:
     return f"t{secrets.token_hex(6)}"
+
+
+async def test_a_document_is_removed_and_removing_it_again_changes_nothing(documents: Documents, table: str) -> None:
+    await documents.remove(table, "p", "k")
+    await documents.insert(table, "p", "k", "1")
+    for _ in range(2):
+        await documents.remove(table, "p", "k")
+        assert await documents.get(table, "p", "k") is None
+
+
+async def test_the_latest_hint_of_each_backend_is_kept(documents: Documents) -> None:
+    hints, name = DocumentHints(documents), f"b/{secrets.token_hex(4)}"
+    first = Hint(name, "one", NOW, NOW + timedelta(seconds=5), "status 500")
+    later = replace(first, instance="two", down_until=NOW)
+    for hint in (first, later):
+        await hints.put(hint)
+        assert [each for each in await hints.load() if each.backend_id == name] == [hint]
 
 
 async def test_a_document_is_inserted_once_and_replaced_by_version(documents: Documents, table: str) -> None:

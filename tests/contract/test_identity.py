@@ -155,7 +155,7 @@ class Credential:
 
 async def test_a_token_is_asked_for_once_by_all_who_wait() -> None:
     credential = Credential(3600)
-    tokens = CachedTokens(lambda: credential)  # type: ignore[arg-type,return-value]
+    tokens = CachedTokens(lambda _: credential)  # type: ignore[arg-type,return-value]
     assert set(await asyncio.gather(*(tokens.token("s") for _ in range(9)))) == {"t1"}
     assert await tokens.token("s") == "t1"
     assert await tokens.token("other") == "t2"
@@ -163,9 +163,24 @@ async def test_a_token_is_asked_for_once_by_all_who_wait() -> None:
     assert credential.closed
 
 
+async def test_clouds_of_their_own_have_credentials_of_their_own() -> None:
+    made: dict[str, Credential] = {}
+
+    def make(authority: str) -> Credential:
+        made[authority] = Credential(3600)
+        return made[authority]
+
+    tokens = CachedTokens(make)  # type: ignore[arg-type]
+    for authority in ("", "https://login.microsoftonline.us", ""):
+        assert await tokens.token("s", authority) == "t1"
+    assert set(made) == {"", "https://login.microsoftonline.us"}
+    await tokens.close()
+    assert all(credential.closed for credential in made.values())
+
+
 async def test_a_token_near_its_end_is_served_while_the_next_is_fetched() -> None:
     credential = Credential(200)
-    tokens = CachedTokens(lambda: credential)  # type: ignore[arg-type,return-value]
+    tokens = CachedTokens(lambda _: credential)  # type: ignore[arg-type,return-value]
     assert await tokens.token("s") == "t1"
     assert await tokens.token("s") == "t1"
     await asyncio.sleep(0)
@@ -175,23 +190,24 @@ async def test_a_token_near_its_end_is_served_while_the_next_is_fetched() -> Non
 
 async def test_a_token_past_its_end_is_waited_for() -> None:
     credential = Credential(-1)
-    tokens = CachedTokens(lambda: credential)  # type: ignore[arg-type,return-value]
+    tokens = CachedTokens(lambda _: credential)  # type: ignore[arg-type,return-value]
     assert [await tokens.token("s"), await tokens.token("s")] == ["t1", "t2"]
 
 
 async def test_no_identity_is_told_as_such(identity: IdentityEndpoint) -> None:
     identity.fails = True
-    tokens = CachedTokens(lambda: managed_identity(""))
+    tokens = CachedTokens(lambda authority: managed_identity("", authority))
     with pytest.raises(IdentityUnavailable):
         await tokens.token("https://storage.azure.com/.default")
     await tokens.close()
-    await CachedTokens(lambda: managed_identity("")).close()
+    await CachedTokens(lambda authority: managed_identity("", authority)).close()
 
 
 async def test_developers_sign_in_with_the_default_chain() -> None:
-    credential = developer_identity("")
-    assert type(credential).__name__ == "DefaultAzureCredential"
-    await credential.close()
+    for authority in ("", "https://login.microsoftonline.us"):
+        credential = developer_identity("", authority)
+        assert type(credential).__name__ == "DefaultAzureCredential"
+        await credential.close()
     settings = Settings(
         tallygate_table_endpoint="https://127.0.0.1:1/x",
         audit_chain_key=SecretStr(CHAIN_KEY),

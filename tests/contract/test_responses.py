@@ -77,7 +77,7 @@ async def test_an_outage_is_told() -> None:
 
 async def test_a_row_that_goes_while_it_is_stored_again_is_let_go() -> None:
     class Vanishing(InMemoryTableStore):
-        async def get(self, table: str, partition: str, key: str) -> Row | None:  # noqa: ARG002 - the port
+        async def get(self, table: str, partition: str, key: str) -> Row | None:
             return None
 
     responses = TableResponses(Vanishing(), ManualClock())

@@ -45,8 +45,8 @@ async def test_a_service_that_is_gone_gives_no_answer() -> None:
 
 async def test_without_a_token_there_is_no_answer() -> None:
     class NoTokens:
-        async def token(self, scope: str) -> str:
-            raise IdentityUnavailable(scope)
+        async def token(self, scope: str, authority: str = "") -> str:
+            raise IdentityUnavailable(scope + authority)
 
     await all_calls_fail(RestTableStore(f"http://127.0.0.1:{free_port()}/x", BearerToken(NoTokens())))
 

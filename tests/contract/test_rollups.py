@@ -156,7 +156,7 @@ async def test_a_report_during_an_endless_roll_up_asks_to_come_again(tenant: str
     class Moving(TableRollups):
         seq = 0
 
-        async def watermark(self, lane: Lane) -> Watermark:  # noqa: ARG002 - the port's name
+        async def watermark(self, lane: Lane) -> Watermark:
             self.seq += 1
             return Watermark(self.seq, "")
 

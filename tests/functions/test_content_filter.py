@@ -109,9 +109,13 @@ async def test_what_is_below_the_threshold_is_served(stack: Stack) -> None:
 @pytest.mark.parametrize("text", [PROMPT, COMPLETION, f"{COMPLETION} [asynchronous-filter]"])
 @pytest.mark.parametrize("on_disconnect", ["drain", "cut"])
 async def test_a_stream_is_ended_where_a_finding_is_refused(stack: Stack, text: str, on_disconnect: str) -> None:
+    events = (await stack.chat(text, stream=True))[2].count(b"data: ")
     await set_policy(stack, "block", on_disconnect=on_disconnect)
+    if on_disconnect == "cut":  # before its usage: what has come all the same is what is booked
+        await stack.fault(kind="stall", after_chunks=events - 1)
     status, _, body = await stack.chat(text, stream=True)
-    entry, record = await only(stack)
+    await stack.settled()
+    entry, record = (await stack.entries())[-1], (await stack.requests())[-1]
     assert status == 200
     assert b'"code":"content_filter"' in body
     assert b"[DONE]" not in body

@@ -175,6 +175,13 @@ async def test_what_a_caller_sends_in_headers_does_not_reach_upstream(stack: Sta
     assert entry["user"] == "ann"
 
 
+async def test_a_backend_knows_a_request_by_the_id_in_its_entry_unless_the_caller_gave_one(stack: Stack) -> None:
+    _, headers, _ = await stack.chat()
+    (record,), (entry,) = await stack.requests(), await stack.entries()
+    sent = record["headers"]["x-ms-client-request-id"]
+    assert sent == entry["request_id"] == headers["x-gateway-request-id"]
+
+
 async def test_answers_say_who_served_and_what_is_left(stack: Stack) -> None:
     await stack.manage(
         "PATCH", f"/manage/tenants/{stack.tenant}", {"monthly_quota_tokens": 10_000, "monthly_budget_usd": "2"}
@@ -209,7 +216,7 @@ async def test_a_model_without_a_price_is_refused(stack: Stack) -> None:
 
 
 async def test_data_stays_where_the_tenant_allows_it(stack: Stack) -> None:
-    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"residency": {"zones": ["us"]}})
+    await stack.set_residency("us")
     status, _, body = await stack.chat()
     assert (status, body["error"]["code"]) == (403, "residency_violation")
     assert await stack.requests() == []

@@ -168,7 +168,7 @@ async def test_a_following_response_goes_to_the_resource_that_keeps_the_one_befo
 
 async def test_a_response_may_no_longer_be_read_where_the_tenants_data_may_not_lie(stack: Stack) -> None:
     made = await create(stack)
-    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"residency": {"zones": ["us"]}})
+    await stack.set_residency("us")
     status, answer = await call(stack, "GET", f"/responses/{made['id']}")
     assert (status, answer["error"]["code"]) == (403, "residency_violation")
     await stack.manage("POST", f"/manage/tenants/{stack.tenant}/suspend")

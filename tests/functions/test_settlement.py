@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from shared.application.authenticate import TenantPrincipal
+from shared.application.inference_call import InferenceCall
 from shared.application.meter_stream import Drains
-from shared.application.serve_inference import InferenceCall
 from shared.domain.routing import Deployment
 from tests.tools.stack import API_VERSION, Stack, eventually, free_port
 
@@ -143,7 +143,7 @@ async def test_a_filtered_completion_is_charged_upstreams_usage(stack: Stack, st
     [
         (400, 400, None),
         (401, 502, "backend_error"),
-        (404, 502, "backend_error"),
+        (404, 404, None),
         (408, 504, "backend_timeout"),
         (422, 422, None),
         (429, 503, "no_backend_available"),
@@ -277,7 +277,8 @@ async def test_a_stream_that_breaks_while_it_is_drained_is_estimated(stack: Stac
     assert (entry["estimated"], booked(entry)) == (True, (INPUT, 4))
 
 
-async def test_a_refusal_without_advice_is_retried_after_a_second(stack: Stack) -> None:
+@pytest.mark.parametrize("stack_settings", [{"QUEUE_TIMEOUT_SECONDS": "0"}], indirect=True)
+async def test_a_refusal_without_advice_is_to_be_retried_after_a_second(stack: Stack) -> None:
     await stack.fault(kind="status", status=429)
     _, headers, _ = await stack.chat()
     assert headers["retry-after"] == "1"
@@ -297,7 +298,7 @@ async def test_a_request_that_is_cancelled_while_upstream_works_is_charged_its_i
     caller = await gateway.authenticate.anyone(stack.key)
     assert isinstance(caller, TenantPrincipal)
     body = b'{"messages": [{"role": "user", "content": "Hello!"}]}'
-    call = InferenceCall("r", body, "application/json", "gpt-4o", "/openai", API_VERSION, {}, "")
+    call = InferenceCall("r", body, "application/json", "gpt-4o", "/openai", API_VERSION, {}, "", asyncio.Event().wait)
     serving = asyncio.create_task(gateway.serve_inference(caller, call, gateway.formats["chat/completions"]))
     await eventually(lambda: bool(stack.simulator.records))
     serving.cancel()

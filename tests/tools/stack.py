@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from local.functions_host.server import FunctionsHost
 from local.functions_host.timers import Timers
 from local.simulator.server import Pace, Simulator
 from shared.composition import Gateway, close_current_gateway, current_gateway
+from shared.domain.residency import Residency
 
 ADMIN_KEY = "test-admin-key-test-admin-key-test"
 CHAIN_KEY = "test-chain-key-test-chain-key-test"
@@ -45,6 +46,10 @@ PRICES: dict[str, dict[str, str]] = {
     "gpt-4o-mini-tts": {"input": "0.60", "output": "12.00"},
 }
 MODELS = tuple(PRICES)
+REGIONS = {
+    "swedencentral": "eu", "germanywestcentral": "eu", "francecentral": "eu", "eastus": "us", "japaneast": ""
+}  # fmt: skip
+"""Of the simulator, with their data zones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +148,47 @@ class Stack:
         answer = await self.manage("GET", f"/manage/tenants/{tenant or self.tenant}/entries?limit=500")
         return list(reversed(answer["data"]))
 
+    async def every_entry(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """All of them, however many, newest first."""
+        entries: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            page = await self.manage("GET", f"/manage/tenants/{tenant or self.tenant}/entries?limit=500{cursor}")
+            entries += page["data"]
+            if page["next_cursor"] is None:
+                return entries
+            cursor = f"&cursor={page['next_cursor']}"
+
     async def usage(self, tenant: str | None = None) -> dict[str, Any]:
         answer: dict[str, Any] = await self.manage("GET", f"/manage/tenants/{tenant or self.tenant}/usage")
         return answer
+
+    async def pool(self, *regions: str, deployment: str = "gpt-4o", **fields: Any) -> None:
+        """Serve a deployment by a backend in each of these regions, of which `fields` may tell more."""
+        for region in regions:
+            await self.backend(region)
+        await self.manage("PUT", f"/manage/deployments/{deployment}", {"backends": list(regions), **fields})
+
+    async def backend(self, region: str, name: str = "", **fields: Any) -> None:
+        """A backend of gpt-4o in a region, by default of its name."""
+        definition = {
+            "endpoint": f"{self.simulator_url}/{region}", "upstream_deployment": "gpt-4o", "model": "gpt-4o",
+            "region": region, "auth": "api_key",
+        }  # fmt: skip
+        await self.manage("PUT", f"/manage/backends/{name or region}", {**definition, **fields})
+
+    async def health(self) -> dict[str, dict[str, Any]]:
+        """What the gateway knows of its backends, by name."""
+        answer = await self.manage("GET", "/manage/backends")
+        return {each["backend_id"]: each["health"] for each in answer["data"]}
+
+    async def set_residency(self, *zones: str) -> None:
+        """What the management API refuses, because no backend lies there: as two changes at once may leave it."""
+        gateway = await current_gateway()
+        tenant = (await gateway.tenants.get(self.tenant)).value
+        changed = replace(tenant, residency=Residency(zones, allow_global=False))
+        await gateway.tenants._tenants.replace(changed, "*")
+        gateway.authenticate.forget(self.tenant)
 
     async def settled(self) -> None:
         """Return when nothing is under way in the background."""
@@ -212,7 +255,7 @@ async def configure(stack: Stack) -> None:
 @asynccontextmanager
 async def running_simulator() -> AsyncIterator[tuple[Simulator, str]]:
     simulator = Simulator(
-        ("swedencentral", "eastus"), {model: model for model in MODELS} | {"a/b c#d": "gpt-4o"}, SIMULATOR_KEY, Pace()
+        tuple(REGIONS), {model: model for model in MODELS} | {"a/b c#d": "gpt-4o"}, SIMULATOR_KEY, Pace()
     )
     runner = web.AppRunner(simulator.application(), handler_cancellation=True, shutdown_timeout=1, access_log=None)
     await runner.setup()
@@ -232,7 +275,13 @@ async def running_host(folder: Path) -> AsyncIterator[str]:
     host = FunctionsHost(http, Timers(timers, folder / "timers"), "", close_current_gateway)
     port = free_port()
     config = uvicorn.Config(
-        host, port=port, http="httptools", access_log=False, log_level="error", timeout_graceful_shutdown=5
+        host,
+        port=port,
+        http="httptools",
+        access_log=False,
+        log_level="error",
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=60,
     )
     server = _Server(config)
     served = asyncio.create_task(server._serve())

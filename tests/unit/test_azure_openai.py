@@ -36,7 +36,7 @@ HATE = {"hate": {"filtered": True, "severity": "high"}, "jailbreak": {"detected"
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 
-ROUTE = Route(Deployment("chat", ("b",)), (Backend("b", "https://b", "gpt-4o", "gpt-4o", "swedencentral"),))
+ROUTE = Route(Deployment("chat", ("b",)), Backend("b", "https://b", "gpt-4o", "gpt-4o", "swedencentral"))
 
 
 def read_request(body: bytes) -> InferenceRequest:

@@ -16,7 +16,6 @@ from shared.domain.identifiers import BillingPeriod, checked_name, new_rid, time
 from shared.domain.ledger import Amount, Balance, EntryKind, LaneState, LedgerEntry, Limit, Outcome, Refusal
 from shared.domain.money import MAX_PERIOD_PUSD, allocate_cents, cents, pusd_from_usd, pusd_per_token, usd, usd_of_cents
 from shared.domain.pricing import IMAGES, INPUT_TOKENS, SOUND, SPEECH, TOKENS, Price, PriceBook, Sku, images_of
-from shared.domain.routing import Backend, Catalog, Deployment, Residency, eligible, may_process
 from shared.domain.tenancy import new_gateway_key, parse_gateway_key
 from shared.domain.usage import Meter, Usage, disjoint_usage
 from tests.tools.ledgers import PRICES, VERSION, attempt
@@ -178,35 +177,6 @@ def test_the_chain_hides_its_key_and_depends_on_everything() -> None:
     heads = {chain.extend(start, {"a": 1}), chain.extend(start, {"a": 2}), HashChain(b"x").extend(start, {"a": 1})}
     assert len(heads) == 3
     assert canonical({"b": "ü", "a": True}) == '{"a":true,"b":"ü"}'.encode()
-
-
-@pytest.mark.parametrize(
-    ("sku", "residency", "allowed"),
-    [
-        ("GlobalStandard", Residency(), True),
-        ("GlobalStandard", Residency(("eu",), allow_global=False), False),
-        ("GlobalStandard", Residency(("us",), allow_global=True), True),
-        ("DataZoneStandard", Residency(("eu",), allow_global=False), True),
-        ("DataZoneStandard", Residency(("swedencentral",), allow_global=False), False),
-        ("DataZoneStandard", Residency(), True),
-        ("Standard", Residency(("swedencentral",)), True),
-        ("Standard", Residency(("eu",)), True),
-        ("ProvisionedManaged", Residency(("us",)), False),
-    ],
-)
-def test_residency_follows_from_sku_and_region(sku: str, residency: Residency, allowed: bool) -> None:
-    backend = Backend("b", "https://x", "d", "m", "swedencentral", sku=sku, zone="eu")
-    assert may_process(backend, residency) is allowed
-
-
-def test_backends_are_ordered_by_priority_and_weight() -> None:
-    backends = [
-        Backend(name, "https://x", "d", "m", "r", priority=priority, weight=weight)
-        for name, priority, weight in (("c", 2, 9), ("a", 1, 1), ("b", 1, 5))
-    ]
-    assert [backend.backend_id for backend in eligible(backends, Residency())] == ["b", "a", "c"]
-    catalog = Catalog(backends={"a": backends[1]})
-    assert catalog.pool(Deployment("d", ("a", "gone"))) == [backends[1]]
 
 
 def test_a_statement_adds_up() -> None:

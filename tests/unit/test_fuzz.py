@@ -34,7 +34,7 @@ READERS: dict[str, Callable[[], EventReader]] = {
     "transcripts": TranscriptReader,
 }
 DEFAULTS = Deployment("d", ("b",), max_output_tokens=9, temperature=0.5, top_p=0.5, system_prompt="Be kind.")
-ROUTE = Route(DEFAULTS, (Backend("b", "https://b.invalid", "gpt-4o", "gpt-4o", "swedencentral"),))
+ROUTE = Route(DEFAULTS, Backend("b", "https://b.invalid", "gpt-4o", "gpt-4o", "swedencentral"))
 
 
 def corpus(folder: str) -> list[bytes]:

@@ -11,12 +11,15 @@ from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tokenizer import SplintrTokenizer
 from shared.application.background import Background
+from shared.application.lease import Lease
 from shared.application.meter_stream import Drains, MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
 from shared.domain.audit import HashChain
+from shared.domain.backend_health import BackendHealth
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.ledger import Lane
 from shared.domain.pricing import PriceBook
+from shared.domain.routing import Backend
 from shared.domain.tenancy import Tenant
 from tests.tools.ledgers import NOW, PERIOD, PRICES, VERSION, FaultyStore, ManualClock, account, reservation
 
@@ -55,6 +58,9 @@ class Scene:
         self.background = Background()
         self.response = Scripted(list(chunks))
         self.held = reservation()
+        backend = Backend("b", "https://b.invalid", "gpt-4o", "gpt-4o", "swedencentral")
+        self.health = BackendHealth("b", in_flight=1)
+        self.lease = Lease(backend, self.health, 0.0, ManualClock(), (), lambda _: None, is_probe=False)
 
     async def stream(self, **wanted: Any) -> MeteredStream:
         await self.ledger.reserve(account(), self.held)
@@ -65,7 +71,7 @@ class Scene:
         reader = wire.read_request(body, "application/json").reader
         assert reader is not None
         tenant = Tenant("acme", "Acme", NOW, **wanted)
-        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, Drains(5, 9))
+        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, Drains(5, 9), self.lease)
 
     async def booked(self) -> list[tuple[int, bool]]:
         entries = [entry async for entry in self.ledger.entries(Lane("acme", PERIOD), 1, 9)]

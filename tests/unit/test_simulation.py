@@ -55,6 +55,7 @@ def _plain(lanes: int) -> Weather:
     )
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_a_process_may_die_at_every_one_of_its_awaits(lanes: int) -> None:
     """The same schedule, with the first process killed before or after each of its calls of storage in turn."""

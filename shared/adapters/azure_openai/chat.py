@@ -87,7 +87,7 @@ def _defaults(request: InferenceRequest, route: Route) -> dict[str, Any]:
     deployment, fields = route.deployment, bodies.read(_decoder, request.body)
     members = defaults_for(route, has_temperature=bool(bytes(fields.temperature)), has_top_p=bool(bytes(fields.top_p)))
     if deployment.max_output_tokens is not None and request.max_output_tokens is None:
-        cap = "max_completion_tokens" if is_reasoning(route.backends[0].model) else "max_tokens"
+        cap = "max_completion_tokens" if is_reasoning(route.backend.model) else "max_tokens"
         members[cap] = deployment.max_output_tokens
     if deployment.system_prompt:
         members["messages"] = [{"role": "system", "content": deployment.system_prompt}, *fields.messages]

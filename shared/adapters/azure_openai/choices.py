@@ -102,7 +102,7 @@ _whole_reader: Final = partial(ChoiceReader, releases_usage=True)
 def defaults_for(route: Route, *, has_temperature: bool, has_top_p: bool) -> dict[str, Any]:
     """The deployment's sampling defaults that the caller left out and the model accepts."""
     deployment = route.deployment
-    if not deployment.has_sampling or is_reasoning(route.backends[0].model):
+    if not deployment.has_sampling or is_reasoning(route.backend.model):
         return {}
     stated = {"temperature": has_temperature, "top_p": has_top_p}
     values = {"temperature": deployment.temperature, "top_p": deployment.top_p}

@@ -25,15 +25,27 @@ class Part:
 
 def parts_of(body: bytes, content_type: str) -> list[Part]:
     """The parts of a body. Raises `InvalidRequest`."""
-    boundary = _parameter(content_type, "boundary")
-    if not content_type.lower().startswith("multipart/form-data") or not boundary:
-        raise InvalidRequest("The body must be multipart/form-data with a boundary.", "Content-Type")
-    return list(_parts(body, b"--" + boundary.encode("latin-1", "replace")))
+    return list(_parts(body, _delimiter(content_type)))
 
 
 def with_content(body: bytes, part: Part, content: str) -> bytes:
     """The body with another content in one part."""
     return b"%b%b%b" % (body[: part.start], content.encode(), body[part.end :])
+
+
+def with_field(body: bytes, content_type: str, name: str, content: str) -> bytes:
+    """The body with one more part, before the others."""
+    delimiter = _delimiter(content_type)
+    place = body.index(delimiter)
+    head = b'%b\r\nContent-Disposition: form-data; name="%b"' % (delimiter, name.encode())
+    return b"%b%b\r\n\r\n%b\r\n%b" % (body[:place], head, content.encode(), body[place:])
+
+
+def _delimiter(content_type: str) -> bytes:
+    boundary = _parameter(content_type, "boundary")
+    if not content_type.lower().startswith("multipart/form-data") or not boundary:
+        raise InvalidRequest("The body must be multipart/form-data with a boundary.", "Content-Type")
+    return b"--" + boundary.encode("latin-1", "replace")
 
 
 def _parts(body: bytes, delimiter: bytes) -> Iterator[Part]:

@@ -13,7 +13,7 @@ import msgspec
 
 from shared.adapters.azure_openai import answers
 from shared.adapters.azure_openai.buffered import Buffered
-from shared.adapters.azure_openai.multipart import parts_of, with_content
+from shared.adapters.azure_openai.multipart import parts_of, with_content, with_field
 from shared.adapters.azure_openai.typed_events import TypedEventReader
 from shared.adapters.sound import duration
 from shared.application.inference_format import Completion, InferenceRequest
@@ -82,8 +82,10 @@ class Transcriptions(Buffered):
     def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:  # noqa: ARG002
         if model is None:
             return request.body
-        (part,) = (part for part in parts_of(request.body, request.content_type) if part.name == "model")
-        return with_content(request.body, part, model)
+        for part in parts_of(request.body, request.content_type):
+            if part.name == "model":
+                return with_content(request.body, part, model)
+        return with_field(request.body, request.content_type, "model", model)
 
     def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
         if not body.startswith(b"{"):

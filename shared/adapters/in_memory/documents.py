@@ -32,6 +32,9 @@ class InMemoryDocuments:
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
         self._write(table, partition, key, text)
 
+    async def remove(self, table: str, partition: str, key: str) -> None:
+        self._rows.pop((table, partition, key), None)
+
     async def list(
         self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
     ) -> list[Document]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from azure.core import MatchConditions
@@ -56,6 +56,11 @@ class TableDocuments:
         async with _translated():
             client = await self._writable(table)
             await client.upsert_entity(_entity(partition, key, text), mode=UpdateMode.REPLACE)
+
+    async def remove(self, table: str, partition: str, key: str) -> None:
+        with suppress(ResourceNotFoundError):
+            async with _translated():
+                await self._service.get_table_client(table).delete_entity(partition, key)
 
     async def list(
         self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None

@@ -1,0 +1,143 @@
+"""Hold in the ledger the upper bound of what one attempt can cost, before it is made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from shared.application.cached import Cached
+from shared.application.inference_call import MAX_USER_CHARACTERS, Inquiry
+from shared.application.inference_format import InferenceRequest
+from shared.application.keep_response import KeepResponse
+from shared.application.metered_attempt import MeteredAttempt
+from shared.application.ports import Clock, Hold, Ledger, ResponseDirectory, Tokenizer
+from shared.domain.errors import InvalidRequest
+from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
+from shared.domain.ledger import Account, Amount, Attempt, Lane, Reservation
+from shared.domain.pricing import PriceBook
+from shared.domain.rate_limit import RateLimits
+from shared.domain.routing import Backend, Deployment
+from shared.domain.tenancy import Tenant
+from shared.domain.usage import Usage
+
+_LARGE_INPUT_CHARACTERS: Final = 262_144
+_SWEEP_MARGIN_SECONDS: Final = 60
+_BACKGROUND_SECONDS: Final = 86_400
+_UNRATED: Final = RateLimits()
+
+
+class AdmitAttempt:
+    """Reserves tokens and dollars of an attempt's tenant; the first attempt counts against its limits a minute."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        tokenizer: Tokenizer,
+        prices: Cached[PriceBook],
+        clock: Clock,
+        responses: ResponseDirectory,
+        instance: str,
+        request_seconds: float,
+    ) -> None:
+        self._ledger = ledger
+        self._tokenizer = tokenizer
+        self._prices = prices
+        self._clock = clock
+        self._responses = responses
+        self._instance = instance
+        self._request_seconds = request_seconds
+
+    async def input_tokens(self, inquiry: Inquiry, model: str) -> int:
+        """What is sent in, with the deployment's own prompt. Much is counted on a thread, so that streams go on."""
+        request, prompt = inquiry.request, inquiry.deployment.system_prompt
+        texts = [*request.texts, prompt] if prompt else request.texts
+        known = request.fixed_tokens + (inquiry.previous.context_tokens if inquiry.previous else 0)
+        if sum(map(len, texts)) > _LARGE_INPUT_CHARACTERS:
+            return known + await asyncio.to_thread(self._count, texts, model)
+        return known + self._count(texts, model)
+
+    async def __call__(
+        self, inquiry: Inquiry, backend: Backend, input_tokens: int, output_tokens: int, *, is_first: bool
+    ) -> tuple[MeteredAttempt, Hold]:
+        """Raises what `Ledger.reserve` raises, `UnpricedModel`, and `InvalidRequest` where no limit could admit it."""
+        request, tenant, deployment = inquiry.request, inquiry.tenant, inquiry.deployment
+        now, prices = self._clock.now(), await self._prices.get()
+        rates = prices.rate_card(backend.billed_as, now, request.basis)
+        bound = input_tokens + request.input_margin
+        _check_size(tenant, bound + output_tokens)
+        seconds = _BACKGROUND_SECONDS if request.is_background else self._request_seconds
+        reservation = Reservation(
+            rid=new_rid(),
+            lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
+            amount=Amount(bound + output_tokens, rates.bound(bound, output_tokens, request.units)),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            created=timestamp(now),
+            deadline=timestamp(now + timedelta(seconds=seconds + _SWEEP_MARGIN_SECONDS)),
+            instance=self._instance,
+            attempt=_facts(inquiry, backend, rates.version),
+            units=request.usual_units or request.units,
+        )
+        started_at = self._clock.monotonic()
+        limits = tenant.rates if is_first else _UNRATED
+        account = Account(tenant.tenant_id, reservation.lane.period, tenant.limit, limits, tenant.lanes)
+        hold = await self._ledger.reserve(account, reservation)
+        keeper = None
+        if request.is_stored:
+            keeper = KeepResponse(
+                self._responses, tenant.tenant_id, deployment.name, backend.backend_id, request.is_background
+            )
+        attempt = MeteredAttempt(
+            self._ledger, self._clock, self._tokenizer, hold.reservation, rates, started_at, _usual(request), keeper
+        )
+        return attempt, hold
+
+    def _count(self, texts: Sequence[str], model: str) -> int:
+        return sum([self._tokenizer.count(text, model) for text in texts])
+
+
+def output_bound(request: InferenceRequest, deployment: Deployment) -> int:
+    """The most tokens of output: for each choice the caller's cap, else the deployment's, else its default."""
+    cap = request.max_output_tokens
+    if cap is None:
+        cap = deployment.max_output_tokens or deployment.reserve_output_tokens
+    return request.choices * cap
+
+
+def _facts(inquiry: Inquiry, backend: Backend, price_version: str) -> Attempt:
+    caller, call, request = inquiry.caller, inquiry.call, inquiry.request
+    return Attempt(
+        deployment=inquiry.deployment.name,
+        backend=backend.backend_id,
+        region=backend.region,
+        model=backend.model,
+        price_version=price_version,
+        user=call.user or request.user[:MAX_USER_CHARACTERS] or caller.key_id,
+        key_id=caller.key_id,
+        request_id=call.request_id,
+        cost_center=caller.tenant.cost_center,
+        streamed=request.reader is not None,
+        operation=inquiry.wire.operation,
+        variant=request.basis.variant,
+        processed_in=backend.processed_in,
+    )
+
+
+def _usual(request: InferenceRequest) -> Usage:
+    """What an attempt probably consumes of what no answer may show."""
+    units = request.usual_units or request.units
+    return replace(units, output=request.unseen_output_tokens) if request.unseen_output_tokens else units
+
+
+def _check_size(tenant: Tenant, tokens: int) -> None:
+    """Refuse what can never be admitted, so that no client retries it for ever."""
+    for limit, name in ((tenant.max_tokens_per_request, "request"), (tenant.tokens_per_minute, "minute")):
+        if limit is not None and tokens > limit:
+            raise InvalidRequest(
+                f"This request may use up to {tokens} tokens, and the tenant is allowed {limit} tokens per {name}. "
+                "Shorten the input or lower the cap on the output.",
+                "max_tokens",
+            )

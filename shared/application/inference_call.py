@@ -1,0 +1,49 @@
+"""What a caller asks for, as it came and as it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shared.application.authenticate import TenantPrincipal
+from shared.application.fair_queue import HungUp
+from shared.application.inference_format import InferenceFormat, InferenceRequest
+from shared.domain.responses import StoredResponse
+from shared.domain.routing import Deployment
+from shared.domain.tenancy import Tenant
+from shared.domain.values import value
+
+MAX_USER_CHARACTERS = 256
+
+
+@value
+class InferenceCall:
+    """A request of the inference API."""
+
+    request_id: str
+    body: bytes
+    content_type: str
+    deployment: str | None
+    """The deployment in the path, or `None` where the body's `model` names it."""
+    base: str
+    """What stands before the operation in the path: `/openai/v1`, or `/openai` in the dated API."""
+    api_version: str
+    headers: Mapping[str, str]
+    user: str
+    hung_up: HungUp
+    """Returns when the caller has gone; watched only while the request waits."""
+
+
+@value
+class Inquiry:
+    """A call that was read and whose deployment is known. `previous` is the response that it follows."""
+
+    caller: TenantPrincipal
+    call: InferenceCall
+    wire: InferenceFormat
+    request: InferenceRequest
+    deployment: Deployment
+    previous: StoredResponse | None
+
+    @property
+    def tenant(self) -> Tenant:
+        return self.caller.tenant
