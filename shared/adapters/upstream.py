@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from shared.adapters.credentials import TokenProvider
-from shared.adapters.watchdog import NOT_WAITING, Wait, Watchdog
+from shared.adapters.watchdog import NOT_WAITING, Watchdog
 from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
 from shared.domain.routing import Backend, BackendApi, BackendAuth
 
@@ -56,7 +56,7 @@ class AiohttpUpstream:
         authorized = {**headers, **backend.headers, **await self._authorization(backend)}
         allowed = self._timeouts.head if head_seconds is None else min(head_seconds, self._timeouts.head)
         head = _Head(allowed)
-        self._watchdog.watch(head.wait)
+        self._watchdog.watch(head)
         try:
             response = await self._session.request(
                 method,
@@ -77,7 +77,7 @@ class AiohttpUpstream:
         except aiohttp.ClientError as error:
             raise BackendBroken("The connection to the backend broke before it answered.") from error
         finally:
-            self._watchdog.leave(head.wait)
+            self._watchdog.leave(head)
         return AiohttpResponse(response, self._timeouts, self._watchdog)
 
     async def _authorization(self, backend: Backend) -> dict[str, str]:
@@ -98,15 +98,18 @@ def _payload(body: bytes) -> bytes | io.BytesIO:
 class _Head:
     """The wait for an answer's head. Giving it up cancels the task that waits, as `asyncio.timeout` does."""
 
+    __slots__ = ("_cancellations", "_has_given_up", "_task", "allowed", "since")
+
     def __init__(self, seconds: float) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self.wait = Wait(seconds, self._give_up)
+        self.since = time.monotonic()
+        self.allowed = seconds
         self._task = task
         self._cancellations = task.cancelling()
         self._has_given_up = False
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         self._has_given_up = True
         self._task.cancel()
 
@@ -122,6 +125,18 @@ class AiohttpResponse:
     the watchdog's, which is told nothing but since when there is some.
     """
 
+    __slots__ = (
+        "_content",
+        "_deadline",
+        "_response",
+        "_timeouts",
+        "_watchdog",
+        "allowed",
+        "headers",
+        "since",
+        "status",
+    )
+
     def __init__(self, response: aiohttp.ClientResponse, timeouts: UpstreamTimeouts, watchdog: Watchdog) -> None:
         self.status = response.status
         self.headers: Sequence[tuple[bytes, bytes]] = [(name.lower(), text) for name, text in response.raw_headers]
@@ -129,9 +144,10 @@ class AiohttpResponse:
         self._content = response.content
         self._timeouts = timeouts
         self._watchdog = watchdog
-        self._silence = Wait(timeouts.idle, self._give_up)
-        self._deadline = self._silence.since + timeouts.total
-        watchdog.watch(self._silence)
+        self.since = time.monotonic()
+        self.allowed = timeouts.idle
+        self._deadline = self.since + timeouts.total
+        watchdog.watch(self)
 
     async def read(self) -> bytes:
         chunks: list[bytes] = []
@@ -139,9 +155,9 @@ class AiohttpResponse:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
-        readany, monotonic, deadline, silence = self._content.readany, time.monotonic, self._deadline, self._silence
+        readany, monotonic, deadline = self._content.readany, time.monotonic, self._deadline
         while True:
-            silence.since = now = monotonic()
+            self.since = now = monotonic()
             if now > deadline:
                 self.close()
                 raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total:g} s.")
@@ -155,7 +171,7 @@ class AiohttpResponse:
             except aiohttp.ClientError as error:
                 self.close()
                 raise BackendBroken("The connection to the backend broke while it answered.") from error
-            silence.since = NOT_WAITING
+            self.since = NOT_WAITING
             if not chunk:
                 break
             if (taking := take(chunk)) is not None:
@@ -164,11 +180,11 @@ class AiohttpResponse:
 
     def close(self) -> None:
         """Keep the connection if the body was read to its end, else drop it."""
-        self._watchdog.leave(self._silence)
+        self._watchdog.leave(self)
         if self._content.is_eof():
             self._response.release()
         else:
             self._response.close()
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         self._content.set_exception(TimeoutError())

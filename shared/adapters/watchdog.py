@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 NOT_WAITING: Final = math.inf
 _LOOKS_PER_WAIT: Final = 8
 _MAX_INTERVAL_SECONDS: Final = 1.0
 
 
-class Wait:
+class Waiting(Protocol):
     """Something that waits since `since` (monotonic seconds, or `NOT_WAITING`) and is given up after `allowed` seconds.
 
     Both may change while it is watched. `give_up` is called once, from the event loop.
     """
 
-    __slots__ = ("allowed", "give_up", "since")
+    since: float
+    allowed: float
 
-    def __init__(self, allowed: float, give_up: Callable[[], object]) -> None:
-        self.since = time.monotonic()
-        self.allowed = allowed
-        self.give_up = give_up
+    def give_up(self) -> None: ...
 
 
 class Watchdog:
@@ -35,17 +32,17 @@ class Watchdog:
 
     def __init__(self, shortest: float) -> None:
         self._interval = min(_MAX_INTERVAL_SECONDS, shortest / _LOOKS_PER_WAIT)
-        self._waits: set[Wait] = set()
+        self._waits: set[Waiting] = set()
         self._is_looking = False
         self._due = 0.0
 
-    def watch(self, wait: Wait) -> None:
+    def watch(self, wait: Waiting) -> None:
         self._waits.add(wait)
         if not self._is_looking:
             self._is_looking = True
             self._look_later()
 
-    def leave(self, wait: Wait) -> None:
+    def leave(self, wait: Waiting) -> None:
         """Watch it no longer; harmless if it is not watched."""
         self._waits.discard(wait)
 

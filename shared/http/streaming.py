@@ -87,6 +87,7 @@ class _Caller:
     def close(self) -> None:
         self._timer.cancel()
         self._watch.cancel()
+        del self._watch  # which knows this object: both would wait for the collector
         if self._comment is not None:
             self._comment.cancel()
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 
 import aiohttp
 import pytest
 from aiohttp import web
 
 from shared.adapters.upstream import AiohttpResponse, UpstreamTimeouts
-from shared.adapters.watchdog import NOT_WAITING, Wait, Watchdog
+from shared.adapters.watchdog import NOT_WAITING, Watchdog
 from shared.domain.errors import BackendTimeout
 from tests.tools.stack import eventually, free_port
 
@@ -107,6 +108,15 @@ async def test_a_body_that_has_ended_is_watched_no_longer(backend: Backend, resp
     backend.chunks.put_nowait(b"")
     assert await response.read() == b"one"
     assert not response._watchdog._waits
+
+
+@dataclass(eq=False)
+class Wait:
+    """Implements `Waiting`."""
+
+    allowed: float
+    give_up: Callable[[], None]
+    since: float = field(default_factory=time.monotonic)
 
 
 async def test_one_look_gives_up_only_what_is_late() -> None:
