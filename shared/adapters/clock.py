@@ -30,8 +30,7 @@ class StorageClock:
     def now(self) -> datetime:
         return datetime.fromtimestamp(self._machine_time(), UTC) + self._correction
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -24,8 +24,8 @@ from shared.domain.tenancy import Tenant
 from shared.domain.usage import Usage
 
 _LARGE_INPUT_CHARACTERS: Final = 262_144
-_SWEEP_MARGIN_SECONDS: Final = 60
-_BACKGROUND_SECONDS: Final = 86_400
+_SWEEP_MARGIN: Final = timedelta(seconds=60)
+_HELD_IN_BACKGROUND: Final = timedelta(days=1) + _SWEEP_MARGIN
 _UNRATED: Final = RateLimits()
 
 
@@ -48,7 +48,7 @@ class AdmitAttempt:
         self._clock = clock
         self._responses = responses
         self._instance = instance
-        self._request_seconds = request_seconds
+        self._held_for = timedelta(seconds=request_seconds) + _SWEEP_MARGIN
 
     async def input_tokens(self, inquiry: Inquiry, model: str) -> int:
         """What is sent in, with the deployment's own prompt. Much is counted on a thread, so that streams go on."""
@@ -68,7 +68,7 @@ class AdmitAttempt:
         rates = prices.rate_card(backend.billed_as, now, request.basis)
         bound = input_tokens + request.input_margin
         _check_size(tenant, bound + output_tokens)
-        seconds = _BACKGROUND_SECONDS if request.is_background else self._request_seconds
+        held_for = _HELD_IN_BACKGROUND if request.is_background else self._held_for
         reservation = Reservation(
             rid=new_rid(),
             lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
@@ -76,7 +76,7 @@ class AdmitAttempt:
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             created=timestamp(now),
-            deadline=timestamp(now + timedelta(seconds=seconds + _SWEEP_MARGIN_SECONDS)),
+            deadline=timestamp(now + held_for),
             instance=self._instance,
             attempt=_facts(inquiry, backend, rates.version),
             units=request.usual_units or request.units,

@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from shared.domain.errors import InvalidRequest
 
@@ -34,7 +35,7 @@ class BillingPeriod:
     def containing(cls, moment: datetime) -> BillingPeriod:
         """The period of a moment, which must carry a time zone."""
         moment = _in_utc(moment)
-        return cls(moment.year, moment.month)
+        return _period(moment.year, moment.month)
 
     @property
     def start(self) -> datetime:
@@ -52,6 +53,9 @@ class BillingPeriod:
 
     def __str__(self) -> str:
         return f"{self.year:04}-{self.month:02}"
+
+
+_period = lru_cache(maxsize=64)(BillingPeriod)
 
 
 def new_rid() -> str:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from operator import mul
+from typing import Self
 
 from shared.domain.errors import UnpricedModel
 from shared.domain.money import pusd_per_token
@@ -97,11 +98,18 @@ class RateCard:
 
     version: str
     rates: tuple[int, ...]
+    dearest_input: int
+    dearest_output: int
+
+    @classmethod
+    def of(cls, version: str, rates: tuple[int, ...]) -> Self:
+        inputs, tokens = len(INPUT_METERS), len(TOKEN_METERS)
+        return cls(version, rates, max(rates[:inputs]), max(rates[inputs:tokens]))
 
     @property
     def charges_tokens(self) -> bool:
         """Whether any token costs anything, and not only other units do."""
-        return any(self.rates[: len(TOKEN_METERS)])
+        return bool(self.dearest_input or self.dearest_output)
 
     def cost(self, usage: Usage) -> int:
         """Exact cost in pUSD."""
@@ -109,8 +117,7 @@ class RateCard:
 
     def bound(self, input_tokens: int, output_tokens: int, units: Usage = NOTHING_USED) -> int:
         """The most that these tokens, whatever meters they turn out to be, and these other units can cost in pUSD."""
-        inputs, tokens = len(INPUT_METERS), len(TOKEN_METERS)
-        dearest = input_tokens * max(self.rates[:inputs]) + output_tokens * max(self.rates[inputs:tokens])
+        dearest = input_tokens * self.dearest_input + output_tokens * self.dearest_output
         return dearest if units is NOTHING_USED else dearest + self.cost(units)
 
 
@@ -155,7 +162,9 @@ class PriceBook:
                 raise UnpricedModel(f"Price version '{version}' is not in the price book.") from None
             rates = {row.meter: pusd_per_token(row.usd_per_million) for row in rows}
             bases = dict.fromkeys(INPUT_METERS, Meter.INPUT) | dict.fromkeys(OUTPUT_METERS, Meter.OUTPUT)
-            card = RateCard(version, tuple(rates.get(meter, rates.get(bases.get(meter, meter), 0)) for meter in METERS))
+            card = RateCard.of(
+                version, tuple(rates.get(meter, rates.get(bases.get(meter, meter), 0)) for meter in METERS)
+            )
             self._cards[version] = card
         return card
 

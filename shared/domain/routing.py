@@ -75,7 +75,7 @@ class Backend:
 
     @property
     def billed_as(self) -> Sku:
-        return Sku(self.model, self.model_version, self.sku, self.region)
+        return _billed_as(self.model, self.model_version, self.sku, self.region)
 
 
 @value
@@ -112,6 +112,9 @@ class Route:
 
     deployment: Deployment
     backend: Backend
+
+
+_billed_as = lru_cache(maxsize=1024)(Sku)
 
 
 @lru_cache(maxsize=1024)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.ledger import ExpiryPolicy, Limit
@@ -67,8 +68,7 @@ class Tenant:
     @property
     def limit(self) -> Limit:
         """Quota and budget in the ledger's units."""
-        budget = None if self.monthly_budget_usd is None else pusd_from_usd(self.monthly_budget_usd)
-        return Limit(self.monthly_quota_tokens, budget)
+        return _limit(self.monthly_quota_tokens, self.monthly_budget_usd)
 
     @property
     def is_rated(self) -> bool:
@@ -78,7 +78,15 @@ class Tenant:
     @property
     def rates(self) -> RateLimits:
         """Limits a minute."""
-        return RateLimits(self.requests_per_minute, self.tokens_per_minute)
+        return _rates(self.requests_per_minute, self.tokens_per_minute)
+
+
+_rates = lru_cache(maxsize=1024)(RateLimits)
+
+
+@lru_cache(maxsize=1024)
+def _limit(quota_tokens: int | None, budget_usd: str | None) -> Limit:
+    return Limit(quota_tokens, None if budget_usd is None else pusd_from_usd(budget_usd))
 
 
 @value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -37,7 +38,12 @@ def credential_of(headers: dict[bytes, bytes]) -> str | None:
 
 def api_version_of(request: Request) -> str:
     """The query parameter `api-version`, empty if it was not sent."""
-    found = _API_VERSION.search(request.scope["query_string"])
+    return _api_version(request.scope["query_string"])
+
+
+@lru_cache(maxsize=64)
+def _api_version(query: bytes) -> str:
+    found = _API_VERSION.search(query)
     return _unquoted(found[1]).decode("latin-1") if found else ""
 
 
@@ -101,7 +107,12 @@ def path_segment(request: Request, index: int) -> str:
 
     A host resolves dot segments before it chooses the route, so that a path with any names two things: `NotFound`.
     """
-    segments = request.scope["raw_path"].split(b"/")
+    return _segment(request.scope["raw_path"], index)
+
+
+@lru_cache(maxsize=256)
+def _segment(raw_path: bytes, index: int) -> str:
+    segments = raw_path.split(b"/")
     if any(_unquoted(each) in _DOT_SEGMENTS for each in segments):
         raise NotFound("No such route.")
     segment = segments[index + 1]

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.adapters.azure_openai.choices import ChoiceReader
@@ -100,6 +100,8 @@ def test_any_answer_is_read_or_broken(body: bytes, operation: str) -> None:
 
 @pytest.mark.parametrize("name", READERS)
 @given(stream=st.binary(max_size=300) | mutated("streams"), cuts=st.lists(st.integers(0, 1200), max_size=6))
+@example(stream=b"data: speech.audio.done\n\n\n", cuts=[])
+@example(stream=b"data: [DONE]\r\n\r\n\n", cuts=[])
 def test_any_stream_passes_whole_however_it_is_cut(name: str, stream: bytes, cuts: list[int]) -> None:
     reader = READERS[name]()
     places = sorted({0, len(stream), *(min(cut, len(stream)) for cut in cuts)})

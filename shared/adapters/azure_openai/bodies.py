@@ -16,8 +16,10 @@ _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """The fields that a format reads of a body. Raises `InvalidRequest`."""
+    """The fields that a format reads of a body. Raises `InvalidRequest`, also for what is not UTF-8 in other fields."""
     try:
+        if not body.isascii():
+            body.decode()
         return decoder.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         raise InvalidRequest("The body is not a valid JSON object.") from None

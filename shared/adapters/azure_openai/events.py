@@ -13,7 +13,7 @@ from typing import Final
 
 from shared.domain.usage import NOTHING_USED, Usage
 
-_BLANK_LINE: Final = re.compile(rb"\r?\n\r?\n")
+_BLANK_LINES: Final = re.compile(rb"(?:\r?\n){2,}")
 _FINDINGS: Final = (b'ed":true', b'y":"low"', b'y":"medium"', b'y":"high"')
 """One of these is in every event that tells of a finding, as Azure writes it; other spacing is read event by event."""
 _SPACED: Final = b'": '
@@ -110,9 +110,9 @@ def end_of_last_event(chunk: bytes, before: int | None = None) -> int:
 def events_in(chunk: bytes) -> Iterator[bytes]:
     """The complete events of a chunk, each with the blank line that ends it."""
     start = 0
-    for blank_line in _BLANK_LINE.finditer(chunk):
-        yield chunk[start : blank_line.end()]
-        start = blank_line.end()
+    for blank_lines in _BLANK_LINES.finditer(chunk):
+        yield chunk[start : blank_lines.end()]
+        start = blank_lines.end()
 
 
 def data_of(event: bytes) -> bytes:
