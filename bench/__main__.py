@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from dataclasses import dataclass
 from statistics import median
 from typing import TypeAlias
 
@@ -13,8 +14,37 @@ from bench.load import CHAT, Figures, Target, cpu_seconds, measure, median_of, m
 from bench.processes import Bench, gateway, running, with_new_tenant
 
 CLIENTS = (1, 16, 64)
-SHORT, LONG = 100, 500
 Rows: TypeAlias = dict[str, list[Figures]]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked of each target: buffered answers, streams whose events come in a heap, or one after the other."""
+
+    name: str
+    events: int = 0
+    pace_ms: int = 0
+    operation: str = CHAT
+    clients: tuple[int, ...] = CLIENTS
+
+    def requests(self, clients: int, buffered: int) -> int:
+        """How many requests a measurement takes, where it takes so many buffered ones."""
+        if self.pace_ms:
+            return max(3, clients)
+        return max(64, buffered // 4) if self.events else buffered
+
+
+BUFFERED = Load("buffered")
+SHORT = Load("streamed, 20 events one after the other", events=20, pace_ms=10)
+LONG = Load("streamed, 120 events one after the other", events=120, pace_ms=10)
+LOADS = (
+    BUFFERED,
+    Load("streamed, 100 events in a heap", events=100),
+    SHORT,
+    LONG,
+    Load("embeddings", operation="embeddings", clients=(1, 16)),
+    Load("responses", operation="responses", clients=(1, 16)),
+)
 
 
 def main() -> int:
@@ -31,15 +61,11 @@ def main() -> int:
 
 
 async def _run(bench: Bench, requests: int, rounds: int) -> None:
-    taken: dict[tuple[int, int], Rows] = {}
-    for events, count in ((0, requests), (SHORT, max(64, requests // 4)), (LONG, max(64, requests // 10))):
-        for clients in CLIENTS:
-            rows = taken[events, clients] = await _rounds(bench, rounds, clients, count, events=events)
-            _print(bench, rows, f"streamed, {events} events" if events else "buffered", clients)
-    for operation in ("embeddings", "responses"):
-        for clients in CLIENTS[:2]:
-            rows = await _rounds(bench, rounds, clients, requests, operation=operation)
-            _print(bench, rows, operation, clients)
+    taken: dict[tuple[Load, int], Rows] = {}
+    for load in LOADS:
+        for clients in load.clients:
+            rows = taken[load, clients] = await _rounds(bench, load, clients, load.requests(clients, requests), rounds)
+            _print(bench, rows, load.name, clients)
     _print_bars(bench, taken)
     for line in await measure_commits(bench.table_endpoint, bench.account_key):
         print(line)
@@ -47,16 +73,17 @@ async def _run(bench: Bench, requests: int, rounds: int) -> None:
         print(f"memory of {target.name} after all of this: {memory_mib(target.pid):.0f} MiB")
 
 
-async def _rounds(
-    bench: Bench, rounds: int, clients: int, requests: int, *, events: int = 0, operation: str = CHAT
-) -> Rows:
+async def _rounds(bench: Bench, load: Load, clients: int, requests: int, rounds: int) -> Rows:
     """The figures of each round, by target; the targets of a round run next to each other."""
     targets = (bench.direct, bench.proxy, bench.in_memory, bench.with_azurite)
     rows: Rows = {target.name: [] for target in targets}
     for _ in range(rounds):
         for target in targets:
             fresh = await asyncio.to_thread(with_new_tenant, target)
-            rows[target.name].append(await measure(fresh, clients, requests, events=events, operation=operation))
+            figures = await measure(
+                fresh, clients, requests, events=load.events, pace_ms=load.pace_ms, operation=load.operation
+            )
+            rows[target.name].append(figures)
     return rows
 
 
@@ -76,15 +103,16 @@ def _print(bench: Bench, rows: Rows, kind: str, clients: int) -> None:
         )
 
 
-def _print_bars(bench: Bench, taken: dict[tuple[int, int], Rows]) -> None:
+def _print_bars(bench: Bench, taken: dict[tuple[Load, int], Rows]) -> None:
     """Each bar is the median of what the rounds gave: a round's targets ran next to each other, in the same weather."""
 
-    def cpu(events: int, clients: int, target: Target) -> list[float]:
-        return [figures.cpu_ms for figures in taken[events, clients][target.name]]
+    def cpu(load: Load, clients: int, target: Target) -> list[float]:
+        return [figures.cpu_ms for figures in taken[load, clients][target.name]]
 
     print("\nbars")
     for clients in CLIENTS:
-        proxy, memory, azurite = (cpu(0, clients, each) for each in (bench.proxy, bench.in_memory, bench.with_azurite))
+        targets = (bench.proxy, bench.in_memory, bench.with_azurite)
+        proxy, memory, azurite = (cpu(BUFFERED, clients, each) for each in targets)
         ratio = median(own / bare for own, bare in zip(memory, proxy, strict=True))
         _bar(f"CPU a buffered request in memory, {clients} clients", ratio, 2.0, "x proxy")
         if clients != 16:

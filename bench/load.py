@@ -58,16 +58,27 @@ _BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-async def measure(target: Target, clients: int, requests: int, *, events: int = 0, operation: str = CHAT) -> Figures:
+async def measure(
+    target: Target,
+    clients: int,
+    requests: int,
+    *,
+    events: int = 0,
+    pace_ms: int = 0,
+    operation: str = CHAT,
+) -> Figures:
     """Send `requests` from `clients` at once, after a warm-up, and require that each is answered 200.
 
-    With `events` the answers are streams of so many, else they are buffered.
+    With `events` the answers are streams of so many, else they are buffered. With `pace_ms` each event comes so long
+    after the one before, as from a model; else they come in a heap.
     """
     fields = dict(_BODIES[operation])
     if operation == CHAT:
         fields["max_tokens"] = events or 100
     if events:
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    if pace_ms:
+        fields["metadata"] = {"pace_ms": str(pace_ms)}
     body = json.dumps(fields, separators=(",", ":")).encode()
     url = _url(target, operation)
     headers = {"api-key": target.key, "content-type": "application/json"}
@@ -83,7 +94,7 @@ async def measure(target: Target, clients: int, requests: int, *, events: int = 
                         raise RuntimeError(f"{target.name} answered {response.status}: {answer[:300]!r}")
                 latencies.append(time.perf_counter() - started)
 
-        await asyncio.gather(*(work(3) for _ in range(clients)))
+        await asyncio.gather(*(work(1 if pace_ms else 3) for _ in range(clients)))
         latencies.clear()
         cpu, started = cpu_seconds(target.pid), time.perf_counter()
         await asyncio.gather(*(work(requests // clients) for _ in range(clients)))

@@ -1,7 +1,11 @@
-"""A fast upstream: the same completion for every request, buffered or as a stream of `max_tokens` events."""
+"""A fast upstream: the same completion for every request, buffered or as a stream of `max_tokens` events.
+
+Events come in a heap, or one after the other where the request's metadata name a pace.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import re
@@ -32,6 +36,7 @@ _FIRST = _event({"choices": [], "prompt_filter_results": [{"prompt_index": 0, "c
 _WORD = _event({"choices": [_DELTA], "usage": None})
 _LAST = [_event({"choices": [], "usage": _USAGE}), b"data: [DONE]\n\n"]
 _EVENTS_WANTED = re.compile(rb'"max_tokens":(\d+)')
+_PACE_WANTED = re.compile(rb'"pace_ms":"(\d+)"')
 
 
 EMBEDDINGS = json.dumps(
@@ -63,9 +68,12 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             break
     if b'"stream":true' in body:
         await _send_head(send, b"text/event-stream")
-        wanted = _EVENTS_WANTED.search(body)
+        wanted, pace = _EVENTS_WANTED.search(body), _PACE_WANTED.search(body)
+        seconds = int(pace[1]) / 1000 if pace else 0.0
         for event in [_FIRST, *[_WORD] * int(wanted[1] if wanted else EVENTS), *_LAST]:
             await send({"type": "http.response.body", "body": event, "more_body": True})
+            if seconds:
+                await asyncio.sleep(seconds)
         await send({"type": "http.response.body", "body": b""})
     else:
         answer = COMPLETION

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 from functools import partial
+from typing import TypeAlias
 
 from shared.application.cached import Cached
 from shared.application.ports import Clock, KeyDirectory, TenantDirectory
@@ -31,6 +32,9 @@ class AdministratorPrincipal:
     actor: str
 
 
+_Known: TypeAlias = tuple[TenantPrincipal, GatewayKey]
+
+
 class Authenticate:
     """Resolves a credential to a principal. A revoked key or changed tenant is noticed within 25 s everywhere."""
 
@@ -47,7 +51,7 @@ class Authenticate:
         self._keys = keys
         self._clock = clock
         self._admin_key_digest = secret_digest(admin_key) if admin_key else None
-        self._known: OrderedDict[tuple[str, str], Cached[tuple[Tenant, GatewayKey] | None]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], Cached[_Known | None]] = OrderedDict()
 
     async def anyone(self, credential: str | None) -> TenantPrincipal | AdministratorPrincipal:
         """The administrator if the credential is the admin key, else the tenant of a gateway key."""
@@ -61,10 +65,10 @@ class Authenticate:
         if known is None:
             hmac.compare_digest(secret_digest(secret), _NOBODY)
             raise InvalidApiKey
-        tenant, key = known
+        principal, key = known
         if not key.accepts(secret, self._clock.now()):
             raise InvalidApiKey
-        return TenantPrincipal(tenant, key.key_id)
+        return principal
 
     def forget(self, tenant_id: str) -> None:
         """Read this tenant and its keys anew: called where they were changed, other processes notice in time."""
@@ -76,7 +80,7 @@ class Authenticate:
         digest = self._admin_key_digest
         return digest is not None and hmac.compare_digest(secret_digest(credential), digest)
 
-    def _cached(self, tenant_id: str, key_id: str) -> Cached[tuple[Tenant, GatewayKey] | None]:
+    def _cached(self, tenant_id: str, key_id: str) -> Cached[_Known | None]:
         cached = self._known.get((tenant_id, key_id))
         if cached is None:
             cached = Cached(partial(self._load, tenant_id, key_id), self._clock)
@@ -85,7 +89,7 @@ class Authenticate:
                 self._known.popitem(last=False)
         return cached
 
-    async def _load(self, tenant_id: str, key_id: str) -> tuple[Tenant, GatewayKey] | None:
+    async def _load(self, tenant_id: str, key_id: str) -> _Known | None:
         key = await self._keys.get(tenant_id, key_id)
         tenant = await self._tenants.get(tenant_id)
-        return (tenant.value, key) if tenant and key else None
+        return (TenantPrincipal(tenant.value, key.key_id), key) if tenant and key else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 from urllib.parse import urlencode
 
@@ -212,10 +212,15 @@ def _headers_of_backend(
     headers: Sequence[tuple[bytes, bytes]], backend: Backend, request_id: str
 ) -> list[tuple[bytes, bytes]]:
     kept = [header for header in headers if header[0] not in _OWN_HEADERS]
-    kept += [
-        (b"x-gateway-request-id", request_id.encode()),
-        (b"x-gateway-backend", backend.backend_id.encode("latin-1", "replace")),
-        (b"x-gateway-region", backend.region.encode("latin-1", "replace")),
-        (b"x-gateway-cache", b"bypass"),
-    ]
+    kept.append((b"x-gateway-request-id", request_id.encode()))
+    kept += _headers_that_name(backend.backend_id, backend.region)
     return kept
+
+
+@lru_cache(maxsize=1024)
+def _headers_that_name(backend_id: str, region: str) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"x-gateway-backend", backend_id.encode("latin-1", "replace")),
+        (b"x-gateway-region", region.encode("latin-1", "replace")),
+        (b"x-gateway-cache", b"bypass"),
+    )
