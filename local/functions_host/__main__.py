@@ -64,6 +64,7 @@ def main() -> int:
         http="httptools",
         access_log=False,
         proxy_headers=False,
+        server_header=False,
         log_level="warning",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

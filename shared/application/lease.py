@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence, Sized
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from shared.application.ports import Clock
@@ -12,6 +14,9 @@ from shared.domain.routing import Backend
 _MISCONFIGURED: Final = frozenset({401, 403})
 _SERVER_ERROR: Final = 500
 _LIMITS: Final = b"x-ratelimit-"
+_COUNT: Final = re.compile(rb"\d{1,18}")
+_NUMBER: Final = re.compile(rb"\d+(\.\d+)?")
+_LONGEST_SECONDS: Final = 86_400.0
 
 
 class Lease:
@@ -116,16 +121,25 @@ class Lease:
 
 def _left(stated: dict[bytes, bytes], unit: bytes) -> int | None:
     remaining, limit = stated.get(b"remaining-" + unit, b""), stated.get(b"limit-" + unit, b"1")
-    if not remaining.isdigit() or not limit.isdigit() or limit == b"0":
+    if not _COUNT.fullmatch(remaining) or not _COUNT.fullmatch(limit) or limit == b"0":
         return None
     return int(remaining)
 
 
 def retry_after(headers: Sequence[tuple[bytes, bytes]]) -> float | None:
-    """Seconds until a backend wants to be asked again: `retry-after-ms`, else `retry-after`, else `None`."""
+    """Seconds until a backend wants to be asked again, a day at most: `retry-after-ms`, or else `retry-after`.
+
+    A date is taken by the clock of the backend's own `date`: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
     stated = dict(headers)
     for name, unit in ((b"retry-after-ms", 1000), (b"retry-after", 1)):
         text = stated.get(name, b"")
-        if text.isdigit():
-            return int(text) / unit
-    return None
+        if _NUMBER.fullmatch(text):
+            return min(float(text) / unit, _LONGEST_SECONDS)
+    if b"retry-after" not in stated:
+        return None
+    try:
+        until, now = (parsedate_to_datetime(stated[name].decode("latin-1")) for name in (b"retry-after", b"date"))
+    except (ValueError, KeyError):
+        return None
+    return min(max(0.0, until.timestamp() - now.timestamp()), _LONGEST_SECONDS)

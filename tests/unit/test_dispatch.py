@@ -393,6 +393,7 @@ async def test_an_attempt_that_ends_without_an_answer_leaves_the_probe_to_anothe
         ([(b"x-ratelimit-remaining-requests", b"0"), (b"x-ratelimit-limit-requests", b"0")], None, None),
         ([(b"x-ratelimit-remaining-tokens", b"-1"), (b"x-ratelimit-limit-tokens", b"-1")], None, None),
         ([(b"x-ratelimit-remaining-tokens", b"5"), (b"x-ratelimit-limit-tokens", b"-1")], None, None),
+        ([(b"x-ratelimit-remaining-tokens", b"9" * 5000)], None, None),
     ],
 )
 def test_what_is_left_is_what_an_answer_says_where_there_is_a_limit(
@@ -412,7 +413,15 @@ def test_what_is_left_is_what_an_answer_says_where_there_is_a_limit(
     [
         ([(b"retry-after", b"2"), (b"retry-after-ms", b"1500")], 1.5),
         ([(b"retry-after", b"2")], 2),
+        ([(b"retry-after", b"0.5")], 0.5),
+        ([(b"date", b"Wed, 21 Oct 2015 07:28:00 GMT"), (b"retry-after", b"Wed, 21 Oct 2015 07:28:09 GMT")], 9),
+        ([(b"date", b"Wed, 21 Oct 2015 07:28:00 GMT"), (b"retry-after", b"Wed, 21 Oct 2015 07:27:00 GMT")], 0),
         ([(b"retry-after", b"Wed, 21 Oct 2015 07:28:00 GMT")], None),
+        ([(b"date", b"yesterday"), (b"retry-after", b"Wed, 21 Oct 2015 07:28:00 GMT")], None),
+        ([(b"date", b"Wed, 21 Oct 2015 07:28:00 GMT"), (b"retry-after", b"soon")], None),
+        ([(b"retry-after-ms", b"-1"), (b"retry-after", b"nan")], None),
+        ([(b"retry-after", b"9" * 5000)], 86_400),
+        ([(b"retry-after-ms", b"9" * 20)], 86_400),
         ([], None),
     ],
 )
