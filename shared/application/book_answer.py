@@ -11,7 +11,14 @@ from shared.application.lease import retry_after
 from shared.application.metered_attempt import MeteredAttempt
 from shared.application.ports import UpstreamResponse
 from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
-from shared.domain.errors import BackendBroken, BackendFailed, BackendTimeout, BackendUnavailable, ContentFiltered
+from shared.domain.errors import (
+    BackendBroken,
+    BackendFailed,
+    BackendTimeout,
+    BackendUnavailable,
+    ContentFiltered,
+    OperationNotFound,
+)
 from shared.domain.ledger import Balance
 
 
@@ -25,7 +32,10 @@ class Booking(Protocol):
 
 _REFUSED_FOR_NOW: Final = frozenset({429, 503})
 _FAILURES: Final = frozenset({401, 403, 408, 429})
-_NO_SUCH_DEPLOYMENT: Final = (b"DeploymentNotFound", b"model_not_found")
+_NO_SUCH_DEPLOYMENT: Final = (b"DeploymentNotFound", b"model_not_found", b"NotFoundError")
+"""As Azure, OpenAI, and vLLM say it."""
+_NO_SUCH_PATH: Final = (b'"404"', b"Resource not found")
+_SHOWN_CHARACTERS: Final = 40
 
 
 class AttemptFailed(Exception):
@@ -73,6 +83,14 @@ def lacks_deployment(status: int, body: bytes) -> bool:
     return status == 404 and any(code in body for code in _NO_SUCH_DEPLOYMENT)
 
 
+def knows_no_path(status: int, body: bytes) -> bool:
+    """Whether the backend does not know the path of the request: its endpoint is wrong, or the api-version is.
+
+    Azure says so in its own words, others with no error of the API's kind.
+    """
+    return status == 404 and (b'"error"' not in body or any(mark in body for mark in _NO_SUCH_PATH))
+
+
 async def book_refusal(inquiry: Inquiry, response: UpstreamResponse, body: bytes, attempt: MeteredAttempt) -> Balance:
     """Book an answer other than 200 that the caller should see. Raises `AttemptFailed` for any other."""
     status = response.status
@@ -80,6 +98,10 @@ async def book_refusal(inquiry: Inquiry, response: UpstreamResponse, body: bytes
     if filtered is not None:
         return await attempt.charge_input(status, "content_filter", findings=filtered)
     error = refusal_of(response, body)
+    if error is None and knows_no_path(status, body):
+        version = inquiry.call.api_version[:_SHOWN_CHARACTERS]
+        stated = f" with the api-version '{version}'" if version else ""
+        error = OperationNotFound(f"Resource not found: no backend of the deployment knows this operation{stated}.")
     if error is not None:
         raise AttemptFailed(error, partial(attempt.void, status, f"upstream_{status}"))
     return await attempt.void(status, f"upstream_{status}")

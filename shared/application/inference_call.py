@@ -8,7 +8,7 @@ from shared.application.authenticate import TenantPrincipal
 from shared.application.fair_queue import HungUp
 from shared.application.inference_format import InferenceFormat, InferenceRequest
 from shared.domain.responses import StoredResponse
-from shared.domain.routing import Deployment
+from shared.domain.routing import V1, Backend, BackendApi, Deployment
 from shared.domain.tenancy import Tenant
 from shared.domain.values import value
 
@@ -31,6 +31,11 @@ class InferenceCall:
     user: str
     hung_up: HungUp
     """Returns when the caller has gone; watched only while the request waits."""
+
+    def own_version_at(self, backend: Backend) -> str:
+        """The caller's api-version, where it stands in the path at which a backend is asked; else empty."""
+        is_replaced = backend.api is BackendApi.OPENAI or (self.base != V1 and backend.api_version)
+        return "" if is_replaced else self.api_version
 
 
 @value

@@ -77,6 +77,11 @@ class Lease:
             health.answered(now, now - self.started_at, is_probe=is_probe, is_stream=is_stream)
         self._judged()
 
+    def misconfigured(self, error: str) -> None:
+        """Another backend served what this one refused: it is not the caller who is mistaken."""
+        self.health.misconfigured(self._clock.monotonic(), error, is_probe=False)
+        self._moved(self.health)
+
     def completed(self) -> None:
         """A stream came to its end."""
         self.health.completed(self._clock.monotonic())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +15,7 @@ from shared.application.book_answer import (
     book_completion,
     book_refusal,
     is_failure,
+    knows_no_path,
     lacks_deployment,
     unanswered,
 )
@@ -27,6 +27,7 @@ from shared.application.lease import Lease
 from shared.application.meter_stream import Drains, MeteredStream
 from shared.application.metered_attempt import MeteredAttempt
 from shared.application.ports import Clock, ResponseDirectory, Upstream, UpstreamResponse
+from shared.application.prompt_home import home_of
 from shared.domain.errors import (
     BackendFailed,
     BackendUnavailable,
@@ -45,10 +46,6 @@ from shared.domain.tenancy import Tenant, TenantState
 from shared.domain.values import value
 
 _LARGE_BODY_BYTES: Final = 1_048_576
-_CACHED_PROMPT_TOKENS: Final = 1_024
-"""Of shorter prompts nothing is cached: https://learn.microsoft.com/azure/ai-services/openai/how-to/prompt-caching"""
-_PREFIX_CHARACTERS: Final = 4_096
-_PREFIX_TEXTS: Final = 8
 
 
 @value
@@ -91,6 +88,8 @@ class _Run:
     under_way: int = 0
     rates: Sequence[RateStatus] = ()
     tried: set[str] = field(default_factory=set)
+    unknowing: list[Lease] = field(default_factory=list)
+    """Attempts whose backend did not know the path, in which the caller's api-version stands."""
     has_winner: bool = False
 
 
@@ -173,7 +172,7 @@ class ServeInference:
             pool,
             output_tokens,
             {model: tokens},
-            _home(inquiry, pool) if tokens >= _CACHED_PROMPT_TOKENS else None,
+            home_of(inquiry, pool, tokens),
             None if tenant.max_concurrent_requests is None else await self._dispatcher.enter(tenant, call.hung_up),
             tokens + output_tokens,
         )
@@ -289,6 +288,9 @@ class ServeInference:
         is_stream = reader is not None and status == 200 and not _is_json(response)
         if status != 404:  # what that means is in its body
             lease.judge(status, headers, is_stream=is_stream)
+        if status == 200:
+            for unknowing in run.unknowing:
+                unknowing.misconfigured("status 404")
         if reader is not None and is_stream:
             lease.before(run.leave)
             run.leave = None
@@ -314,7 +316,7 @@ class ServeInference:
                 balance = booked or reached.balance
             else:
                 if response.status == 404:
-                    lease.judge(404, response.headers, lacks_deployment=lacks_deployment(404, body))
+                    _judge_absence(run, lease, response, body)
                 balance = await book_refusal(run.inquiry, response, body, reached.attempt)
         except AttemptFailed:
             if not lease.health.is_throttled:
@@ -382,14 +384,13 @@ class ServeInference:
         racing.clear()
 
 
-def _home(inquiry: Inquiry, pool: Pool) -> float | None:
-    """A point for the beginning of a tenant's prompt, so that equal beginnings go where they may be cached."""
-    if len(pool.candidates) == 1:
-        return None
-    texts = [text[:_PREFIX_CHARACTERS] for text in inquiry.request.texts[:_PREFIX_TEXTS]]
-    prefix = "\0".join([inquiry.tenant.tenant_id, *texts])[:_PREFIX_CHARACTERS]
-    digest = hashlib.blake2b(prefix.encode("utf-8", "replace"), digest_size=8).digest()
-    return (int.from_bytes(digest) >> 11) / 2**53
+def _judge_absence(run: _Run, lease: Lease, response: UpstreamResponse, body: bytes) -> None:
+    """Tell from a 404 whether the backend is configured wrong. That may turn out later, when another one serves."""
+    is_unknown = knows_no_path(404, body)
+    is_absent = lacks_deployment(404, body) or (is_unknown and not run.inquiry.call.own_version_at(lease.backend))
+    lease.judge(404, response.headers, lacks_deployment=is_absent)
+    if is_unknown and not is_absent:
+        run.unknowing.append(lease)
 
 
 def _is_json(response: UpstreamResponse) -> bool:

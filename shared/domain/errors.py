@@ -163,5 +163,9 @@ class BackendBroken(BackendFailed):
     """The backend's answer could not be used."""
 
 
+class OperationNotFound(BackendFailed):
+    """No backend knows the path that was asked for, perhaps because of the caller's api-version."""
+
+
 class BackendTimeout(BackendFailed):
     """The backend did not answer within the named timeout."""

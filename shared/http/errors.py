@@ -23,6 +23,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.ResidencyViolation: (403, "residency_violation"),
     errors.DeploymentNotFound: (404, "DeploymentNotFound"),
     errors.ResponseNotFound: (404, "response_not_found"),
+    errors.OperationNotFound: (404, "404"),
     errors.NotFound: (404, "not_found"),
     errors.AlreadyExists: (409, "already_exists"),
     errors.PeriodNotOpen: (409, "period_not_open"),
@@ -93,6 +94,8 @@ def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
         case errors.PeriodExhausted():
             seconds = max(1, math.ceil((error.retry_at - now).total_seconds()))
             return {"Retry-After": str(seconds), "x-should-retry": "false"}
+        case errors.OperationNotFound():
+            return {}
         case errors.BackendFailed() | errors.RateLimitExceeded() if error.retry_after_seconds is not None:
             milliseconds = max(1, math.ceil(error.retry_after_seconds * 1000))
             return {"Retry-After": str(math.ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}

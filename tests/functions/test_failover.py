@@ -275,6 +275,53 @@ async def test_a_backend_that_refuses_the_gateway_raises_an_alarm_and_is_passed_
     assert (health["is_misconfigured"], health["state"]) == (True, "open")
 
 
+class TestUnknownPaths:
+    """404 may tell of a backend that is configured wrong, or of a caller's api-version that nobody knows."""
+
+    @pytest.fixture
+    async def astray(self, stack: Stack) -> Stack:
+        """A pool of which one backend's endpoint leads nowhere."""
+        await stack.backend(SWEDEN)
+        await stack.backend(GERMANY, endpoint=f"{stack.simulator_url}/nowhere")
+        await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY]})
+        return stack
+
+    @pytest.mark.parametrize("dated", [True, False])
+    async def test_a_backend_that_leads_nowhere_raises_an_alarm_and_is_passed_by(
+        self, astray: Stack, dated: bool
+    ) -> None:
+        attempts = Counter[str]()
+        for number in range(20):
+            body = {"messages": [{"role": "user", "content": f"Say {number}"}]}
+            status, headers, _ = await astray.infer("chat/completions", "gpt-4o", body, dated=dated)
+            assert (status, headers["x-gateway-backend"]) == (200, SWEDEN)
+            attempts[headers["x-gateway-attempts"]] += 1
+        assert attempts == {"1": 19, "2": 1}
+        health = (await astray.health())[GERMANY]
+        assert (health["is_misconfigured"], health["state"]) == (True, "open")
+        assert [each["error_code"] for each in await astray.entries() if each["superseded"]] == ["upstream_404"]
+
+    async def test_a_callers_api_version_that_nobody_knows_is_the_callers_mistake(self, astray: Stack) -> None:
+        url = astray.chat_url.replace(API_VERSION, "1999-01-01")
+        for _ in range(4):
+            status, headers, body = await astray.chat(url=url)
+            assert (status, headers["x-gateway-attempts"], body["error"]["code"]) == (404, "2", "404")
+            assert "api-version '1999-01-01'" in body["error"]["message"]
+            assert "retry-after" not in headers
+        assert {health["failures"] for health in (await astray.health()).values()} == {0}
+        assert (await astray.usage())["total_cost_usd"] == "0.00"
+
+    @pytest.mark.parametrize("fields", [{"api_version": "1999-01-01"}, {"api": "openai"}], ids=["api_version", "api"])
+    async def test_a_path_without_the_callers_api_version_is_no_callers_mistake(
+        self, stack: Stack, fields: dict[str, str]
+    ) -> None:
+        await stack.backend(GERMANY, **({"endpoint": f"{stack.simulator_url}/nowhere/openai/v1"} | fields))
+        await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [GERMANY]})
+        status, _, body = await stack.chat()
+        assert (status, body["error"]["code"]) == (404, "404")
+        assert (await stack.health())[GERMANY]["is_misconfigured"]
+
+
 async def test_provisioned_capacity_serves_until_it_refuses_and_what_spills_over_is_priced_as_such(
     stack: Stack,
 ) -> None:
