@@ -123,13 +123,13 @@ COLLECTOR_THRESHOLDS = (50_000, 20, 100)
 _gateway: asyncio.Task[Gateway] | None = None
 
 
-async def current_gateway() -> Gateway:
+def current_gateway() -> asyncio.Future[Gateway]:
     """The gateway of this process, built from the environment when the first request or timer needs it."""
     global _gateway  # noqa: PLW0603 - a process has one gateway
     if _gateway is None or (_gateway.done() and _gateway.exception() is not None):
         _gateway = asyncio.create_task(build(read_settings()))
         _gateway.add_done_callback(settle_heap)
-    return _gateway.result() if _gateway.done() else await asyncio.shield(_gateway)
+    return _gateway if _gateway.done() else asyncio.shield(_gateway)
 
 
 def settle_heap(_: object = None) -> None:

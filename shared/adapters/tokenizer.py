@@ -8,6 +8,8 @@ from typing import Final, Protocol
 
 _CL100K_MODELS: Final = ("gpt-4-", "gpt-4-32k", "gpt-35", "gpt-3.5", "text-embedding", "ada", "babbage", "davinci")
 _PIECE_CHARACTERS: Final = 16_384
+_ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+"""One token each in every vocabulary; every message has one."""
 
 
 class _Encoder(Protocol):
@@ -19,6 +21,8 @@ class SplintrTokenizer:
 
     def count(self, text: str, model: str) -> int:
         """Exact for texts up to 16,384 characters; longer ones are counted in pieces, which can only add tokens."""
+        if text in _ROLES:
+            return 1
         encoder = _encoder(_vocabulary_of(model))
         if len(text) <= _PIECE_CHARACTERS:
             return len(encoder.encode_ordinary(text))

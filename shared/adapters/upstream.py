@@ -38,7 +38,8 @@ class AiohttpUpstream:
     ) -> None:
         self._session = session
         self._tokens = tokens
-        self._api_key = api_key
+        self._key = {"api-key": api_key}
+        self._bearer_key = {"Authorization": f"Bearer {api_key}"}
         self._timeouts = timeouts
         self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
         self._watchdog = Watchdog(min(timeouts.head, timeouts.idle))
@@ -53,7 +54,11 @@ class AiohttpUpstream:
         head_seconds: float | None = None,
     ) -> AiohttpResponse:
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
-        authorized = {**headers, **backend.headers, **await self._authorization(backend)}
+        authorized = {**headers, **backend.headers}
+        if backend.auth is BackendAuth.API_KEY:
+            authorized |= self._key if backend.api is BackendApi.AZURE else self._bearer_key
+        else:
+            authorized["Authorization"] = f"Bearer {await self._token(backend)}"
         allowed = self._timeouts.head if head_seconds is None else min(head_seconds, self._timeouts.head)
         head = _Head(allowed)
         self._watchdog.watch(head)
@@ -80,12 +85,9 @@ class AiohttpUpstream:
             self._watchdog.leave(head)
         return AiohttpResponse(response, self._timeouts, self._watchdog)
 
-    async def _authorization(self, backend: Backend) -> dict[str, str]:
-        if backend.auth is BackendAuth.API_KEY:
-            is_azure = backend.api is BackendApi.AZURE
-            return {"api-key": self._api_key} if is_azure else {"Authorization": f"Bearer {self._api_key}"}
+    async def _token(self, backend: Backend) -> str:
         try:
-            return {"Authorization": f"Bearer {await self._tokens.token(backend.token_scope, backend.authority)}"}
+            return await self._tokens.token(backend.token_scope, backend.authority)
         except StorageUnavailable as error:
             raise BackendUnavailable("The gateway's own identity could not be obtained.") from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeAlias, TypedDict, Unpack
+from typing import Final, TypeAlias
 
 from shared.domain.audit import HashChain
 from shared.domain.errors import GatewayError, InvalidRequest, PeriodNotOpen
@@ -54,6 +54,8 @@ from shared.domain.operations import (
 )
 from shared.domain.usage import Usage
 from shared.domain.values import value
+
+_NOTHING: Final = Amount()
 
 
 @value
@@ -106,21 +108,6 @@ class InsertTransfer:
 Change: TypeAlias = (
     InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker | InsertLateMark | InsertTransfer
 )
-
-
-class EntryFacts(TypedDict, total=False):
-    """What an entry states beyond its number, kind and commit."""
-
-    rid: str
-    amount: Amount
-    reserved: Amount
-    attempt: Attempt
-    outcome: Outcome
-    limit: Limit
-    moved: Amount
-    actor: str
-    reason: str
-    reference: str
 
 
 @dataclass(slots=True)
@@ -255,24 +242,32 @@ class Plan:
 
     def _book(self, reservation: Reservation, outcome: Outcome, kind: EntryKind, reference: str = "") -> None:
         self.balance.used += outcome.amount
-        self._append(
-            kind,
-            rid=reservation.rid,
-            amount=outcome.amount,
-            reserved=reservation.amount,
-            attempt=reservation.attempt,
-            outcome=outcome,
-            reference=reference,
-        )
+        attempt = reservation.attempt
+        self._append(kind, reservation.rid, outcome.amount, reservation.amount, attempt, outcome, reference=reference)
 
-    def _append(self, kind: EntryKind, **facts: Unpack[EntryFacts]) -> None:
-        balance = self.balance
-        balance.seq += 1
-        entry = LedgerEntry(balance.seq, kind, timestamp(self.now), self.commit_id, **facts)
-        fields = entry.fields()
+    def _append(
+        self,
+        kind: EntryKind,
+        rid: str = "",
+        amount: Amount = _NOTHING,
+        reserved: Amount = _NOTHING,
+        attempt: Attempt | None = None,
+        outcome: Outcome | None = None,
+        *,
+        limit: Limit | None = None,
+        moved: Amount | None = None,
+        actor: str = "",
+        reason: str = "",
+        reference: str = "",
+    ) -> None:
+        balance, at, commit = self.balance, timestamp(self.now), self.commit_id
+        seq = balance.seq = balance.seq + 1
+        fields = LedgerEntry(
+            seq, kind, at, commit, rid, amount, reserved, attempt, outcome, limit, moved, actor, reason, reference
+        ).fields()
         balance.head = self.chain.extend(balance.head, fields)
         fields["hash"] = balance.head
-        self.changes.append(InsertEntry(balance.seq, fields))
+        self.changes.append(InsertEntry(seq, fields))
 
 
 def plan_commit(

@@ -34,8 +34,8 @@ class BillingPeriod:
     @classmethod
     def containing(cls, moment: datetime) -> BillingPeriod:
         """The period of a moment, which must carry a time zone."""
-        moment = _in_utc(moment)
-        return _period(moment.year, moment.month)
+        in_utc = moment.astimezone(UTC)
+        return _period(in_utc.year, in_utc.month)
 
     @property
     def start(self) -> datetime:
@@ -97,8 +97,5 @@ def checked_name(text: str, param: str) -> str:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: how every stored and shown time is written."""
-    return f"{_in_utc(moment).isoformat(timespec='milliseconds')[:-6]}Z"
-
-
-def _in_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return f"{in_utc.isoformat(timespec='milliseconds')[:-6]}Z"

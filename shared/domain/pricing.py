@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from operator import mul
-from typing import Self
+from typing import NamedTuple, Self
 
 from shared.domain.errors import UnpricedModel
 from shared.domain.money import pusd_per_token
@@ -56,8 +56,7 @@ class Price:
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:10]
 
 
-@value
-class Sku:
+class Sku(NamedTuple):
     """What a backend serves, as far as prices distinguish it."""
 
     model: str

@@ -54,7 +54,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
+        return self.input + self.cached_input + self.cache_write + self.audio_input + self.output + self.audio_output
 
     @property
     def buckets(self) -> tuple[int, ...]:

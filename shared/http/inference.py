@@ -204,7 +204,8 @@ def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, byte
         kept.append((b"x-gateway-quota-remaining-tokens", b"%d" % balance.available_tokens))
     if balance.available_pusd is not None:
         kept.append((b"x-gateway-budget-remaining-usd", usd(balance.available_pusd).encode()))
-    kept += [(name.encode(), text.encode()) for name, text in rate_headers(served.rates).items()]
+    if served.rates:
+        kept += [(name.encode(), text.encode()) for name, text in rate_headers(served.rates).items()]
     return kept
 
 
