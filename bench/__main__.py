@@ -14,6 +14,9 @@ from bench.load import CHAT, Figures, Target, cpu_seconds, measure, median_of, m
 from bench.processes import Bench, gateway, running, with_new_tenant
 
 CLIENTS = (1, 16, 64)
+PACE_MS = {1: 2, 16: 5, 64: 20}
+"""Between the events of a stream, by the number of clients: no more altogether than a core can pass on."""
+PACED_ROUNDS = 5
 Rows: TypeAlias = dict[str, list[Figures]]
 
 
@@ -23,20 +26,20 @@ class Load:
 
     name: str
     events: int = 0
-    pace_ms: int = 0
+    is_paced: bool = False
     operation: str = CHAT
     clients: tuple[int, ...] = CLIENTS
 
     def requests(self, clients: int, buffered: int) -> int:
         """How many requests a measurement takes, where it takes so many buffered ones."""
-        if self.pace_ms:
-            return max(3, clients)
+        if self.is_paced:
+            return clients
         return max(64, buffered // 4) if self.events else buffered
 
 
 BUFFERED = Load("buffered")
-SHORT = Load("streamed, 20 events one after the other", events=20, pace_ms=10)
-LONG = Load("streamed, 120 events one after the other", events=120, pace_ms=10)
+SHORT = Load("streamed, 20 events one after the other", events=20, is_paced=True)
+LONG = Load("streamed, 220 events one after the other", events=220, is_paced=True)
 LOADS = (
     BUFFERED,
     Load("streamed, 100 events in a heap", events=100),
@@ -49,10 +52,8 @@ LOADS = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("--requests", type=int, default=480, help="buffered requests a measurement")
-    parser.add_argument(
-        "--rounds", type=int, default=11, help="rounds, interleaved over the targets; the median counts"
-    )
+    parser.add_argument("--requests", type=int, default=1920, help="buffered requests a measurement")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds, interleaved over the targets; the median counts")
     options = parser.parse_args()
     with running() as bench:
         asyncio.run(_run(bench, options.requests, options.rounds))
@@ -77,11 +78,12 @@ async def _rounds(bench: Bench, load: Load, clients: int, requests: int, rounds:
     """The figures of each round, by target; the targets of a round run next to each other."""
     targets = (bench.direct, bench.proxy, bench.in_memory, bench.with_azurite)
     rows: Rows = {target.name: [] for target in targets}
-    for _ in range(rounds):
+    pace_ms = PACE_MS[clients] if load.is_paced else 0
+    for _ in range(min(rounds, PACED_ROUNDS) if load.is_paced else rounds):
         for target in targets:
             fresh = await asyncio.to_thread(with_new_tenant, target)
             figures = await measure(
-                fresh, clients, requests, events=load.events, pace_ms=load.pace_ms, operation=load.operation
+                fresh, clients, requests, events=load.events, pace_ms=pace_ms, operation=load.operation
             )
             rows[target.name].append(figures)
     return rows

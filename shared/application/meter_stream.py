@@ -211,15 +211,18 @@ class _DeliveredText:
     """
 
     def __init__(self) -> None:
-        self._recent = bytearray()
+        self._recent: list[bytes] = []
+        self._recent_bytes = 0
         self._packed: list[bytes] = []
 
     def keep(self, events: bytes) -> None:
-        self._recent += events
-        if len(self._recent) > _PACK_BYTES:
-            self._packed.append(zlib.compress(self._recent, level=1))
+        self._recent.append(events)
+        self._recent_bytes += len(events)
+        if self._recent_bytes > _PACK_BYTES:
+            self._packed.append(zlib.compress(b"".join(self._recent), level=1))
             self._recent.clear()
+            self._recent_bytes = 0
 
     def parts(self) -> Iterator[bytes]:
         yield from map(zlib.decompress, self._packed)
-        yield bytes(self._recent)
+        yield b"".join(self._recent)

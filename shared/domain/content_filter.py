@@ -29,6 +29,7 @@ class Severity(StrEnum):
 
 
 _SEVERITIES = tuple(Severity)
+_ABOVE_SAFE = frozenset(_SEVERITIES)
 _VERDICTS = ("filtered", "detected")
 
 
@@ -37,7 +38,7 @@ def findings(results: Mapping[str, object]) -> Iterator[str]:
     for category, verdict in results.items():
         if isinstance(verdict, dict):
             severity = verdict.get("severity")
-            if severity in _SEVERITIES:
+            if isinstance(severity, str) and severity in _ABOVE_SAFE:
                 yield f"{category}:{severity}"
             for name in _VERDICTS:
                 if verdict.get(name) is True:
@@ -46,7 +47,7 @@ def findings(results: Mapping[str, object]) -> Iterator[str]:
 
 def noted(found: Iterable[str]) -> str:
     """Findings as an entry keeps them: sorted, with commas between."""
-    return ",".join(sorted(found))
+    return ",".join(sorted(found)) if found else ""
 
 
 def noted_findings(text: str) -> list[str]:
