@@ -168,7 +168,7 @@ async def reading(endpoint: str, key: str, entries: int = 2000) -> None:
 async def steady(endpoint: str, key: str) -> None:
     """Reservations of one tenant on one process."""
     print("\none tenant, one process, Azurite (latency of a reservation)")
-    for rate, requests in ((1, 10), (10, 60), (100, 400), (400, 1200)):
+    for rate, requests in ((1, 10), (10, 60), (100, 400), (400, 1200), (2000, 4000)):
         async with _rest(endpoint, key) as store:
             print(f"  {rate:4}/s  {await at_rate(store, f'steady-{rate}', rate, requests)}")
 
