@@ -261,13 +261,26 @@ class Plan:
         reference: str = "",
     ) -> None:
         balance, at, commit = self.balance, timestamp(self.now), self.commit_id
-        seq = balance.seq = balance.seq + 1
+        balance.seq += 1
         fields = LedgerEntry(
-            seq, kind, at, commit, rid, amount, reserved, attempt, outcome, limit, moved, actor, reason, reference
+            balance.seq,
+            kind,
+            at,
+            commit,
+            rid,
+            amount,
+            reserved,
+            attempt,
+            outcome,
+            limit,
+            moved,
+            actor,
+            reason,
+            reference,
         ).fields()
         balance.head = self.chain.extend(balance.head, fields)
         fields["hash"] = balance.head
-        self.changes.append(InsertEntry(seq, fields))
+        self.changes.append(InsertEntry(balance.seq, fields))
 
 
 def plan_commit(
