@@ -150,7 +150,7 @@ class ServeInference:
         self, caller: TenantPrincipal, call: InferenceCall, wire: InferenceFormat, request: InferenceRequest
     ) -> _Run:
         tenant = caller.tenant
-        previous = await self._previous(tenant, request)
+        previous = await self._previous(tenant, request) if request.previous_response_id else None
         catalog, name = await self._catalog.get(), call.deployment or request.model
         if not name:
             raise InvalidRequest("'model' is required and must name a deployment.", "model")
@@ -177,10 +177,8 @@ class ServeInference:
             tokens + output_tokens,
         )
 
-    async def _previous(self, tenant: Tenant, request: InferenceRequest) -> StoredResponse | None:
+    async def _previous(self, tenant: Tenant, request: InferenceRequest) -> StoredResponse:
         """The response that a request follows."""
-        if not request.previous_response_id:
-            return None
         previous = await self._responses.get(tenant.tenant_id, request.previous_response_id)
         if previous is None:
             raise ResponseNotFound
