@@ -102,6 +102,8 @@ class Committer:
     reader: LaneReader
     after_close: Callable[[Settle | LateSettle, asyncio.Future[Balance]], None]
     """Takes over a settlement whose period has closed, and the answer that somebody may wait for."""
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    """Kept, because asking for it is a system call."""
     _queue: deque[_Pending] = field(default_factory=deque)
     _copy: Copy | None = None
     _runner: asyncio.Future[None] | None = None
@@ -129,10 +131,10 @@ class Committer:
 
     def enqueue(self, operation: Operation) -> asyncio.Future[Balance]:
         """Accept `operation` now; the future tells when and how it ended."""
-        pending = _Pending(operation, asyncio.get_running_loop().create_future())
+        pending = _Pending(operation, self._loop.create_future())
         self._queue.append(pending)
         if self._runner is None:
-            self._runner = asyncio.create_task(self._run())
+            self._runner = self._loop.create_task(self._run())
         return pending.answer
 
     async def finish(self) -> None:
@@ -148,10 +150,9 @@ class Committer:
 
     async def _commit_alone(self, operation: Operation, copy: Copy) -> Balance:
         """Commit in the caller's own task. Whatever is not plain success is left to a task that outlives the caller."""
-        loop = asyncio.get_running_loop()
-        pending = _Pending(operation, loop.create_future())
+        pending = _Pending(operation, self._loop.create_future())
         unresolved = [pending]
-        turn = self._runner = loop.create_future()
+        turn = self._runner = self._loop.create_future()
         try:
             if await self._is_committed_at_once(pending, copy):
                 unresolved = []
@@ -159,7 +160,7 @@ class Committer:
             pending.answer.cancel()
             raise
         finally:
-            self._runner = asyncio.create_task(self._run(unresolved)) if unresolved or self._queue else None
+            self._runner = self._loop.create_task(self._run(unresolved)) if unresolved or self._queue else None
             turn.set_result(None)
         return await pending.answer
 
@@ -189,7 +190,7 @@ class Committer:
                 pending.fail(LedgerUnavailable())
             raise
         finally:
-            self._runner = asyncio.create_task(self._run()) if self._queue else None
+            self._runner = self._loop.create_task(self._run()) if self._queue else None
 
     async def _commit_or_fail(self, batch: list[_Pending]) -> None:
         try:
