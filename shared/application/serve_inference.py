@@ -1,4 +1,7 @@
-"""Serve one inference request: find who may serve it, make one attempt after the other, and book each of them."""
+"""Serve one inference request: find who may serve it, make one attempt after the other, and book each of them.
+
+One file, because each way through it, also a cancelled one, must book every attempt once and give back every lease.
+"""
 
 from __future__ import annotations
 
@@ -355,10 +358,13 @@ class ServeInference:
         racing.discard(first)
         try:
             reached = first.result()
-            run.has_winner = not is_failure(reached.response.status)
-            if run.has_winner:
+            status = reached.response.status
+            if not is_failure(status) and status != 404:  # what that means is in its body
+                run.has_winner = True
                 await self._end(racing)
-            return await self._take(run, reached)
+            served = await self._take(run, reached)
+            run.has_winner = True
+            return served
         except AttemptFailed as failed:
             if not racing:
                 raise

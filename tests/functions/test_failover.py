@@ -493,6 +493,24 @@ class TestHedging:
         entries = {entry["backend"]: entry["superseded"] for entry in await hedged.entries()}
         assert entries == {SWEDEN: False, GERMANY: True}
 
+    async def test_a_second_that_lacks_the_deployment_leaves_the_first_to_answer(self, hedged: Stack) -> None:
+        await hedged.fault(kind="slow", region=SWEDEN, delay_ms=400)
+        await hedged.fault(kind="status", status=404, body={"error": {"code": "DeploymentNotFound"}}, region=GERMANY)
+        status, headers, _ = await hedged.chat()
+        assert (status, headers["x-gateway-backend"], headers["x-gateway-attempts"]) == (200, SWEDEN, "2")
+        await hedged.settled()
+        entries = {entry["backend"]: (entry["error_code"], entry["superseded"]) for entry in await hedged.entries()}
+        assert entries == {SWEDEN: ("", False), GERMANY: ("upstream_404", True)}
+
+    async def test_a_second_that_tells_a_caller_of_its_mistake_is_believed(self, hedged: Stack) -> None:
+        await hedged.fault(kind="hang", region=SWEDEN)
+        await hedged.fault(kind="status", status=404, body={"error": {"code": "yours"}}, region=GERMANY)
+        status, headers, _ = await hedged.chat()
+        assert (status, headers["x-gateway-backend"]) == (404, GERMANY)
+        await hedged.settled()
+        entries = {entry["backend"]: (entry["error_code"], entry["superseded"]) for entry in await hedged.entries()}
+        assert entries == {SWEDEN: ("hedged", True), GERMANY: ("upstream_404", False)}
+
     @pytest.mark.parametrize("stack_settings", [{"BACKEND_HEAD_TIMEOUT_SECONDS": "0.3"}], indirect=True)
     async def test_both_may_fail(self, hedged: Stack) -> None:
         await hedged.fault(kind="hang", region=SWEDEN)
