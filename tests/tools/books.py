@@ -10,20 +10,20 @@ from typing import Any
 def disagreements(entries: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What is booked and was not served, and what was served and is not booked.
 
-    An answer that upstream completed may have come too late for a gateway that had given the attempt up. Azure bills
-    it all the same, and its entry is an estimate.
+    An answer that upstream completed may have come too late for a gateway that had given the attempt up for its
+    silence. Azure bills it all the same, and its entry is an estimate. No other estimate stands for a served answer.
     """
     completed = [record for record in records if record["usage"] and record["outcome"] == "completed"]
     served = Counter((*_attempt_of_record(record), record["usage"]["total_tokens"]) for record in completed)
     exact = [entry for entry in entries if entry["tokens"] and not entry["estimated"]]
     booked = Counter((*_attempt(entry), entry["tokens"]) for entry in exact)
-    estimated = Counter(_attempt(entry) for entry in entries if entry["estimated"])
+    given_up = Counter(_attempt(entry) for entry in entries if entry["error_code"] == "backend_timeout")
     for request_id, region, tokens in (booked - served).elements():
         yield f"{tokens} tokens are booked for {request_id} in {region}, which served no such request"
     for request_id, region, tokens in (served - booked).elements():
-        if not estimated[request_id, region]:
+        if not given_up[request_id, region]:
             yield f"{tokens} tokens were served for {request_id} in {region} and are not booked"
-        estimated[request_id, region] -= 1
+        given_up[request_id, region] -= 1
 
 
 def _attempt(entry: Mapping[str, Any]) -> tuple[str, str]:
