@@ -162,7 +162,7 @@ class Dispatcher:
         return partial(self._leave, tenant_id)
 
     def learn(self, hints: Iterable[Hint], backends: Mapping[str, Backend]) -> None:
-        """Take in what other processes published."""
+        """Take in what other processes published. Who waits may go ahead."""
         wall, now = self._clock.now(), self._clock.monotonic()
         for hint in hints:
             backend = backends.get(hint.backend_id)
@@ -170,6 +170,7 @@ class Dispatcher:
                 down_seconds = (hint.down_until - wall).total_seconds()
                 seconds_ago = (wall - hint.noted_at).total_seconds()
                 self.health(backend).learn(now, down_seconds, hint.reason, seconds_ago=seconds_ago)
+        self._advance_all()
 
     def retry_after_seconds(self, pool: Pool) -> float:
         """What a caller is told who could not be served: when the first backend may be ready."""
@@ -216,12 +217,14 @@ class Dispatcher:
 
     def _moved(self, health: BackendHealth) -> None:
         """Something changed for those who wait, and perhaps for other processes."""
-        if self._queues:
-            for pool in [*self._queues]:
-                self._advance(pool)
+        self._advance_all()
         if self._transitions.count != self._seen:
             self._seen = self._transitions.count
             self._tell_others(health)
+
+    def _advance_all(self) -> None:
+        for pool in [*self._queues]:
+            self._advance(pool)
 
     def _advance(self, pool: Pool) -> None:
         queue, seconds = self._queues[pool], pool.seconds_until_ready(self._clock.monotonic())

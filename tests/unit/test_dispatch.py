@@ -316,6 +316,18 @@ async def test_a_recovery_is_told_as_well() -> None:
 
 
 @virtually
+async def test_who_waits_goes_ahead_once_another_process_knows_that_a_backend_is_up() -> None:
+    process = Process(backend("a"), seconds=9.0)
+    hint = Hint("a", "another", NOW, NOW + timedelta(seconds=5), "status 500")
+    process.dispatcher.learn([hint], process.catalog.backends)
+    waiting = asyncio.create_task(process.lease())
+    await asyncio.sleep(1)
+    process.dispatcher.learn([replace(hint, down_until=NOW)], process.catalog.backends)
+    used(await waiting)
+    assert process.clock.monotonic() == 1
+
+
+@virtually
 async def test_hints_that_cannot_be_stored_are_no_obstacle() -> None:
     process = Process(backend("a"))
 
