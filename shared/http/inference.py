@@ -187,10 +187,9 @@ def _check_dated(api_version: str) -> None:
 
 def _forwarded(headers: Mapping[bytes, bytes], request_id: str) -> dict[str, str]:
     """What of a caller's headers upstream gets, and the id by which it knows the request if the caller gave none."""
-    forwarded = {_CLIENT_REQUEST_ID: request_id} | {
-        name: headers[sent].decode("latin-1") for sent, name in _FORWARDED_HEADERS if sent in headers
-    }
+    forwarded = {name: headers[sent].decode("latin-1") for sent, name in _FORWARDED_HEADERS if sent in headers}
     forwarded["accept-encoding"] = "identity"
+    forwarded.setdefault(_CLIENT_REQUEST_ID, request_id)
     return forwarded
 
 
