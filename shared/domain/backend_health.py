@@ -192,6 +192,7 @@ class BackendHealth:
         self.last_answer_at = now
         self.latency_seconds = _smoothed(self.latency_seconds, seconds)
         if is_probe:
+            self.is_probing = False
             self.close(now)
         if not is_stream:
             self.completed(now)
@@ -255,11 +256,11 @@ class BackendHealth:
             self.close(now)
 
     def close(self, now: float) -> None:
-        """Requests may go again, few at first if it was down."""
+        """Requests may go again, few at first if it was down. A probe that is under way stays one."""
         if self._times_opened:
             self.recovered_at = now
         self.open_until, self.reason = None, ""
-        self.is_probing = self.is_throttled = self.is_misconfigured = self.is_hinted = False
+        self.is_throttled = self.is_misconfigured = self.is_hinted = False
         self._streak = self._times_opened = 0
         self._window = _Window()
         self.transitions.count += 1
