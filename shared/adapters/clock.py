@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
@@ -23,12 +23,12 @@ class StorageClock:
     """
 
     def __init__(self) -> None:
-        self._correction = timedelta()
+        self._correction = 0.0
         self._least, self._most = -math.inf, math.inf
         self._since = 0.0
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(self._machine_time(), UTC) + self._correction
+        return datetime.fromtimestamp(self._machine_time() + self._correction, UTC)
 
     monotonic = staticmethod(time.monotonic)
 
@@ -46,7 +46,7 @@ class StorageClock:
         if is_old or least > self._most or most < self._least:  # or one of both clocks was set
             self._least, self._most, self._since = -math.inf, math.inf, arrived
         self._least, self._most = max(least, self._least), min(most, self._most)
-        self._correction = timedelta(seconds=min(max(0.0, self._least), self._most))
+        self._correction = min(max(0.0, self._least), self._most)
 
     def _machine_time(self) -> float:
         return time.time()

@@ -43,6 +43,7 @@ class AiohttpUpstream:
         self._timeouts = timeouts
         self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
         self._watchdog = Watchdog(min(timeouts.head, timeouts.idle))
+        self._loop = asyncio.get_running_loop()
 
     async def send(
         self,
@@ -60,7 +61,7 @@ class AiohttpUpstream:
         else:
             authorized["Authorization"] = f"Bearer {await self._token(backend)}"
         allowed = self._timeouts.head if head_seconds is None else min(head_seconds, self._timeouts.head)
-        head = _Head(allowed)
+        head = _Head(allowed, self._loop)
         self._watchdog.watch(head)
         try:
             response = await self._session.request(
@@ -102,8 +103,8 @@ class _Head:
 
     __slots__ = ("_cancellations", "_has_given_up", "_task", "allowed", "since")
 
-    def __init__(self, seconds: float) -> None:
-        task = asyncio.current_task()
+    def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+        task = asyncio.current_task(loop)  # asking for the loop is a system call
         assert task is not None
         self.since = time.monotonic()
         self.allowed = seconds
@@ -152,6 +153,10 @@ class AiohttpResponse:
         watchdog.watch(self)
 
     async def read(self) -> bytes:
+        if self._content.is_eof() and self._content.exception() is None:  # all came with its head
+            body = self._content.read_nowait()
+            self.close()
+            return body
         chunks: list[bytes] = []
         await self.pass_on(chunks.append)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

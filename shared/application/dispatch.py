@@ -24,7 +24,6 @@ from shared.domain.errors import (
     ResidencyViolation,
     StorageUnavailable,
 )
-from shared.domain.residency import Residency
 from shared.domain.routing import Backend, Catalog, Deployment
 from shared.domain.selection import Candidate, Pool
 from shared.domain.tenancy import Tenant
@@ -67,7 +66,7 @@ class Dispatcher:
         self._told_until: dict[str, float] = {}
         self._healths: dict[str, tuple[tuple[str, str], BackendHealth]] = {}
         self._catalog = Catalog()
-        self._pools: dict[tuple[str, Residency, tuple[str, ...] | None, str], Pool] = {}
+        self._pools: dict[tuple[str, tuple[str, ...], bool, tuple[str, ...] | None, str], Pool] = {}
         self._queues: dict[Pool, FairQueue[Lease]] = {}
         self._timers: dict[Pool, asyncio.TimerHandle] = {}
         self._tenants: dict[str, int] = {}
@@ -92,7 +91,8 @@ class Dispatcher:
             if catalog != self._catalog:
                 self._pools.clear()
             self._catalog = catalog
-        key = (deployment.name, tenant.residency, tenant.pools.get(deployment.name), beside)
+        zones, allow_global = tenant.residency.zones, tenant.residency.allow_global
+        key = (deployment.name, zones, allow_global, tenant.pools.get(deployment.name), beside)
         known = self._pools.get(key)
         if known is None:
             known = self._pools[key] = self._new_pool(catalog, tenant, deployment, beside)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from shared.application.keep_response import KeepResponse
 from shared.application.ports import Clock, Ledger, Tokenizer
@@ -104,7 +104,7 @@ class MeteredAttempt:
         usual = self.usual
         return Usage(images=usual.images, speech_characters=usual.speech_characters, audio_seconds=usual.audio_seconds)
 
-    async def _settle(
+    def _settle(
         self,
         usage: Usage,
         status: int,
@@ -114,7 +114,7 @@ class MeteredAttempt:
         *,
         estimated: bool,
         superseded: bool = False,
-    ) -> Balance:
+    ) -> Awaitable[Balance]:
         outcome = Outcome(
             kind=EntryKind.CHARGE,
             amount=Amount(usage.total_tokens, self.rates.cost(usage)),
@@ -127,7 +127,7 @@ class MeteredAttempt:
             service_tier=service_tier,
             superseded=superseded,
         )
-        return await self.ledger.settle(self.reservation, outcome)
+        return self.ledger.settle(self.reservation, outcome)
 
     def _latency_ms(self) -> int:
         return round((self.clock.monotonic() - self.started_at) * 1000)

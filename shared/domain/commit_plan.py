@@ -153,7 +153,7 @@ class Plan:
             if isinstance(operation, BeginClosing | Close):
                 return
             raise PeriodNotOpen("The billing period is closed.")
-        if isinstance(operation, Settle | Expire):
+        if isinstance(operation, (Settle, Expire)):
             self._resolve(operation)
         elif isinstance(operation, LateSettle | Adjust):
             self._settle_late(operation)

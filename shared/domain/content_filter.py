@@ -31,12 +31,14 @@ class Severity(StrEnum):
 _SEVERITIES = tuple(Severity)
 _ABOVE_SAFE = frozenset(_SEVERITIES)
 _VERDICTS = ("filtered", "detected")
+_NOTHING_FOUND = ({"filtered": False, "severity": "safe"}, {"filtered": False, "detected": False})
+"""What most answers hold, compared whole."""
 
 
 def findings(results: Mapping[str, object]) -> Iterator[str]:
     """The findings of one `content_filter_results` object."""
     for category, verdict in results.items():
-        if isinstance(verdict, dict):
+        if verdict not in _NOTHING_FOUND and isinstance(verdict, dict):
             severity = verdict.get("severity")
             if isinstance(severity, str) and severity in _ABOVE_SAFE:
                 yield f"{category}:{severity}"

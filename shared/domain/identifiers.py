@@ -14,6 +14,8 @@ from shared.domain.errors import InvalidRequest
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PERIOD = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _MAX_NAME_LENGTH = 128
+_VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
+_FREE_BITS = (1 << 80) - 1 & ~(0xF << 76 | 0b11 << 62)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -60,12 +62,12 @@ _period = lru_cache(maxsize=64)(BillingPeriod)
 
 def new_rid() -> str:
     """A UUIDv7 (RFC 9562) as 32 hexadecimal digits: sortable by time, unique, and not a secret."""
-    return _uuid7(time.time_ns() // 1_000_000, random.getrandbits(74))
+    return _uuid7(time.time_ns() // 1_000_000, random.getrandbits(80))
 
 
 def rid_at(moment: datetime) -> str:
     """The same for a given moment."""
-    return _uuid7(int(moment.timestamp() * 1000), random.getrandbits(74))
+    return _uuid7(int(moment.timestamp() * 1000), random.getrandbits(80))
 
 
 def first_rid(moment: datetime) -> str:
@@ -74,8 +76,7 @@ def first_rid(moment: datetime) -> str:
 
 
 def _uuid7(milliseconds: int, tail: int) -> str:
-    value = milliseconds << 80 | 0x7 << 76 | (tail >> 62) << 64 | 0b10 << 62 | tail & (1 << 62) - 1
-    return f"{value:032x}"
+    return f"{milliseconds << 80 | _VERSION_AND_VARIANT | tail & _FREE_BITS:032x}"
 
 
 def checked_tenant_id(text: str) -> str:
@@ -98,4 +99,4 @@ def checked_name(text: str, param: str) -> str:
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds: how every stored and shown time is written."""
     in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return f"{in_utc.isoformat(timespec='milliseconds')[:-6]}Z"
+    return f"{in_utc.date().isoformat()}T{in_utc.time().isoformat('milliseconds')}Z"

@@ -54,8 +54,8 @@ async def _infer(
     gateway: Gateway,
     request: Request,
     request_id: str,
-    operation: str,
     *,
+    operation: str,
     base: str = _DATED,
     is_deployment_in_path: bool = False,
 ) -> Response:
@@ -85,21 +85,13 @@ async def _infer(
 def _dated(operation: str) -> Endpoint:
     """`POST /openai/deployments/{deployment}/{operation}?api-version=`."""
 
-    @endpoint
-    async def serve(gateway: Gateway, request: Request, request_id: str) -> Response:
-        return await _infer(gateway, request, request_id, operation, is_deployment_in_path=True)
-
-    return serve
+    return endpoint(partial(_infer, operation=operation, is_deployment_in_path=True))
 
 
 def _v1(operation: str) -> Endpoint:
     """`POST /openai/v1/{operation}`: the body's `model` names the deployment."""
 
-    @endpoint
-    async def serve(gateway: Gateway, request: Request, request_id: str) -> Response:
-        return await _infer(gateway, request, request_id, operation, base=_V1)
-
-    return serve
+    return endpoint(partial(_infer, operation=operation, base=_V1))
 
 
 chat_completions, chat_completions_v1 = _dated("chat/completions"), _v1("chat/completions")
@@ -111,13 +103,7 @@ translations, translations_v1 = _dated("audio/translations"), _v1("audio/transla
 speech, speech_v1 = _dated("audio/speech"), _v1("audio/speech")
 
 
-@endpoint
-async def create_response(gateway: Gateway, request: Request, request_id: str) -> Response:
-    """`POST /openai/responses?api-version=`."""
-    return await _infer(gateway, request, request_id, "responses")
-
-
-create_response_v1 = _v1("responses")
+create_response, create_response_v1 = endpoint(partial(_infer, operation="responses")), _v1("responses")
 
 
 def _of_response(base: str, method: str, part: str = "") -> Endpoint:
@@ -177,6 +163,7 @@ class _PassedOn(Response):
         self.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
 
 
+@lru_cache(maxsize=64)
 def _check_dated(api_version: str) -> None:
     if _DATED_VERSION.fullmatch(api_version) is None:
         raise InvalidRequest(

@@ -207,6 +207,7 @@ async def test_a_stream_that_falls_silent_is_charged_what_was_delivered(stack: S
 
 @pytest.mark.parametrize("stack_settings", [{"BACKEND_TOTAL_TIMEOUT_SECONDS": "0.000001"}], indirect=True)
 async def test_an_answer_that_takes_longer_than_all_of_its_time_is_charged_its_input(stack: Stack) -> None:
+    await stack.fault(kind="stall")
     status, _, body = await stack.chat()
     await stack.settled()
     (entry,) = await stack.entries()

@@ -82,4 +82,4 @@ def texts_in(value: object) -> list[str]:
 
 def raw_texts(raws: Sequence[msgspec.Raw]) -> list[str]:
     """The JSON of members as the caller wrote it."""
-    return [text for raw in raws if (text := bytes(raw).decode(errors="replace"))]
+    return [bytes(raw).decode(errors="replace") for raw in raws if raw]

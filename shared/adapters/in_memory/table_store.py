@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from shared.adapters.tables.store import (
     Insert,
@@ -32,8 +32,7 @@ class InMemoryTableStore:
 
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:  # noqa: ARG002
         rows = self._partition(table, partition)
-        for change in changes:
-            self._check(rows.get(change.key), change)
+        _check(rows, changes)
         self._version += 1
         etag = str(self._version)
         for change in changes:
@@ -56,8 +55,11 @@ class InMemoryTableStore:
             raise TableMissing
         return self._tables[table][partition]
 
-    @staticmethod
-    def _check(row: Row | None, change: RowChange) -> None:
+
+def _check(rows: Mapping[str, Row], changes: Sequence[RowChange]) -> None:
+    """Raises what storage answers if one of the changes does not fit its row."""
+    for change in changes:
+        row = rows.get(change.key)
         if isinstance(change, Insert):
             if row is not None:
                 raise RowExists

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -123,11 +123,11 @@ class Committer:
         """Read the balance before the next commit: it is known to have moved."""
         self._copy = None
 
-    async def submit(self, operation: Operation) -> Balance:
-        """Commit `operation` and return the balance after it; raises what the ledger port promises."""
+    def submit(self, operation: Operation) -> Awaitable[Balance]:
+        """Commit `operation`; the balance after it. Awaiting it raises what the ledger port promises."""
         if self._copy is not None and self._is_alone(operation, self._copy):
-            return await self._commit_alone(operation, self._copy)
-        return await self.enqueue(operation)
+            return self._commit_alone(operation, self._copy)
+        return self.enqueue(operation)
 
     def enqueue(self, operation: Operation) -> asyncio.Future[Balance]:
         """Accept `operation` now; the future tells when and how it ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from shared.adapters.tables.rows import (
@@ -48,16 +48,14 @@ class LaneReader:
     clock: Clock
     lane: Lane
     opening_limit: Limit | None = None
+    table: str = field(init=False)
+    partition: str = field(init=False)
     _down_since: float | None = None
     _backoff: float = FIRST_BACKOFF_SECONDS
 
-    @property
-    def table(self) -> str:
-        return table_of(self.lane.period)
-
-    @property
-    def partition(self) -> str:
-        return partition_of(self.lane)
+    def __post_init__(self) -> None:
+        self.table = table_of(self.lane.period)
+        self.partition = partition_of(self.lane)
 
     async def balance(self, give_up: GiveUp) -> Copy:
         """The balance row, opened if it does not exist.

@@ -69,7 +69,7 @@ class TableLedger:
     async def reserve(self, account: Account, reservation: Reservation) -> Hold:
         if account.lanes > 1:
             return await self._hot.reserve(account, reservation)
-        committer, operation = self.committer(account.vault, account), Reserve(reservation, account.rates)
+        committer, operation = self.committer(reservation.lane, account), Reserve(reservation, account.rates)
         try:
             return Hold(reservation, await committer.submit(operation), account.rates)
         except PeriodExhausted:
