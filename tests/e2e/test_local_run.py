@@ -273,6 +273,7 @@ async def test_a_gateway_that_is_killed_loses_nothing_that_was_acknowledged(run:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         api = Api(session, document)
         await session.post(f"{document['simulator_url']}/_sim/pace", json={"latency_ms": 30})
+        await session.post(f"{document['simulator_url']}/_sim/faults", json={"kind": "hang"})  # one is open for certain
         key = await api.tenant("crash", monthly_quota_tokens=10_000_000)
         acknowledged: list[str] = []
         enough = asyncio.Event()
