@@ -1,6 +1,7 @@
 """A fast upstream: the same completion for every request, buffered or as a stream of `max_tokens` events.
 
-Events come in a heap, or one after the other where the request's metadata name a pace.
+Events come in a heap, or one after the other where the request's metadata name a pace. Paced streams are not in step,
+whoever asks for them: events of several streams that come together cost a proxy less.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import random
 import re
 import sys
 from typing import Any
@@ -70,6 +72,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await _send_head(send, b"text/event-stream")
         wanted, pace = _EVENTS_WANTED.search(body), _PACE_WANTED.search(body)
         seconds = int(pace[1]) / 1000 if pace else 0.0
+        await asyncio.sleep(seconds * random.random())
         for event in [_FIRST, *[_WORD] * int(wanted[1] if wanted else EVENTS), *_LAST]:
             await send({"type": "http.response.body", "body": event, "more_body": True})
             if seconds:
