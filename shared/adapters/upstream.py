@@ -150,7 +150,8 @@ class AiohttpResponse:
         self.since = time.monotonic()
         self.allowed = timeouts.idle
         self._deadline = self.since + timeouts.total
-        watchdog.watch(self)
+        if not self._content.is_eof():
+            watchdog.watch(self)
 
     async def read(self) -> bytes:
         if self._content.is_eof() and self._content.exception() is None:  # all came with its head

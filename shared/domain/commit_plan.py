@@ -122,6 +122,14 @@ class Plan:
     refused: list[tuple[Reserve, Refusal]] = field(default_factory=list)
     failed: list[tuple[Operation, GatewayError]] = field(default_factory=list)
     is_empty: bool = True
+    _written_now: str = ""
+
+    @property
+    def at(self) -> str:
+        """`now`, as all entries of the commit have it."""
+        if not self._written_now:
+            self._written_now = timestamp(self.now)
+        return self._written_now
 
     def apply(self, operation: Operation) -> None:
         """Add one operation, or record why it is refused."""
@@ -214,7 +222,7 @@ class Plan:
 
     def _claim(self, operation: Claim) -> None:
         balance = self.balance
-        if balance.owner != operation.owner and balance.owner_until > timestamp(self.now):
+        if balance.owner != operation.owner and balance.owner_until > self.at:
             raise LaneTaken("The lane belongs to another process.")
         balance.owner, balance.owner_until = operation.owner, operation.until
 
@@ -260,13 +268,13 @@ class Plan:
         reason: str = "",
         reference: str = "",
     ) -> None:
-        balance, at, commit = self.balance, timestamp(self.now), self.commit_id
+        balance = self.balance
         balance.seq += 1
         fields = LedgerEntry(
             balance.seq,
             kind,
-            at,
-            commit,
+            self.at,
+            self.commit_id,
             rid,
             amount,
             reserved,

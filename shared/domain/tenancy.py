@@ -100,10 +100,9 @@ class GatewayKey:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
 
-    def accepts(self, secret: str, now: datetime) -> bool:
-        """Whether this key is in force and `secret` is its secret, compared in constant time."""
-        in_force = self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
-        return hmac.compare_digest(secret_digest(secret), self.secret_sha256) and in_force
+    def accepts(self, secret: str) -> bool:
+        """Whether `secret` is its secret, compared in constant time, and it was not revoked."""
+        return hmac.compare_digest(secret_digest(secret), self.secret_sha256) and self.revoked_at is None
 
 
 def new_gateway_key(tenant_id: str, now: datetime, expires_at: datetime | None) -> tuple[GatewayKey, str]:

@@ -53,6 +53,8 @@ from shared.domain.refusals import refused
 FRESH_SECONDS = 0.25
 CONTENDED_FRESH_SECONDS = 0.015
 CONTENDED_CONFLICT_RATE = 0.3
+_UNANSWERED = AnswerLost()
+"""Of a transaction whose answer nobody waited for."""
 
 
 def _new_commit_id() -> str:
@@ -154,7 +156,7 @@ class Committer:
         unresolved = [pending]
         turn = self._runner = self._loop.create_future()
         try:
-            if await self._is_committed_at_once(pending, copy):
+            if await self._is_committed_at_once(unresolved, copy):
                 unresolved = []
         except BaseException:
             pending.answer.cancel()
@@ -164,28 +166,33 @@ class Committer:
             turn.set_result(None)
         return await pending.answer
 
-    async def _is_committed_at_once(self, pending: _Pending, copy: Copy) -> bool:
-        plan = self._plan_on(copy, [pending])
-        if plan.is_empty:
+    async def _is_committed_at_once(self, batch: list[_Pending], copy: Copy) -> bool:
+        """Plain success, which is nearly always. Whatever else there is, `_commit` takes up from here."""
+        plan = self._plan_on(copy, batch)
+        if plan.is_empty or plan.refused or plan.failed:
             return False
-        self._in_flight = plan, copy, AnswerLost()
+        self._in_flight = plan, copy, _UNANSWERED
         try:
             await self._submit(plan, copy)
         except StoreError as error:
-            self._in_flight = None if isinstance(error, Rejected) else (plan, copy, error)
+            self._in_flight = plan, copy, error
             return False
         self._in_flight = None
-        self._acknowledge(pending, plan.balance)
+        for pending in batch:
+            self._acknowledge(pending, plan.balance)
         return True
 
     async def _run(self, interrupted: Iterable[_Pending] = ()) -> None:
         batch = list(interrupted)
         try:
-            await self._commit_or_fail(batch)
-            while self._queue:
-                batch = self._take()
+            if batch:
                 await self._commit_or_fail(batch)
+            while self._queue:
+                batch, copy = self._take(), self._copy
+                if copy is None or self._is_contended or not await self._is_committed_at_once(batch, copy):
+                    await self._commit_or_fail(batch)
         except BaseException:
+            self._in_flight = None
             for pending in batch:
                 pending.fail(LedgerUnavailable())
             raise
@@ -285,6 +292,8 @@ class Committer:
         """Whether the plan was committed. If not, it provably never will be. `error` is what a first try ended with."""
         is_repeated = False
         while True:
+            if isinstance(error, Rejected):
+                raise error
             if error is not None:
                 verdict = await self._resolve(error, plan, copy, batch)
                 if verdict is not _Verdict.RESUBMIT:
@@ -295,8 +304,6 @@ class Committer:
                 is_repeated = True
             try:
                 await self._submit(plan, copy)
-            except Rejected:
-                raise
             except StoreError as submitted:
                 error = submitted
             else:

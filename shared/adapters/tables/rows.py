@@ -148,7 +148,8 @@ def balance_from(fields: Mapping[str, FieldValue]) -> Balance:
 
 def reservation_fields(reservation: Reservation, commit_id: str) -> Fields:
     """Row `P`."""
-    return {
+    fields = reservation.attempt.fields()
+    fields |= {
         "tokens": reservation.amount.tokens,
         "pusd": reservation.amount.pusd,
         "input_tokens": reservation.input_tokens,
@@ -157,9 +158,10 @@ def reservation_fields(reservation: Reservation, commit_id: str) -> Fields:
         "deadline": reservation.deadline,
         "instance": reservation.instance,
         "commit_id": commit_id,
-        **reservation.attempt.fields(),
-        **(usage_fields(reservation.units) if reservation.units is not NOTHING_USED else {}),
     }
+    if reservation.units is not NOTHING_USED:
+        fields |= usage_fields(reservation.units)
+    return fields
 
 
 def reservation_from(lane: Lane, key: str, fields: Mapping[str, FieldValue]) -> Reservation:
