@@ -54,19 +54,12 @@ class FunctionsHost:
             await Response(status_code=401)(scope, receive, send)
             return
         scope["path_params"] = dict(path_params)
-        response = await self._invoke(function, request)
-        await response(scope, receive, send)
-
-    async def _invoke(self, function: HttpFunction, request: Request) -> Response:
         try:
-            result = await function.handler(**{function.parameter: request})
+            response = await function.handler(**{function.parameter: request})
         except Exception:
             logger.exception("function %s failed", function.name)
-            return Response(status_code=500)
-        if isinstance(result, Response):
-            return result
-        logger.error("function %s returned %s, not a response", function.name, type(result).__name__)
-        return Response(status_code=500)
+            response = Response(status_code=500)
+        await _checked(function, response)(scope, receive, send)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -78,6 +71,14 @@ class FunctionsHost:
         await self._timers.finish()
         await self._on_shutdown()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _checked(function: HttpFunction, result: object) -> Response:
+    """What a function returned, if it is an answer."""
+    if isinstance(result, Response):
+        return result
+    logger.error("function %s returned %s, not a response", function.name, type(result).__name__)
+    return Response(status_code=500)
 
 
 def _sent_key(request: Request) -> str:

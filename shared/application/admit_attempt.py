@@ -69,17 +69,17 @@ class AdmitAttempt:
         bound = input_tokens + request.input_margin
         _check_size(tenant, bound + output_tokens)
         held_for = _HELD_IN_BACKGROUND if request.is_background else self._held_for
-        reservation = Reservation(
-            rid=new_rid(),
-            lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
-            amount=Amount(bound + output_tokens, rates.bound(bound, output_tokens, request.units)),
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            created=timestamp(now),
-            deadline=timestamp(now + held_for),
-            instance=self._instance,
-            attempt=_facts(inquiry, backend, rates.version),
-            units=request.usual_units or request.units,
+        reservation = Reservation(  # by place: ADR 13
+            new_rid(),
+            Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
+            Amount(bound + output_tokens, rates.bound(bound, output_tokens, request.units)),
+            input_tokens,
+            output_tokens,
+            timestamp(now),
+            timestamp(now + held_for),
+            self._instance,
+            _facts(inquiry, backend, rates.version),
+            request.usual_units or request.units,
         )
         started_at = self._clock.monotonic()
         limits = tenant.rates if is_first else _UNRATED
@@ -109,20 +109,20 @@ def output_bound(request: InferenceRequest, deployment: Deployment) -> int:
 
 def _facts(inquiry: Inquiry, backend: Backend, price_version: str) -> Attempt:
     caller, call, request = inquiry.caller, inquiry.call, inquiry.request
-    return Attempt(
-        deployment=inquiry.deployment.name,
-        backend=backend.backend_id,
-        region=backend.region,
-        model=backend.model,
-        price_version=price_version,
-        user=call.user or request.user[:MAX_USER_CHARACTERS] or caller.key_id,
-        key_id=caller.key_id,
-        request_id=call.request_id,
-        cost_center=caller.tenant.cost_center,
-        streamed=request.reader is not None,
-        operation=inquiry.wire.operation,
-        variant=request.basis.variant,
-        processed_in=backend.processed_in,
+    return Attempt(  # by place: ADR 13
+        inquiry.deployment.name,
+        backend.backend_id,
+        backend.region,
+        backend.model,
+        price_version,
+        call.user or request.user[:MAX_USER_CHARACTERS] or caller.key_id,
+        caller.key_id,
+        call.request_id,
+        caller.tenant.cost_center,
+        request.reader is not None,
+        inquiry.wire.operation,
+        request.basis.variant,
+        backend.processed_in,
     )
 
 

@@ -115,17 +115,18 @@ class MeteredAttempt:
         estimated: bool,
         superseded: bool = False,
     ) -> Awaitable[Balance]:
-        outcome = Outcome(
-            kind=EntryKind.CHARGE,
-            amount=Amount(usage.total_tokens, self.rates.cost(usage)),
-            usage=usage,
-            status=status,
-            error_code=error_code,
-            latency_ms=self._latency_ms(),
-            estimated=estimated,
-            content_filter=noted(findings),
-            service_tier=service_tier,
-            superseded=superseded,
+        amount = Amount(usage.total_tokens, self.rates.cost(usage))
+        outcome = Outcome(  # by place: ADR 13
+            EntryKind.CHARGE,
+            amount,
+            usage,
+            status,
+            error_code,
+            self._latency_ms(),
+            estimated,
+            noted(findings),
+            service_tier,
+            superseded,
         )
         return self.ledger.settle(self.reservation, outcome)
 

@@ -6,7 +6,7 @@ One file, because each way through it, also a cancelled one, must book every att
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -265,7 +265,7 @@ class ServeInference:
             run.rates = rate_status(hold.rates, hold.balance.arrivals, self._clock.now())
         return attempt, hold.balance
 
-    async def _send(self, run: _Run, lease: Lease) -> UpstreamResponse:
+    def _send(self, run: _Run, lease: Lease) -> Awaitable[UpstreamResponse]:
         inquiry, backend, upstream_deployment = run.inquiry, lease.backend, lease.backend.upstream_deployment
         call, request, wire = inquiry.call, inquiry.request, inquiry.wire
         is_in_path = call.deployment is not None and backend.api is BackendApi.AZURE
@@ -279,7 +279,7 @@ class ServeInference:
         model = None if is_in_path or upstream_deployment == request.model else upstream_deployment
         body = wire.forwarded_body(request, Route(inquiry.deployment, backend), model)
         seconds = run.deadline - lease.started_at
-        return await self._upstream.send(backend, "POST", path, body, call.headers, seconds)
+        return self._upstream.send(backend, "POST", path, body, call.headers, seconds)
 
     async def _take(self, run: _Run, reached: _Reached) -> Served:
         """What the caller gets of an answer. Raises `AttemptFailed` if another backend may do better."""
