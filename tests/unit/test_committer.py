@@ -344,6 +344,8 @@ async def test_an_error_that_no_protocol_foresees_fails_the_waiters_and_not_the_
     with pytest.raises(LedgerUnavailable):
         await books.ledger.reserve(account(), reservation())
     books.faulty.before_submit = None
+    with pytest.raises(QuotaExceeded):
+        await books.ledger.reserve(account(), reservation(output_tokens=2000))
     await books.ledger.reserve(account(), reservation())
     assert (await books.balance()).open_reservations == 2
 
