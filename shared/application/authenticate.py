@@ -66,7 +66,7 @@ class Authenticate:
             hmac.compare_digest(secret_digest(secret), _NOBODY)
             raise InvalidApiKey
         principal, key = known
-        if not key.accepts(secret) or (key.expires_at is not None and key.expires_at <= self._clock.now()):
+        if not key.accepts(secret, self._clock.now):
             raise InvalidApiKey
         return principal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
@@ -100,9 +100,13 @@ class GatewayKey:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
 
-    def accepts(self, secret: str) -> bool:
-        """Whether `secret` is its secret, compared in constant time, and it was not revoked."""
-        return hmac.compare_digest(secret_digest(secret), self.secret_sha256) and self.revoked_at is None
+    def accepts(self, secret: str, now: Callable[[], datetime]) -> bool:
+        """Whether this key is in force and `secret` is its secret, compared in constant time.
+
+        `now` is asked only of a key that expires.
+        """
+        in_force = self.revoked_at is None and (self.expires_at is None or now() < self.expires_at)
+        return hmac.compare_digest(secret_digest(secret), self.secret_sha256) and in_force
 
 
 def new_gateway_key(tenant_id: str, now: datetime, expires_at: datetime | None) -> tuple[GatewayKey, str]:

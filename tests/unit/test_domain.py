@@ -163,10 +163,18 @@ def test_keys_are_found_by_their_tenant_and_never_shown() -> None:
     parsed = parse_gateway_key(credential)
     assert parsed is not None
     assert parsed[:2] == ("a-b", key.key_id)
-    assert key.accepts(parsed[2])
-    assert not key.accepts(parsed[2] + "x")
+    assert key.accepts(parsed[2], lambda: EARLY)
+    assert not key.accepts(parsed[2] + "x", lambda: EARLY)
     assert parsed[2] not in repr(key)
     assert key.secret_sha256 not in repr(key)
+
+
+def test_a_key_is_accepted_until_it_expires() -> None:
+    key, credential = new_gateway_key("a-b", EARLY, EARLY + timedelta(hours=1))
+    parsed = parse_gateway_key(credential)
+    assert parsed is not None
+    assert key.accepts(parsed[2], lambda: EARLY + timedelta(minutes=59))
+    assert not key.accepts(parsed[2], lambda: EARLY + timedelta(hours=1))
 
 
 def test_the_chain_hides_its_key_and_depends_on_everything() -> None:
