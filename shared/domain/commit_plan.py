@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from shared.domain.audit import HashChain
 from shared.domain.errors import GatewayError, InvalidRequest, PeriodNotOpen
@@ -16,6 +16,7 @@ from shared.domain.identifiers import timestamp
 from shared.domain.lanes import room
 from shared.domain.ledger import (
     MAX_PERIOD_TOKENS,
+    NOTHING,
     RECENT_COMMITS,
     Amount,
     Attempt,
@@ -54,8 +55,6 @@ from shared.domain.operations import (
 )
 from shared.domain.usage import Usage
 from shared.domain.values import value
-
-_NOTHING: Final = Amount()
 
 
 @value
@@ -257,8 +256,8 @@ class Plan:
         self,
         kind: EntryKind,
         rid: str = "",
-        amount: Amount = _NOTHING,
-        reserved: Amount = _NOTHING,
+        amount: Amount = NOTHING,
+        reserved: Amount = NOTHING,
         attempt: Attempt | None = None,
         outcome: Outcome | None = None,
         *,

@@ -67,11 +67,11 @@ class Amount:
     def beyond(self, other: Amount) -> Amount:
         """How far this amount exceeds another, in each unit, never below zero."""
         if self.tokens <= other.tokens and self.pusd <= other.pusd:
-            return _NOTHING
+            return NOTHING
         return Amount(max(0, self.tokens - other.tokens), max(0, self.pusd - other.pusd))
 
 
-_NOTHING = Amount()
+NOTHING = Amount()
 
 
 @value

@@ -20,6 +20,7 @@ from shared.domain.commit_plan import (
 )
 from shared.domain.ledger import (
     NO_LIMIT,
+    NOTHING,
     USAGE_FIELDS,
     Amount,
     Attempt,
@@ -51,9 +52,6 @@ INT64_FIELDS: Final = frozenset(
     }
     | set(USAGE_FIELDS)
 )
-
-
-_NOTHING: Final = Amount()
 
 
 def table_of(period: str) -> str:
@@ -116,7 +114,7 @@ def balance_fields(balance: Balance) -> Fields:
         "moved_tokens": balance.moved.tokens,
         "moved_pusd": balance.moved.pusd,
     }
-    if balance.granted != _NOTHING:
+    if balance.granted != NOTHING:
         fields["granted_tokens"], fields["granted_pusd"] = balance.granted.tokens, balance.granted.pusd
     if balance.owner:
         fields["owner"], fields["owner_until"] = balance.owner, balance.owner_until
