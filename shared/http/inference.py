@@ -84,13 +84,11 @@ async def _infer(
 
 def _dated(operation: str) -> Endpoint:
     """`POST /openai/deployments/{deployment}/{operation}?api-version=`."""
-
     return endpoint(partial(_infer, operation=operation, is_deployment_in_path=True))
 
 
 def _v1(operation: str) -> Endpoint:
     """`POST /openai/v1/{operation}`: the body's `model` names the deployment."""
-
     return endpoint(partial(_infer, operation=operation, base=_V1))
 
 
@@ -101,8 +99,6 @@ images, images_v1 = _dated("images/generations"), _v1("images/generations")
 transcriptions, transcriptions_v1 = _dated("audio/transcriptions"), _v1("audio/transcriptions")
 translations, translations_v1 = _dated("audio/translations"), _v1("audio/translations")
 speech, speech_v1 = _dated("audio/speech"), _v1("audio/speech")
-
-
 create_response, create_response_v1 = endpoint(partial(_infer, operation="responses")), _v1("responses")
 
 
