@@ -8,7 +8,11 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
 from shared import timers
-from shared.http import catalog, health, inference, management, openapi, reference
+from shared.http import health, openapi
+from shared.http.console import reference
+from shared.http.inference import routes as inference
+from shared.http.management import catalog
+from shared.http.management import tenants as management
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 

@@ -32,11 +32,13 @@ from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.rows import partition_of, table_of
 from shared.adapters.tables.store import Insert, Merge, Row, RowChange, TableStore
-from shared.composition import settle_heap
-from shared.domain.audit import HashChain
+from shared.composition.gateway import settle_heap
+from shared.domain.audit.hash_chain import HashChain
 from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
-from shared.domain.ledger import Account, Amount, Attempt, EntryKind, Fields, Lane, Limit, Outcome, Reservation
-from shared.domain.usage import Usage
+from shared.domain.ledger.amounts import Amount, Limit
+from shared.domain.ledger.balance import Account, Lane
+from shared.domain.ledger.entries import Attempt, EntryKind, Fields, Outcome, Reservation
+from shared.domain.pricing.usage import Usage
 
 PERIOD = str(BillingPeriod.containing(datetime.now(UTC)))
 _CHAIN = HashChain(b"bench", encode_canonical)

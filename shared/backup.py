@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.composition import build
+from shared.composition.gateway import build
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import BillingPeriod
 from shared.settings import SettingsInvalid, read_settings

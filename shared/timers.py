@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from shared.application.close_period import PeriodNotOver
-from shared.composition import current_gateway
+from shared.application.ledger.close_period import PeriodNotOver
+from shared.composition.gateway import current_gateway
 
 logger = logging.getLogger("tallygate")
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from shared.application.verify_ledger import INVARIANTS, Finding, VerifyLedger
-from shared.composition import build, open_archive
+from shared.application.ledger.verify_ledger import INVARIANTS, Finding, VerifyLedger
+from shared.composition.gateway import build, open_archive
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import BillingPeriod
 from shared.settings import SettingsInvalid, read_settings

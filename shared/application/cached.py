@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from shared.application.ports import Clock
+from shared.application.ports.clock import Clock
 from shared.domain.errors import StorageUnavailable
 
 T = TypeVar("T")

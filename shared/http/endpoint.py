@@ -11,9 +11,9 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.application.authenticate import TenantPrincipal
-from shared.application.record_audit import Actor
-from shared.composition import Gateway, current_gateway
+from shared.application.audit.record_audit import Actor
+from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.composition.gateway import Gateway, current_gateway
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
 from shared.http.errors import error_response

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from shared.application.close_period import PeriodNotOver
+from shared.application.ledger.close_period import PeriodNotOver
 from shared.domain import errors
 from shared.domain.rate_limit import RateStatus
 

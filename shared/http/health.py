@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.composition import Gateway
+from shared.composition.gateway import Gateway
 from shared.http.endpoint import endpoint, json_response
 
 

@@ -15,8 +15,9 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.http import examples, models
+from shared.http import examples
 from shared.http.endpoint import json_response
+from shared.http.management import models
 
 _REFERENCE = "#/components/schemas/{model}"
 _ADMINISTRATOR, _TENANT, _NOBODY = "administrator", "tenant", ""

@@ -10,9 +10,9 @@ from urllib.parse import unquote_to_bytes
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from shared.application.authenticate import AdministratorPrincipal, TenantPrincipal
-from shared.application.record_audit import Actor
-from shared.composition import Gateway
+from shared.application.audit.record_audit import Actor
+from shared.application.tenancy.authenticate import AdministratorPrincipal, TenantPrincipal
+from shared.composition.gateway import Gateway
 from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound, RequestTooLarge
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

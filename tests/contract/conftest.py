@@ -17,7 +17,7 @@ from functools import partial
 import pytest
 
 from local.azurite_server import ACCOUNT
-from shared.adapters.credentials import CachedTokens, developer_identity
+from shared.adapters.identity.credentials import CachedTokens, developer_identity
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.on_disk.table_store import SqliteTableStore
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey

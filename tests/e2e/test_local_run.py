@@ -350,8 +350,8 @@ def test_the_simulator_needs_a_key() -> None:
 
 
 def test_real_gateways_survive_a_bad_network_kills_skewed_clocks_and_the_end_of_a_month() -> None:
-    """A short soak; `python -m tests.soak --seconds 3600` is a long one."""
-    command = [sys.executable, "-m", "tests.soak", "--seconds", "12", "--kill-every", "3", "--quota", "8000"]
+    """A short soak; `python -m tests.proof.soak --seconds 3600` is a long one."""
+    command = [sys.executable, "-m", "tests.proof.soak", "--seconds", "12", "--kill-every", "3", "--quota", "8000"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "nothing is wrong" in ended.stdout

@@ -10,9 +10,11 @@ from typing import Literal
 
 from shared.adapters.tables.store import AnswerLost, Row, RowChange, StoreError, TableStore
 from shared.domain.identifiers import new_rid, timestamp
-from shared.domain.ledger import Account, Amount, Attempt, EntryKind, Lane, Limit, Outcome, Reservation
-from shared.domain.pricing import Price
-from shared.domain.usage import Meter, Usage
+from shared.domain.ledger.amounts import Amount, Limit
+from shared.domain.ledger.balance import Account, Lane
+from shared.domain.ledger.entries import Attempt, EntryKind, Outcome, Reservation
+from shared.domain.pricing.price_book import Price
+from shared.domain.pricing.usage import Meter, Usage
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PERIOD = "2026-11"

@@ -10,8 +10,8 @@ import sys
 import time
 
 from local.functions_host.__main__ import main
-from shared import composition
 from shared.adapters.clock import StorageClock
+from shared.composition import gateway as composition
 
 
 class SkewedClock(StorageClock):

@@ -24,8 +24,8 @@ from local.functions_host.indexing import HttpFunction, TimerFunction, index, lo
 from local.functions_host.server import FunctionsHost
 from local.functions_host.timers import Timers
 from local.simulator.server import Pace, Simulator
-from shared.composition import Gateway, close_current_gateway, current_gateway
-from shared.domain.residency import Residency
+from shared.composition.gateway import Gateway, close_current_gateway, current_gateway
+from shared.domain.routing.residency import Residency
 
 ADMIN_KEY = "test-admin-key-test-admin-key-test"
 CHAIN_KEY = "test-chain-key-test-chain-key-test"

@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
-from shared.adapters.directories import DocumentKeys, DocumentTenants
+from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
-from shared.application.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
 from shared.application.cached import Cached
+from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
 from shared.domain.errors import InvalidApiKey, StorageUnavailable
-from shared.domain.tenancy import Tenant, new_gateway_key
+from shared.domain.tenancy.keys import new_gateway_key
+from shared.domain.tenancy.tenant import Tenant
 from tests.tools.ledgers import NOW, ManualClock
 
 

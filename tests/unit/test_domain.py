@@ -9,15 +9,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.adapters.canonical_json import encode_canonical
-from shared.domain.audit import HashChain, canonical, genesis
-from shared.domain.billing import Tally, cost_centers, statement, utilization_percent
+from shared.domain.audit.hash_chain import HashChain, canonical, genesis
+from shared.domain.billing.statements import Tally, cost_centers, statement, utilization_percent
 from shared.domain.errors import InvalidRequest, UnpricedModel
 from shared.domain.identifiers import BillingPeriod, checked_name, new_rid, timestamp
-from shared.domain.ledger import Amount, Balance, EntryKind, LaneState, LedgerEntry, Limit, Outcome, Refusal
-from shared.domain.money import MAX_PERIOD_PUSD, allocate_cents, cents, pusd_from_usd, pusd_per_token, usd, usd_of_cents
-from shared.domain.pricing import IMAGES, INPUT_TOKENS, SOUND, SPEECH, TOKENS, Price, PriceBook, Sku, images_of
-from shared.domain.tenancy import new_gateway_key, parse_gateway_key
-from shared.domain.usage import Meter, Usage, disjoint_usage
+from shared.domain.ledger.amounts import Amount, Limit
+from shared.domain.ledger.balance import Balance, LaneState, Refusal
+from shared.domain.ledger.entries import EntryKind, LedgerEntry, Outcome
+from shared.domain.pricing.money import (
+    MAX_PERIOD_PUSD,
+    allocate_cents,
+    cents,
+    pusd_from_usd,
+    pusd_per_token,
+    usd,
+    usd_of_cents,
+)
+from shared.domain.pricing.price_book import (
+    IMAGES,
+    INPUT_TOKENS,
+    SOUND,
+    SPEECH,
+    TOKENS,
+    Price,
+    PriceBook,
+    Sku,
+    images_of,
+)
+from shared.domain.pricing.usage import Meter, Usage, disjoint_usage
+from shared.domain.tenancy.keys import new_gateway_key, parse_gateway_key
 from tests.tools.ledgers import PRICES, VERSION, attempt
 
 EARLY = datetime(2020, 1, 1, tzinfo=UTC)

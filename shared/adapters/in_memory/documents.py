@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from shared.adapters.documents import Document
+from shared.adapters.documents.store import Document
 from shared.domain.errors import AlreadyExists, VersionConflict
 
 

@@ -20,10 +20,10 @@ from pydantic import TypeAdapter
 from shared.adapters.tables.entity_group import plain
 from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, lane_from, table_of
 from shared.adapters.tables.store import AnswerLost, Insert, Row, RowExists, TableMissing, TableStore
-from shared.application.ports import PriceStore
+from shared.application.ports.pricing import PriceStore
 from shared.domain.errors import AlreadyExists, GatewayError, LedgerUnavailable
-from shared.domain.ledger import Fields
-from shared.domain.pricing import Price
+from shared.domain.ledger.entries import Fields
+from shared.domain.pricing.price_book import Price
 
 FORMAT: Final = "tallygate-period-1"
 _FIRST_ENTRY: Final = "E|"

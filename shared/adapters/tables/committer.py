@@ -39,16 +39,23 @@ from shared.adapters.tables.store import (
     StoreError,
     TableStore,
 )
-from shared.application.ports import Clock
-from shared.domain.audit import HashChain
-from shared.domain.commit_plan import InsertEntry, InsertReservation, Plan, plan_commit
-from shared.domain.errors import (
-    GatewayError,
-    LedgerUnavailable,
+from shared.application.ports.clock import Clock
+from shared.domain.audit.hash_chain import HashChain
+from shared.domain.errors import GatewayError, LedgerUnavailable
+from shared.domain.ledger.balance import RECENT_COMMITS, Balance
+from shared.domain.ledger.commit_plan import InsertEntry, InsertReservation, Plan, plan_commit
+from shared.domain.ledger.entries import EntryKind, Outcome
+from shared.domain.ledger.operations import (
+    Adjust,
+    Grant,
+    LateSettle,
+    Operation,
+    Reserve,
+    Settle,
+    TransferIn,
+    TransferOut,
 )
-from shared.domain.ledger import RECENT_COMMITS, Balance, EntryKind, Outcome
-from shared.domain.operations import Adjust, Grant, LateSettle, Operation, Reserve, Settle, TransferIn, TransferOut
-from shared.domain.refusals import refused
+from shared.domain.ledger.refusals import refused
 
 FRESH_SECONDS = 0.25
 CONTENDED_FRESH_SECONDS = 0.015

@@ -16,7 +16,7 @@ from azure.core.exceptions import (
 from azure.data.tables import TableEntity, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
-from shared.adapters.documents import Document
+from shared.adapters.documents.store import Document
 from shared.domain.errors import AlreadyExists, StorageUnavailable, VersionConflict
 
 

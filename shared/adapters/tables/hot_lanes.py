@@ -16,12 +16,15 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from shared.adapters.tables.committer import Committer
-from shared.application.ports import Clock, Hold
+from shared.application.ports.clock import Clock
+from shared.application.ports.ledger import Hold
 from shared.domain.errors import PeriodExhausted, PeriodNotOpen
 from shared.domain.identifiers import first_rid, rid_at, timestamp
-from shared.domain.lanes import first_share, lane_limit, pulls, room, shortage, whole
-from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState, Reservation
-from shared.domain.operations import (
+from shared.domain.ledger.amounts import Amount
+from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
+from shared.domain.ledger.entries import Reservation
+from shared.domain.ledger.lanes import first_share, lane_limit, pulls, room, shortage, whole
+from shared.domain.ledger.operations import (
     ChangeLimit,
     Claim,
     LaneTaken,
@@ -32,8 +35,8 @@ from shared.domain.operations import (
     TransferIn,
     TransferOut,
 )
+from shared.domain.ledger.refusals import refused
 from shared.domain.rate_limit import RateLimits
-from shared.domain.refusals import refused
 
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0

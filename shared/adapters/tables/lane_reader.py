@@ -16,11 +16,12 @@ from shared.adapters.tables.rows import (
     table_of,
 )
 from shared.adapters.tables.store import AnswerLost, Insert, Row, RowExists, TableMissing, TableStore
-from shared.application.ports import Clock
-from shared.domain.audit import genesis
+from shared.application.ports.clock import Clock
+from shared.domain.audit.hash_chain import genesis
 from shared.domain.errors import PeriodNotOpen
-from shared.domain.lanes import lane_limit
-from shared.domain.ledger import Balance, Lane, LaneState, Limit
+from shared.domain.ledger.amounts import Limit
+from shared.domain.ledger.balance import Balance, Lane, LaneState
+from shared.domain.ledger.lanes import lane_limit
 from shared.domain.values import value
 
 PATIENCE_SECONDS = 2.0

@@ -27,12 +27,15 @@ from shared.adapters.tables.rows import (
     transfer_key,
 )
 from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableStore
-from shared.application.ports import Clock, Hold
-from shared.domain.audit import HashChain, genesis
+from shared.application.ports.clock import Clock
+from shared.application.ports.ledger import Hold
+from shared.domain.audit.hash_chain import HashChain, genesis
 from shared.domain.errors import LedgerUnavailable, PeriodExhausted
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import Account, Amount, Balance, Lane, LaneState, LedgerEntry, Outcome, Reservation
-from shared.domain.operations import (
+from shared.domain.ledger.amounts import Amount
+from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
+from shared.domain.ledger.entries import LedgerEntry, Outcome, Reservation
+from shared.domain.ledger.operations import (
     Adjust,
     BeginClosing,
     ChangeLimit,

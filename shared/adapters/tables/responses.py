@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from shared.adapters.documents import key_of
+from shared.adapters.documents.store import key_of
 from shared.adapters.tables.rows import reservation_fields, reservation_from
 from shared.adapters.tables.store import (
     AnswerLost,
@@ -24,11 +24,12 @@ from shared.adapters.tables.store import (
     TableMissing,
     TableStore,
 )
-from shared.application.ports import Clock
+from shared.application.ports.clock import Clock
 from shared.domain.errors import StorageUnavailable
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger import Fields, Lane, Reservation
-from shared.domain.responses import StoredResponse
+from shared.domain.inference.stored_response import StoredResponse
+from shared.domain.ledger.balance import Lane
+from shared.domain.ledger.entries import Fields, Reservation
 
 _RUNNING: Final = "responses"
 _PARTITION: Final = "running"

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from shared.adapters.clock import StorageClock
-from shared.adapters.credentials import TokenProvider
+from shared.adapters.identity.credentials import TokenProvider
 from shared.adapters.tables.connections import Answer, TableConnections
 from shared.adapters.tables.entity_group import (
     decode_page,

@@ -19,10 +19,11 @@ from shared.adapters.tables.store import (
     TableMissing,
     TableStore,
 )
-from shared.application.ports import Watermark
+from shared.application.ports.ledger import Watermark
 from shared.domain.errors import LedgerUnavailable
-from shared.domain.ledger import USAGE_FIELDS, Fields, Lane, usage_values
-from shared.domain.rollup import Rollup, RollupKey
+from shared.domain.ledger.balance import Lane
+from shared.domain.ledger.entries import USAGE_FIELDS, Fields, usage_values
+from shared.domain.ledger.rollup import Rollup, RollupKey
 from shared.domain.values import field_names
 
 _WATERMARK = "W"

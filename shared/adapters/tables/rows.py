@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.adapters.tables.store import Delete, Insert, RowChange
-from shared.domain.commit_plan import (
+from shared.domain.ledger.amounts import NO_LIMIT, NOTHING, Amount, Limit
+from shared.domain.ledger.balance import Balance, Lane, LaneState
+from shared.domain.ledger.commit_plan import (
     Change,
     DeleteReservation,
     InsertEntry,
@@ -18,24 +20,10 @@ from shared.domain.commit_plan import (
     InsertReservation,
     InsertTransfer,
 )
-from shared.domain.ledger import (
-    NO_LIMIT,
-    NOTHING,
-    USAGE_FIELDS,
-    Amount,
-    Attempt,
-    Balance,
-    Fields,
-    FieldValue,
-    Lane,
-    LaneState,
-    Limit,
-    Reservation,
-    usage_values,
-)
-from shared.domain.operations import Transfer, TransferIn, TransferOut
+from shared.domain.ledger.entries import USAGE_FIELDS, Attempt, Fields, FieldValue, Reservation, usage_values
+from shared.domain.ledger.operations import Transfer, TransferIn, TransferOut
+from shared.domain.pricing.usage import NOTHING_USED, Usage
 from shared.domain.rate_limit import Arrivals
-from shared.domain.usage import NOTHING_USED, Usage
 
 BALANCE_KEY = "B"
 RESERVATION_RANGE = ("P|", "P}")

@@ -1,0 +1,20 @@
+"""What operations have in common whose answers are not made of choices."""
+
+from __future__ import annotations
+
+from shared.adapters.azure_openai.formats import answers, bodies
+from shared.domain.inference.parsed_body import InferenceRequest
+from shared.domain.routing.catalog import Route
+
+
+class Buffered:
+    """The part of `InferenceFormat` that such operations share."""
+
+    def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:  # noqa: ARG002
+        return bodies.with_members(request.body, {"model": model} if model is not None else {})
+
+    def filtered_prompt(self, status: int, body: bytes) -> frozenset[str] | None:
+        return answers.filtered_prompt(status, body)
+
+    def error_event(self, code: str, message: str) -> bytes:
+        return answers.error_event(code, message)

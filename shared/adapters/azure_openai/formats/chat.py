@@ -1,0 +1,135 @@
+"""The wire format of chat completions.
+
+https://learn.microsoft.com/azure/ai-services/openai/reference. Input is counted by OpenAI's published rule for chat
+(https://github.com/openai/openai-cookbook, "How to count tokens with tiktoken").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from shared.adapters.azure_openai.formats import bodies
+from shared.adapters.azure_openai.formats.choices import (
+    Choices,
+    defaults_for,
+    is_reasoning,
+    reader_for,
+    with_usage_asked_for,
+)
+from shared.adapters.azure_openai.formats.media import file_tokens, image_tokens
+from shared.domain.errors import InvalidRequest
+from shared.domain.inference.parsed_body import InferenceRequest
+from shared.domain.routing.catalog import Route
+
+_TOKENS_PER_MESSAGE: Final = 3
+_TOKENS_PER_NAME: Final = 1
+_TOKENS_PRIMING_THE_ANSWER: Final = 3
+_MARGIN_PER_MESSAGE: Final = 1
+_MARGIN_PER_REQUEST: Final = 16
+_NO_TOKENS: Final = (0, 0)
+
+
+class _Body(msgspec.Struct):
+    """The fields of a request that the gateway reads, with whatever types a caller may have sent."""
+
+    model: Any = None
+    stream: Any = None
+    stream_options: Any = None
+    messages: Any = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    n: Any = None
+    user: Any = None
+    safety_identifier: Any = None
+    temperature: msgspec.Raw = msgspec.Raw()
+    top_p: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    functions: msgspec.Raw = msgspec.Raw()
+    response_format: msgspec.Raw = msgspec.Raw()
+    prediction: msgspec.Raw = msgspec.Raw()
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class ChatCompletions(Choices):
+    """Implements `InferenceFormat` for `/chat/completions`."""
+
+    operation = "chat/completions"
+
+    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+        fields = bodies.read(_decoder, body)
+        if not isinstance(fields.messages, list) or not fields.messages:
+            raise InvalidRequest("'messages' is required and must be a non-empty array.", "messages")
+        texts, media = _input_of(fields.messages, str(fields.model))
+        texts += bodies.raw_texts((fields.tools, fields.functions, fields.response_format))
+        return InferenceRequest(
+            body=body,
+            content_type=content_type,
+            model=bodies.text_or_none(fields.model),
+            reader=reader_for(fields.stream, fields.stream_options),
+            max_output_tokens=bodies.largest(fields.max_tokens, fields.max_completion_tokens),
+            choices=bodies.largest(fields.n) or 1,
+            user=bodies.first_text(fields.user, fields.safety_identifier),
+            texts=[text for text in texts if text],
+            fixed_tokens=_TOKENS_PER_MESSAGE * len(fields.messages) + _TOKENS_PRIMING_THE_ANSWER + media[0],
+            input_margin=_MARGIN_PER_REQUEST + _MARGIN_PER_MESSAGE * len(fields.messages) + media[1] - media[0],
+        )
+
+    def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:
+        members = with_usage_asked_for(request)
+        if model is not None:
+            members["model"] = model
+        if route.deployment.has_defaults:
+            members |= _defaults(request, route)
+        return bodies.with_members(request.body, members)
+
+
+def _defaults(request: InferenceRequest, route: Route) -> dict[str, Any]:
+    """The deployment's defaults that the caller left out and the model accepts."""
+    deployment, fields = route.deployment, bodies.read(_decoder, request.body)
+    members = defaults_for(route, has_temperature=bool(bytes(fields.temperature)), has_top_p=bool(bytes(fields.top_p)))
+    if deployment.max_output_tokens is not None and request.max_output_tokens is None:
+        cap = "max_completion_tokens" if is_reasoning(route.backend.model) else "max_tokens"
+        members[cap] = deployment.max_output_tokens
+    if deployment.system_prompt:
+        members["messages"] = [{"role": "system", "content": deployment.system_prompt}, *fields.messages]
+    return members
+
+
+def _input_of(messages: Sequence[object], model: str) -> tuple[list[str], tuple[int, int]]:
+    """Every text of the messages, and the tokens that what they hold beside texts usually is and at most can be."""
+    texts: list[str] = []
+    usually = most = 0
+    for message in messages:
+        if not isinstance(message, dict):
+            continue
+        for name, value in message.items():
+            if name == "content" and isinstance(value, list):
+                media = [_take_part(part, texts, model) for part in value]
+                usually += sum([tokens for tokens, _ in media])
+                most += sum([tokens for _, tokens in media])
+            elif isinstance(value, str):
+                texts.append(value)
+            elif value is not None:
+                texts.append(msgspec.json.encode(value).decode())
+        if "name" in message:
+            texts.append("\n" * _TOKENS_PER_NAME)
+    return texts, (usually, most)
+
+
+def _take_part(part: object, texts: list[str], model: str) -> tuple[int, int]:
+    """Note the text of a content part; the tokens of what else it is."""
+    if not isinstance(part, dict):
+        return _NO_TOKENS
+    match part.get("type"):
+        case "image_url":
+            image = part.get("image_url")
+            return image_tokens(model, image.get("detail") if isinstance(image, dict) else None)
+        case "input_audio" | "file":
+            return file_tokens(part)
+    texts.extend(value for name, value in part.items() if name != "type" and isinstance(value, str))
+    return _NO_TOKENS

@@ -1,0 +1,55 @@
+"""The wire format of embeddings.
+
+https://learn.microsoft.com/azure/ai-services/openai/reference#embeddings
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from shared.adapters.azure_openai.formats import answers, bodies
+from shared.adapters.azure_openai.formats.buffered import Buffered
+from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.pricing.price_book import INPUT_TOKENS
+
+_MARGIN_PER_INPUT: Final = 2
+
+
+class _Body(msgspec.Struct):
+    model: Any = None
+    input: Any = None
+    user: Any = None
+
+
+class _Answer(msgspec.Struct):
+    usage: answers.TokenUsage | None = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+_answer_decoder = msgspec.json.Decoder(_Answer)
+
+
+class Embeddings(Buffered):
+    """Implements `InferenceFormat` for `/embeddings`."""
+
+    operation = "embeddings"
+
+    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+        fields = bodies.read(_decoder, body)
+        texts, tokens, inputs = bodies.prompts(fields.input, "input")
+        return InferenceRequest(
+            body=body,
+            content_type=content_type,
+            model=bodies.text_or_none(fields.model),
+            user=bodies.first_text(fields.user),
+            texts=texts,
+            fixed_tokens=tokens,
+            input_margin=_MARGIN_PER_INPUT * inputs,
+            basis=INPUT_TOKENS,
+        )
+
+    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
+        answer = answers.read(_answer_decoder, body)
+        return Completion(None if answer.usage is None else answer.usage.disjoint())

@@ -1,0 +1,99 @@
+"""The wire format of speech: text in, sound out, as a binary stream or as events.
+
+https://learn.microsoft.com/azure/ai-services/openai/reference#text-to-speech. Priced by the characters that are spoken,
+which the request states, or by tokens, which only the events state.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from shared.adapters.azure_openai.formats import bodies
+from shared.adapters.azure_openai.formats.buffered import Buffered
+from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
+from shared.domain.errors import InvalidRequest
+from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.pricing.price_book import SPEECH
+from shared.domain.pricing.usage import Usage
+
+_TOKENS_PER_CHARACTER: Final = 4
+"""Of sound, generously: 21 tokens a second, and as few as five characters a second where somebody speaks slowly."""
+_USUAL_TOKENS_PER_CHARACTER: Final = 1.4
+"""At fifteen characters a second."""
+_MARGIN: Final = 32
+
+
+class _Body(msgspec.Struct):
+    model: Any = None
+    input: Any = None
+    instructions: Any = None
+    stream_format: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class SpeechReader(TypedEventReader):
+    """Reads speech as events."""
+
+    marks = (b"speech.audio.done",)
+    last = frozenset({"speech.audio.done"})
+
+
+class SoundReader:
+    """Implements `EventReader` for sound as it is: the last byte is withheld until it is booked."""
+
+    is_text = False
+
+    def __init__(self, units: Usage) -> None:
+        self.usage: Usage | None = None
+        self.units = units
+        self.findings: set[str] = set()
+        self.service_tier = self.response_id = ""
+        self.ended = True
+        self._withheld = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        released = self._withheld + chunk[:-1]
+        self._withheld = chunk[-1:]
+        return released
+
+    def ending(self) -> bytes:
+        return self._withheld
+
+    def texts(self, events: bytes) -> list[str]:  # noqa: ARG002 - the port
+        return []
+
+
+class Speech(Buffered):
+    """Implements `InferenceFormat` for `/audio/speech`."""
+
+    operation = "audio/speech"
+
+    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+        fields = bodies.read(_decoder, body)
+        if not isinstance(fields.input, str) or not fields.input:
+            raise InvalidRequest("'input' is required and must be a string.", "input")
+        spoken = Usage(speech_characters=len(fields.input))
+        is_events = fields.stream_format == "sse"
+        return InferenceRequest(
+            body=body,
+            content_type=content_type,
+            model=bodies.text_or_none(fields.model),
+            reader=partial(SpeechReader, spoken) if is_events else partial(SoundReader, spoken),
+            texts=[fields.input, *bodies.texts_in(fields.instructions)],
+            input_margin=_MARGIN,
+            choices=1,
+            max_output_tokens=len(fields.input) * _TOKENS_PER_CHARACTER,
+            unseen_output_tokens=math.ceil(len(fields.input) * _USUAL_TOKENS_PER_CHARACTER),
+            units=spoken,
+            basis=SPEECH,
+        )
+
+    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
+        """Speech is always streamed; were it not, its characters would be known all the same."""
+        return Completion(None, units=request.units)

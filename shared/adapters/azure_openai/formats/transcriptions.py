@@ -1,0 +1,99 @@
+"""The wire format of transcriptions and translations: a file of sound in, text out.
+
+https://learn.microsoft.com/azure/ai-services/openai/reference#transcriptions---create. Whisper is priced by the second
+and states how long the sound was only in `verbose_json`; the models named `gpt-4o-transcribe` are priced by token.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import msgspec
+
+from shared.adapters.azure_openai.formats import answers
+from shared.adapters.azure_openai.formats.buffered import Buffered
+from shared.adapters.azure_openai.formats.multipart import parts_of, with_content, with_field
+from shared.adapters.azure_openai.formats.sound import duration
+from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
+from shared.domain.errors import InvalidRequest
+from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.pricing.price_book import SOUND
+from shared.domain.pricing.usage import NOTHING_USED, Usage
+from shared.domain.routing.catalog import Route
+
+_INPUT_TOKENS_PER_SECOND: Final = 10
+_MOST_INPUT_TOKENS_PER_SECOND: Final = 20
+_OUTPUT_TOKENS_PER_SECOND: Final = 8
+"""Nobody speaks faster."""
+_MARGIN: Final = 32
+
+
+class _Answer(msgspec.Struct):
+    text: str = ""
+    duration: Any = None
+    usage: answers.InOutUsage | None = None
+
+
+_answer_decoder = msgspec.json.Decoder(_Answer)
+
+
+class TranscriptReader(TypedEventReader):
+    """Reads a streamed transcript."""
+
+    marks = (b"transcript.text.done",)
+    last = frozenset({"transcript.text.done"})
+
+
+class Transcriptions(Buffered):
+    """Implements `InferenceFormat` for `/audio/transcriptions` and `/audio/translations`."""
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+
+    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+        parts = parts_of(body, content_type)
+        names = [part.name for part in parts]
+        for name in ("file", "model"):
+            if names.count(name) > 1:
+                raise InvalidRequest(f"'{name}' was sent twice.", name)
+        fields = {
+            part.name: body[part.start : part.end].decode("utf-8", "replace") for part in parts if not part.filename
+        }
+        sound = next((part for part in parts if part.name == "file"), None)
+        if sound is None:
+            raise InvalidRequest("'file' is required.", "file")
+        probable, longest = map(math.ceil, duration(body[sound.start : sound.end], sound.filename))
+        return InferenceRequest(
+            body=body,
+            content_type=content_type,
+            model=fields.get("model"),
+            reader=TranscriptReader if fields.get("stream") == "true" else None,
+            texts=[fields["prompt"]] if fields.get("prompt") else [],
+            fixed_tokens=probable * _INPUT_TOKENS_PER_SECOND,
+            input_margin=_MARGIN + longest * _MOST_INPUT_TOKENS_PER_SECOND - probable * _INPUT_TOKENS_PER_SECOND,
+            choices=1,
+            max_output_tokens=longest * _OUTPUT_TOKENS_PER_SECOND + _MARGIN,
+            units=Usage(audio_seconds=longest),
+            usual_units=Usage(audio_seconds=probable),
+            basis=SOUND,
+        )
+
+    def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:  # noqa: ARG002
+        if model is None:
+            return request.body
+        for part in parts_of(request.body, request.content_type):
+            if part.name == "model":
+                return with_content(request.body, part, model)
+        return with_field(request.body, request.content_type, "model", model)
+
+    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
+        if not body.startswith(b"{"):
+            return Completion(None, texts=[body.decode("utf-8", "replace")])
+        answer = answers.read(_answer_decoder, body)
+        usage = answer.usage
+        if usage is not None and usage.type != "duration":
+            return Completion(usage.disjoint())
+        seconds = answer.duration if usage is None else usage.seconds
+        known = Usage(audio_seconds=math.ceil(seconds)) if isinstance(seconds, int | float) else NOTHING_USED
+        return Completion(None, texts=[answer.text], units=known)

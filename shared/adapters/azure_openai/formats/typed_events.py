@@ -1,0 +1,54 @@
+"""Streams whose events name their type, as responses, images and audio have them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from shared.adapters.azure_openai.formats import answers
+from shared.adapters.azure_openai.formats.events import EventReader, data_of, events_in
+from shared.domain.pricing.usage import NOTHING_USED, Usage
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    delta: Any = None
+    item_id: str = ""
+    usage: answers.InOutUsage | None = None
+
+
+_decoder = msgspec.json.Decoder(_Event)
+
+
+class TypedEventReader(EventReader):
+    """Reads a stream that ends with an event of one of the `last` types, which states usage."""
+
+    last: ClassVar[frozenset[str]]
+
+    def __init__(self, units: Usage = NOTHING_USED) -> None:
+        super().__init__()
+        self.units = units
+
+    def read_ending(self, data: bytes) -> bool:
+        event = answers.read_or_none(_decoder, data)
+        if event is None or event.type not in self.last:
+            return True
+        if event.usage is not None:
+            self.usage = event.usage.disjoint()
+        self.ended = True
+        return False
+
+    def note(self, data: bytes) -> None:
+        """These operations state no findings in their streams."""
+
+    def texts(self, events: bytes) -> Sequence[str]:
+        """What events of type `*.text.delta` and the like add, by item."""
+        texts: dict[str, list[str]] = defaultdict(list)
+        for raw in events_in(events):
+            event = answers.read_or_none(_decoder, data_of(raw))
+            if event is not None and isinstance(event.delta, str):
+                texts[event.item_id].append(event.delta)
+        return ["".join(parts) for parts in texts.values()]

@@ -1,0 +1,46 @@
+"""Open a month for every tenant, ahead of time where possible. Nothing is reset: a period is a new partition."""
+
+from __future__ import annotations
+
+from shared.application.ports.clock import Clock
+from shared.application.ports.ledger import Ledger
+from shared.application.ports.tenancy import TenantDirectory
+from shared.domain.identifiers import BillingPeriod
+from shared.domain.ledger.amounts import Limit
+from shared.domain.ledger.balance import Account
+from shared.domain.tenancy.tenant import TenantState
+
+PRE_OPENING_DAY = 25
+_PAGE = 500
+
+
+class OpenPeriod:
+    """What `reset_monthly_quotas` does. Requests open what it missed; running it late, twice or never is harmless."""
+
+    def __init__(self, tenants: TenantDirectory, ledger: Ledger, clock: Clock, page_size: int = _PAGE) -> None:
+        self._page_size = page_size
+        self._tenants = tenants
+        self._ledger = ledger
+        self._clock = clock
+
+    async def __call__(self) -> int:
+        """Open the current period, from the 25th also the next; start closing the one before. Counts tenants."""
+        now = self._clock.now()
+        current = BillingPeriod.containing(now)
+        periods = [current, current.next()] if now.day >= PRE_OPENING_DAY else [current]
+        opened = 0
+        cursor: str | None = None
+        while True:
+            page, cursor = await self._tenants.list(self._page_size, cursor)
+            for tenant in (versioned.value for versioned in page):
+                if tenant.state is not TenantState.CLOSED:
+                    for period in periods:
+                        await self._ledger.open(Account(tenant.tenant_id, str(period), tenant.limit))
+                    opened += 1
+            if cursor is None:
+                break
+        previous = str(current.previous())
+        async for lane in self._ledger.lanes(previous):
+            if lane == lane.vault:
+                await self._ledger.begin_closing(Account(lane.tenant_id, previous, Limit(0, 0)))
+        return opened

@@ -1,0 +1,31 @@
+"""Manage the insert-only price book."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from shared.application.audit.record_audit import Actor, RecordAudit
+from shared.application.cached import Cached
+from shared.application.ports.pricing import PriceStore
+from shared.domain.pricing.price_book import Price, PriceBook
+
+
+class ManagePrices:
+    """The insert-only price book."""
+
+    def __init__(self, store: PriceStore, prices: Cached[PriceBook], audit: RecordAudit) -> None:
+        self._store = store
+        self._prices = prices
+        self._audit = audit
+
+    async def insert(self, price: Price, actor: Actor) -> Price:
+        """Add a row. There is no changing one: insert a later `effective_from` instead."""
+        await self._store.insert(price)
+        self._prices.invalidate()
+        await self._audit(actor, "price.insert", f"{price.model}/{price.price_id}", after=asdict(price))
+        return price
+
+    async def list(self) -> list[Price]:
+        """Every row, by model, meter and date."""
+        rows = await self._store.load()
+        return sorted(rows, key=lambda price: (price.model, price.meter, price.effective_from, price.price_id))

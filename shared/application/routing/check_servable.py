@@ -1,0 +1,72 @@
+"""Refuse a configuration under which a tenant could never be served."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+
+from shared.application.ports.tenancy import TenantDirectory
+from shared.domain.errors import InvalidRequest
+from shared.domain.routing.catalog import Catalog
+from shared.domain.tenancy.tenant import Tenant, TenantState
+
+_PAGE = 500
+
+
+def check_tenant(tenant: Tenant, catalog: Catalog) -> None:
+    """Raises `InvalidRequest` where a tenant may call what can't serve it, or names what is not configured.
+
+    A deployment that does not exist yet is no obstacle: it may be made later.
+    """
+    for name, backend_ids in tenant.pools.items():
+        unknown = [backend_id for backend_id in backend_ids if backend_id not in catalog.backends]
+        if name not in tenant.deployments:
+            raise InvalidRequest(f"'pools' names '{name}', which is not among the tenant's deployments.", "pools")
+        if unknown:
+            raise InvalidRequest(f"No backend '{unknown[0]}' is configured.", "pools")
+    for name, obstacle in _obstacles(tenant, catalog, tenant.deployments):
+        param = "pools" if name in tenant.pools else "residency"
+        raise InvalidRequest(f"The deployment '{name}' could never serve this tenant: {obstacle}.", param)
+
+
+async def check_catalog(before: Catalog, after: Catalog, tenants: TenantDirectory, param: str) -> None:
+    """Raises `InvalidRequest` where a change of the catalog leaves a tenant unservable that was not so before.
+
+    A deployment that is new must serve everyone who may call it already.
+    """
+    async for tenant in _open_tenants(tenants):
+        for name, obstacle in _obstacles(tenant, after, tenant.deployments):
+            known = before.deployments.get(name)
+            if known is None or before.obstacle(known, tenant.residency, tenant.pools.get(name)) is None:
+                raise InvalidRequest(
+                    f"The deployment '{name}' could no longer serve the tenant '{tenant.tenant_id}': {obstacle}.", param
+                )
+
+
+async def users_of(backend_id: str, catalog: Catalog, tenants: TenantDirectory) -> list[str]:
+    """Where a backend is named: by deployments, and by pools of tenants."""
+    users = [f"deployment '{each.name}'" for each in catalog.deployments.values() if backend_id in each.backends]
+    return users + [
+        f"tenant '{tenant.tenant_id}'"
+        async for tenant in _open_tenants(tenants)
+        if any(backend_id in pool for pool in tenant.pools.values())
+    ]
+
+
+def _obstacles(tenant: Tenant, catalog: Catalog, names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for name in names:
+        deployment = catalog.deployments.get(name)
+        if deployment is not None:
+            obstacle = catalog.obstacle(deployment, tenant.residency, tenant.pools.get(name))
+            if obstacle is not None:
+                yield name, obstacle
+
+
+async def _open_tenants(tenants: TenantDirectory) -> AsyncIterator[Tenant]:
+    cursor: str | None = None
+    while True:
+        page, cursor = await tenants.list(_PAGE, cursor)
+        for tenant in page:
+            if tenant.value.state is not TenantState.CLOSED:
+                yield tenant.value
+        if cursor is None:
+            return

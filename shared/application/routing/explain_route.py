@@ -1,0 +1,105 @@
+"""Explain, without a request, who would serve one: for each backend why it would, or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.application.cached import Cached
+from shared.application.ports.clock import Clock
+from shared.application.ports.tenancy import TenantDirectory
+from shared.application.routing.dispatch import Dispatcher
+from shared.domain.errors import BackendUnavailable, NotFound, ResidencyViolation
+from shared.domain.routing.backend_health import BackendHealth, BreakerState
+from shared.domain.routing.catalog import Backend, Catalog
+from shared.domain.routing.selection import Candidate
+from shared.domain.tenancy.tenant import Tenant
+from shared.domain.values import value
+
+
+@value
+class Considered:
+    """A backend of the pool. `level` is 0 for the deployment's own, else the number of the fallback it belongs to."""
+
+    backend: Backend
+    level: int
+    is_chosen: bool
+    reason: str
+
+
+@value
+class Explanation:
+    """The outcome, in words where nobody would serve, and every backend, in the order in which tiers are asked."""
+
+    outcome: str
+    considered: Sequence[Considered]
+
+
+class ExplainRoute:
+    """The use case behind `POST /manage/route`. It answers for the process that is asked, at this moment."""
+
+    def __init__(
+        self, tenants: TenantDirectory, catalog: Cached[Catalog], dispatcher: Dispatcher, clock: Clock
+    ) -> None:
+        self._tenants = tenants
+        self._catalog = catalog
+        self._dispatcher = dispatcher
+        self._clock = clock
+
+    async def __call__(self, tenant_id: str, name: str, tokens: int) -> Explanation:
+        """Raises `NotFound`."""
+        found, catalog = await self._tenants.get(tenant_id), await self._catalog.get()
+        deployment = catalog.deployments.get(name)
+        if found is None:
+            raise NotFound(f"No tenant '{tenant_id}' is registered.")
+        if deployment is None:
+            raise NotFound(f"No deployment '{name}' is configured.")
+        tenant = found.value
+        chosen, outcome = None, "no backend can serve it now"
+        try:
+            pool = self._dispatcher.pool(catalog, tenant, deployment)
+            chosen = pool.choose(self._clock.monotonic(), tokens)
+        except (BackendUnavailable, ResidencyViolation) as error:
+            outcome = str(error)
+        if name not in tenant.deployments:
+            outcome = "the tenant may not call this deployment"
+        elif chosen is not None:
+            outcome = f"backend '{chosen.backend.backend_id}' would serve it"
+        configured = [
+            Candidate(backend, self._dispatcher.health(backend), level)
+            for level, backend in catalog.pool(deployment, tenant.pools.get(name))
+        ]
+        configured.sort(key=lambda each: (each.tier, each.backend.backend_id))
+        return Explanation(outcome, [self._consider(each, tenant, tokens, chosen) for each in configured])
+
+    def _consider(self, candidate: Candidate, tenant: Tenant, tokens: int, chosen: Candidate | None) -> Considered:
+        backend = candidate.backend
+        is_chosen = chosen is not None and chosen.backend == backend
+        if is_chosen:
+            reason = "by lot among the ready backends of its tier, in proportion to weight and pace"
+        else:
+            reason = self._why_not(candidate, tenant, tokens, chosen)
+        return Considered(backend, candidate.level, is_chosen, reason)
+
+    def _why_not(self, candidate: Candidate, tenant: Tenant, tokens: int, chosen: Candidate | None) -> str:
+        backend, health, now = candidate.backend, candidate.health, self._clock.monotonic()
+        objection = backend.placement.objection(tenant.residency)
+        if objection is not None:
+            return f"residency: {objection}"
+        if not backend.weight:
+            return "drained: its weight is 0"
+        if not health.is_ready(now):
+            return _down(health, now)
+        if health.is_full:
+            return f"full: {health.in_flight} requests are under way"
+        if chosen is not None and chosen.tier < candidate.tier:
+            return "a better tier can serve it"
+        if not health.has_room(now, tokens):
+            return "no room: it said that less is left of its limits a minute"
+        return "another of its tier was drawn"
+
+
+def _down(health: BackendHealth, now: float) -> str:
+    if health.state(now) is BreakerState.HALF_OPEN:
+        return f"half open after {health.reason}: one request is trying it"
+    seconds = (health.open_until or now) - now
+    return f"open after {health.reason}, for {seconds:.1f} s more"

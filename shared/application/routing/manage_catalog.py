@@ -1,0 +1,140 @@
+"""Manage backends and deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import asdict, replace
+from urllib.parse import urlsplit
+
+from shared.application.audit.record_audit import Actor, RecordAudit
+from shared.application.cached import Cached
+from shared.application.ports.routing import CatalogStore
+from shared.application.ports.tenancy import TenantDirectory
+from shared.application.routing.check_servable import check_catalog, users_of
+from shared.domain.errors import InvalidRequest, NotFound
+from shared.domain.routing.catalog import Backend, Catalog, Deployment
+from shared.domain.routing.residency import checked_placement
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class ManageCatalog:
+    """Changes are audited and effective in this process at once, in others within 25 s.
+
+    `host_suffixes` bounds where backends may be, so that the management API cannot make the gateway call elsewhere.
+    """
+
+    def __init__(
+        self,
+        store: CatalogStore,
+        catalog: Cached[Catalog],
+        tenants: TenantDirectory,
+        audit: RecordAudit,
+        host_suffixes: Sequence[str],
+        *,
+        allow_loopback: bool,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._tenants = tenants
+        self._audit = audit
+        self._host_suffixes = tuple(host_suffixes)
+        self._allow_loopback = allow_loopback
+
+    async def load(self) -> Catalog:
+        """Everything that is configured, as stored now."""
+        return await self._store.load()
+
+    async def backend(self, backend_id: str) -> Backend:
+        """Raises `NotFound`."""
+        found = (await self.load()).backends.get(backend_id)
+        if found is None:
+            raise NotFound(f"No backend '{backend_id}' is configured.")
+        return found
+
+    async def deployment(self, name: str) -> Deployment:
+        """Raises `NotFound`."""
+        found = (await self.load()).deployments.get(name)
+        if found is None:
+            raise NotFound(f"No deployment '{name}' is configured.")
+        return found
+
+    async def put_backend(self, backend: Backend, actor: Actor) -> Backend:
+        """Insert or replace; a zone that follows from the region is filled in.
+
+        Raises `InvalidRequest` where the endpoint is not allowed, SKU, region and zone contradict each other, or a
+        tenant could no longer be served.
+        """
+        self._require_allowed(backend.endpoint)
+        backend = replace(backend, zone=checked_placement(backend.sku, backend.region, backend.zone).zone)
+        catalog = await self.load()
+        before = catalog.backends.get(backend.backend_id)
+        after = replace(catalog, backends={**catalog.backends, backend.backend_id: backend})
+        await check_catalog(catalog, after, self._tenants, "weight" if backend.weight == 0 else "region")
+        await self._store.put_backend(backend)
+        self._catalog.invalidate()
+        await self._audit(
+            actor,
+            "backend.put",
+            backend.backend_id,
+            before=asdict(before) if before else None,
+            after=asdict(backend),
+        )
+        return backend
+
+    async def remove_backend(self, backend_id: str, actor: Actor) -> None:
+        """Forget a backend. Raises `NotFound`, and `InvalidRequest` while a deployment or a tenant names it."""
+        catalog, before = await self.load(), await self.backend(backend_id)
+        users = await users_of(backend_id, catalog, self._tenants)
+        if users:
+            raise InvalidRequest(f"The backend '{backend_id}' is in use by {', '.join(users[:5])}.", "backend")
+        await self._store.remove_backend(backend_id)
+        self._catalog.invalidate()
+        await self._audit(actor, "backend.remove", backend_id, before=asdict(before))
+
+    async def put_deployment(self, deployment: Deployment, actor: Actor) -> Deployment:
+        """Insert or replace.
+
+        Raises `InvalidRequest` if a backend or fallback does not exist, or a tenant could no longer be served.
+        """
+        catalog = await self.load()
+        _require_known("backend", deployment.backends, catalog.backends)
+        _require_known("deployment", deployment.fallbacks, catalog.deployments)
+        if deployment.name in deployment.fallbacks:
+            raise InvalidRequest("A deployment cannot fall back on itself.", "fallbacks")
+        before = catalog.deployments.get(deployment.name)
+        after = replace(catalog, deployments={**catalog.deployments, deployment.name: deployment})
+        await check_catalog(catalog, after, self._tenants, "backends")
+        await self._store.put_deployment(deployment)
+        self._catalog.invalidate()
+        await self._audit(
+            actor,
+            "deployment.put",
+            deployment.name,
+            before=asdict(before) if before else None,
+            after=asdict(deployment),
+        )
+        return deployment
+
+    def _require_allowed(self, endpoint: str) -> None:
+        try:
+            url = urlsplit(endpoint)
+            host, _ = url.hostname or "", url.port
+        except ValueError:
+            raise InvalidRequest("'endpoint' is not a valid URL.", "endpoint") from None
+        if url.username or url.password or url.query or url.fragment or ".." in url.path:
+            raise InvalidRequest("'endpoint' must be a plain URL without credentials, query or '..'.", "endpoint")
+        if self._allow_loopback and host in LOOPBACK_HOSTS and url.scheme in ("http", "https"):
+            return
+        if url.scheme != "https" or not host.endswith(self._host_suffixes):
+            raise InvalidRequest(
+                f"'endpoint' must be https and its host must end with one of: {', '.join(self._host_suffixes)}.",
+                "endpoint",
+            )
+
+
+def _require_known(kind: str, names: Sequence[str], known: Container[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        param = "backends" if kind == "backend" else "fallbacks"
+        raise InvalidRequest(f"No {kind} '{unknown[0]}' is configured.", param)

@@ -1,0 +1,22 @@
+"""Administrative acts, as the audit log keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from shared.domain.values import value
+
+
+@value
+class AuditEvent:
+    """An administrative act: who did what to which object, with the object before and after it."""
+
+    event_id: str
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    before: Mapping[str, object] | None = None
+    after: Mapping[str, object] | None = None
+    source_address: str = ""

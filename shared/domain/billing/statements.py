@@ -1,0 +1,128 @@
+"""Statements of a period: exact sums per line, rounded to cents once, so that lines add up to totals."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from shared.domain.ledger.balance import Balance
+from shared.domain.ledger.entries import LedgerEntry
+from shared.domain.ledger.rollup import Rollup, sums_of
+from shared.domain.pricing.money import allocate_cents, cents
+from shared.domain.pricing.price_book import PriceBook
+from shared.domain.pricing.usage import METERS, Meter
+from shared.domain.values import value
+
+LineKey = tuple[str, str, str]
+"""Deployment, model, meter."""
+
+
+@value
+class StatementLine:
+    """What one tenant consumed of one meter of one model under one deployment name."""
+
+    deployment: str
+    model: str
+    meter: str
+    quantity: int
+    cost_pusd: int
+    cost_cents: int
+
+
+@value
+class Statement:
+    """One tenant's bill for a period. `cost_cents` is the exact cost rounded half-even; the lines add up to it."""
+
+    tenant_id: str
+    tenant_name: str
+    cost_center: str
+    tags: Mapping[str, str]
+    requests: int
+    failed_requests: int
+    tokens_used: int
+    quota_tokens: int | None
+    budget_pusd: int | None
+    estimated_tokens: int
+    content_filter_flags: int
+    cost_pusd: int
+    cost_cents: int
+    chain_heads: Mapping[str, str]
+    entries: int
+    lines: tuple[StatementLine, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over entries, fed one at a time."""
+
+    prices: PriceBook
+    sums: Rollup = Rollup()
+    quantities: Counter[LineKey] = field(default_factory=Counter)
+    costs: dict[LineKey, int] = field(default_factory=lambda: defaultdict(int))
+
+    def add(self, entry: LedgerEntry) -> None:
+        """Count one entry. Late entries carry differences, so that plain sums are right."""
+        attempt, outcome = entry.attempt, entry.outcome
+        if attempt is None or outcome is None:
+            return
+        self.sums += sums_of(entry, outcome)
+        rates = self.prices.of_version(attempt.price_version)
+        for meter, quantity, rate in zip(METERS, outcome.usage.buckets, rates.rates, strict=True):
+            if quantity:
+                name = f"{meter} {attempt.variant}" if meter is Meter.IMAGES and attempt.variant else str(meter)
+                key = (attempt.deployment, attempt.model, name)
+                self.quantities[key] += quantity
+                self.costs[key] += quantity * rate
+
+    def lines(self) -> tuple[StatementLine, ...]:
+        """The lines in order of their key, in cents that add up to the rounded total."""
+        allocated = allocate_cents(self.costs)
+        return tuple(
+            StatementLine(*key, self.quantities[key], self.costs[key], allocated[key]) for key in sorted(self.costs)
+        )
+
+
+def statement(
+    tenant_id: str,
+    tenant_name: str,
+    cost_center: str,
+    tags: Mapping[str, str],
+    balance: Balance,
+    chain_heads: Mapping[str, str],
+    tally: Tally,
+) -> Statement:
+    """The bill that a tally of all entries and the final balance give. `chain_heads` names each lane's last hash."""
+    return Statement(
+        tenant_id=tenant_id,
+        tenant_name=tenant_name,
+        cost_center=cost_center,
+        tags=tags,
+        requests=tally.sums.requests,
+        failed_requests=tally.sums.failed_requests,
+        tokens_used=balance.used.tokens,
+        quota_tokens=balance.limit.tokens,
+        budget_pusd=balance.limit.pusd,
+        estimated_tokens=tally.sums.estimated_tokens,
+        content_filter_flags=tally.sums.content_filter_flags,
+        cost_pusd=tally.sums.cost_pusd,
+        cost_cents=cents(tally.sums.cost_pusd),
+        chain_heads=chain_heads,
+        entries=balance.seq,
+        lines=tally.lines(),
+    )
+
+
+def cost_centers(statements: Iterable[Statement]) -> dict[str, int]:
+    """Cents by cost center, in order of their names."""
+    totals: Counter[str] = Counter()
+    for bill in statements:
+        totals[bill.cost_center] += bill.cost_cents
+    return dict(sorted(totals.items()))
+
+
+def utilization_percent(used: int, quota: int | None) -> float | None:
+    """Used of quota in percent with one decimal; `None` where there is no quota. A zero quota is fully used."""
+    if quota is None:
+        return None
+    return round(100 * used / quota, 1) if quota else 100.0

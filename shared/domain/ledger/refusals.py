@@ -1,0 +1,38 @@
+"""What a refused reservation is told."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared.domain.errors import BudgetExceeded, GatewayError, PeriodNotOpen, QuotaExceeded, RateLimitExceeded
+from shared.domain.identifiers import BillingPeriod
+from shared.domain.ledger.balance import Balance, Refusal
+from shared.domain.ledger.operations import Reserve
+from shared.domain.pricing.money import usd
+from shared.domain.rate_limit import rate_status
+
+
+def refused(operation: Reserve, refusal: Refusal, balance: Balance, period: str, now: datetime) -> GatewayError:
+    """The error for a reservation that `balance` does not admit, with when it is worth another try."""
+    retry_at = BillingPeriod.parse(period).end
+    amount = operation.reservation.amount
+    if refusal is Refusal.TOKENS:
+        return QuotaExceeded(
+            f"The monthly token quota would be exceeded: this request may use up to {amount.tokens} tokens and "
+            f"{balance.available_tokens} are available until the period {period} ends.",
+            retry_at,
+        )
+    if refusal is Refusal.MONEY:
+        return BudgetExceeded(
+            f"The monthly budget would be exceeded: this request may cost up to {usd(amount.pusd)} USD and "
+            f"{usd(balance.available_pusd or 0)} USD are available until the period {period} ends.",
+            retry_at,
+        )
+    if refusal is Refusal.RATE:
+        error = RateLimitExceeded(
+            "The tenant's requests or tokens of this minute are used up. Retry after the stated time.",
+            balance.arrivals.admit(operation.rates, amount.tokens, now)[1],
+        )
+        error.rates = rate_status(operation.rates, balance.arrivals, now)
+        return error
+    return PeriodNotOpen(f"The billing period {period} admits no further requests.")

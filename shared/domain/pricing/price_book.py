@@ -1,0 +1,203 @@
+"""The price book: insert-only, effective-dated rows, and the cost of a usage under a version of it.
+
+To add a meter, name it in `usage.Meter`; rows for it are then accepted and required where it is consumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from operator import mul
+from typing import NamedTuple, Self
+
+from shared.domain.errors import UnpricedModel
+from shared.domain.pricing.money import pusd_per_token
+from shared.domain.pricing.usage import INPUT_METERS, METERS, NOTHING_USED, OUTPUT_METERS, TOKEN_METERS, Meter, Usage
+from shared.domain.values import value
+
+_VERSION_SEPARATOR = "."
+_EVER = datetime.min.replace(tzinfo=UTC)
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@value
+class Price:
+    """One row: what a million units of one meter of a model cost from a moment on. `None` matches any value.
+
+    `variant` tells images apart: quality and size, as in `hd 1024x1792`.
+    """
+
+    model: str
+    meter: Meter
+    usd_per_million: str
+    effective_from: datetime
+    model_version: str | None = None
+    sku: str | None = None
+    region: str | None = None
+    variant: str | None = None
+    source: str = ""
+
+    @property
+    def price_id(self) -> str:
+        """Ten hexadecimal digits derived from the content, so the same row inserted twice is one row."""
+        parts = [
+            self.model,
+            self.model_version or "*",
+            self.sku or "*",
+            self.region or "*",
+            self.meter.value,
+            self.usd_per_million,
+            self.effective_from.isoformat(),
+        ]
+        if self.variant is not None:
+            parts.append(self.variant)
+        return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:10]
+
+
+class Sku(NamedTuple):
+    """What a backend serves, as far as prices distinguish it."""
+
+    model: str
+    model_version: str
+    sku: str
+    region: str
+
+
+@value
+class Basis:
+    """What an operation must be priced by: the first of the `alternatives` all of whose meters have a price.
+
+    A model with prices for images is charged for images, also where its answers state tokens. The `name` stands for
+    the alternatives, of which there are only the sets below.
+    """
+
+    name: str
+    alternatives: tuple[tuple[Meter, ...], ...]
+    variant: str = ""
+
+
+_BY_TOKEN = (Meter.INPUT, Meter.OUTPUT)
+TOKENS = Basis("tokens", (_BY_TOKEN,))
+INPUT_TOKENS = Basis("input tokens", ((Meter.INPUT,),))
+IMAGES = Basis("images", ((Meter.IMAGES,), _BY_TOKEN))
+SPEECH = Basis("speech", ((Meter.SPEECH_CHARACTERS,), _BY_TOKEN))
+SOUND = Basis("sound", ((Meter.AUDIO_SECONDS,), _BY_TOKEN))
+
+
+def images_of(variant: str) -> Basis:
+    """Images of one quality and size."""
+    return Basis(IMAGES.name, IMAGES.alternatives, variant)
+
+
+@value
+class RateCard:
+    """pUSD per unit in the order of `METERS`, and the version under which these rates are found again."""
+
+    version: str
+    rates: tuple[int, ...]
+    dearest_input: int
+    dearest_output: int
+
+    @classmethod
+    def of(cls, version: str, rates: tuple[int, ...]) -> Self:
+        inputs, tokens = len(INPUT_METERS), len(TOKEN_METERS)
+        return cls(version, rates, max(rates[:inputs]), max(rates[inputs:tokens]))
+
+    @property
+    def charges_tokens(self) -> bool:
+        """Whether any token costs anything, and not only other units do."""
+        return bool(self.dearest_input or self.dearest_output)
+
+    def cost(self, usage: Usage) -> int:
+        """Exact cost in pUSD."""
+        return sum(map(mul, usage.buckets, self.rates))
+
+    def bound(self, input_tokens: int, output_tokens: int, units: Usage = NOTHING_USED) -> int:
+        """The most that these tokens, whatever meters they turn out to be, and these other units can cost in pUSD."""
+        dearest = input_tokens * self.dearest_input + output_tokens * self.dearest_output
+        return dearest if units is NOTHING_USED else dearest + self.cost(units)
+
+
+class PriceBook:
+    """Immutable look-up over all price rows."""
+
+    def __init__(self, prices: Iterable[Price]) -> None:
+        self._by_model: dict[str, list[Price]] = defaultdict(list)
+        self._by_id: dict[str, Price] = {}
+        self._cards: dict[str, RateCard] = {}
+        self._current: dict[tuple[Sku, str, str], tuple[datetime, datetime, RateCard]] = {}
+        for price in prices:
+            self._by_model[price.model].append(price)
+            self._by_id[price.price_id] = price
+
+    def rate_card(self, sku: Sku, at: datetime, basis: Basis = TOKENS) -> RateCard:
+        """The rates for `sku` at a moment: per meter the most specific row, then the latest not after `at`.
+
+        Raises `UnpricedModel` unless one alternative of `basis` is priced.
+        """
+        known = self._current.get((sku, basis.name, basis.variant))
+        if known is None or not known[0] <= at < known[1]:
+            matching = [price for price in self._by_model.get(sku.model, ()) if _matches(price, sku, basis.variant)]
+            changes = [price.effective_from for price in matching]
+            since = max((change for change in changes if change <= at), default=_EVER)
+            until = min((change for change in changes if change > at), default=_NEVER)
+            known = since, until, self._resolve(sku, matching, at, basis)
+            self._current[sku, basis.name, basis.variant] = known
+        return known[2]
+
+    def of_version(self, version: str) -> RateCard:
+        """The rates stamped on a reservation or entry; `UnpricedModel` if a row of them is missing.
+
+        A token meter without a row of its own costs what its base meter (input or output) costs. What has no price
+        at all was none of the basis and costs nothing.
+        """
+        card = self._cards.get(version)
+        if card is None:
+            try:
+                rows = [self._by_id[price_id] for price_id in version.split(_VERSION_SEPARATOR)]
+            except KeyError:
+                raise UnpricedModel(f"Price version '{version}' is not in the price book.") from None
+            rates = {row.meter: pusd_per_token(row.usd_per_million) for row in rows}
+            bases = dict.fromkeys(INPUT_METERS, Meter.INPUT) | dict.fromkeys(OUTPUT_METERS, Meter.OUTPUT)
+            card = RateCard.of(
+                version, tuple(rates.get(meter, rates.get(bases.get(meter, meter), 0)) for meter in METERS)
+            )
+            self._cards[version] = card
+        return card
+
+    def _resolve(self, sku: Sku, matching: Iterable[Price], at: datetime, basis: Basis) -> RateCard:
+        best: dict[Meter, Price] = {}
+        for price in matching:
+            known = best.get(price.meter)
+            if price.effective_from <= at and (known is None or _precedence(price) > _precedence(known)):
+                best[price.meter] = price
+        for meters in basis.alternatives:
+            if all(meter in best for meter in meters):
+                charged = TOKEN_METERS if meters[0] in TOKEN_METERS else meters
+                return self.of_version(
+                    _VERSION_SEPARATOR.join(best[meter].price_id for meter in charged if meter in best)
+                )
+        missing = " or ".join(
+            " and ".join(meter for meter in meters if meter not in best) for meters in basis.alternatives
+        )
+        variant = f", {basis.variant}" if basis.variant else ""
+        raise UnpricedModel(
+            f"No price is known for {missing} of model '{sku.model}' ({sku.sku}, {sku.region}{variant}). "
+            "Insert one with POST /manage/prices."
+        )
+
+
+def _matches(price: Price, sku: Sku, variant: str) -> bool:
+    return (
+        price.model_version in (None, sku.model_version)
+        and price.variant in (None, variant)
+        and price.sku in (None, sku.sku)
+        and price.region in (None, sku.region)
+    )
+
+
+def _precedence(price: Price) -> tuple[int, datetime, str]:
+    named = (price.model_version, price.sku, price.region, price.variant)
+    return sum(value is not None for value in named), price.effective_from, price.price_id

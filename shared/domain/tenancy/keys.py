@@ -1,0 +1,59 @@
+"""Gateway keys: the credentials of tenants."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import field
+from datetime import datetime
+
+from shared.domain.values import value
+
+_KEY_PREFIX = "tg"
+
+
+@value
+class GatewayKey:
+    """A credential of a tenant. Only a SHA-256 of its secret is kept: 256 random bits need no slow hash."""
+
+    tenant_id: str
+    key_id: str
+    secret_sha256: str = field(repr=False)
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def accepts(self, secret: str, now: Callable[[], datetime]) -> bool:
+        """Whether this key is in force and `secret` is its secret, compared in constant time.
+
+        `now` is asked only of a key that expires.
+        """
+        in_force = self.revoked_at is None and (self.expires_at is None or now() < self.expires_at)
+        return hmac.compare_digest(secret_digest(secret), self.secret_sha256) and in_force
+
+
+def new_gateway_key(tenant_id: str, now: datetime, expires_at: datetime | None) -> tuple[GatewayKey, str]:
+    """A fresh key and the credential `tg_{key id}_{secret}`, which is shown once and never stored.
+
+    The key id starts with the tenant id, so that a credential is found by its tenant's partition.
+    """
+    key_id = f"{tenant_id}-{secrets.token_hex(4)}"
+    secret = secrets.token_urlsafe(32)
+    key = GatewayKey(tenant_id, key_id, secret_digest(secret), now, expires_at)
+    return key, f"{_KEY_PREFIX}_{key_id}_{secret}"
+
+
+def parse_gateway_key(credential: str) -> tuple[str, str, str] | None:
+    """Split a credential into tenant id, key id and secret; `None` if it is not of that form."""
+    prefix, _, rest = credential.partition("_")
+    key_id, _, secret = rest.partition("_")
+    tenant_id, _, suffix = key_id.rpartition("-")
+    if prefix != _KEY_PREFIX or not tenant_id or not suffix or not secret:
+        return None
+    return tenant_id, key_id, secret
+
+
+def secret_digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,112 @@
+"""A streamed answer over ASGI: each event as it comes, comments in silence, and word when the caller has gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from shared.application.inference.meter_stream import StreamCut
+
+KEEP_ALIVE = b": keep-alive\n\n"
+_QUIET_TICKS = 3
+_NEVER = 86_400.0
+"""Seconds, more than any answer takes."""
+
+
+class Streamed(Protocol):
+    """An answer that comes bit by bit."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is made of events, between which comments may be sent."""
+        ...
+
+    async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Give every bit to `send`. Raises `StreamCut` where a broken connection must tell the caller of an error."""
+        ...
+
+    def abandon(self) -> None:
+        """The caller has gone."""
+        ...
+
+
+class EventStreamResponse(Response):
+    """Releases what is streamed. The request's identity is in it: contextvars are not set while a stream runs."""
+
+    def __init__(self, stream: Streamed, headers: Sequence[tuple[bytes, bytes]], keep_alive_seconds: float) -> None:
+        super().__init__(status_code=200)
+        self.raw_headers = list(headers)
+        self._stream = stream
+        self._keep_alive_seconds = keep_alive_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        task = asyncio.current_task()
+        assert task is not None
+        caller = _Caller(task, receive, send, self._keep_alive_seconds if self._stream.is_text else _NEVER)
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await self._stream.pass_on(caller.send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except asyncio.CancelledError:
+            self._stream.abandon()
+            if not caller.has_gone:
+                raise
+            task.uncancel()
+        except OSError:
+            self._stream.abandon()
+        except StreamCut:
+            pass  # the server closes the connection of an answer without an end
+        finally:
+            caller.close()
+
+
+class _Caller:
+    """The other end of the stream: watched for its going, and kept warm in silence."""
+
+    def __init__(self, task: asyncio.Task[object], receive: Receive, send: Send, keep_alive_seconds: float) -> None:
+        self.has_gone = False
+        self._task = task
+        self._send = send
+        self._is_quiet = True
+        self._quiet_ticks = 0
+        self._tick_seconds = keep_alive_seconds / (_QUIET_TICKS + 1)
+        self._loop = asyncio.get_running_loop()
+        self._comment: asyncio.Task[None] | None = None
+        self._watch = asyncio.create_task(self._wait_for_disconnect(receive))
+        self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+
+    def send(self, events: bytes) -> Awaitable[None]:
+        """Part of the body. The server takes it only when the caller has room for it."""
+        self._is_quiet = False
+        return self._send({"type": "http.response.body", "body": events, "more_body": True})
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._watch.cancel()
+        del self._watch  # which knows this object: both would wait for the collector
+        if self._comment is not None:
+            self._comment.cancel()
+
+    async def _wait_for_disconnect(self, receive: Receive) -> None:
+        message = await receive()
+        while message["type"] != "http.disconnect":
+            message = await receive()
+        self.has_gone = True
+        self._task.cancel()
+
+    def _tick(self) -> None:
+        """Looks at intervals whether anything was sent: events themselves need not look at a clock."""
+        self._quiet_ticks = self._quiet_ticks + 1 if self._is_quiet else 0
+        self._is_quiet = True
+        if self._quiet_ticks == _QUIET_TICKS:
+            self._quiet_ticks = -1
+            if self._comment is None or self._comment.done():
+                self._comment = self._loop.create_task(self._send_comment())
+        self._timer = self._loop.call_later(self._tick_seconds, self._tick)
+
+    async def _send_comment(self) -> None:
+        await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})

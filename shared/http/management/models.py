@@ -1,0 +1,229 @@
+"""What the management API takes. The same models validate requests and describe them in `/openapi.json`.
+
+To add a tenant setting, add it here and to `shared/domain/tenancy.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
+
+from shared.domain.content_filter import ContentFilterPolicy, Severity
+from shared.domain.identifiers import TENANT_ID
+from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS
+from shared.domain.ledger.entries import ExpiryPolicy
+from shared.domain.ledger.lanes import MAX_LANES
+from shared.domain.pricing.money import pusd_from_usd, pusd_per_token
+from shared.domain.pricing.usage import Meter
+from shared.domain.routing.catalog import BackendApi, BackendAuth
+from shared.domain.routing.residency import Residency
+from shared.domain.tenancy.tenant import DisconnectPolicy
+
+_MAX_TOKENS = MAX_PERIOD_TOKENS
+_MAX_PER_MINUTE = 10**12
+_GATEWAYS_OWN_HEADERS = frozenset(
+    {"accept-encoding", "api-key", "authorization", "connection", "content-encoding", "content-length", "content-type",
+     "cookie", "expect", "host", "te", "transfer-encoding", "upgrade"}
+)  # fmt: skip
+
+
+def _usd(text: str) -> str:
+    pusd_from_usd(text)
+    return text
+
+
+def _usd_per_million(text: str) -> str:
+    pusd_per_token(text)
+    return text
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("must carry a time zone, for example 2026-11-01T00:00:00Z")
+    return moment.astimezone(UTC)
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise ValueError("must not be null")
+    return value
+
+
+def _header_name(text: str) -> str:
+    if text.lower() in _GATEWAYS_OWN_HEADERS:
+        raise ValueError("is set by the gateway itself")
+    return text.lower()
+
+
+Usd = Annotated[StrictStr, AfterValidator(_usd)]
+UsdPerMillion = Annotated[StrictStr, AfterValidator(_usd_per_million)]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
+Text = Annotated[StrictStr, Field(max_length=256)]
+Reason = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+Tokens = Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)]
+PerMinute = Annotated[StrictInt, Field(ge=1, le=_MAX_PER_MINUTE)]
+
+
+HeaderName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), AfterValidator(_header_name)]
+HeaderText = Annotated[StrictStr, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,254}[\x21-\x7e])?$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ResidencySettings(_Model):
+    """Where the tenant's data may be processed. Naming zones excludes global processing unless it is allowed."""
+
+    zones: list[Name] = []
+    allow_global: StrictBool | None = None
+
+    def to_domain(self) -> Residency:
+        allow_global = not self.zones if self.allow_global is None else self.allow_global
+        return Residency(tuple(self.zones), allow_global)
+
+
+class TenantSettings(_Model):
+    """What may be changed of a tenant. A quota or budget of null means none; 0 means nothing is allowed."""
+
+    name: Text | None = None
+    cost_center: Text | None = None
+    contact: Text | None = None
+    deployments: list[Name] | None = None
+    monthly_quota_tokens: Tokens | None = None
+    monthly_budget_usd: Usd | None = None
+    requests_per_minute: PerMinute | None = None
+    tokens_per_minute: PerMinute | None = None
+    max_tokens_per_request: PerMinute | None = None
+    lanes: Annotated[StrictInt, Field(ge=1, le=MAX_LANES)] | None = None
+    residency: ResidencySettings | None = None
+    pools: dict[Name, Annotated[list[Name], Field(min_length=1)]] | None = None
+    priority: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
+    max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
+    content_filter_policy: ContentFilterPolicy | None = None
+    content_filter_threshold: Severity | None = None
+    on_disconnect: DisconnectPolicy | None = None
+    expiry_policy: ExpiryPolicy | None = None
+    tags: dict[Text, Text] | None = None
+
+    @field_validator(
+        "name", "cost_center", "contact", "deployments", "lanes", "residency", "on_disconnect", "expiry_policy",
+        "content_filter_policy", "content_filter_threshold", "tags", "pools", "priority",
+        mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _require_value(cls, value: Any) -> Any:
+        return _not_null(value)
+
+    def stated(self) -> dict[str, Any]:
+        """The fields that were sent, as the domain has them."""
+        fields = {name: getattr(self, name) for name in self.model_fields_set}
+        if self.residency is not None:
+            fields["residency"] = self.residency.to_domain()
+        if self.deployments is not None:
+            fields["deployments"] = tuple(self.deployments)
+        if self.pools is not None:
+            fields["pools"] = {name: tuple(backends) for name, backends in self.pools.items()}
+        return fields
+
+
+class TenantRegistration(TenantSettings):
+    """A new tenant."""
+
+    tenant_id: Annotated[StrictStr, Field(pattern=f"^{TENANT_ID.pattern}$")]
+    name: Text = ""
+
+
+class TenantChange(TenantSettings):
+    """What to change of a tenant, and why, for the entry of a new quota or budget."""
+
+    reason: Reason = "tenant changed"
+
+    def stated(self) -> dict[str, Any]:
+        fields = super().stated()
+        fields.pop("reason", None)
+        return fields
+
+
+class Grant(_Model):
+    """Tokens, dollars or both on top of a period's quota and budget: of the current period, or of the next.
+
+    `grant_id` makes it safe to send again: an id is granted once in a period.
+    """
+
+    tokens: Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)] = 0
+    usd: Usd = "0"
+    reason: Reason
+    period: Annotated[StrictStr, Field(pattern=r"^\d{4}-\d{2}$")] | None = None
+    grant_id: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+
+
+class KeyCreation(_Model):
+    """A new key, without an expiry unless one is given."""
+
+    expires_at: Moment | None = None
+
+
+class PriceInsertion(_Model):
+    """One row of the price book. Null matches any value."""
+
+    model: Name
+    meter: Meter
+    usd_per_million: UsdPerMillion
+    effective_from: Moment
+    model_version: Text | None = None
+    sku: Text | None = None
+    region: Text | None = None
+    variant: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = None
+    source: Text = ""
+
+
+class BackendDefinition(_Model):
+    """One Azure OpenAI resource and deployment, or another server with OpenAI's API. A weight of 0 drains it.
+
+    `headers` are sent with every request and are no place for secrets.
+    """
+
+    endpoint: Annotated[StrictStr, Field(min_length=1, max_length=256)]
+    upstream_deployment: Name
+    model: Name
+    region: Name
+    model_version: Text = ""
+    api_version: Text = ""
+    sku: Name = "Standard"
+    zone: Text = ""
+    priority: Annotated[StrictInt, Field(ge=0, le=1000)] = 1
+    weight: Annotated[StrictInt, Field(ge=0, le=1000)] = 1
+    auth: BackendAuth = BackendAuth.MANAGED_IDENTITY
+    token_scope: Annotated[StrictStr, Field(pattern=r"^https://\S+/\.default$")] = (
+        "https://cognitiveservices.azure.com/.default"
+    )
+    authority: Annotated[StrictStr, Field(pattern=r"^(https://[A-Za-z0-9.-]+)?$")] = ""
+    api: BackendApi = BackendApi.AZURE
+    headers: dict[HeaderName, HeaderText] = {}
+    max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
+
+
+class DeploymentDefinition(_Model):
+    """The pool behind a public name. Caps and sampling are sent upstream where the caller sets none and the model takes
+    them; `system_prompt` is put before what every caller sends."""
+
+    backends: Annotated[list[Name], Field(min_length=1)]
+    fallbacks: list[Name] = []
+    hedge_after_ms: Annotated[StrictInt, Field(ge=1, le=600_000)] | None = None
+    max_output_tokens: Annotated[StrictInt, Field(ge=1, le=_MAX_TOKENS)] | None = None
+    reserve_output_tokens: Annotated[StrictInt, Field(ge=1, le=_MAX_TOKENS)] = 4096
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    system_prompt: Annotated[StrictStr, Field(max_length=16_384)] = ""
+
+
+class RouteQuestion(_Model):
+    """A request that is not made: which backend would serve it?"""
+
+    tenant_id: Annotated[StrictStr, Field(pattern=f"^{TENANT_ID.pattern}$")]
+    deployment: Name
+    tokens: Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)] = 0

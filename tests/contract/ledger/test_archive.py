@@ -1,0 +1,162 @@
+"""A period is exported to a file and restored into another account, after which its books verify."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from shared.adapters.documents.pricing import DocumentPrices
+from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.tables.archive import ArchiveDamaged, PeriodArchive, PeriodMoves
+from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.rollups import TableRollups
+from shared.adapters.tables.store import Insert, Row, TableStore
+from shared.application.ledger.roll_up_usage import RollUpUsage
+from shared.application.ledger.verify_ledger import VerifyLedger
+from shared.domain.audit.hash_chain import HashChain
+from shared.domain.errors import AlreadyExists, LedgerUnavailable
+from shared.domain.ledger.balance import Lane
+from shared.domain.ledger.entries import EntryKind
+from tests.tools.ledgers import PRICES, FaultyStore, ManualClock, account, charge, reservation
+
+PERIOD = "2025-03"
+CHAIN = HashChain(b"test")
+
+
+async def prices() -> DocumentPrices:
+    made = DocumentPrices(InMemoryDocuments())
+    for price in PRICES:
+        await made.insert(price)
+    return made
+
+
+async def written(store: TableStore) -> TableStore:
+    """A period with every kind of row, but that nothing moves."""
+    ledger = TableLedger(store, CHAIN, ManualClock())
+    for tenant in ("acme", "bolt"):
+        limit = account(tenant, tokens=None, period=PERIOD)
+        for _ in range(60):
+            held = reservation(tenant, period=PERIOD)
+            await ledger.reserve(limit, held)
+            await ledger.settle(held, charge())
+        await RollUpUsage(ledger, TableRollups(store), ManualClock()).lane(Lane(tenant, PERIOD))
+        expired = reservation(tenant, period=PERIOD)
+        await ledger.reserve(limit, expired)
+        await ledger.expire(expired, charge(10, 0, EntryKind.EXPIRE))
+        await ledger.reserve(limit, reservation(tenant, period=PERIOD))
+    await ledger.open(account("idle", period=PERIOD))
+    return store
+
+
+async def findings(store: TableStore, book: DocumentPrices) -> list[str]:
+    verify = VerifyLedger(TableLedger(store, CHAIN, ManualClock()), TableRollups(store), book, CHAIN)
+    return [str(finding) async for _, found in verify(PERIOD) for finding in found]
+
+
+async def test_what_is_restored_verifies_and_exports_to_the_same_bytes(store: TableStore, tmp_path: Path) -> None:
+    source, empty_book = await written(InMemoryTableStore()), DocumentPrices(InMemoryDocuments())
+    exported = await PeriodArchive(source, await prices()).export(PERIOD, tmp_path / "a")
+    assert exported == 3 + 2 * (61 + 2 + 1 + 2) + 1
+    target = PeriodArchive(store, empty_book)
+    assert await target.restore(tmp_path / "a") == PERIOD
+    assert await target.restore(tmp_path / "a") == PERIOD
+    assert await findings(store, empty_book) == []
+    assert await TableLedger(store, CHAIN, ManualClock()).balance(Lane("acme", PERIOD)) == await TableLedger(
+        source, CHAIN, ManualClock()
+    ).balance(Lane("acme", PERIOD))
+    await target.export(PERIOD, tmp_path / "b")
+    assert gzip.decompress((tmp_path / "b").read_bytes()) == gzip.decompress((tmp_path / "a").read_bytes())
+
+
+async def test_a_row_that_holds_something_else_is_not_overwritten(tmp_path: Path) -> None:
+    await PeriodArchive(await written(InMemoryTableStore()), await prices()).export(PERIOD, tmp_path / "a")
+    other = InMemoryTableStore()
+    await other.create_table("ledger202503")
+    await other.submit("ledger202503", "acme|00", [Insert("E|0000000000000007", {"seq": 8})], "foreign")
+    with pytest.raises(AlreadyExists, match="holds something else"):
+        await PeriodArchive(other, await prices()).restore(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content[:-20],
+        lambda _: gzip.compress(b""),
+        lambda _: gzip.compress(b"nonsense"),
+        lambda _: gzip.compress(b"[]"),
+        lambda content: gzip.compress(gzip.decompress(content).replace(b"charge", b"chargX", 1)),
+        lambda content: gzip.compress(b"\n".join(gzip.decompress(content).split(b"\n")[:-3])),
+        lambda _: b"not gzip",
+        lambda content: content[:60] + bytes(8) + content[68:],
+    ],
+)
+async def test_a_damaged_file_is_refused_before_anything_is_written(
+    spoil: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    await PeriodArchive(await written(InMemoryTableStore()), await prices()).export(PERIOD, tmp_path / "a")
+    (tmp_path / "a").write_bytes(spoil((tmp_path / "a").read_bytes()))
+    empty, book = InMemoryTableStore(), DocumentPrices(InMemoryDocuments())
+    with pytest.raises(ArchiveDamaged):
+        await PeriodArchive(empty, book).restore(tmp_path / "a")
+    assert (empty._tables, await book.load()) == ({}, [])
+
+
+async def test_a_lane_that_moves_is_read_again_and_not_for_ever(tmp_path: Path) -> None:
+    rows = await written(InMemoryTableStore())
+    ledger = TableLedger(rows, CHAIN, ManualClock())
+
+    class Busy(FaultyStore):
+        moves = 3
+
+        async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
+            if first.startswith("X|") and self.moves:
+                self.moves -= 1
+                held = reservation("acme", period=PERIOD)
+                await ledger.reserve(account("acme", tokens=None, period=PERIOD), held)
+                await ledger.settle(held, charge())
+            async for row in super().scan(table, partition, first, last):
+                yield row
+
+    busy = Busy(rows)
+    await PeriodArchive(busy, await prices()).export(PERIOD, tmp_path / "a")
+    restored, book = InMemoryTableStore(), await prices()
+    await PeriodArchive(restored, book).restore(tmp_path / "a")
+    assert await findings(restored, book) == []
+    busy.moves = 10**6
+    with pytest.raises(PeriodMoves):
+        await PeriodArchive(busy, await prices()).export(PERIOD, tmp_path / "b")
+
+
+async def test_storage_that_is_gone_is_told(tmp_path: Path) -> None:
+    faulty = FaultyStore(await written(InMemoryTableStore()))
+    archive = PeriodArchive(faulty, await prices())
+    await archive.export(PERIOD, tmp_path / "a")
+    faulty.is_down = True
+    with pytest.raises(LedgerUnavailable):
+        await archive.export(PERIOD, tmp_path / "b")
+    with pytest.raises(LedgerUnavailable):
+        await archive.restore(tmp_path / "a")
+
+
+async def test_a_period_without_rows_is_an_archive_too(tmp_path: Path) -> None:
+    assert await PeriodArchive(InMemoryTableStore(), await prices()).export("2024-01", tmp_path / "a") == 0
+    assert await PeriodArchive(InMemoryTableStore(), await prices()).restore(tmp_path / "a") == "2024-01"
+    never_rolled_up = InMemoryTableStore()
+    await TableLedger(never_rolled_up, CHAIN, ManualClock()).open(account(period=PERIOD))
+    assert await PeriodArchive(never_rolled_up, await prices()).export(PERIOD, tmp_path / "b") == 2
+
+
+async def test_rows_that_vanish_while_they_are_compared_are_told(tmp_path: Path) -> None:
+    class Forgetful(InMemoryTableStore):
+        async def get(self, *_: str) -> Row | None:
+            return None
+
+    await PeriodArchive(await written(InMemoryTableStore()), await prices()).export(PERIOD, tmp_path / "a")
+    twice = PeriodArchive(Forgetful(), await prices())
+    await twice.restore(tmp_path / "a")
+    with pytest.raises(AlreadyExists):
+        await twice.restore(tmp_path / "a")

@@ -1,0 +1,222 @@
+"""Rollups over memory and over Azurite: each entry is summed exactly once, and reports need little more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.data.tables.aio import TableServiceClient
+
+from local.azurite_server import ACCOUNT
+from shared.adapters.documents.tenancy import DocumentTenants
+from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.rest_store import RestTableStore, SharedKey
+from shared.adapters.tables.rollups import TableRollups
+from shared.adapters.tables.store import AnswerLost, Merge, Row, TableStore
+from shared.application.billing.report_usage import ReportUsage
+from shared.application.ledger.roll_up_usage import MAX_ROWS, RollUpUsage
+from shared.application.ledger.verify_ledger import VerifyLedger
+from shared.application.ports.ledger import Watermark
+from shared.domain.audit.hash_chain import HashChain
+from shared.domain.errors import LedgerUnavailable
+from shared.domain.ledger.balance import Lane
+from shared.domain.ledger.rollup import Rollup, RollupKey
+from shared.domain.tenancy.tenant import Tenant
+from tests.tools.ledgers import (
+    NOW,
+    PERIOD,
+    Fault,
+    FaultyStore,
+    ManualClock,
+    PriceRows,
+    account,
+    attempt,
+    charge,
+    reservation,
+)
+from tests.tools.stack import AzuriteAccount
+
+CHAIN = HashChain(b"test")
+
+
+class Books:
+    """A ledger, its rollups and its reports over one store."""
+
+    def __init__(self, store: TableStore, tenant: str) -> None:
+        self.tenant = tenant
+        self.ledger = TableLedger(store, CHAIN, ManualClock())
+        self.rollups = TableRollups(store)
+        self.roll_up = RollUpUsage(self.ledger, self.rollups, ManualClock())
+        self.tenants = DocumentTenants(InMemoryDocuments())
+        self.report = ReportUsage(self.ledger, self.rollups, self.tenants)
+        self.verify = VerifyLedger(self.ledger, self.rollups, PriceRows(), CHAIN)
+
+    async def serve(self, requests: int, users: int = 1) -> None:
+        limit = account(self.tenant, tokens=None)
+
+        async def one(number: int) -> None:
+            facts = attempt(user=f"user {number % users}/?#")
+            held = replace(reservation(self.tenant), attempt=facts)
+            await self.ledger.reserve(limit, held)
+            await self.ledger.settle(held, charge())
+
+        await asyncio.gather(*(one(number) for number in range(requests)))
+
+    async def summed(self) -> dict[RollupKey, Rollup]:
+        return {key: sums async for key, sums in self.rollups.rows(Lane(self.tenant, PERIOD))}
+
+    async def check(self) -> None:
+        assert [found async for name, found in self.verify(PERIOD, self.tenant) if found] == []
+
+
+async def test_each_entry_is_summed_once_whoever_sums(store: TableStore, tenant: str) -> None:
+    books = Books(store, tenant)
+    await books.serve(MAX_ROWS + 30, users=MAX_ROWS + 5)
+    added = await asyncio.gather(*(Books(store, tenant).roll_up.lane(Lane(tenant, PERIOD)) for _ in range(3)))
+    assert sum(added) == MAX_ROWS + 30
+    sums = await books.summed()
+    assert len(sums) == MAX_ROWS + 5
+    assert sum(each.requests for each in sums.values()) == MAX_ROWS + 30
+    await books.serve(3)
+    await books.ledger.change_limit(account(tenant, tokens=None), "ann", "an entry that is about no request")
+    assert await books.roll_up.lane(Lane(tenant, PERIOD)) == 4
+    assert await books.roll_up.lane(Lane(tenant, PERIOD)) == 0
+    assert (await books.summed())[RollupKey("2026-11-22", "gpt-4o", "user 0/?#", "gpt-4o")].requests == 2 + 3
+    await books.check()
+
+
+async def test_a_period_that_was_never_opened_has_nothing_to_sum(store: TableStore, tenant: str) -> None:
+    books = Books(store, tenant)
+    assert await books.roll_up.lane(Lane(tenant, PERIOD)) == 0
+    assert await books.summed() == {}
+    assert await books.rollups.watermark(Lane(tenant, PERIOD)) == Watermark(0, "")
+
+
+async def test_a_watermark_that_has_moved_is_not_overtaken(store: TableStore, tenant: str) -> None:
+    books = Books(store, tenant)
+    key = RollupKey("2026-11-22", "d", "u", "m")
+    assert await books.rollups.advance(Lane(tenant, PERIOD), Watermark(0, ""), 1, {key: Rollup(1)})
+    assert not await books.rollups.advance(Lane(tenant, PERIOD), Watermark(0, ""), 1, {key: Rollup(1)})
+    mark = await books.rollups.watermark(Lane(tenant, PERIOD))
+    assert await books.rollups.advance(Lane(tenant, PERIOD), mark, 2, {key: Rollup(1)})
+    assert not await books.rollups.advance(Lane(tenant, PERIOD), mark, 2, {key: Rollup(1)})
+    assert await books.summed() == {key: Rollup(2)}
+
+
+async def test_rollups_that_an_operator_dropped_are_made_again(azurite: AzuriteAccount, tenant: str) -> None:
+    key, nothing = RollupKey("2024-07-01", "d", "u", "m"), Watermark(0, "")
+    async with (
+        aclosing(RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))) as store,
+        TableServiceClient(
+            azurite.table_endpoint, credential=AzureNamedKeyCredential(ACCOUNT, azurite.key)
+        ) as administrator,
+    ):
+        rollups = TableRollups(store)
+        assert await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(1)})
+        await administrator.delete_table("rollup202407")
+        assert await rollups.watermark(Lane(tenant, "2024-07")) == nothing
+        assert not await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(1)})
+        assert await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(1)})
+
+
+async def test_reports_are_the_same_before_and_after_and_in_between(store: TableStore, tenant: str) -> None:
+    books = Books(store, tenant)
+    await books.tenants.insert(Tenant(tenant, tenant, NOW))
+    await books.serve(6, users=2)
+    before = await books.report.usage(tenant, PERIOD, ["user", "day"])
+    await books.roll_up.lane(Lane(tenant, PERIOD))
+    assert await books.report.usage(tenant, PERIOD, ["user", "day"]) == before
+    await books.serve(6, users=2)
+    await books.ledger.change_limit(account(tenant, tokens=None), "ann", "an entry that is about no request")
+    after = await books.report.usage(tenant, PERIOD, ["user", "day"])
+    assert (after["requests"], after["tokens_used"]) == (12, 2 * before["tokens_used"])
+    assert [user["requests"] for user in after["users"]] == [6, 6]
+
+
+async def test_a_report_over_many_entries_takes_a_handful_of_storage_operations(tenant: str) -> None:
+    store = CountingStore(InMemoryTableStore())
+    books = Books(store, tenant)
+    await books.tenants.insert(Tenant(tenant, tenant, NOW))
+    await books.serve(3000, users=3)
+    await books.roll_up.lane(Lane(tenant, PERIOD))
+    await books.serve(5)
+    store.operations = store.rows = 0
+    assert (await books.report.usage(tenant, PERIOD, ["user"]))["requests"] == 3005
+    assert store.operations <= 6
+    assert store.rows <= 1 + 3 + 5
+
+
+async def test_a_report_during_an_endless_roll_up_asks_to_come_again(tenant: str) -> None:
+    class Moving(TableRollups):
+        seq = 0
+
+        async def watermark(self, lane: Lane) -> Watermark:
+            self.seq += 1
+            return Watermark(self.seq, "")
+
+    store = InMemoryTableStore()
+    books = Books(store, tenant)
+    await books.tenants.insert(Tenant(tenant, tenant, NOW))
+    await books.serve(1)
+    with pytest.raises(LedgerUnavailable, match="Ask again"):
+        await ReportUsage(books.ledger, Moving(store), books.tenants).usage(tenant, PERIOD, [])
+
+
+async def test_lost_answers_are_told_and_the_next_run_goes_on(tenant: str) -> None:
+    faulty = FaultyStore(InMemoryTableStore())
+    books = Books(faulty, tenant)
+    await books.serve(4)
+    faults: tuple[Fault, ...] = ("lost request", "lost response")
+    for fault in faults:
+        faulty.on_submit = [fault]
+        with pytest.raises(LedgerUnavailable):
+            await books.roll_up.lane(Lane(tenant, PERIOD))
+        await books.serve(1)
+        await books.check()
+    assert await books.roll_up.lane(Lane(tenant, PERIOD)) == 1
+    await books.check()
+    faulty.is_down = True
+    with pytest.raises(LedgerUnavailable):
+        await books.summed()
+
+
+async def test_a_rollup_that_was_edited_is_named(tenant: str) -> None:
+    store = InMemoryTableStore()
+    books = Books(store, tenant)
+    await books.serve(4)
+    await books.roll_up.lane(Lane(tenant, PERIOD))
+    (row,) = [row async for row in store.scan("rollup202611", f"{tenant}|00", "R|", "R}")]
+    await store.submit("rollup202611", f"{tenant}|00", [Merge(row.key, {"requests": 3}, row.etag)], "spoiled")
+    (found,) = [found async for _, found in books.verify(PERIOD)]
+    assert [finding.invariant for finding in found] == ["I11"]
+    assert [name async for name, _ in books.verify(PERIOD, "somebody-else")] == []
+
+
+class CountingStore(FaultyStore):
+    """Counts operations and the rows that scans return."""
+
+    operations = 0
+    rows = 0
+
+    async def get(self, table: str, partition: str, key: str) -> Row | None:
+        self.operations += 1
+        return await super().get(table, partition, key)
+
+    async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
+        self.operations += 1
+        async for row in super().scan(table, partition, first, last):
+            self.rows += 1
+            yield row
+
+
+async def test_only_storage_can_answer(tenant: str) -> None:
+    faulty = FaultyStore(InMemoryTableStore(), is_down=True)
+    with pytest.raises(LedgerUnavailable) as told:
+        await Books(faulty, tenant).rollups.watermark(Lane(tenant, PERIOD))
+    assert isinstance(told.value.__cause__, AnswerLost)

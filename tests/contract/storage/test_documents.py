@@ -1,0 +1,176 @@
+"""Documents and report files, by the same suite over memory and over Azurite; and what they do when it is gone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.data.tables.aio import TableServiceClient
+from azure.storage.blob.aio import BlobServiceClient
+
+from local.azurite_server import ACCOUNT
+from shared.adapters.blobs.reports import BlobReports
+from shared.adapters.documents.pricing import DocumentPrices
+from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
+from shared.adapters.documents.store import Documents, key_of
+from shared.adapters.documents.tenancy import DocumentTenants
+from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.adapters.in_memory.reports import InMemoryReports
+from shared.adapters.tables.documents import TableDocuments
+from shared.application.ports.billing import ReportStore
+from shared.application.ports.routing import Hint
+from shared.domain.errors import AlreadyExists, StorageUnavailable, VersionConflict
+from shared.domain.routing.catalog import Backend, Deployment
+from shared.domain.tenancy.tenant import Tenant
+from tests.tools.ledgers import NOW, PRICES
+from tests.tools.stack import AzuriteAccount, free_port
+
+
+def table_service(endpoint: str, key: str) -> TableServiceClient:
+    credential = AzureNamedKeyCredential(ACCOUNT, key)
+    return TableServiceClient(endpoint, credential=credential, retry_total=0)
+
+
+@pytest.fixture(params=["memory", "azurite"])
+async def documents(request: pytest.FixtureRequest) -> AsyncIterator[Documents]:
+    if request.param == "memory":
+        yield InMemoryDocuments()
+        return
+    azurite: AzuriteAccount = request.getfixturevalue("azurite")
+    async with table_service(azurite.table_endpoint, azurite.key) as service:
+        yield TableDocuments(service)
+
+
+@pytest.fixture(params=["memory", "azurite"])
+def reports(request: pytest.FixtureRequest) -> ReportStore:
+    if request.param == "memory":
+        return InMemoryReports()
+    azurite: AzuriteAccount = request.getfixturevalue("azurite")
+    credential = {"account_name": ACCOUNT, "account_key": azurite.key}
+    return BlobReports(lambda: BlobServiceClient(azurite.blob_endpoint, credential=credential, retry_total=0))
+
+
+@pytest.fixture
+def table() -> str:
+    return f"t{secrets.token_hex(6)}"
+
+
+async def test_a_document_is_removed_and_removing_it_again_changes_nothing(documents: Documents, table: str) -> None:
+    await documents.remove(table, "p", "k")
+    await documents.insert(table, "p", "k", "1")
+    for _ in range(2):
+        await documents.remove(table, "p", "k")
+        assert await documents.get(table, "p", "k") is None
+
+
+async def test_the_latest_hint_of_each_backend_is_kept(documents: Documents) -> None:
+    hints, name = DocumentHints(documents), f"b/{secrets.token_hex(4)}"
+    first = Hint(name, "one", NOW, NOW + timedelta(seconds=5), "status 500")
+    later = replace(first, instance="two", down_until=NOW)
+    for hint in (first, later):
+        await hints.put(hint)
+        assert [each for each in await hints.load() if each.backend_id == name] == [hint]
+
+
+async def test_a_document_is_inserted_once_and_replaced_by_version(documents: Documents, table: str) -> None:
+    first = await documents.insert(table, "p", "k", "ü1")
+    with pytest.raises(AlreadyExists):
+        await documents.insert(table, "p", "k", "2")
+    second = await documents.replace(table, "p", "k", "2", first)
+    assert second != first
+    for etag in (first, 'W/"nonsense"'):
+        with pytest.raises(VersionConflict):
+            await documents.replace(table, "p", "k", "3", etag)
+    await documents.replace(table, "p", "k", "4", "*")
+    for etag in ("*", first):
+        with pytest.raises(VersionConflict):
+            await documents.replace(table, "p", "missing", "5", etag)
+    found = await documents.get(table, "p", "k")
+    assert found is not None
+    assert found.text == "4"
+    await documents.put(table, "p", "k", "6")
+    await documents.put(table, "p", "l", "7")
+    assert [document.text for document in await documents.list(table, partition="p")] == ["6", "7"]
+
+
+async def test_what_is_not_there_is_none(documents: Documents, table: str) -> None:
+    assert await documents.get(table, "p", "k") is None
+    assert await documents.list(table) == []
+    await documents.put(table, "p", "k", "1")
+    assert await documents.get(table, "p", "x") is None
+    assert await documents.list(table, partition="q") == []
+
+
+async def test_documents_are_listed_in_order_and_in_pages(documents: Documents, table: str) -> None:
+    for name in ("c", "a", "d", "b"):
+        await documents.put(table, name, "k", name)
+    assert [document.partition for document in await documents.list(table)] == ["a", "b", "c", "d"]
+    assert [document.partition for document in await documents.list(table, limit=2)] == ["a", "b"]
+    assert [document.partition for document in await documents.list(table, after="b", limit=9)] == ["c", "d"]
+
+
+async def test_configuration_reads_back_as_it_was_written(documents: Documents) -> None:
+    backend = Backend(f"b/{secrets.token_hex(4)} #?%", "https://x.openai.azure.com", "d", "m", "r")
+    deployment = Deployment(f"d/{secrets.token_hex(4)}", (backend.backend_id,), max_output_tokens=5)
+    catalog = DocumentCatalog(documents)
+    await catalog.put_backend(backend)
+    await catalog.put_deployment(deployment)
+    loaded = await catalog.load()
+    assert loaded.backends[backend.backend_id] == backend
+    assert loaded.deployments[deployment.name] == deployment
+    prices = DocumentPrices(documents)
+    for price in PRICES * 2:
+        await prices.insert(price)
+    assert [price for price in await prices.load() if price in PRICES] == sorted(PRICES, key=lambda each: each.price_id)
+    tenant = Tenant(f"t{secrets.token_hex(4)}", "Ü", NOW, tags={"a": "b"}, deployments=("x",))
+    stored = await DocumentTenants(documents).insert(tenant)
+    found = await DocumentTenants(documents).get(tenant.tenant_id)
+    assert found == stored
+
+
+def test_names_become_keys_reversibly() -> None:
+    names = ["a/b", "a=2Fb", "a%2Fb", "a b", "ü", "a\\b#c?d"]
+    keys = [key_of(name) for name in names]
+    assert len(set(keys)) == len(names)
+    assert not set("/\\#?%") & set("".join(keys))
+
+
+async def test_reports_are_written_once(reports: ReportStore) -> None:
+    path = f"2026-11/{secrets.token_hex(4)}.json"
+    assert await reports.read(path) is None
+    await reports.write_once(path, b"1")
+    await reports.write_once(path, b"1")
+    with pytest.raises(AlreadyExists):
+        await reports.write_once(path, b"2")
+    assert await reports.read(path) == b"1"
+
+
+async def test_storage_that_is_gone_is_unavailable(azurite: AzuriteAccount) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}/{ACCOUNT}"
+    async with table_service(nowhere, azurite.key) as service:
+        documents = TableDocuments(service)
+        for call in (
+            documents.get("t", "p", "k"),
+            documents.insert("t", "p", "k", "x"),
+            documents.replace("t", "p", "k", "x", "*"),
+            documents.put("t", "p", "k", "x"),
+            documents.list("t"),
+        ):
+            with pytest.raises(StorageUnavailable):
+                await call
+    credential = {"account_name": ACCOUNT, "account_key": azurite.key}
+    reports = BlobReports(lambda: BlobServiceClient(nowhere, credential=credential, retry_total=0))
+    with pytest.raises(StorageUnavailable):
+        await reports.read("x.json")
+    with pytest.raises(StorageUnavailable):
+        await reports.write_once("x.json", b"")
+
+
+async def test_a_wrong_account_key_is_unavailable_too(azurite: AzuriteAccount) -> None:
+    async with table_service(azurite.table_endpoint, "d3Jvbmc=") as service:
+        with pytest.raises(StorageUnavailable):
+            await TableDocuments(service).get("t", "p", "k")

@@ -1,0 +1,161 @@
+"""`/openapi.json` and its page: complete, with examples that work, and nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from shared.http import examples
+from shared.http.management import models
+from shared.http.openapi import OPERATIONS
+from tests.functions.inference.test_operations import form
+from tests.tools.stack import Stack
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+async def described(stack: Stack) -> dict[str, Any]:
+    async with stack.session.get(f"{stack.url}/openapi.json") as response:
+        document: dict[str, Any] = await response.json()
+    return document
+
+
+async def test_every_operation_is_described_and_every_body_has_an_example(stack: Stack) -> None:
+    document = await described(stack)
+    for operation in OPERATIONS:
+        found = document["paths"][operation.path][operation.method.lower()]
+        assert found["summary"]
+        names = [each["name"] for each in found["parameters"]]
+        assert names[: operation.path.count("{")] == re.findall(r"{(\w+)}", operation.path)
+        takes_body = bool(operation.body or operation.inference)
+        assert takes_body == ("requestBody" in found)
+        for content in found.get("requestBody", {}).get("content", {}).values():
+            assert content["example"]
+            assert set(content["schema"].get("required", ())) <= set(content["example"])
+
+
+@pytest.mark.parametrize("operation", examples.INFERENCE)
+@pytest.mark.parametrize("dated", [True, False])
+async def test_examples_of_inference_work(stack: Stack, operation: str, dated: bool) -> None:
+    model, example = examples.MODELS[operation], dict(examples.INFERENCE[operation])
+    if "file" in example:
+        data = form(response_format="json") if dated else form(response_format="json", model=model)
+        status, _, body = await stack.infer(operation, model, form=data, dated=dated)
+    elif operation == "responses":
+        status, _, body = await stack.infer(operation, model, example, dated=False)
+    else:
+        status, _, body = await stack.infer(operation, model, example, dated=dated)
+    assert (status, bool(body)) == (200, True)
+
+
+@pytest.mark.parametrize("name", examples.MANAGEMENT)
+def test_examples_of_management_are_valid(name: str) -> None:
+    getattr(models, name).model_validate_json(json.dumps(examples.MANAGEMENT[name]))
+
+
+async def test_the_page_may_run_its_own_script_and_nothing_else(stack: Stack) -> None:
+    async with stack.session.get(f"{stack.url}/docs") as response:
+        page = await response.text()
+        policy = response.headers["content-security-policy"]
+        assert (response.status, response.content_type) == (200, "text/html")
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"(src|href)=|https?:|innerHTML|eval\(", page)
+
+
+TRY = """
+(async (key, path) => {
+  const moment = () => new Promise((next) => setTimeout(next, 20));
+  const until = async (found) => { while (!found()) await moment(); return found(); };
+  const operation = await until(() =>
+    [...document.querySelectorAll("details")].find((each) => each.dataset.words.startsWith("post " + path + " ")));
+  document.getElementById("key").value = key;
+  document.getElementById("find").value = path;
+  document.getElementById("find").dispatchEvent(new Event("input"));
+  operation.open = true;
+  operation.querySelector("form").requestSubmit();
+  const output = operation.querySelector("pre");
+  await until(() => !operation.querySelector("button").disabled && output.textContent.length > 3);
+  const shown = [...document.querySelectorAll("details")].filter((each) => !each.hidden).length;
+  return [document.querySelectorAll("details").length, shown, output.textContent];
+})
+"""
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/embeddings", "/openai/v1/chat/completions", "/openai/v1/audio/speech"])
+async def test_the_page_lists_and_tries_operations_in_a_browser(stack: Stack, tmp_path: Path, path: str) -> None:
+    async with _browser(f"{stack.url}/docs", tmp_path) as evaluate:
+        operations, shown, output = await evaluate(f"({TRY})({json.dumps(stack.key)}, {json.dumps(path)})")
+    assert (operations, shown) == (len(OPERATIONS), 1)
+    assert output.startswith("200\n")
+    assert "x-gateway-backend: se-" in output
+    (entry,) = await stack.entries()
+    assert entry["error_code"] == ""
+
+
+@asynccontextmanager
+async def _browser(url: str, folder: Path) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
+    """A page in chromium, and what evaluates JavaScript in it: https://chromedevtools.github.io/devtools-protocol."""
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs chromium.")
+        pytest.skip("no chromium was found")
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+    ]
+    options += ["--remote-debugging-port=0", f"--user-data-dir={folder}"]
+    process = await asyncio.create_subprocess_exec(
+        CHROMIUM, *options, url, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    try:
+        line = b""
+        while b"DevTools listening on" not in line:
+            line = await process.stderr.readline()
+            assert line, "chromium has ended"
+        reading = asyncio.create_task(process.stderr.read())
+        port = URL(line.split()[-1].decode()).port
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://127.0.0.1:{port}/json/list") as listed:
+                target = next(each for each in await listed.json(content_type=None) if each["type"] == "page")
+            async with session.ws_connect(target["webSocketDebuggerUrl"]) as page:
+                numbers = itertools.count(1)
+
+                async def evaluate(expression: str) -> Any:
+                    number = next(numbers)
+                    parameters = {"expression": expression, "awaitPromise": True, "returnByValue": True}
+                    await page.send_json({"id": number, "method": "Runtime.evaluate", "params": parameters})
+                    while (answer := await page.receive_json()).get("id") != number:
+                        continue
+                    return answer.get("result", {}).get("result", {}).get("value")
+
+                while await evaluate("location.href") != url:
+                    continue  # a document that is left answers too, or not at all
+                yield evaluate
+    finally:
+        process.terminate()
+        await process.wait()
+        await reading
+
+
+async def test_the_page_needs_no_key_and_the_routes_do(stack: Stack) -> None:
+    async with aiohttp.ClientSession() as session:
+        for path, status in (("/docs", 200), ("/openapi.json", 200), ("/manage/tenants", 401), ("/me", 401)):
+            async with session.get(stack.url + path) as response:
+                assert response.status == status

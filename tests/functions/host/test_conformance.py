@@ -1,0 +1,177 @@
+"""The same black-box cases through the local functions host and through Microsoft's worker library on Python 3.13."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from openai import AsyncAzureOpenAI
+from yarl import URL
+
+from local.setup_conformance import VENV
+from tests.functions.inference.test_sdk_operations import USES
+from tests.tools.stack import (
+    ADMIN_KEY,
+    API_VERSION,
+    CHAIN_KEY,
+    SIMULATOR_KEY,
+    AzuriteAccount,
+    Stack,
+    await_port,
+    configure,
+    free_port,
+    running_azurite,
+    running_simulator,
+)
+
+ROOT = Path(__file__).resolve().parents[3]
+PYTHON = VENV / "bin" / "python"
+HOSTS = ("local host", "worker library")
+
+
+@pytest.fixture(scope="module")
+def own_azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount]:
+    """Timers look at everything that is stored; what other tests have stored was made with other prices."""
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
+        yield account
+
+
+@pytest.fixture(params=HOSTS)
+async def host(request: pytest.FixtureRequest, own_azurite: AzuriteAccount, tmp_path: Path) -> AsyncIterator[Stack]:
+    """A gateway process under each host, with a simulator and a tenant."""
+    command = ["python", "-m", "local.functions_host"]
+    python = Path(sys.executable)
+    if request.param == "worker library":
+        if not PYTHON.exists():
+            if os.environ.get("CI"):
+                pytest.fail("CI needs Python 3.13 for the conformance suite; run 'python -m local.setup_conformance'.")
+            pytest.skip("no Python 3.13 was found by 'python -m local.setup_conformance'")
+        python = PYTHON
+        command = ["python", "-m", "tests.tools.worker_host"]
+    port = free_port()
+    environment = {
+        **os.environ,
+        **own_azurite.settings,
+        "AUDIT_CHAIN_KEY": CHAIN_KEY,
+        "ADMIN_API_KEY": ADMIN_KEY,
+        "AZURE_OPENAI_API_KEY": SIMULATOR_KEY,
+        "ALLOW_LOOPBACK_BACKENDS": "true",
+        "TALLYGATE_PORT": str(port),
+        "TALLYGATE_DATA": str(tmp_path),
+    }
+    with (tmp_path / "host.log").open("wb") as log:
+        process = subprocess.Popen([python, *command[1:], str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        await asyncio.to_thread(await_port, port, process)
+        async with running_simulator() as (simulator, simulator_url), aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{port}"
+            stack = Stack(url, simulator_url, simulator, session, tenant=f"t-{secrets.token_hex(6)}")
+            await configure(stack)
+            stack.key = await stack.register(stack.tenant)
+            yield stack
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def test_a_chat_is_served_metered_and_booked(host: Stack) -> None:
+    async with AsyncAzureOpenAI(azure_endpoint=host.url, api_key=host.key, api_version=API_VERSION) as client:
+        answer = await client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hello!"}])
+        stream = await client.chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": "Hello!"}], stream=True
+        )
+        text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+    assert text == answer.choices[0].message.content
+    assert [entry["tokens"] for entry in await host.entries()] == [49, 49]
+
+
+async def test_a_stream_is_not_buffered(host: Stack) -> None:
+    await host.fault(kind="stall", after_chunks=3)
+    body = {"messages": [{"role": "user", "content": "Hello!"}], "stream": True}
+    async with host.session.post(host.chat_url, json=body, headers={"api-key": host.key}) as response:
+        received = b""
+        async with asyncio.timeout(20):
+            while received.count(b"\n\n") < 3:
+                received += await response.content.readany()
+        assert (await host.requests())[0]["outcome"] == "stall"
+        await host.release_faults()
+        received += await response.read()
+    assert received.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_caller_that_hangs_up_is_booked(host: Stack) -> None:
+    await host.manage("PATCH", f"/manage/tenants/{host.tenant}", {"on_disconnect": "cut"})
+    await host.fault(kind="stall", after_chunks=6)
+    body = {"messages": [{"role": "user", "content": "Hello!"}], "stream": True}
+    async with host.session.post(host.chat_url, json=body, headers={"api-key": host.key}) as response:
+        received = b""
+        while received.count(b"\n\n") < 6:
+            received += await response.content.readany()
+        assert response.connection is not None
+        assert response.connection.transport is not None
+        response.connection.transport.abort()
+    async with asyncio.timeout(20):
+        while not (entries := await host.entries()):  # noqa: ASYNC110 - the other process raises no event
+            await asyncio.sleep(0.02)
+    assert (entries[0]["error_code"], entries[0]["estimated"]) == ("client_disconnected", True)
+
+
+async def test_errors_keep_their_status_body_and_headers(host: Stack) -> None:
+    status, headers, body = await host.chat(key="tg_nobody-00000000_x")
+    assert (status, body["error"]["code"], headers["www-authenticate"]) == (401, "invalid_api_key", "Bearer")
+    status, _, body = await host.chat("[filter-prompt]")
+    assert (status, body["error"]["code"]) == (400, "content_filter")
+    await host.manage("PATCH", f"/manage/tenants/{host.tenant}", {"monthly_quota_tokens": 0})
+    status, headers, _ = await host.chat()
+    assert (status, headers["x-should-retry"]) == (429, "false")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/healthz", 200),
+        ("GET", "/HealthZ", 200),
+        ("POST", "/healthz", 404),
+        ("GET", "/nothing", 404),
+        ("GET", "/openai/deployments/gpt-4o/chat/completions", 404),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/manage/tenants", 401),
+    ],
+)
+async def test_routes_are_matched_alike(host: Stack, method: str, path: str, status: int) -> None:
+    async with host.session.request(method, host.url + path) as response:
+        assert response.status == status
+
+
+async def test_an_encoded_slash_stays_in_its_segment(host: Stack) -> None:
+    url = URL(host.chat_url.replace("/gpt-4o/", "/a%2Fb%20c/"), encoded=True)
+    body = {"messages": [{"role": "user", "content": "Hello!"}]}
+    async with host.session.post(url, json=body, headers={"api-key": host.key}) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (404, "DeploymentNotFound")
+    await host.manage("PUT", "/manage/deployments/a%2Fb%20c", {"backends": ["se-gpt-4o"]})
+    await host.manage("PATCH", f"/manage/tenants/{host.tenant}", {"deployments": ["a/b c"]})
+    async with host.session.post(url, json=body, headers={"api-key": host.key}) as response:
+        assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    "use", ["embeddings", "images", "streamed transcriptions", "speech", "responses", "streamed responses"]
+)
+async def test_every_kind_of_body_passes(host: Stack, use: str) -> None:
+    async with AsyncAzureOpenAI(azure_endpoint=host.url, api_key=host.key, api_version=API_VERSION) as client:
+        assert await USES[use](client)
+    (entry,) = await host.entries()
+    assert (entry["kind"], entry["error_code"]) == ("charge", "")
+
+
+async def test_timers_are_started_by_hand(host: Stack) -> None:
+    for name, status in (("reset_monthly_quotas", 202), ("expire_reservations", 202), ("nothing", 404)):
+        async with host.session.post(f"{host.url}/admin/functions/{name}", json={}) as response:
+            assert response.status == status

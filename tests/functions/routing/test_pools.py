@@ -1,0 +1,261 @@
+"""Pools through the management API: what is refused, what is shown, and that changes hold everywhere."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.application.ports.routing import Hint
+from tests.tools.stack import REGIONS, Stack, eventually, free_port
+
+SWEDEN, GERMANY, FRANCE, VIRGINIA, TOKYO = REGIONS
+
+
+@pytest.fixture
+async def regions(stack: Stack) -> Stack:
+    await stack.pool(*REGIONS)
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"deployments": ["gpt-4o"]})
+    return stack
+
+
+async def refused(stack: Stack, method: str, path: str, body: Any = None) -> tuple[str, str]:
+    """The field and the reason of a refusal."""
+    answer = await stack.manage(method, path, body, status=400)
+    return answer["error"]["param"], answer["error"]["message"]
+
+
+def backend(stack: Stack, where: str, **fields: Any) -> dict[str, Any]:
+    definition = {"endpoint": f"{stack.simulator_url}/{where}", "upstream_deployment": "gpt-4o", "model": "gpt-4o"}
+    return {**definition, "region": where, "auth": "api_key", **fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"sku": "Standart"}, "sku"),
+        ({"sku": "DataZoneStandard", "zone": "us"}, "zone"),
+        ({"sku": "OnPremises", "region": "berlin"}, "zone"),
+        ({"headers": {"Authorization": "x"}}, "headers.Authorization.[key]"),
+        ({"headers": {"x": "a\r\nb: c"}}, "headers.x"),
+        ({"headers": {"x y": "a"}}, "headers.x y.[key]"),
+        ({"authority": "http://login.example"}, "authority"),
+        ({"api": "soap"}, "api"),
+        ({"weight": -1}, "weight"),
+        ({"max_concurrent_requests": 0}, "max_concurrent_requests"),
+    ],
+)
+async def test_a_backend_that_cannot_be_is_refused(stack: Stack, fields: dict[str, Any], param: str) -> None:
+    named, _ = await refused(stack, "PUT", "/manage/backends/new", backend(stack, SWEDEN, **fields))
+    assert named == param
+    await stack.manage("GET", "/manage/backends/new", status=404)
+
+
+async def test_the_zone_follows_from_the_region(stack: Stack) -> None:
+    await stack.manage("PUT", "/manage/backends/new", backend(stack, VIRGINIA, sku="DataZoneStandard"))
+    assert (await stack.manage("GET", "/manage/backends/new"))["zone"] == "us"
+
+
+async def test_a_change_that_leaves_a_tenant_without_any_backend_is_refused_with_the_reason(regions: Stack) -> None:
+    tenant = f"/manage/tenants/{regions.tenant}"
+    await regions.manage("PATCH", tenant, {"residency": {"zones": ["eu"]}})
+    assert (
+        "could no longer serve"
+        in (await refused(regions, "PUT", "/manage/deployments/gpt-4o", {"backends": [VIRGINIA, TOKYO]}))[1]
+    )
+    await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, TOKYO]})
+    for fields in ({"weight": 0}, {"region": "westus", "zone": "us"}, {"sku": "GlobalStandard"}):
+        _, why = await refused(regions, "PUT", f"/manage/backends/{SWEDEN}", backend(regions, SWEDEN, **fields))
+        assert regions.tenant in why
+    param, why = await refused(regions, "PATCH", tenant, {"residency": {"zones": ["us"]}})
+    assert (param, "Standard in swedencentral" in why, "Standard in japaneast" in why) == ("residency", True, True)
+    assert (await regions.chat())[0] == 200
+
+
+async def test_a_tenant_that_could_not_be_served_before_is_no_obstacle_to_other_changes(regions: Stack) -> None:
+    await regions.set_residency("mars")
+    await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN]})
+    other = f"{regions.tenant}-other"
+    fields = {"tenant_id": other, "deployments": ["gpt-4o", "later"], "residency": {"zones": ["us"]}}
+    assert (await refused(regions, "POST", "/manage/tenants", fields))[0] == "residency"
+    await regions.manage("POST", "/manage/tenants", {**fields, "residency": {"zones": ["eu"]}})
+    assert (await refused(regions, "PUT", "/manage/deployments/later", {"backends": [VIRGINIA]}))[0] == "backends"
+    await regions.manage("DELETE", f"/manage/tenants/{other}")
+    await regions.manage("PUT", "/manage/deployments/later", {"backends": [VIRGINIA]})
+
+
+async def test_what_is_named_must_exist(regions: Stack) -> None:
+    deployment, tenant = "/manage/deployments/gpt-4o", f"/manage/tenants/{regions.tenant}"
+    assert (await refused(regions, "PUT", deployment, {"backends": ["gone"]}))[0] == "backends"
+    for fallbacks in (["gone"], ["gpt-4o"]):
+        assert (await refused(regions, "PUT", deployment, {"backends": [SWEDEN], "fallbacks": fallbacks}))[
+            0
+        ] == "fallbacks"
+    wrong: tuple[dict[str, list[str]], ...] = ({"gpt-4o": ["gone"]}, {"gpt-4o-mini": [SWEDEN]}, {"gpt-4o": []})
+    for pools in wrong:
+        assert (await refused(regions, "PATCH", tenant, {"pools": pools}))[0].startswith("pools")
+
+
+async def test_a_tenants_own_pool_must_lie_where_its_data_may_be(regions: Stack) -> None:
+    tenant = f"/manage/tenants/{regions.tenant}"
+    await regions.manage("PATCH", tenant, {"residency": {"zones": ["eu"]}, "pools": {"gpt-4o": [SWEDEN, TOKYO]}})
+    assert (await refused(regions, "PATCH", tenant, {"pools": {"gpt-4o": [TOKYO]}}))[0] == "pools"
+    assert {(await regions.chat())[1]["x-gateway-region"] for _ in range(5)} == {SWEDEN}
+
+
+async def test_a_backend_goes_once_nothing_names_it(regions: Stack) -> None:
+    await regions.manage("PATCH", f"/manage/tenants/{regions.tenant}", {"pools": {"gpt-4o": [TOKYO]}})
+    _, why = await refused(regions, "DELETE", f"/manage/backends/{TOKYO}")
+    assert f"deployment 'gpt-4o', tenant '{regions.tenant}'" in why
+    await regions.manage("PATCH", f"/manage/tenants/{regions.tenant}", {"pools": {}})
+    await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN]})
+    await regions.manage("DELETE", f"/manage/backends/{TOKYO}")
+    await regions.manage("GET", f"/manage/backends/{TOKYO}", status=404)
+    await regions.manage("DELETE", f"/manage/backends/{TOKYO}", status=404)
+
+
+async def test_a_region_is_drained_by_weights_of_nothing_and_keeps_what_it_has(regions: Stack) -> None:
+    await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY]})
+    url, headers = f"{regions.url}/openai/v1/responses", {"api-key": regions.key}
+    made: dict[str, str] = {}
+    while len(made) < 2:
+        async with regions.session.post(url, json={"model": "gpt-4o", "input": "Hi"}, headers=headers) as answer:
+            made[answer.headers["x-gateway-backend"]] = (await answer.json())["id"]
+    await regions.backend(SWEDEN, weight=0)
+    assert {(await regions.chat())[1]["x-gateway-region"] for _ in range(9)} == {GERMANY}
+    async with regions.session.get(f"{url}/{made[SWEDEN]}", headers=headers) as answer:
+        assert answer.status == 200
+    follow = {"model": "gpt-4o", "input": "And?", "previous_response_id": made[SWEDEN]}
+    async with regions.session.post(url, json=follow, headers=headers) as answer:
+        assert (answer.status, answer.headers["x-gateway-backend"]) == (200, SWEDEN)
+
+
+async def test_what_is_shown_of_a_backend_may_be_put_again(regions: Stack) -> None:
+    """As the runbook drains a region."""
+    await regions.backend(TOKYO, weight=7, headers={"x-a": "b"}, max_concurrent_requests=9)
+    shown = await regions.manage("GET", f"/manage/backends/{TOKYO}")
+    definition = {name: value for name, value in shown.items() if name not in ("backend_id", "health")}
+    drained = await regions.manage("PUT", f"/manage/backends/{TOKYO}", {**definition, "weight": 0})
+    assert drained == {**shown, "weight": 0}
+    assert await regions.manage("PUT", f"/manage/backends/{TOKYO}", definition) == shown
+
+
+async def test_health_is_shown_with_what_was_learnt(regions: Stack) -> None:
+    await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN]})
+    fresh = (await regions.health())[SWEDEN]
+    assert (fresh["state"], fresh["requests"], fresh["latency_ms"], fresh["last_error_at"]) == ("closed", 0, None, None)
+    await regions.chat()
+    await regions.fault(kind="status", status=429, headers={"retry-after": "60"})
+    await regions.chat()
+    health = (await regions.manage("GET", f"/manage/backends/{SWEDEN}"))["health"]
+    assert (health["requests"], health["failures"], health["in_flight"], health["state"]) == (2, 1, 0, "open")
+    assert (health["recent_requests"], health["recent_failures"]) == (1, 0), "a refusal for now is no failure"
+    assert (health["reason"], health["last_error"], health["remaining_requests"]) == ("status 429", "status 429", 998)
+    assert health["last_error_at"] < health["open_until"]
+    assert health["latency_ms"] >= 0
+    assert health["remaining_tokens"] < 1_000_000
+    assert health["instance"] == (await regions.gateway()).settings.website_instance_id
+
+
+async def test_a_dry_run_tells_who_would_serve_and_why_no_other(regions: Stack) -> None:
+    await regions.backend(SWEDEN, "ptu", sku="ProvisionedManaged")
+    await regions.backend(FRANCE, max_concurrent_requests=1)
+    await regions.backend(VIRGINIA, weight=0)
+    await regions.backend(SWEDEN, "spare", priority=2)
+    await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [*REGIONS, "ptu", "spare"]})
+    await regions.manage("PATCH", f"/manage/tenants/{regions.tenant}", {"residency": {"zones": ["eu", "us"]}})
+    gateway = await regions.gateway()
+    backends = (await gateway.catalog.load()).backends
+    now = gateway.clock.monotonic()
+    for _ in range(3):
+        gateway.dispatcher.health(backends[GERMANY]).failed(now, "status 500", is_probe=False)
+    gateway.dispatcher.health(backends[FRANCE]).started(now, 0)
+    gateway.dispatcher.health(backends["ptu"]).throttled(now, 9, "status 429", is_probe=False)
+
+    explained = await explain(regions)
+    assert explained["outcome"] == f"backend '{SWEDEN}' would serve it"
+    reasons = {each["backend"]: each["reason"] for each in explained["backends"]}
+    assert reasons.pop(SWEDEN).startswith("by lot")
+    assert reasons.pop("ptu").startswith("open after status 429, for ")
+    assert reasons.pop(GERMANY).startswith("open after status 500, for ")
+    assert reasons == {
+        FRANCE: "full: 1 requests are under way",
+        VIRGINIA: "drained: its weight is 0",
+        TOKYO: f"residency: Standard in {TOKYO} processes in '{TOKYO}', which is not among the allowed zones",
+        "spare": "a better tier can serve it",
+    }
+    assert [each["backend"] for each in explained["backends"]][:1] == ["ptu"]
+    assert await regions.requests() == []
+
+
+async def explain(stack: Stack, **asked: Any) -> Any:
+    return await stack.manage("POST", "/manage/route", {"tenant_id": stack.tenant, "deployment": "gpt-4o", **asked})
+
+
+async def test_a_dry_run_knows_probes_room_and_those_who_cannot_be_served(regions: Stack) -> None:
+    await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY, FRANCE]})
+    gateway = await regions.gateway()
+    backends, now = (await gateway.catalog.load()).backends, gateway.clock.monotonic()
+    sweden, germany, france = (gateway.dispatcher.health(backends[name]) for name in (SWEDEN, GERMANY, FRANCE))
+    for _ in range(3):
+        sweden.failed(now - 60, "status 500", is_probe=False)
+    sweden.started(now, 0)
+    germany.note_room(now, None, 10)
+    reasons = {each["backend"]: each["reason"] for each in (await explain(regions, tokens=100))["backends"]}
+    assert reasons[SWEDEN] == "half open after status 500: one request is trying it"
+    assert reasons[GERMANY].startswith("no room")
+    drawn = [each for each in (await explain(regions))["backends"] if each["reason"] == "another of its tier was drawn"]
+    assert len(drawn) == 1
+    for health in (germany, france):
+        health.throttled(now, 99, "status 429", is_probe=False)
+    assert (await explain(regions))["outcome"] == "no backend can serve it now"
+    await regions.set_residency("mars")
+    assert "where this tenant's data may be processed" in (await explain(regions))["outcome"]
+    for missing in ({"tenant_id": "nobody"}, {"deployment": "none"}):
+        body = {"tenant_id": regions.tenant, "deployment": "gpt-4o", **missing}
+        await regions.manage("POST", "/manage/route", body, status=404)
+    assert (await explain(regions, deployment="gpt-4o-mini"))["outcome"] == "the tenant may not call this deployment"
+
+
+async def test_a_change_is_effective_at_once_where_it_was_made(regions: Stack) -> None:
+    await regions.backend(SWEDEN, "moved")
+    await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": ["moved"]})
+    assert (await regions.chat())[1]["x-gateway-region"] == SWEDEN
+    await regions.backend(GERMANY, "moved")
+    assert (await regions.chat())[1]["x-gateway-region"] == GERMANY
+
+
+async def test_what_a_process_finds_out_is_stored_for_those_that_start(stack_on_tables: Stack) -> None:
+    stack = stack_on_tables
+    await stack.backend(SWEDEN, f"down-{stack.tenant}", endpoint=f"http://127.0.0.1:{free_port()}")
+    await stack.manage("PUT", f"/manage/deployments/d-{stack.tenant}", {"backends": [f"down-{stack.tenant}"]})
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"deployments": [f"d-{stack.tenant}"]})
+    url = stack.chat_url.replace("/gpt-4o/", f"/d-{stack.tenant}/")
+    for _ in range(3):
+        assert (await stack.chat(url=url))[0] == 503
+    gateway = await stack.gateway()
+    await eventually(lambda: not gateway.background.is_busy)
+    hints = {hint.backend_id: hint for hint in await gateway.dispatcher._hints.load()}
+    assert hints[f"down-{stack.tenant}"].reason == "No backend of the deployment could be reached."
+
+
+async def test_a_process_that_starts_during_an_outage_does_not_discover_it_again(regions: Stack) -> None:
+    gateway = await regions.gateway()
+    now = gateway.clock.now()
+    for region in (SWEDEN, FRANCE, VIRGINIA, TOKYO):
+        hint = Hint(region, "another", now, now + timedelta(seconds=60), "status 500")
+        await gateway.dispatcher._hints.put(hint)
+    gateway.catalog._catalog.invalidate()  # as a process has nothing that has just started
+    headers = [(await regions.chat())[1] for _ in range(9)]
+    assert {(each["x-gateway-region"], each["x-gateway-attempts"]) for each in headers} == {(GERMANY, "1")}
+
+
+async def test_connections_are_kept_and_used_again(stack: Stack) -> None:
+    for _ in range(9):
+        await stack.chat()
+    gateway = await stack.gateway()
+    session: Any = gateway.serve_inference._upstream._session  # type: ignore[attr-defined]
+    assert session.connector is not None
+    assert sum(len(each) for each in session.connector._conns.values()) == 1
+    assert not session.connector.use_dns_cache

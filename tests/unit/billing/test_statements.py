@@ -1,0 +1,99 @@
+"""The files of a closed month are checked against the books and in themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from shared.adapters.on_disk.table_store import DiskSet
+from shared.application.billing.verify_statements import VerifyStatements
+from tests.tools.ledgers import account, charge, reservation
+from tests.unit.ledger.test_periods import CLOSING_TIME, World
+
+
+async def exported() -> World:
+    world = World()
+    for tenant in ("acme", "bolt"):
+        await world.register(tenant)
+        hold = await world.ledger.reserve(account(tenant), reservation(tenant))
+        await world.ledger.settle(hold.reservation, charge())
+    assert await found(world) == []
+    world.clock.moment = CLOSING_TIME
+    await world.export()
+    assert await found(world) == []
+    return world
+
+
+async def found(world: World) -> list[str]:
+    return [each.message for each in await VerifyStatements(world.ledger, world.reports)("2026-11")]
+
+
+def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]], None]:
+    """Change the statements and let the manifest name what is there."""
+
+    def spoil(files: dict[str, bytes]) -> None:
+        document, manifest = json.loads(files["statements.json"]), json.loads(files["manifest.json"])
+        change(document)
+        content = files["statements.json"] = json.dumps(document).encode()
+        manifest["files"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        files["manifest.json"] = json.dumps(manifest).encode()
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "messages"),
+    [
+        (lambda files: files.pop("statements.csv"), ["statements.csv is missing"]),
+        (
+            lambda files: files.update({"statements.csv": files["statements.csv"] + b" "}),
+            ["statements.csv is not what the manifest names"],
+        ),
+        (lambda files: files.update({"manifest.json": b"{"}), ["the files of 2026-11 cannot be read"]),
+        (lambda files: files.pop("statements.json"), ["the files of 2026-11 cannot be read: KeyError('tenants')"]),
+        (
+            _statements(lambda document: document["tenants"][0].update(tokens_used=1)),
+            ["total_tokens is 34, its parts add up to 18", "acme: tokens_used is 1 in the bill and 17 in the books"],
+        ),
+        (
+            _statements(lambda document: document["tenants"][1]["lines"][0].update(cost_usd="0.07")),
+            ["total_cost_usd of bolt is 0.00, its parts add up to 0.07"],
+        ),
+        (
+            _statements(lambda document: document["tenants"][1]["lines"][0].update(exact_cost_usd="0.07")),
+            ["exact_cost_usd of bolt is 0.00011, its parts add up to 0.07009"],
+        ),
+        (
+            _statements(lambda document: document["cost_centers"][0].update(cost_usd="3.00")),
+            ["cost_centers is 0.00, its parts add up to 3.00"],
+        ),
+        (
+            _statements(lambda document: document["tenants"][0]["chain_heads"].update({"00": "f"})),
+            ["acme: chain_heads is {'00': 'f'} in the bill"],
+        ),
+        (
+            _statements(lambda document: document["tenants"][0].update(tenant_id="ghost")),
+            ["ghost has a bill and no books"],
+        ),
+    ],
+)
+async def test_what_was_changed_is_named(spoil: Callable[[dict[str, bytes]], None], messages: list[str]) -> None:
+    world = await exported()
+    prefix = "2026-11/"
+    files = {path.removeprefix(prefix): content for path, content in world.reports._files.items()}
+    spoil(files)
+    world.reports._files = {prefix + name: content for name, content in files.items()}
+    told = await found(world)
+    assert len(told) == len(messages)
+    assert all(one.startswith(message) for one, message in zip(told, messages, strict=True)), told
+
+
+def test_a_set_on_disk_is_a_set() -> None:
+    members = DiskSet()
+    for name in ("a", "b", "a"):
+        members.add(name)
+    assert ["a" in members, "b" in members, "c" in members] == [True, True, False]

@@ -1,0 +1,156 @@
+"""What the formats of the operations make of requests and answers, where no backend is needed to see it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.adapters.azure_openai.formats.all_formats import FORMATS
+from shared.adapters.azure_openai.formats.responses import ResponseReader
+from shared.adapters.azure_openai.formats.sound import duration
+from shared.adapters.azure_openai.formats.transcriptions import TranscriptReader
+from shared.domain.content_filter import Severity, findings, noted, noted_findings, refused_categories
+from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.pricing.usage import Usage
+from tests.tools.sounds import wav
+
+JSON = "application/json"
+
+
+def request(operation: str, **fields: Any) -> InferenceRequest:
+    return FORMATS[operation].read_request(json.dumps(fields).encode(), JSON)
+
+
+def completion(operation: str, **fields: Any) -> Completion:
+    asked = InferenceRequest(b"{}", JSON, None, units=Usage(speech_characters=4))
+    return FORMATS[operation].read_completion(asked, json.dumps(fields).encode())
+
+
+def chat(part: dict[str, Any], model: str = "gpt-4o") -> tuple[int, int]:
+    """The tokens of one part of a message, without those of the message: usual, and at most."""
+    read = request("chat/completions", model=model, messages=[{"role": "user", "content": [part]}])
+    bare = request("chat/completions", model=model, messages=[{"role": "user", "content": []}])
+    usual = read.fixed_tokens - bare.fixed_tokens
+    return usual, usual + read.input_margin - bare.input_margin
+
+
+@pytest.mark.parametrize(
+    ("part", "model", "tokens"),
+    [
+        ({"type": "image_url", "image_url": {"url": "https://x.invalid"}}, "gpt-4o", (765, 3_779)),
+        ({"type": "image_url", "image_url": "https://x.invalid"}, "gpt-4.1-nano", (765, 3_779)),
+        ({"type": "image_url", "image_url": {"url": "x", "detail": "low"}}, "gpt-4o", (85, 2_833)),
+        ({"type": "image_url", "image_url": {"url": "x"}}, "gpt-4o-mini", (25_501, 48_169)),
+        ({"type": "input_audio", "input_audio": {"data": "A" * 4_000, "format": "wav"}}, "gpt-4o", (1_000, 1_000)),
+        ({"type": "file", "file": {"file_id": "assistant-1"}}, "gpt-4o", (128_000, 128_000)),
+        ({"type": "text", "text": ""}, "gpt-4o", (0, 0)),
+    ],
+)
+def test_media_are_held_for_by_what_they_can_cost(part: Any, model: str, tokens: tuple[int, int]) -> None:
+    assert chat(part, model) == tokens
+
+
+def test_media_in_responses_are_held_for_too() -> None:
+    parts = [{"type": "input_image", "detail": "low"}, {"type": "input_file", "file_data": "A" * 4_000}]
+    read = request("responses", model="m", input=[{"role": "user", "content": parts}])
+    assert read.fixed_tokens == 3 + 3 + 85 + 1_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "usage"),
+    [
+        ({}, None),
+        ({"usage": {"input_tokens": 3, "output_tokens": 2}}, Usage(input=3, output=2)),
+        (
+            {
+                "usage": {
+                    "input_tokens": 9,
+                    "input_tokens_details": {"cached_tokens": 4},
+                    "output_tokens": 5,
+                    "output_tokens_details": {"reasoning_tokens": 3},
+                }
+            },
+            Usage(input=5, cached_input=4, output=5, reasoning=3),
+        ),
+    ],
+)
+def test_usage_of_responses_is_split_into_meters(fields: dict[str, Any], usage: Usage | None) -> None:
+    assert completion("responses", **fields).usage == usage
+
+
+def test_predictions_that_were_rejected_are_output() -> None:
+    details = {"accepted_prediction_tokens": 3, "rejected_prediction_tokens": 4, "reasoning_tokens": 0}
+    usage = {"prompt_tokens": 5, "completion_tokens": 10, "completion_tokens_details": details}
+    assert completion("chat/completions", usage=usage, choices=[]).usage == Usage(input=5, output=10)
+
+
+def test_texts_of_a_response_are_all_that_was_generated() -> None:
+    output = [
+        {"type": "message", "content": [{"type": "output_text", "text": "a"}, {"refusal": "b"}, "odd"]},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "c"}]},
+        {"type": "function_call", "arguments": "d"},
+        {"type": "custom_tool_call", "input": "e"},
+        7,
+    ]
+    assert list(completion("responses", output=output).texts) == ["a", "b", "c", "d", "e"]
+
+
+def test_transcripts_priced_by_duration_state_seconds() -> None:
+    read = completion("audio/transcriptions", text="hi", usage={"type": "duration", "seconds": 2.1})
+    assert (read.usage, read.units, read.texts) == (None, Usage(audio_seconds=3), ["hi"])
+    assert completion("audio/transcriptions", text="hi", duration="7").units == Usage()
+
+
+def test_speech_is_known_by_what_was_asked_for() -> None:
+    assert completion("audio/speech").units == Usage(speech_characters=4)
+
+
+def test_a_mark_within_a_text_changes_nothing() -> None:
+    for reader, mark in ((TranscriptReader(), "transcript.text.done"), (ResponseReader(), "response.completed")):
+        event = f'data: {{"type":"x.delta","delta":"{mark}","item_id":"i"}}\n\n'.encode()
+        odd = f"data: {mark}\n\n".encode()
+        assert reader.feed(event) == event
+        assert reader.feed(odd) == odd
+        assert (reader.ended, list(reader.texts(event + odd + b': x\n\ndata: {"delta":7}\n\n'))) == (False, [mark])
+
+
+def test_the_end_of_a_stream_may_state_no_usage() -> None:
+    reader = TranscriptReader()
+    assert reader.feed(b'data: {"type":"transcript.text.done","text":"hi"}\n\n') == b""
+    assert (reader.ended, reader.usage) == (True, None)
+
+
+def test_an_error_ends_a_response() -> None:
+    reader = ResponseReader()
+    event = b'event: error\ndata: {"type":"error","code":"server_error"}\n\n'
+    assert reader.feed(event) == b""
+    assert (reader.ended, reader.ending()) == (True, event)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "seconds"),
+    [
+        (wav(3), "a.wav", (3, 3)),
+        (b"\x1aE\xdf\xa3" + b"x" * 7_496, "a.webm", (7_500 / 4_000, 10)),
+        (b"RIFF", "a.wav", (4 / 4_000, 4 / 750)),
+        (b"", "", (0, 0)),
+    ],
+)
+def test_sound_is_timed_by_its_file_or_by_its_size(content: bytes, name: str, seconds: tuple[float, float]) -> None:
+    assert duration(content, name) == seconds
+
+
+def test_findings_are_what_is_not_safe() -> None:
+    results = {
+        "hate": {"filtered": False, "severity": "safe"},
+        "violence": {"filtered": True, "severity": "high"},
+        "jailbreak": {"detected": True, "filtered": False},
+        "error": {"code": "content_filter_error"},
+        "odd": 7,
+    }
+    found = list(findings(results))
+    assert noted(found) == "jailbreak:detected,violence:filtered,violence:high"
+    assert (noted_findings(noted(found)), noted_findings("")) == (sorted(found), [])
+    assert refused_categories({"a:low", "b:medium", "c:high", "d:detected"}, Severity.MEDIUM) == ["b", "c", "d"]

@@ -1,0 +1,129 @@
+"""A metered stream over a scripted upstream: cut events, a missing end, and a caller that leaves at odd moments."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.adapters.azure_openai.formats.chat import ChatCompletions
+from shared.adapters.azure_openai.tokenizer import SplintrTokenizer
+from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.tables.ledger import TableLedger
+from shared.application.background import Background
+from shared.application.inference.meter_stream import Drains, MeteredStream
+from shared.application.inference.metered_attempt import MeteredAttempt
+from shared.application.routing.backend_slot import Lease
+from shared.domain.audit.hash_chain import HashChain
+from shared.domain.content_filter import ContentFilterPolicy, Severity
+from shared.domain.ledger.balance import Lane
+from shared.domain.pricing.price_book import PriceBook
+from shared.domain.routing.backend_health import BackendHealth
+from shared.domain.routing.catalog import Backend
+from shared.domain.tenancy.tenant import Tenant
+from tests.tools.ledgers import NOW, PERIOD, PRICES, VERSION, FaultyStore, ManualClock, account, reservation
+
+TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass
+class Scripted:
+    """An upstream response with these chunks."""
+
+    script: list[bytes]
+    status: int = 200
+    headers: Sequence[tuple[bytes, bytes]] = ()
+    closed: bool = False
+
+    async def read(self) -> bytes:
+        return b"".join(self.script)
+
+    async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+        while self.script:
+            if (taking := take(self.script.pop(0))) is not None:
+                await taking
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Scene:
+    """A stream with its ledger."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.store = FaultyStore(InMemoryTableStore())
+        self.ledger = TableLedger(self.store, HashChain(b"test"), ManualClock())
+        self.background = Background()
+        self.response = Scripted(list(chunks))
+        self.held = reservation()
+        backend = Backend("b", "https://b.invalid", "gpt-4o", "gpt-4o", "swedencentral")
+        self.health = BackendHealth("b", in_flight=1)
+        self.lease = Lease(backend, self.health, 0.0, ManualClock(), (), lambda _: None, is_probe=False)
+
+    async def stream(self, **wanted: Any) -> MeteredStream:
+        await self.ledger.reserve(account(), self.held)
+        rates = PriceBook(PRICES).of_version(VERSION)
+        attempt = MeteredAttempt(self.ledger, ManualClock(), SplintrTokenizer(), self.held, rates, 0.0)
+        wire = ChatCompletions()
+        body = b'{"messages":[{}],"stream":true,"stream_options":{"include_usage":true}}'
+        reader = wire.read_request(body, "application/json").reader
+        assert reader is not None
+        tenant = Tenant("acme", "Acme", NOW, **wanted)
+        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, Drains(5, 9), self.lease)
+
+    async def booked(self) -> list[tuple[int, bool]]:
+        entries = [entry async for entry in self.ledger.entries(Lane("acme", PERIOD), 1, 9)]
+        return [(entry.amount.tokens, bool(entry.outcome and entry.outcome.estimated)) for entry in entries]
+
+
+async def passed_on(stream: MeteredStream) -> list[bytes]:
+    """What a stream gives its caller."""
+    sent: list[bytes] = []
+
+    async def send(events: bytes) -> None:
+        sent.append(events)
+
+    await stream.pass_on(send)
+    return sent
+
+
+async def test_an_event_that_arrives_in_pieces_leaves_whole() -> None:
+    scene = Scene(TEXT[:20], TEXT[20:] + USAGE, DONE)
+    assert await passed_on(await scene.stream()) == [TEXT + USAGE, DONE]
+    assert await scene.booked() == [(4, False)]
+    assert scene.response.closed
+
+
+async def test_what_is_found_below_the_threshold_of_a_tenant_that_blocks_passes() -> None:
+    found = TEXT.replace(b'"index"', b'"content_filter_results":{"violence":{"severity":"medium"}},"index"')
+    scene = Scene(found, USAGE, DONE)
+    stream = await scene.stream(content_filter_policy=ContentFilterPolicy.BLOCK, content_filter_threshold=Severity.HIGH)
+    assert await passed_on(stream) == [found, USAGE, DONE]
+
+
+async def test_a_stream_with_usage_but_without_done_is_complete() -> None:
+    scene = Scene(TEXT, USAGE)
+    assert await passed_on(await scene.stream()) == [TEXT, USAGE]
+    assert await scene.booked() == [(4, False)]
+
+
+async def test_a_caller_that_leaves_after_the_booking_is_not_booked_again() -> None:
+    scene = Scene(TEXT, USAGE, DONE)
+    stream = await scene.stream()
+    await passed_on(stream)
+    stream.abandon()
+    assert not scene.background.is_busy
+    assert await scene.booked() == [(4, False)]
+
+
+async def test_an_outage_while_a_caller_is_gone_loses_nothing() -> None:
+    scene = Scene(TEXT, USAGE, DONE)
+    stream = await scene.stream()
+    scene.store.is_down = True
+    stream.abandon()
+    await scene.background.drain()
+    scene.store.is_down = False
+    await scene.ledger.drain()
+    assert await scene.booked() == [(4, False)]

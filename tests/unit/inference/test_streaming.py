@@ -1,0 +1,103 @@
+"""The ASGI side of a stream, against a server that cancels and a caller that says more than goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from shared.application.inference.meter_stream import MeteredStream
+from shared.http.inference.streaming import KEEP_ALIVE, EventStreamResponse
+
+
+class Endless(MeteredStream):
+    """One event, then silence."""
+
+    def __init__(self) -> None:
+        self.abandoned = 0
+        self.began = asyncio.Event()
+
+    @property
+    def is_text(self) -> bool:
+        return True
+
+    async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        await send(b"data: 1\n\n")
+        self.began.set()
+        await asyncio.Event().wait()
+
+    def abandon(self) -> None:
+        self.abandoned += 1
+
+
+async def test_a_server_that_shuts_down_leaves_the_booking_to_the_stream() -> None:
+    stream, sent = Endless(), list[Any]()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    serving = asyncio.ensure_future(EventStreamResponse(stream, [], 60)({}, receive, send))
+    await stream.began.wait()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert (stream.abandoned, sent[1]["body"]) == (1, b"data: 1\n\n")
+
+
+async def test_only_a_disconnect_ends_a_stream() -> None:
+    stream = Endless()
+    messages = [{"type": "http.request"}, {"type": "http.request"}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        await stream.began.wait()
+        return messages.pop(0)
+
+    async def send(_: Any) -> None:
+        return None
+
+    await EventStreamResponse(stream, [], 60)({}, receive, send)
+    assert (stream.abandoned, messages) == (1, [])
+
+
+async def test_a_server_that_fails_to_send_tells_that_the_caller_has_gone() -> None:
+    stream = Endless()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            raise BrokenPipeError
+
+    await EventStreamResponse(stream, [], 60)({}, receive, send)
+    assert stream.abandoned == 1
+
+
+async def test_one_comment_at_most_waits_for_a_slow_caller() -> None:
+    stream, sent = Endless(), list[bytes]()
+    is_asked = asyncio.Event()
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+        if message.get("body") == KEEP_ALIVE:
+            is_asked.set()
+            await asyncio.Event().wait()
+
+    response = EventStreamResponse(stream, [], 0.001)
+    serving = asyncio.ensure_future(response({}, receive, send))
+    await is_asked.wait()
+    loop = asyncio.get_running_loop()
+    comments_due = asyncio.Event()
+    loop.call_later(0.02, comments_due.set)
+    await comments_due.wait()
+    assert sent == [b"", b"data: 1\n\n", KEEP_ALIVE]
+    serving.cancel()
+    await asyncio.wait([serving])

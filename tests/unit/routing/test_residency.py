@@ -1,0 +1,117 @@
+"""Where data may be processed: every SKU, in regions of each kind, under every policy."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from shared.domain.errors import InvalidRequest
+from shared.domain.routing.catalog import Backend, Catalog, Deployment
+from shared.domain.routing.residency import DATA_ZONES, SKUS, Placement, Residency, checked_placement
+
+SWEDEN, VIRGINIA, TOKYO = ("swedencentral", "eu"), ("eastus", "us"), ("japaneast", "")
+REGIONAL, ZONAL, GLOBAL = (
+    ("Standard", "ProvisionedManaged"),
+    ("DataZoneStandard", "DataZoneProvisionedManaged"),
+    ("GlobalStandard", "GlobalProvisionedManaged", "DeveloperTier"),
+)
+ANYWHERE, NOT_GLOBAL = Residency(), Residency(allow_global=False)
+IN_EU, IN_EU_OR_GLOBAL = Residency(("eu",), allow_global=False), Residency(("eu",), allow_global=True)
+IN_SWEDEN, IN_SWEDEN_OR_US = Residency(("swedencentral",), False), Residency(("swedencentral", "us"), False)
+ALLOWED: dict[tuple[tuple[str, ...], tuple[str, str]], set[Residency]] = {
+    (REGIONAL, SWEDEN): {ANYWHERE, NOT_GLOBAL, IN_EU, IN_EU_OR_GLOBAL, IN_SWEDEN, IN_SWEDEN_OR_US},
+    (REGIONAL, VIRGINIA): {ANYWHERE, NOT_GLOBAL, IN_SWEDEN_OR_US},
+    (REGIONAL, TOKYO): {ANYWHERE, NOT_GLOBAL},
+    (ZONAL, SWEDEN): {ANYWHERE, NOT_GLOBAL, IN_EU, IN_EU_OR_GLOBAL},
+    (ZONAL, VIRGINIA): {ANYWHERE, NOT_GLOBAL, IN_SWEDEN_OR_US},
+    (GLOBAL, SWEDEN): {ANYWHERE, IN_EU_OR_GLOBAL},
+    (GLOBAL, VIRGINIA): {ANYWHERE, IN_EU_OR_GLOBAL},
+    (GLOBAL, TOKYO): {ANYWHERE, IN_EU_OR_GLOBAL},
+    (("OnPremises",), ("berlin", "eu")): {ANYWHERE, NOT_GLOBAL, IN_EU, IN_EU_OR_GLOBAL},
+    (("OnPremises",), ("swedencentral", "hq")): {ANYWHERE, NOT_GLOBAL},
+    (("SomethingNew",), SWEDEN): {ANYWHERE, IN_EU_OR_GLOBAL},
+}
+POLICIES = (ANYWHERE, NOT_GLOBAL, IN_EU, IN_EU_OR_GLOBAL, IN_SWEDEN, IN_SWEDEN_OR_US)
+TABLE = [
+    (sku, place, policy, policy in allowed)
+    for (skus, place), allowed in ALLOWED.items()
+    for sku, policy in product(skus, POLICIES)
+]
+
+
+@pytest.mark.parametrize(("sku", "place", "policy", "is_allowed"), TABLE)
+def test_residency_follows_from_sku_region_and_policy(
+    sku: str, place: tuple[str, str], policy: Residency, is_allowed: bool
+) -> None:
+    objection = Placement(sku, *place).objection(policy)
+    assert (objection is None) is is_allowed
+    assert objection is None or sku in objection
+
+
+def test_the_table_names_every_sku() -> None:
+    assert {sku for sku, *_ in TABLE} == {*SKUS, "SomethingNew"}
+
+
+@pytest.mark.parametrize(
+    ("sku", "place"),
+    [("Standard", "swedencentral"), ("DataZoneStandard", "eu"), ("GlobalStandard", "global"), ("OnPremises", "eu")],
+)
+def test_it_is_told_where_a_request_is_certainly_processed(sku: str, place: str) -> None:
+    assert Placement(sku, "swedencentral", "eu").processed_in == place
+
+
+def test_the_zone_of_a_known_region_need_not_be_named() -> None:
+    for zone, regions in DATA_ZONES.items():
+        assert {checked_placement("DataZoneStandard", region, "").zone for region in regions} == {zone}
+    assert checked_placement("Standard", "japaneast", "").zone == ""
+    assert checked_placement("Standard", "swedencentral", "nordics").zone == "nordics"
+
+
+@pytest.mark.parametrize(
+    ("sku", "region", "zone", "param"),
+    [
+        ("Sandard", "swedencentral", "eu", "sku"),
+        ("GlobalBatch", "swedencentral", "eu", "sku"),
+        ("DataZoneStandard", "eastus", "eu", "zone"),
+        ("Standard", "swedencentral", "us", "zone"),
+        ("DataZoneStandard", "japaneast", "", "zone"),
+        ("OnPremises", "berlin", "", "zone"),
+    ],
+)
+def test_a_placement_that_cannot_be_is_refused(sku: str, region: str, zone: str, param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        checked_placement(sku, region, zone)
+    assert refused.value.param == param
+
+
+def backend(name: str, region: str = "swedencentral", zone: str = "eu", weight: int = 1) -> Backend:
+    return Backend(name, f"https://{name}.invalid", "d", "m", region, zone=zone, weight=weight)
+
+
+CATALOG = Catalog(
+    {
+        "d": Deployment("d", ("a", "gone"), fallbacks=("e", "nowhere")),
+        "e": Deployment("e", ("b", "a", "c"), fallbacks=("d",)),
+        "empty": Deployment("empty", ("gone",)),
+    },
+    {each.backend_id: each for each in (backend("a"), backend("b"), backend("c", "eastus", "us"))},
+)
+
+
+def test_a_pool_is_the_deployments_own_backends_and_then_those_of_its_fallbacks() -> None:
+    found = CATALOG.pool(CATALOG.deployments["d"])
+    assert [(level, each.backend_id) for level, each in found] == [(0, "a"), (1, "b"), (1, "c")]
+    assert [(level, each.backend_id) for level, each in CATALOG.pool(CATALOG.deployments["d"], ("c",))] == [(0, "c")]
+
+
+def test_what_can_never_be_served_is_told_with_the_reason() -> None:
+    d, empty = CATALOG.deployments["d"], CATALOG.deployments["empty"]
+    assert CATALOG.obstacle(d, Residency(("us",), allow_global=False)) is None
+    nowhere = CATALOG.obstacle(d, Residency(("jp",), allow_global=False))
+    assert nowhere is not None
+    assert "backend 'a': Standard in swedencentral" in nowhere
+    assert "backend 'c': Standard in eastus" in nowhere
+    assert CATALOG.obstacle(empty, ANYWHERE) == "no backend is configured"
+    drained = Catalog({"d": d}, {"a": backend("a", weight=0)})
+    assert drained.obstacle(d, ANYWHERE) == "every backend is drained"

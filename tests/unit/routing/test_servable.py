@@ -1,0 +1,48 @@
+"""Checks of a configuration against all tenants, however many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shared.adapters.documents.tenancy import DocumentTenants
+from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.application.routing.check_servable import check_catalog, users_of
+from shared.domain.errors import InvalidRequest
+from shared.domain.routing.catalog import Backend, Catalog, Deployment
+from shared.domain.routing.residency import Residency
+from shared.domain.tenancy.tenant import Tenant, TenantState
+from tests.tools.ledgers import NOW
+
+BEFORE = Catalog(
+    {"d": Deployment("d", ("a",))}, {"a": Backend("a", "https://a.invalid", "d", "m", "swedencentral", zone="eu")}
+)
+AFTER = replace(BEFORE, backends={"a": replace(BEFORE.backends["a"], region="eastus", zone="us")})
+PICKY = Residency(("eu",), allow_global=False)
+
+
+async def directory(*last: Tenant) -> DocumentTenants:
+    """More tenants than a page has, and these at the end."""
+    tenants = DocumentTenants(InMemoryDocuments())
+    for number in range(500):
+        await tenants.insert(Tenant(f"t{number:03}", "", NOW, deployments=("d",)))
+    for tenant in last:
+        await tenants.insert(tenant)
+    return tenants
+
+
+async def test_every_tenant_is_looked_at() -> None:
+    picky = Tenant("z", "", NOW, deployments=("d", "none"), residency=PICKY, pools={"d": ("a",)})
+    tenants = await directory(picky)
+    await check_catalog(BEFORE, BEFORE, tenants, "region")
+    with pytest.raises(InvalidRequest, match="'z'"):
+        await check_catalog(BEFORE, AFTER, tenants, "region")
+    assert await users_of("a", BEFORE, tenants) == ["deployment 'd'", "tenant 'z'"]
+
+
+async def test_those_who_have_left_are_not() -> None:
+    gone = Tenant("z", "", NOW, deployments=("d",), residency=PICKY, state=TenantState.CLOSED, pools={"d": ("a",)})
+    tenants = await directory(gone)
+    await check_catalog(BEFORE, AFTER, tenants, "region")
+    assert await users_of("a", Catalog(), tenants) == []
