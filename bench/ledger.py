@@ -32,7 +32,7 @@ from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.rows import partition_of, table_of
 from shared.adapters.tables.store import Insert, Merge, Row, RowChange, TableStore
-from shared.composition.gateway import settle_heap
+from shared.composition.process import settle_heap
 from shared.domain.audit.hash_chain import HashChain
 from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
 from shared.domain.ledger.amounts import Amount, Limit

@@ -40,8 +40,8 @@ async def _run(options: argparse.Namespace) -> str:
     try:
         if options.action == "export":
             period = str(BillingPeriod.parse(options.period))
-            return f"{await gateway.archive.export(period, options.file)} rows of {period} are in {options.file}"
-        return f"{await gateway.archive.restore(options.file)} is restored from {options.file}"
+            return f"{await gateway.ledger.archive.export(period, options.file)} rows of {period} are in {options.file}"
+        return f"{await gateway.ledger.archive.restore(options.file)} is restored from {options.file}"
     finally:
         await gateway.aclose()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from shared.application.ledger.close_period import PeriodNotOver
-from shared.composition.gateway import current_gateway
+from shared.composition.process import current_gateway
 
 logger = logging.getLogger("tallygate")
 
@@ -13,7 +13,7 @@ logger = logging.getLogger("tallygate")
 async def reset_monthly_quotas(*, past_due: bool) -> None:
     """Open the current period for every tenant, from the 25th also the next, and start closing the one before."""
     gateway = await current_gateway()
-    opened = await gateway.open_period()
+    opened = await gateway.ledger.open_period()
     logger.info("opened the period for %d tenants (past due: %s)", opened, past_due)
 
 
@@ -21,7 +21,7 @@ async def export_chargeback(*, past_due: bool) -> None:
     """Close the previous period once its grace is over, and write its statements."""
     gateway = await current_gateway()
     try:
-        files = await gateway.export_chargeback()
+        files = await gateway.billing.export_chargeback()
     except PeriodNotOver as error:
         logger.warning("nothing exported: %s", error)
         return
@@ -31,7 +31,7 @@ async def export_chargeback(*, past_due: bool) -> None:
 async def expire_reservations(*, past_due: bool) -> None:
     """Resolve reservations past their deadline."""
     gateway = await current_gateway()
-    expired = await gateway.expire_reservations()
+    expired = await gateway.ledger.expire_reservations()
     if expired:
         logger.warning("expired %d reservations (past due: %s)", expired, past_due)
 
@@ -39,7 +39,7 @@ async def expire_reservations(*, past_due: bool) -> None:
 async def level_lanes(*, past_due: bool) -> None:
     """Complete transfers between the lanes of hot tenants whose gateway died half-way."""
     gateway = await current_gateway()
-    completed = await gateway.level_lanes()
+    completed = await gateway.ledger.level_lanes()
     if completed:
         logger.warning("completed %d transfers between lanes (past due: %s)", completed, past_due)
 
@@ -47,7 +47,7 @@ async def level_lanes(*, past_due: bool) -> None:
 async def settle_background_responses(*, past_due: bool) -> None:
     """Book the responses that upstream has made in the background."""
     gateway = await current_gateway()
-    settled = await gateway.settle_responses()
+    settled = await gateway.inference.settle_background()
     if settled:
         logger.info("settled %d background responses (past due: %s)", settled, past_due)
 
@@ -55,5 +55,5 @@ async def settle_background_responses(*, past_due: bool) -> None:
 async def roll_up_usage(*, past_due: bool) -> None:
     """Sum new entries into rollups."""
     gateway = await current_gateway()
-    added = await gateway.roll_up_usage()
+    added = await gateway.ledger.roll_up_usage()
     logger.info("rolled up %d entries (past due: %s)", added, past_due)

@@ -19,7 +19,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from shared.application.ledger.verify_ledger import INVARIANTS, Finding, VerifyLedger
-from shared.composition.gateway import build, open_archive
+from shared.composition.gateway import build
+from shared.composition.ledger import open_archive
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import BillingPeriod
 from shared.settings import SettingsInvalid, read_settings
@@ -55,11 +56,11 @@ async def _verify(options: argparse.Namespace) -> int:
         period = str(BillingPeriod.parse(options.period))
         gateway = await build(settings)
         try:
-            tenants, findings = await _collect(gateway.verify, period, options.tenant)
+            tenants, findings = await _collect(gateway.ledger.verify, period, options.tenant)
             if options.tenant is None:
-                findings += await gateway.verify_statements(period)
+                findings += await gateway.billing.verify_statements(period)
             acknowledged = set(options.acknowledged.read_text().split()) if options.acknowledged else set[str]()
-            findings += await gateway.verify_promises(period, acknowledged, options.tenant)
+            findings += await gateway.ledger.verify_promises(period, acknowledged, options.tenant)
         finally:
             await gateway.aclose()
     (_report_json if options.json else _report)(period, tenants, findings)

@@ -23,7 +23,7 @@ KEEP_ALIVE_SECONDS = 75
 
 
 async def _shut_down() -> None:
-    from shared.composition.gateway import close_current_gateway
+    from shared.composition.process import close_current_gateway
 
     with suppress(TimeoutError):
         async with asyncio.timeout(SHUTDOWN_SECONDS):

@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from shared.application.audit.record_audit import Actor
 from shared.application.tenancy.authenticate import TenantPrincipal
-from shared.composition.gateway import Gateway, current_gateway
+from shared.composition.gateway import Gateway
+from shared.composition.process import current_gateway
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
 from shared.http.errors import error_response

@@ -48,7 +48,7 @@ async def run(stack: Stack, *command: str, **settings: str) -> dict[str, Any]:
 async def check_books(stack: Stack) -> None:
     """Every request of the client is in the books as the simulator served it."""
     await stack.settled()
-    await (await stack.gateway()).settle_responses()
+    await (await stack.gateway()).inference.settle_background()
     asked = [record for record in await stack.requests() if record["body"]]
     booked = sorted(
         (

@@ -114,8 +114,8 @@ async def _check(stack: Stack, evidence: Evidence, tenant: str) -> None:
     usage = await stack.usage(tenant)
     if usage["tokens_reserved"]:
         evidence.problems.append(f"{usage['tokens_reserved']} tokens of {tenant} are still held")
-    await gateway.roll_up_usage()
-    findings = [found async for _, found in gateway.verify(usage["period"], tenant)]
+    await gateway.ledger.roll_up_usage()
+    findings = [found async for _, found in gateway.ledger.verify(usage["period"], tenant)]
     evidence.problems += [f"{tenant}: {finding}" for found in findings for finding in found]
     entries, records = (
         await stack.every_entry(tenant),

@@ -24,7 +24,8 @@ from local.functions_host.indexing import HttpFunction, TimerFunction, index, lo
 from local.functions_host.server import FunctionsHost
 from local.functions_host.timers import Timers
 from local.simulator.server import Pace, Simulator
-from shared.composition.gateway import Gateway, close_current_gateway, current_gateway
+from shared.composition.gateway import Gateway
+from shared.composition.process import close_current_gateway, current_gateway
 from shared.domain.routing.residency import Residency
 
 ADMIN_KEY = "test-admin-key-test-admin-key-test"
@@ -185,16 +186,16 @@ class Stack:
     async def set_residency(self, *zones: str) -> None:
         """What the management API refuses, because no backend lies there: as two changes at once may leave it."""
         gateway = await current_gateway()
-        tenant = (await gateway.tenants.get(self.tenant)).value
+        tenant = (await gateway.tenancy.tenants.get(self.tenant)).value
         changed = replace(tenant, residency=Residency(zones, allow_global=False))
-        await gateway.tenants._tenants.replace(changed, "*")
-        gateway.authenticate.forget(self.tenant)
+        await gateway.tenancy.tenants._tenants.replace(changed, "*")
+        gateway.tenancy.authenticate.forget(self.tenant)
 
     async def settled(self) -> None:
         """Return when nothing is under way in the background."""
         gateway = await current_gateway()
         await gateway.background.drain()
-        await gateway.ledger.drain()
+        await gateway.ledger.books.drain()
 
     async def fault(self, **fault: Any) -> None:
         async with self.session.post(f"{self.simulator_url}/_sim/faults", json=fault) as response:

@@ -75,7 +75,7 @@ async def _infer(
     call = InferenceCall(
         request_id, body, content_type, deployment, base, api_version, forwarded, user, partial(hung_up, request)
     )
-    served = await gateway.serve_inference(caller, call, gateway.formats[operation])
+    served = await gateway.inference.serve(caller, call, gateway.inference.formats[operation])
     response_headers = _response_headers(served, request_id)
     if served.stream is not None:
         return EventStreamResponse(served.stream, response_headers, gateway.settings.keep_alive_seconds)
@@ -114,7 +114,7 @@ def _of_response(base: str, method: str, part: str = "") -> Endpoint:
         response_id = path_segment(request, base.count("/") + 1)
         asked = [(name, value) for name, value in request.query_params.multi_items() if name in _RESPONSE_QUERY]
         call = ResponseCall(method, base, response_id, part, urlencode(asked), _forwarded(headers, request_id))
-        passed = await gateway.serve_responses(caller, call)
+        passed = await gateway.inference.stored_responses(caller, call)
         response_headers = _headers_of_backend(passed.headers, passed.backend, request_id)
         response_headers.append((b"x-gateway-attempts", b"1"))
         if passed.stream is not None:
@@ -133,7 +133,7 @@ list_input_items, list_input_items_v1 = (_of_response(base, "GET", "/input_items
 @for_tenants
 async def list_models(gateway: Gateway, _: Request, caller: TenantPrincipal) -> Response:
     """`GET /openai/v1/models` and `GET /openai/models?api-version=`."""
-    names = await gateway.list_models(caller.tenant)
+    names = await gateway.inference.list_models(caller.tenant)
     return json_response({"object": "list", "data": [_model_document(name) for name in names]})
 
 
@@ -141,7 +141,7 @@ async def list_models(gateway: Gateway, _: Request, caller: TenantPrincipal) -> 
 async def get_model(gateway: Gateway, request: Request, caller: TenantPrincipal) -> Response:
     """`GET /openai/v1/models/{model}`."""
     name = path_segment(request, _MODEL_SEGMENT)
-    return json_response(_model_document(await gateway.list_models.one(caller.tenant, name)))
+    return json_response(_model_document(await gateway.inference.list_models.one(caller.tenant, name)))
 
 
 def _model_document(name: str) -> dict[str, object]:

@@ -29,28 +29,28 @@ async def put_backend(gateway: Gateway, request: Request, actor: Actor) -> Respo
     """`PUT /manage/backends/{backend}`."""
     backend_id = checked_name(path_segment(request, _NAME_SEGMENT), "backend")
     definition = await read_model(request, BackendDefinition, _MODEL_BYTES)
-    backend = await gateway.catalog.put_backend(Backend(backend_id, **definition.model_dump()), actor)
+    backend = await gateway.routing.catalog.put_backend(Backend(backend_id, **definition.model_dump()), actor)
     return json_response(_backend_document(gateway, backend))
 
 
 @for_administrators
 async def get_backend(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/backends/{backend}`."""
-    backend = await gateway.catalog.backend(path_segment(request, _NAME_SEGMENT))
+    backend = await gateway.routing.catalog.backend(path_segment(request, _NAME_SEGMENT))
     return json_response(_backend_document(gateway, backend))
 
 
 @for_administrators
 async def list_backends(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/backends`, with their health as the process sees it that answers."""
-    backends = (await gateway.catalog.load()).backends.values()
+    backends = (await gateway.routing.catalog.load()).backends.values()
     return list_response([_backend_document(gateway, backend) for backend in backends])
 
 
 @for_administrators
 async def remove_backend(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`DELETE /manage/backends/{backend}`."""
-    await gateway.catalog.remove_backend(path_segment(request, _NAME_SEGMENT), actor)
+    await gateway.routing.catalog.remove_backend(path_segment(request, _NAME_SEGMENT), actor)
     return Response(status_code=204)
 
 
@@ -60,21 +60,21 @@ async def put_deployment(gateway: Gateway, request: Request, actor: Actor) -> Re
     name = checked_name(path_segment(request, _NAME_SEGMENT), "deployment")
     fields = (await read_model(request, DeploymentDefinition, _MODEL_BYTES)).model_dump()
     deployment = Deployment(name, **{**fields, **{each: tuple(fields[each]) for each in ("backends", "fallbacks")}})
-    await gateway.catalog.put_deployment(deployment, actor)
+    await gateway.routing.catalog.put_deployment(deployment, actor)
     return json_response(_deployment_json.dump_python(deployment, mode="json"))
 
 
 @for_administrators
 async def get_deployment(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/deployments/{deployment}`."""
-    deployment = await gateway.catalog.deployment(path_segment(request, _NAME_SEGMENT))
+    deployment = await gateway.routing.catalog.deployment(path_segment(request, _NAME_SEGMENT))
     return json_response(_deployment_json.dump_python(deployment, mode="json"))
 
 
 @for_administrators
 async def list_deployments(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/deployments`."""
-    deployments = (await gateway.catalog.load()).deployments.values()
+    deployments = (await gateway.routing.catalog.load()).deployments.values()
     return list_response([_deployment_json.dump_python(deployment, mode="json") for deployment in deployments])
 
 
@@ -82,7 +82,7 @@ async def list_deployments(gateway: Gateway, _request: Request, _: Actor) -> Res
 async def explain_route(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`POST /manage/route`: which backend would serve a request, and why each other would not."""
     asked = await read_model(request, RouteQuestion, _MODEL_BYTES)
-    explained = await gateway.explain_route(asked.tenant_id, asked.deployment, asked.tokens)
+    explained = await gateway.routing.explain(asked.tenant_id, asked.deployment, asked.tokens)
     considered = [
         {
             "backend": each.backend.backend_id,
@@ -104,19 +104,19 @@ async def explain_route(gateway: Gateway, request: Request, _: Actor) -> Respons
 async def insert_price(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/prices`."""
     row = await read_model(request, PriceInsertion, _MODEL_BYTES)
-    price = await gateway.prices.insert(Price(**row.model_dump()), actor)
+    price = await gateway.pricing.prices.insert(Price(**row.model_dump()), actor)
     return json_response(_price_document(price), 201)
 
 
 @for_administrators
 async def list_prices(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/prices`."""
-    return list_response([_price_document(price) for price in await gateway.prices.list()])
+    return list_response([_price_document(price) for price in await gateway.pricing.prices.list()])
 
 
 def _backend_document(gateway: Gateway, backend: Backend) -> dict[str, object]:
     document: dict[str, object] = _backend_json.dump_python(backend, mode="json")
-    health = gateway.dispatcher.health(backend)
+    health = gateway.routing.dispatcher.health(backend)
     now, wall = gateway.clock.monotonic(), gateway.clock.now()
     recent_requests, recent_failures = health.recent(now)
 

@@ -38,20 +38,20 @@ async def register_tenant(gateway: Gateway, request: Request, actor: Actor) -> R
     """`POST /manage/tenants`."""
     stated = (await read_model(request, TenantRegistration, _MODEL_BYTES)).stated()
     tenant = Tenant(**{"name": stated["tenant_id"], "created_at": gateway.clock.now(), **stated})
-    return _tenant_response(await gateway.tenants.register(tenant, actor), 201)
+    return _tenant_response(await gateway.tenancy.tenants.register(tenant, actor), 201)
 
 
 @for_administrators
 async def list_tenants(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants?limit=&cursor=`."""
-    page, cursor = await gateway.tenants.list(*page_query(request))
+    page, cursor = await gateway.tenancy.tenants.list(*page_query(request))
     return list_response([_tenant_json.dump_python(tenant.value, mode="json") for tenant in page], cursor)
 
 
 @for_administrators
 async def get_tenant(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants/{tenant}`."""
-    return _tenant_response(await gateway.tenants.get(_tenant_id(request)))
+    return _tenant_response(await gateway.tenancy.tenants.get(_tenant_id(request)))
 
 
 @for_administrators
@@ -59,7 +59,9 @@ async def change_tenant(gateway: Gateway, request: Request, actor: Actor) -> Res
     """`PATCH /manage/tenants/{tenant}`, with `If-Match` to change no other version than the one read."""
     change = await read_model(request, TenantChange, _MODEL_BYTES)
     etag = request.headers.get("if-match", "*")
-    tenant = await gateway.tenants.change(_tenant_id(request), change.stated(), etag, actor, reason=change.reason)
+    tenant = await gateway.tenancy.tenants.change(
+        _tenant_id(request), change.stated(), etag, actor, reason=change.reason
+    )
     return _tenant_response(tenant)
 
 
@@ -68,7 +70,7 @@ async def grant_to_tenant(gateway: Gateway, request: Request, actor: Actor) -> R
     """`POST /manage/tenants/{tenant}/grants`: tokens or dollars beyond a period's quota and budget."""
     grant = await read_model(request, Grant, _MODEL_BYTES)
     amount = Amount(grant.tokens, pusd_from_usd(grant.usd))
-    period, grant_id, balance = await gateway.tenants.grant(
+    period, grant_id, balance = await gateway.tenancy.tenants.grant(
         _tenant_id(request), grant.period, grant.grant_id, amount, grant.reason, actor
     )
     limit = {"quota_tokens": balance.limit.tokens, "budget_usd": _usd(balance.limit.pusd)}
@@ -78,26 +80,26 @@ async def grant_to_tenant(gateway: Gateway, request: Request, actor: Actor) -> R
 @for_administrators
 async def suspend_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants/{tenant}/suspend`."""
-    return _tenant_response(await gateway.tenants.suspend(_tenant_id(request), actor))
+    return _tenant_response(await gateway.tenancy.tenants.suspend(_tenant_id(request), actor))
 
 
 @for_administrators
 async def resume_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants/{tenant}/resume`."""
-    return _tenant_response(await gateway.tenants.resume(_tenant_id(request), actor))
+    return _tenant_response(await gateway.tenancy.tenants.resume(_tenant_id(request), actor))
 
 
 @for_administrators
 async def close_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`DELETE /manage/tenants/{tenant}`: closes it and keeps its records."""
-    return _tenant_response(await gateway.tenants.close(_tenant_id(request), actor))
+    return _tenant_response(await gateway.tenancy.tenants.close(_tenant_id(request), actor))
 
 
 @for_administrators
 async def create_key(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants/{tenant}/keys`: the only answer that ever shows the key."""
     wanted = await read_model(request, KeyCreation, _MODEL_BYTES)
-    key, credential = await gateway.keys.create(_tenant_id(request), wanted.expires_at, actor)
+    key, credential = await gateway.tenancy.keys.create(_tenant_id(request), wanted.expires_at, actor)
     shown = {"key_id": key.key_id, "key": credential, "created_at": key.created_at, "expires_at": key.expires_at}
     return json_response(shown, 201)
 
@@ -105,13 +107,13 @@ async def create_key(gateway: Gateway, request: Request, actor: Actor) -> Respon
 @for_administrators
 async def list_keys(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants/{tenant}/keys`."""
-    return list_response([_key_document(key) for key in await gateway.keys.list(_tenant_id(request))])
+    return list_response([_key_document(key) for key in await gateway.tenancy.keys.list(_tenant_id(request))])
 
 
 @for_administrators
 async def revoke_key(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`DELETE /manage/tenants/{tenant}/keys/{key}`."""
-    await gateway.keys.revoke(_tenant_id(request), path_segment(request, _KEY_SEGMENT), actor)
+    await gateway.tenancy.keys.revoke(_tenant_id(request), path_segment(request, _KEY_SEGMENT), actor)
     return Response(status_code=204)
 
 
@@ -127,7 +129,7 @@ async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Respon
     limit, cursor = page_query(request)
     query = request.query_params
     chosen = EntryFilter(query.get("from") or "", query.get("to") or "~", query.get("user"))
-    found, after = await gateway.usage.entries(
+    found, after = await gateway.billing.usage.entries(
         _tenant_id(request), _period(gateway, request), chosen, _entry_cursor(cursor), limit
     )
     next_cursor = None if after is None else ",".join(f"{lane}:{seq}" for lane, seq in after.items())
@@ -149,7 +151,7 @@ async def my_usage(gateway: Gateway, request: Request, principal: TenantPrincipa
 
 async def _usage(gateway: Gateway, request: Request, tenant_id: str) -> Response:
     groups = [group for group in request.query_params.get("group_by", "").split(",") if group]
-    return json_response(await gateway.usage.usage(tenant_id, _period(gateway, request), groups))
+    return json_response(await gateway.billing.usage.usage(tenant_id, _period(gateway, request), groups))
 
 
 def _tenant_id(request: Request) -> str:

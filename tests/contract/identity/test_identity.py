@@ -111,7 +111,7 @@ async def test_the_ledger_and_documents_work_with_managed_identity_over_tls(
         assert (await stack.chat())[0] == 200
         assert len(await stack.entries()) == 1
         gateway = await stack.gateway()
-        reports: Any = gateway.export_chargeback._build._reports
+        reports: Any = gateway.billing.export_chargeback._build._reports
         await reports.write_once("2026-10/manifest.json", b"{}")
         assert await reports.read("2026-10/manifest.json") == b"{}"
         async with stack.session.get(f"{stack.url}/readyz") as response:
@@ -216,7 +216,7 @@ async def test_developers_sign_in_with_the_default_chain() -> None:
     gateway = await build(settings)
     held = reservation()
     with pytest.raises(LedgerUnavailable):
-        await gateway.ledger.reserve(account(), held)
+        await gateway.ledger.books.reserve(account(), held)
     await gateway.resources.aclose()
 
 

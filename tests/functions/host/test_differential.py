@@ -187,8 +187,8 @@ async def test_the_books_equal_upstreams_record_over_every_operation_with_faults
     usage = await stack.usage()
     assert (usage["tokens_used"], usage["tokens_reserved"]) == (booked["tokens"], 0)
     gateway = await stack.gateway()
-    await gateway.roll_up_usage()
-    assert [found async for _, found in gateway.verify(usage["period"])] == [[]]
+    await gateway.ledger.roll_up_usage()
+    assert [found async for _, found in gateway.ledger.verify(usage["period"])] == [[]]
 
 
 async def _leave(stack: Stack, operation: str, model: str, body: Any) -> None:

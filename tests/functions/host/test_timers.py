@@ -38,9 +38,9 @@ async def test_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -
     stack = stack_on_tables
     gateway = await stack.gateway()
     period = str(BillingPeriod.containing(gateway.clock.now()))
-    assert await gateway.ledger.balance(Lane(stack.tenant, period)) is None
+    assert await gateway.ledger.books.balance(Lane(stack.tenant, period)) is None
     await timers.reset_monthly_quotas(past_due=True)
-    assert await gateway.ledger.balance(Lane(stack.tenant, period)) is not None
+    assert await gateway.ledger.books.balance(Lane(stack.tenant, period)) is not None
     assert await start(stack, "RESET_monthly_quotas") == 202
     assert await start(stack, "expire_reservations") == 202
     assert await start(stack, "no_such_function") == 404
@@ -48,7 +48,7 @@ async def test_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -
 
 async def test_expired_reservations_are_swept(stack_on_tables: Stack, caplog: pytest.LogCaptureFixture) -> None:
     stack = stack_on_tables
-    ledger = (await stack.gateway()).ledger
+    ledger = (await stack.gateway()).ledger.books
     period = str(BillingPeriod.containing((await stack.gateway()).clock.now()))
     prices = (await stack.manage("GET", "/manage/prices"))["data"]
     version = ".".join(
@@ -81,7 +81,7 @@ async def test_transfers_that_were_cut_off_are_completed(
     stack_on_tables: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack = stack_on_tables
-    ledger: Any = (await stack.gateway()).ledger
+    ledger: Any = (await stack.gateway()).ledger.books
     path = f"/manage/tenants/{stack.tenant}"
     await stack.manage("PATCH", path, {"lanes": 2, "monthly_quota_tokens": 10_000})
     await stack.chat()
@@ -106,15 +106,15 @@ async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, 
         for meter in ("input", "output")
     )
     held = _priced(reservation(stack.tenant, period=str(previous)), version)
-    await gateway.ledger.reserve(Account(stack.tenant, str(previous), Limit()), held)
-    await gateway.ledger.settle(held, charge())
+    await gateway.ledger.books.reserve(Account(stack.tenant, str(previous), Limit()), held)
+    await gateway.ledger.books.settle(held, charge())
     for _ in range(2):
         assert await start(stack, "export_chargeback") == 202
     await eventually(lambda: caplog.text.count("exported statements.json") == 2)
-    reports: Any = gateway.export_chargeback._build._reports
+    reports: Any = gateway.billing.export_chargeback._build._reports
     statements = json.loads(await reports.read(f"{previous}/statements.json"))
     assert [tenant["tokens_used"] for tenant in statements["tenants"]] == [17]
-    assert await gateway.verify_statements(str(previous)) == []
+    assert await gateway.billing.verify_statements(str(previous)) == []
 
 
 @pytest.mark.parametrize("stack_settings", [{"CLOSE_GRACE_HOURS": "100000"}], indirect=True)
@@ -135,7 +135,7 @@ async def test_verify_prints_every_invariant(
     assert [name for name in ("I1 ", "I2 ", "I3 ", "I4 ", "I5 ", "I7 ", "I10") if f"  {name}" not in printed] == []
     assert "VIOLATED" not in printed
     await _promises(stack, period, tmp_path, capsys)
-    store: Any = gateway.ledger._store  # type: ignore[attr-defined]
+    store: Any = gateway.ledger.books._store  # type: ignore[attr-defined]
     await _tamper(store, stack.tenant, period)
     assert await asyncio.to_thread(verify.main, ["--period", period]) == 1
     printed = capsys.readouterr().out

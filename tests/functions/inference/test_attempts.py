@@ -64,20 +64,20 @@ async def upstream(stack: Stack) -> Scripted:
     await stack.backend(GERMANY, priority=2)
     await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY]})
     scripted = Scripted()
-    (await stack.gateway()).serve_inference._upstream = scripted  # type: ignore[assignment]
+    (await stack.gateway()).inference.serve._upstream = scripted  # type: ignore[assignment]
     return scripted
 
 
 async def serve(stack: Stack) -> asyncio.Task[Served]:
     """One request to the use case itself."""
     gateway = await stack.gateway()
-    tenant = (await gateway.tenants.get(stack.tenant)).value
+    tenant = (await gateway.tenancy.tenants.get(stack.tenant)).value
     body = b'{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":20}'
     call = InferenceCall(
         "r", body, "application/json", "gpt-4o", "/openai", API_VERSION, {}, "", asyncio.Event().wait
     )  # fmt: skip
     caller = TenantPrincipal(tenant, "key")
-    return asyncio.create_task(gateway.serve_inference(caller, call, gateway.formats["chat/completions"]))
+    return asyncio.create_task(gateway.inference.serve(caller, call, gateway.inference.formats["chat/completions"]))
 
 
 async def outcomes(stack: Stack) -> dict[str, tuple[Any, ...]]:
@@ -96,7 +96,7 @@ async def test_a_request_that_is_cancelled_while_its_answer_comes_is_charged(sta
     request = await serve(stack)
     await asked(upstream, SWEDEN)
     upstream.answers[SWEDEN].set_result(Answer(gate=asyncio.Event()))
-    health = (await stack.gateway()).dispatcher._healths[SWEDEN][1]
+    health = (await stack.gateway()).routing.dispatcher._healths[SWEDEN][1]
     await eventually(lambda: health.latency_seconds is not None)
     request.cancel()
     assert (await asyncio.gather(request, return_exceptions=True))[0].__class__ is asyncio.CancelledError
@@ -121,7 +121,7 @@ async def test_a_request_that_is_cancelled_while_it_waits_for_another_backend_is
     request = await serve(stack)
     await asked(upstream, SWEDEN)
     upstream.answers[SWEDEN].set_result(Answer(b"", 429, ((b"retry-after", b"4"),)))
-    dispatcher = (await stack.gateway()).dispatcher
+    dispatcher = (await stack.gateway()).routing.dispatcher
     await eventually(lambda: bool(dispatcher._queues))
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
@@ -140,9 +140,9 @@ async def test_a_request_that_is_cancelled_while_it_is_admitted_leaves_its_place
     stack: Stack, upstream: Scripted
 ) -> None:
     gateway = await stack.gateway()
-    gateway.serve_inference._admit._ledger = Slow()  # type: ignore[assignment]
+    gateway.inference.serve._admit._ledger = Slow()  # type: ignore[assignment]
     request = await serve(stack)
-    await eventually(lambda: gateway.dispatcher._healths[SWEDEN][1].in_flight == 1)
+    await eventually(lambda: gateway.routing.dispatcher._healths[SWEDEN][1].in_flight == 1)
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
     assert await outcomes(stack) == {}
@@ -171,7 +171,7 @@ async def test_no_further_attempt_is_made_while_the_books_cannot_be_kept(
     stack: Stack, upstream: Scripted, backends: list[str]
 ) -> None:
     await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": backends})
-    admit = (await stack.gateway()).serve_inference._admit
+    admit = (await stack.gateway()).inference.serve._admit
     admit._ledger = Failing(admit._ledger)
     request = await serve(stack)
     await asked(upstream, SWEDEN)

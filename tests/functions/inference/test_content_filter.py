@@ -56,9 +56,9 @@ async def test_findings_are_counted_by_category_and_severity(stack: Stack) -> No
     }
     usage = await stack.usage()
     assert (usage["content_filter"], usage["content_filter_flags"]) == (expected, 4)
-    await (await stack.gateway()).roll_up_usage()
+    await (await stack.gateway()).ledger.roll_up_usage()
     await stack.chat(COMPLETION)
-    await (await stack.gateway()).roll_up_usage()
+    await (await stack.gateway()).ledger.roll_up_usage()
     usage = await stack.usage()
     assert usage["content_filter"]["self_harm"] == {"low": 2}
     assert usage["deployments"][0]["content_filter"] == usage["content_filter"]

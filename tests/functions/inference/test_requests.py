@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from shared.composition.gateway import close_current_gateway
+from shared.composition.process import close_current_gateway
 from tests.tools.ledgers import FaultyStore
 from tests.tools.stack import API_VERSION, Stack
 
@@ -108,7 +108,7 @@ async def test_a_body_that_never_ends_is_nobodys_loss(stack: Stack) -> None:
 
 
 async def test_while_the_ledger_cannot_be_reached_nothing_is_served(stack: Stack) -> None:
-    ledger: Any = (await stack.gateway()).ledger
+    ledger: Any = (await stack.gateway()).ledger.books
     store = FaultyStore(ledger._store, is_down=True)
     ledger._store = store
     status, headers, body = await stack.chat()

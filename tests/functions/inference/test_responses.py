@@ -259,9 +259,9 @@ async def test_a_response_in_the_background_is_charged_once_it_is_made(stack: St
     assert made["status"] == "queued"
     assert await stack.entries() == []
     assert (await stack.usage())["tokens_reserved"] > 0
-    assert await gateway.settle_responses() == 0
-    assert await gateway.settle_responses() == 1
-    assert await gateway.settle_responses() == 0
+    assert await gateway.inference.settle_background() == 0
+    assert await gateway.inference.settle_background() == 1
+    assert await gateway.inference.settle_background() == 0
     entry, record = await settled(stack)
     assert (entry["tokens"], entry["estimated"]) == (record["usage"]["total_tokens"], False)
     status, answer = await call(stack, "GET", f"/responses/{made['id']}")
@@ -289,7 +289,7 @@ async def test_a_response_in_the_background_can_be_cancelled(stack: Stack) -> No
     made = await create(stack, background=True)
     status, answer = await call(stack, "POST", f"/responses/{made['id']}/cancel")
     assert (status, answer["status"]) == (200, "cancelled")
-    assert await (await stack.gateway()).settle_responses() == 1
+    assert await (await stack.gateway()).inference.settle_background() == 1
     entry, record = await settled(stack)
     assert (entry["usage"]["output"], entry["tokens"]) == (0, record["usage"]["total_tokens"])
 
@@ -297,7 +297,7 @@ async def test_a_response_in_the_background_can_be_cancelled(stack: Stack) -> No
 async def test_a_response_in_the_background_that_is_gone_is_charged_its_input(stack: Stack) -> None:
     made = await create(stack, background=True)
     await call(stack, "DELETE", f"/responses/{made['id']}")
-    assert await (await stack.gateway()).settle_responses() == 1
+    assert await (await stack.gateway()).inference.settle_background() == 1
     entry, _ = await settled(stack)
     assert (entry["error_code"], entry["estimated"], entry["usage"]["output"]) == ("response_gone", True, 0)
 
@@ -307,7 +307,7 @@ async def test_a_backend_that_cannot_be_asked_is_asked_again(stack: Stack, fault
     gateway = await stack.gateway()
     await create(stack, background=True)
     await stack.fault(deployment="responses", **fault)
-    assert [await gateway.settle_responses() for _ in range(3)] == [0, 0, 1]
+    assert [await gateway.inference.settle_background() for _ in range(3)] == [0, 0, 1]
 
 
 async def test_a_background_stream_whose_caller_leaves_is_settled_by_the_timer(stack: Stack) -> None:
@@ -322,10 +322,10 @@ async def test_a_background_stream_whose_caller_leaves_is_settled_by_the_timer(s
     await eventually(lambda: stack.simulator.records[0].outcome == "client_disconnected")
     await stack.settled()
     assert await stack.entries() == []
-    ((response_id, _),) = [each async for each in gateway.settle_responses._directory.deferred()]
+    ((response_id, _),) = [each async for each in gateway.inference.settle_background._directory.deferred()]
     status, events = await call(stack, "GET", f"/responses/{response_id}", query="?stream=true")
     assert (status, b"event: response.completed" in events) == (200, True)
-    assert await gateway.settle_responses() == 1
+    assert await gateway.inference.settle_background() == 1
     entry, record = await settled(stack)
     assert entry["tokens"] == record["usage"]["total_tokens"]
 
@@ -353,7 +353,7 @@ async def test_a_caller_may_leave_a_response_that_is_read_again(stack: Stack) ->
 
 @pytest.mark.parametrize("stack_settings", [{"TALLYGATE_STORAGE": "memory"}], indirect=True)
 async def test_a_streamed_response_whose_owner_cannot_be_stored_ends_with_an_error(stack: Stack) -> None:
-    directory = (await stack.gateway()).serve_inference._responses
+    directory = (await stack.gateway()).inference.serve._responses
     assert isinstance(directory, TableResponses)
     before, directory._store = directory._store, Unavailable()
     body = await create(stack, stream=True)
@@ -367,7 +367,7 @@ async def test_a_streamed_response_whose_owner_cannot_be_stored_ends_with_an_err
 @pytest.mark.parametrize("stack_settings", [{"TALLYGATE_STORAGE": "memory"}], indirect=True)
 async def test_a_response_whose_owner_cannot_be_stored_is_not_served(stack: Stack) -> None:
     gateway = await stack.gateway()
-    directory = gateway.serve_inference._responses
+    directory = gateway.inference.serve._responses
     assert isinstance(directory, TableResponses)
     before, directory._store = directory._store, Unavailable()
     status, answer = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": "Hi"})

@@ -69,7 +69,7 @@ async def test_other_stream_options_are_kept_when_usage_is_asked_for(stack: Stac
 
 async def test_ledger_outage_at_the_end_of_a_stream_is_told_in_the_stream(stack: Stack) -> None:
     gateway = await stack.gateway()
-    ledger: Any = gateway.ledger
+    ledger: Any = gateway.ledger.books
     await stack.fault(kind="stall", after_chunks=3)
     async with stack.session.post(stack.chat_url, json=BODY, headers={"api-key": stack.key}) as response:
         received = b""
@@ -88,7 +88,7 @@ async def test_ledger_outage_at_the_end_of_a_stream_is_told_in_the_stream(stack:
 
 @pytest.mark.parametrize("stack_settings", [{"BACKEND_IDLE_TIMEOUT_SECONDS": "0.3"}], indirect=True)
 async def test_ledger_outage_when_upstream_fails_is_told_as_such(stack: Stack) -> None:
-    ledger: Any = (await stack.gateway()).ledger
+    ledger: Any = (await stack.gateway()).ledger.books
     await stack.fault(kind="stall", after_chunks=3)
     async with stack.session.post(stack.chat_url, json=BODY, headers={"api-key": stack.key}) as response:
         received = await response.content.readany()

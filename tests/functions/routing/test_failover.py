@@ -67,8 +67,8 @@ async def run(stack: Stack, requests: int = REQUESTS, clients: int = CLIENTS, *,
     assert usage["requests"] == requests - refused_unattempted
     assert usage["failed_requests"] == usage["requests"] - seen.statuses[200]
     gateway = await stack.gateway()
-    await gateway.roll_up_usage()
-    assert [found async for _, found in gateway.verify(usage["period"])] == [[]]
+    await gateway.ledger.roll_up_usage()
+    assert [found async for _, found in gateway.ledger.verify(usage["period"])] == [[]]
     return seen
 
 
@@ -134,7 +134,7 @@ async def test_a_region_that_hangs_before_its_head_is_left(regions: Stack) -> No
 async def test_a_slow_region_gets_less_and_fails_nobody(regions: Stack) -> None:
     await regions.fault(kind="slow", region=SWEDEN, delay_ms=400, count=None)
     await run(regions, 30)
-    (await regions.gateway()).dispatcher._transitions.count += 1  # what was learnt counts now, not in a second
+    (await regions.gateway()).routing.dispatcher._transitions.count += 1  # what was learnt counts now, not in a second
     await regions.fault(kind="slow", region=SWEDEN, delay_ms=400, count=None)
     before = Counter(record["region"] for record in await regions.requests())
     seen = await run_on(regions, 150)
@@ -239,7 +239,7 @@ async def test_a_region_that_has_recovered_is_used_again(regions: Stack) -> None
 async def expire(stack: Stack, name: str) -> None:
     """Let the time pass for which a breaker is open."""
     gateway = await stack.gateway()
-    health = gateway.dispatcher.health((await gateway.catalog.load()).backends[name])
+    health = gateway.routing.dispatcher.health((await gateway.routing.catalog.load()).backends[name])
     assert health.open_until is not None
     health.open_until = gateway.clock.monotonic()
     health.transitions.count += 1
@@ -414,9 +414,9 @@ async def test_a_caller_that_hangs_up_while_it_waits_is_booked_and_leaves(stack:
     await stack.fault(kind="status", status=429, headers={"retry-after-ms": "4000"}, count=None)
     request = asyncio.create_task(stack.chat())
     gateway = await stack.gateway()
-    await eventually(lambda: bool(gateway.dispatcher._queues))
+    await eventually(lambda: bool(gateway.routing.dispatcher._queues))
     request.cancel()
-    await eventually(lambda: not gateway.dispatcher._queues)
+    await eventually(lambda: not gateway.routing.dispatcher._queues)
     await stack.settled()
     (entry,) = await stack.entries()
     assert (entry["kind"], entry["error_code"], entry["superseded"]) == ("void", "upstream_429", False)
@@ -430,12 +430,12 @@ async def test_a_tenant_with_as_many_requests_as_it_may_have_waits_its_turn(stac
     await eventually(lambda: len(stack.simulator.records) == 1)
     second = asyncio.create_task(stack.chat("second", stream=True))
     gateway = await stack.gateway()
-    await eventually(lambda: any(len(queue) for queue in gateway.dispatcher._tenant_queues.values()))
+    await eventually(lambda: any(len(queue) for queue in gateway.routing.dispatcher._tenant_queues.values()))
     assert len(stack.simulator.records) == 1
     await stack.release_faults()
     statuses = [(await each)[0] for each in (first, second)]
     assert statuses == [200, 200]
-    await eventually(lambda: not gateway.dispatcher._tenants)
+    await eventually(lambda: not gateway.routing.dispatcher._tenants)
 
 
 @pytest.mark.parametrize("stack_settings", [{"QUEUE_TIMEOUT_SECONDS": "0.05"}], indirect=True)

@@ -166,12 +166,12 @@ async def test_a_dry_run_tells_who_would_serve_and_why_no_other(regions: Stack) 
     await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [*REGIONS, "ptu", "spare"]})
     await regions.manage("PATCH", f"/manage/tenants/{regions.tenant}", {"residency": {"zones": ["eu", "us"]}})
     gateway = await regions.gateway()
-    backends = (await gateway.catalog.load()).backends
+    backends = (await gateway.routing.catalog.load()).backends
     now = gateway.clock.monotonic()
     for _ in range(3):
-        gateway.dispatcher.health(backends[GERMANY]).failed(now, "status 500", is_probe=False)
-    gateway.dispatcher.health(backends[FRANCE]).started(now, 0)
-    gateway.dispatcher.health(backends["ptu"]).throttled(now, 9, "status 429", is_probe=False)
+        gateway.routing.dispatcher.health(backends[GERMANY]).failed(now, "status 500", is_probe=False)
+    gateway.routing.dispatcher.health(backends[FRANCE]).started(now, 0)
+    gateway.routing.dispatcher.health(backends["ptu"]).throttled(now, 9, "status 429", is_probe=False)
 
     explained = await explain(regions)
     assert explained["outcome"] == f"backend '{SWEDEN}' would serve it"
@@ -196,8 +196,8 @@ async def explain(stack: Stack, **asked: Any) -> Any:
 async def test_a_dry_run_knows_probes_room_and_those_who_cannot_be_served(regions: Stack) -> None:
     await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY, FRANCE]})
     gateway = await regions.gateway()
-    backends, now = (await gateway.catalog.load()).backends, gateway.clock.monotonic()
-    sweden, germany, france = (gateway.dispatcher.health(backends[name]) for name in (SWEDEN, GERMANY, FRANCE))
+    backends, now = (await gateway.routing.catalog.load()).backends, gateway.clock.monotonic()
+    sweden, germany, france = (gateway.routing.dispatcher.health(backends[name]) for name in (SWEDEN, GERMANY, FRANCE))
     for _ in range(3):
         sweden.failed(now - 60, "status 500", is_probe=False)
     sweden.started(now, 0)
@@ -236,7 +236,7 @@ async def test_what_a_process_finds_out_is_stored_for_those_that_start(stack_on_
         assert (await stack.chat(url=url))[0] == 503
     gateway = await stack.gateway()
     await eventually(lambda: not gateway.background.is_busy)
-    hints = {hint.backend_id: hint for hint in await gateway.dispatcher._hints.load()}
+    hints = {hint.backend_id: hint for hint in await gateway.routing.dispatcher._hints.load()}
     assert hints[f"down-{stack.tenant}"].reason == "No backend of the deployment could be reached."
 
 
@@ -245,8 +245,8 @@ async def test_a_process_that_starts_during_an_outage_does_not_discover_it_again
     now = gateway.clock.now()
     for region in (SWEDEN, FRANCE, VIRGINIA, TOKYO):
         hint = Hint(region, "another", now, now + timedelta(seconds=60), "status 500")
-        await gateway.dispatcher._hints.put(hint)
-    gateway.catalog._catalog.invalidate()  # as a process has nothing that has just started
+        await gateway.routing.dispatcher._hints.put(hint)
+    gateway.routing.catalog._catalog.invalidate()  # as a process has nothing that has just started
     headers = [(await regions.chat())[1] for _ in range(9)]
     assert {(each["x-gateway-region"], each["x-gateway-attempts"]) for each in headers} == {(GERMANY, "1")}
 
@@ -255,7 +255,7 @@ async def test_connections_are_kept_and_used_again(stack: Stack) -> None:
     for _ in range(9):
         await stack.chat()
     gateway = await stack.gateway()
-    session: Any = gateway.serve_inference._upstream._session  # type: ignore[attr-defined]
+    session: Any = gateway.inference.serve._upstream._session  # type: ignore[attr-defined]
     assert session.connector is not None
     assert sum(len(each) for each in session.connector._conns.values()) == 1
     assert not session.connector.use_dns_cache

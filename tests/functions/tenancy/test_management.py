@@ -96,7 +96,7 @@ async def test_a_path_that_names_no_possible_tenant_is_refused(stack: Stack) -> 
 async def test_changes_that_race_are_both_kept(stack: Stack) -> None:
     """Without `If-Match` a change holds for whichever version is current when it is written."""
     path = f"/manage/tenants/{stack.tenant}"
-    directory: Any = (await stack.gateway()).tenants._tenants
+    directory: Any = (await stack.gateway()).tenancy.tenants._tenants
     documents = directory._documents
     replace, raced = documents.replace, list[bool]()
 

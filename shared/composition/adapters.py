@@ -1,0 +1,126 @@
+"""The adapters of one process: made once from the settings, and shared by every use case."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from shared.adapters.azure_openai.tokenizer import SplintrTokenizer
+from shared.adapters.azure_openai.upstream import AiohttpUpstream, UpstreamTimeouts
+from shared.adapters.canonical_json import encode_canonical
+from shared.adapters.clock import StorageClock
+from shared.adapters.documents.audit import DocumentAuditLog
+from shared.adapters.documents.pricing import DocumentPrices
+from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
+from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
+from shared.adapters.identity.credentials import CachedTokens, developer_identity, managed_identity
+from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.responses import TableResponses
+from shared.adapters.tables.rollups import TableRollups
+from shared.adapters.tables.store import TableStore
+from shared.application.background import Background
+from shared.application.ports.billing import ReportStore
+from shared.application.ports.clock import Clock
+from shared.composition.storage import open_storage
+from shared.domain.audit.hash_chain import HashChain
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+KEEP_WARM_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """Connections to storage, backends and the identity endpoint, and the ports over them."""
+
+    settings: Settings
+    clock: Clock
+    chain: HashChain
+    store: TableStore
+    ledger: TableLedger
+    rollups: TableRollups
+    responses: TableResponses
+    reports: ReportStore
+    tenants: DocumentTenants
+    keys: DocumentKeys
+    catalog: DocumentCatalog
+    hints: DocumentHints
+    prices: DocumentPrices
+    audit_log: DocumentAuditLog
+    tokens: CachedTokens
+    upstream: AiohttpUpstream
+    tokenizer: SplintrTokenizer
+    background: Background
+    resources: AsyncExitStack
+
+
+async def connect(settings: Settings, clock: Clock | None) -> Adapters:
+    """Make every adapter, by default on the clock of the storage account. Sends no request."""
+    storage_clock = StorageClock()
+    clock = clock or storage_clock
+    resources = AsyncExitStack()
+    session = await resources.enter_async_context(_session())
+    tokens = CachedTokens(lambda authority: _credential(settings, authority))
+    resources.push_async_callback(tokens.close)
+    storage = await open_storage(settings, tokens, storage_clock, resources)
+    store, documents = storage.store, storage.documents
+    chain = hash_chain(settings)
+    return Adapters(
+        settings=settings,
+        clock=clock,
+        chain=chain,
+        store=store,
+        ledger=TableLedger(store, chain, clock),
+        rollups=TableRollups(store),
+        responses=TableResponses(store, clock),
+        reports=storage.reports,
+        tenants=DocumentTenants(documents),
+        keys=DocumentKeys(documents),
+        catalog=DocumentCatalog(documents),
+        hints=DocumentHints(documents),
+        prices=DocumentPrices(documents),
+        audit_log=DocumentAuditLog(documents),
+        tokens=tokens,
+        upstream=AiohttpUpstream(
+            session, tokens, settings.azure_openai_api_key.get_secret_value(), _timeouts(settings)
+        ),
+        tokenizer=SplintrTokenizer(),
+        background=Background(),
+        resources=resources,
+    )
+
+
+def hash_chain(settings: Settings) -> HashChain:
+    """The chain over ledger entries, with the key of the settings."""
+    return HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
+
+
+def _session() -> aiohttp.ClientSession:
+    """Open the connection pool for backends: unbounded, kept warm, without cookies, bodies unchanged.
+
+    Every new connection resolves its host name, so that a changed private endpoint takes effect at once.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_WARM_SECONDS, use_dns_cache=False),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+def _timeouts(settings: Settings) -> UpstreamTimeouts:
+    return UpstreamTimeouts(
+        connect=settings.backend_connect_timeout_seconds,
+        head=settings.backend_head_timeout_seconds,
+        idle=settings.backend_idle_timeout_seconds,
+        total=settings.backend_total_timeout_seconds,
+    )
+
+
+def _credential(settings: Settings, authority: str) -> AsyncTokenCredential:
+    choose = managed_identity if settings.use_managed_identity else developer_identity
+    return choose(settings.azure_client_id, authority)

@@ -1,0 +1,38 @@
+"""Wires usage reports and the monthly statements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from shared.application.billing.build_statement import BuildStatement
+from shared.application.billing.export_chargeback import ExportChargeback
+from shared.application.billing.report_usage import ReportUsage
+from shared.application.billing.verify_statements import VerifyStatements
+from shared.application.ledger.close_period import ClosePeriod
+from shared.composition.adapters import Adapters
+from shared.composition.ledger import LedgerJobs
+
+
+@dataclass(frozen=True, slots=True)
+class Billing:
+    """Reports usage, closes months, writes their statements, and verifies them."""
+
+    usage: ReportUsage
+    export_chargeback: ExportChargeback
+    verify_statements: VerifyStatements
+
+
+def wire_billing(adapters: Adapters, jobs: LedgerJobs) -> Billing:
+    """Make the use cases of billing."""
+    ledger, clock, tenants, reports = adapters.ledger, adapters.clock, adapters.tenants, adapters.reports
+    grace = timedelta(hours=adapters.settings.close_grace_hours)
+    return Billing(
+        usage=ReportUsage(ledger, adapters.rollups, tenants),
+        export_chargeback=ExportChargeback(
+            ClosePeriod(ledger, jobs.expire_reservations, clock, grace),
+            BuildStatement(ledger, tenants, adapters.prices, reports),
+            clock,
+        ),
+        verify_statements=VerifyStatements(ledger, reports),
+    )

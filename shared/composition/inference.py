@@ -1,0 +1,79 @@
+"""Wires the inference operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.adapters.azure_openai.formats.all_formats import FORMATS
+from shared.application.inference.admit_attempt import AdmitAttempt
+from shared.application.inference.list_models import ListModels
+from shared.application.inference.meter_stream import Drains
+from shared.application.inference.serve_inference import FailoverPolicy, ServeInference
+from shared.application.inference.serve_stored_responses import ServeResponses
+from shared.application.inference.settle_background_responses import SettleResponses
+from shared.application.ports.clock import Clock
+from shared.application.ports.formats import InferenceFormat
+from shared.application.tenancy.authenticate import Authenticate
+from shared.composition.adapters import Adapters
+from shared.composition.pricing import Pricing
+from shared.composition.routing import Routing
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """Everything that an inference route needs, and nothing else of the gateway."""
+
+    clock: Clock
+    authenticate: Authenticate
+    serve: ServeInference
+    formats: Mapping[str, InferenceFormat]
+    stored_responses: ServeResponses
+    settle_background: SettleResponses
+    list_models: ListModels
+    max_body_bytes: int
+    keep_alive_seconds: float
+
+
+def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pricing, routing: Routing) -> Inference:
+    """Make the use cases of inference."""
+    settings, clock, catalog = adapters.settings, adapters.clock, routing.configured
+    admit = AdmitAttempt(
+        adapters.ledger,
+        adapters.tokenizer,
+        pricing.book,
+        clock,
+        adapters.responses,
+        settings.website_instance_id,
+        settings.backend_total_timeout_seconds + settings.failover_timeout_seconds,
+    )
+    return Inference(
+        clock=clock,
+        authenticate=authenticate,
+        serve=ServeInference(
+            admit,
+            routing.dispatcher,
+            adapters.upstream,
+            catalog,
+            adapters.responses,
+            clock,
+            adapters.background,
+            Drains(settings.drain_timeout_seconds, settings.max_drains),
+            FailoverPolicy(settings.max_attempts, settings.failover_timeout_seconds),
+        ),
+        formats=FORMATS,
+        stored_responses=ServeResponses(adapters.responses, adapters.upstream, catalog),
+        settle_background=SettleResponses(
+            adapters.responses,
+            adapters.upstream,
+            adapters.ledger,
+            adapters.tokenizer,
+            catalog,
+            pricing.book,
+            clock,
+            FORMATS["responses"],
+        ),
+        list_models=ListModels(catalog),
+        max_body_bytes=settings.max_body_bytes,
+        keep_alive_seconds=settings.keep_alive_seconds,
+    )

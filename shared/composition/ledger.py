@@ -1,0 +1,64 @@
+"""Wires the ledger, the jobs that keep it, and what verifies it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.adapters.clock import StorageClock
+from shared.adapters.documents.pricing import DocumentPrices
+from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.adapters.on_disk.table_store import DiskSet, SqliteTableStore
+from shared.adapters.tables.archive import PeriodArchive
+from shared.adapters.tables.ledger import TableLedger
+from shared.adapters.tables.rollups import TableRollups
+from shared.application.ledger.expire_reservations import ExpireReservations
+from shared.application.ledger.level_lanes import LevelLanes
+from shared.application.ledger.open_period import OpenPeriod
+from shared.application.ledger.roll_up_usage import RollUpUsage
+from shared.application.ledger.verify_ledger import VerifyLedger
+from shared.application.ledger.verify_promises import VerifyPromises
+from shared.application.ports.ledger import Ledger
+from shared.composition.adapters import Adapters, hash_chain
+from shared.composition.pricing import Pricing
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerJobs:
+    """The books, the jobs that timers run over them, and what verifies and archives them."""
+
+    books: Ledger
+    open_period: OpenPeriod
+    roll_up_usage: RollUpUsage
+    level_lanes: LevelLanes
+    expire_reservations: ExpireReservations
+    verify: VerifyLedger
+    verify_promises: VerifyPromises
+    archive: PeriodArchive
+
+
+def wire_ledger(adapters: Adapters, pricing: Pricing) -> LedgerJobs:
+    """Make the use cases of the ledger."""
+    ledger, clock, tenants = adapters.ledger, adapters.clock, adapters.tenants
+    return LedgerJobs(
+        books=ledger,
+        open_period=OpenPeriod(tenants, ledger, clock),
+        roll_up_usage=RollUpUsage(ledger, adapters.rollups, clock),
+        level_lanes=LevelLanes(ledger, clock),
+        expire_reservations=ExpireReservations(tenants, ledger, pricing.book, clock),
+        verify=VerifyLedger(ledger, adapters.rollups, adapters.prices, adapters.chain, DiskSet),
+        verify_promises=VerifyPromises(ledger, clock),
+        archive=PeriodArchive(adapters.store, adapters.prices),
+    )
+
+
+async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, str]:
+    """Restore an archived period into a temporary file; returns what verifies it, and the period.
+
+    Raises `ArchiveDamaged`. Sends no request to storage.
+    """
+    clock, store, prices = StorageClock(), SqliteTableStore(), DocumentPrices(InMemoryDocuments())
+    period = await PeriodArchive(store, prices).restore(path)
+    chain = hash_chain(settings)
+    return VerifyLedger(TableLedger(store, chain, clock), TableRollups(store), prices, chain, DiskSet), period

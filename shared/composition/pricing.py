@@ -1,0 +1,29 @@
+"""Wires the price book."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.application.audit.record_audit import RecordAudit
+from shared.application.cached import Cached
+from shared.application.pricing.manage_prices import ManagePrices
+from shared.composition.adapters import Adapters
+from shared.domain.pricing.price_book import PriceBook
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """Looks prices up, and manages them."""
+
+    book: Cached[PriceBook]
+    prices: ManagePrices
+
+
+def wire_pricing(adapters: Adapters, audit: RecordAudit) -> Pricing:
+    """Make the price book of this process and the use case that inserts prices."""
+
+    async def load() -> PriceBook:
+        return PriceBook(await adapters.prices.load())
+
+    book = Cached(load, adapters.clock)
+    return Pricing(book=book, prices=ManagePrices(adapters.prices, book, audit))

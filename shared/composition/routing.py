@@ -1,0 +1,59 @@
+"""Wires the choice of backends."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from shared.application.audit.record_audit import RecordAudit
+from shared.application.cached import Cached
+from shared.application.routing.dispatch import Dispatcher, WaitingPolicy
+from shared.application.routing.explain_route import ExplainRoute
+from shared.application.routing.manage_catalog import ManageCatalog
+from shared.composition.adapters import Adapters
+from shared.domain.routing.backend_health import BreakerPolicy
+from shared.domain.routing.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Gives backends to requests, explains the choice, and manages backends and deployments."""
+
+    configured: Cached[Catalog]
+    dispatcher: Dispatcher
+    explain: ExplainRoute
+    catalog: ManageCatalog
+
+
+def wire_routing(adapters: Adapters, audit: RecordAudit) -> Routing:
+    """Make the dispatcher of this process and the use cases around it."""
+    settings, clock = adapters.settings, adapters.clock
+    dispatcher = Dispatcher(
+        clock,
+        adapters.background,
+        adapters.hints,
+        settings.website_instance_id,
+        WaitingPolicy(settings.queue_timeout_seconds, settings.max_queued),
+        BreakerPolicy(),
+    )
+
+    async def load() -> Catalog:
+        """Load backends and deployments together with the hints of other processes."""
+        catalog, hints = await asyncio.gather(adapters.catalog.load(), adapters.hints.load())
+        dispatcher.learn(hints, catalog.backends)
+        return catalog
+
+    configured = Cached(load, clock)
+    return Routing(
+        configured=configured,
+        dispatcher=dispatcher,
+        explain=ExplainRoute(adapters.tenants, configured, dispatcher, clock),
+        catalog=ManageCatalog(
+            adapters.catalog,
+            configured,
+            adapters.tenants,
+            audit,
+            settings.host_suffixes,
+            allow_loopback=settings.allow_loopback_backends,
+        ),
+    )

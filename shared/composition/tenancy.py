@@ -1,0 +1,32 @@
+"""Wires the use cases of tenants, their keys, and callers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.application.audit.record_audit import RecordAudit
+from shared.application.tenancy.authenticate import Authenticate
+from shared.application.tenancy.manage_keys import ManageKeys
+from shared.application.tenancy.manage_tenants import ManageTenants
+from shared.composition.adapters import Adapters
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Authenticates callers; manages tenants and their keys."""
+
+    authenticate: Authenticate
+    tenants: ManageTenants
+    keys: ManageKeys
+
+
+def wire_tenancy(adapters: Adapters, audit: RecordAudit) -> Tenancy:
+    """Make the use cases. `authenticate` forgets a tenant as soon as this process changes it."""
+    tenants, keys, clock = adapters.tenants, adapters.keys, adapters.clock
+    admin_key = adapters.settings.admin_api_key.get_secret_value()
+    authenticate = Authenticate(tenants, keys, clock, admin_key)
+    return Tenancy(
+        authenticate=authenticate,
+        tenants=ManageTenants(tenants, adapters.catalog, adapters.ledger, authenticate, audit, clock),
+        keys=ManageKeys(tenants, keys, authenticate, audit, clock),
+    )
