@@ -19,7 +19,7 @@ from shared.adapters.tables.entity_group import encode_transaction
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.rows import INT64_FIELDS
 from shared.adapters.tables.store import Insert, Merge, RowChange
-from shared.domain.ledger.entries import Fields
+from shared.domain.stored_fields import Fields
 
 COMMITS = 150
 _TABLE = "benchcommits"

@@ -37,14 +37,28 @@ from shared.domain.audit.hash_chain import HashChain
 from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
-from shared.domain.ledger.entries import Attempt, EntryKind, Fields, Outcome, Reservation
+from shared.domain.ledger.entries import Attempt, EntryKind, Outcome, Reservation
 from shared.domain.pricing.usage import Usage
+from shared.domain.stored_fields import Fields
 
 PERIOD = str(BillingPeriod.containing(datetime.now(UTC)))
 _CHAIN = HashChain(b"bench", encode_canonical)
 _LIMIT = Limit(10**12, 10**17)
-_ATTEMPT = Attempt("gpt-4o", "bench", "bench", "gpt-4o", "0123456789abcdef", "ann", "k", "r", "CC-1", streamed=False)
-_CHARGE = Outcome(EntryKind.CHARGE, Amount(30, 3 * 10**8), Usage(input=10, output=20), 200, latency_ms=12)
+_ATTEMPT = Attempt(
+    deployment="gpt-4o",
+    backend="bench",
+    region="bench",
+    model="gpt-4o",
+    price_version="0123456789abcdef",
+    user="ann",
+    key_id="k",
+    request_id="r",
+    cost_center="CC-1",
+    streamed=False,
+)
+_CHARGE = Outcome(
+    kind=EntryKind.CHARGE, amount=Amount(30, 3 * 10**8), usage=Usage(input=10, output=20), status=200, latency_ms=12
+)
 
 
 @dataclass(slots=True)
@@ -118,7 +132,7 @@ async def at_rate(store: TableStore, tenant: str, rate: float, requests: int, la
     """Begin a reservation and its settlement every `1 / rate` seconds, whether or not earlier ones have ended."""
     counting, served = CountingStore(store), Served()
     ledger = TableLedger(counting, _CHAIN, StorageClock())
-    account = Account(tenant, PERIOD, _LIMIT, lanes=lanes)
+    account = Account(tenant_id=tenant, period=PERIOD, limit=_LIMIT, lanes=lanes)
     await _serve(ledger, account, Served())
     counting.transactions = 0
     cpu, begin = time.process_time(), time.perf_counter()
@@ -144,7 +158,7 @@ async def reading(endpoint: str, key: str, entries: int = 2000) -> None:
     lane = Lane("reading", PERIOD)
     async with _rest(endpoint, key) as store:
         ledger = TableLedger(store, _CHAIN, StorageClock())
-        account = Account(lane.tenant_id, PERIOD, _LIMIT)
+        account = Account(tenant_id=lane.tenant_id, period=PERIOD, limit=_LIMIT)
         for _ in range(entries // 40):
             await asyncio.gather(*(_serve(ledger, account, Served()) for _ in range(40)))
         rows, decoded, sdk = list[float](), list[float](), list[float]()
@@ -207,12 +221,14 @@ async def memory(tenants: int = 1000) -> None:
     """What a process keeps for a tenant that it has served, beside the rows."""
     store = InMemoryTableStore()
     for number in range(tenants):
-        await TableLedger(store, _CHAIN, StorageClock()).open(Account(f"t{number}", PERIOD, _LIMIT))
+        await TableLedger(store, _CHAIN, StorageClock()).open(
+            Account(tenant_id=f"t{number}", period=PERIOD, limit=_LIMIT)
+        )
     ledger = TableLedger(store, _CHAIN, StorageClock())
-    await ledger.open(Account("first", PERIOD, _LIMIT))
+    await ledger.open(Account(tenant_id="first", period=PERIOD, limit=_LIMIT))
     tracemalloc.start()
     for number in range(tenants):
-        await ledger.open(Account(f"t{number}", PERIOD, _LIMIT))
+        await ledger.open(Account(tenant_id=f"t{number}", period=PERIOD, limit=_LIMIT))
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     print(f"\nmemory for an active tenant: {kept / tenants / 1024:.1f} KiB")

@@ -61,7 +61,14 @@ def _choice_us(size: int, choices: int, refused: float) -> float:
 
 def _candidate(number: int, transitions: Transitions) -> Candidate:
     name = f"b{number}"
-    backend = Backend(name, f"https://{name}.invalid", "d", "m", "swedencentral", weight=1 + number % 5)
+    backend = Backend(
+        backend_id=name,
+        endpoint=f"https://{name}.invalid",
+        upstream_deployment="d",
+        model="m",
+        region="swedencentral",
+        weight=1 + number % 5,
+    )
     return Candidate(backend, BackendHealth(name, transitions))
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from shared.adapters.azure_openai.formats.all_formats import FORMATS
 from shared.application.inference.admit_attempt import AdmitAttempt
+from shared.application.inference.attempt_backend import AttemptBackend
 from shared.application.inference.list_models import ListModels
 from shared.application.inference.meter_stream import Drains
+from shared.application.inference.resolve_request import ResolveRequest
 from shared.application.inference.serve_inference import FailoverPolicy, ServeInference
 from shared.application.inference.serve_stored_responses import ServeResponses
 from shared.application.inference.settle_background_responses import SettleResponses
@@ -47,18 +49,16 @@ def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pric
         settings.website_instance_id,
         settings.backend_total_timeout_seconds + settings.failover_timeout_seconds,
     )
+    drains = Drains(settings.drain_timeout_seconds, settings.max_drains)
     return Inference(
         clock=clock,
         authenticate=authenticate,
         serve=ServeInference(
-            admit,
+            ResolveRequest(catalog, adapters.responses, routing.dispatcher, admit),
+            AttemptBackend(admit, adapters.upstream, clock, adapters.background, drains),
             routing.dispatcher,
-            adapters.upstream,
-            catalog,
-            adapters.responses,
             clock,
             adapters.background,
-            Drains(settings.drain_timeout_seconds, settings.max_drains),
             FailoverPolicy(settings.max_attempts, settings.failover_timeout_seconds),
         ),
         formats=FORMATS,

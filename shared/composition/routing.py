@@ -40,7 +40,7 @@ def wire_routing(adapters: Adapters, audit: RecordAudit) -> Routing:
     async def load() -> Catalog:
         """Load backends and deployments together with the hints of other processes."""
         catalog, hints = await asyncio.gather(adapters.catalog.load(), adapters.hints.load())
-        dispatcher.learn(hints, catalog.backends)
+        dispatcher.apply_hints(hints, catalog.backends)
         return catalog
 
     configured = Cached(load, clock)

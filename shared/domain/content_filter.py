@@ -47,19 +47,19 @@ def findings(results: Mapping[str, object]) -> Iterator[str]:
                     yield f"{category}:{name}"
 
 
-def noted(found: Iterable[str]) -> str:
+def findings_text(found: Iterable[str]) -> str:
     """Findings as an entry keeps them: sorted, with commas between."""
     return ",".join(sorted(found)) if found else ""
 
 
-def noted_findings(text: str) -> list[str]:
+def findings_from_text(text: str) -> list[str]:
     """The inverse of `noted`."""
     return text.split(",") if text else []
 
 
 def is_flagged(text: str) -> bool:
     """Whether noted findings tell that something was filtered or detected."""
-    return any(finding.endswith(_VERDICTS) for finding in noted_findings(text))
+    return any(finding.endswith(_VERDICTS) for finding in findings_from_text(text))
 
 
 def refused_categories(found: Collection[str], threshold: Severity) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from shared.domain.rate_limit import RateStatus
+from shared.domain.rate_limit import LimitStatus
 
 
 class GatewayError(Exception):
     """Root of everything the gateway refuses or fails at; the message is safe to show to a caller."""
 
-    rates: Sequence[RateStatus] = ()
+    limit_status: Sequence[LimitStatus] = ()
     """What the tenant's limits a minute have left, where that is known."""
     attempts: int | None = None
     """How many attempts were made of the request, where it came to that."""
@@ -152,7 +152,7 @@ class BackendUnavailable(BackendFailed):
     """No backend could take the request. Nothing was billed."""
 
 
-class CallerGone(BackendUnavailable):
+class ClientDisconnected(BackendUnavailable):
     """The caller hung up before a backend was ready for it."""
 
     def __init__(self) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from shared.domain.values import value
+from shared.domain.stored_fields import stored
+from shared.domain.values import record, value
 
 _MINUTE = 60_000_000
 """In microseconds, as all times here."""
@@ -29,8 +30,8 @@ class RateLimits:
 class Arrivals:
     """The state: when all that was admitted would have been served at the limit's rate, in microseconds since 1970."""
 
-    requests: int = 0
-    tokens: int = 0
+    requests: int = stored("of requests", name="requests_arrival", int64=True, default=0)
+    tokens: int = stored("of tokens", name="tokens_arrival", int64=True, default=0)
 
     def admit(self, limits: RateLimits, tokens: int, now: datetime) -> tuple[Arrivals, float]:
         """The state after one more request that may use `tokens`, and in how many seconds it may come: 0 for now."""
@@ -48,8 +49,8 @@ class Arrivals:
 _UNLIMITED = Arrivals()
 
 
-@value
-class RateStatus:
+@record
+class LimitStatus:
     """What one limit has left, for `x-ratelimit-*`. `reset_seconds` is when all of it is available again."""
 
     unit: str
@@ -58,7 +59,7 @@ class RateStatus:
     reset_seconds: float
 
 
-def rate_status(limits: RateLimits, arrivals: Arrivals, now: datetime) -> list[RateStatus]:
+def limit_status(limits: RateLimits, arrivals: Arrivals, now: datetime) -> list[LimitStatus]:
     """One for each limit that the tenant has."""
     moment = _microseconds(now)
     return [
@@ -71,9 +72,14 @@ def rate_status(limits: RateLimits, arrivals: Arrivals, now: datetime) -> list[R
     ]
 
 
-def _status(unit: str, limit: int, lanes: int, ahead: int) -> RateStatus:
+def _status(unit: str, limit: int, lanes: int, ahead: int) -> LimitStatus:
     ahead = max(0, ahead)
-    return RateStatus(unit, limit, max(0, (_MINUTE - ahead) * limit // (_MINUTE * lanes)), ahead / 1_000_000)
+    return LimitStatus(
+        unit=unit,
+        limit=limit,
+        remaining=max(0, (_MINUTE - ahead) * limit // (_MINUTE * lanes)),
+        reset_seconds=ahead / 1_000_000,
+    )
 
 
 def _arrival(arrival: int, cost: int, per_minute: int | None, moment: int) -> int:

@@ -1,23 +1,31 @@
-"""Value objects: immutable to the type checker, plain to the interpreter (ADR 13)."""
+"""Value objects: immutable to the type checker, plain to the interpreter (ADR 12)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, dataclass_transform
 
+from shared.domain.stored_fields import stored
+
 _T = TypeVar("_T")
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+@dataclass_transform(frozen_default=True, field_specifiers=(field, stored))
 def value(cls: type[_T]) -> type[_T]:
-    """A slotted dataclass, compared and hashed by its fields, whose fields no typed code may assign.
+    """Make a slotted dataclass of at most three fields, compared and hashed by them.
 
-    The interpreter does not enforce that: a frozen dataclass sets each field by a call, which was a tenth of what a
-    request costs.
+    The type checker refuses assignments to its fields; the interpreter does not, because a frozen dataclass
+    sets each field by a function call.
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, stored))
+def record(cls: type[_T]) -> type[_T]:
+    """Make a value object with more than three fields: the same as `value`, built by keyword only."""
+    return dataclass(slots=True, unsafe_hash=True, kw_only=True)(cls)
+
+
 def field_names(cls: type[Any]) -> tuple[str, ...]:
-    """The names of a value's fields, in order."""
+    """Return the names of a dataclass's fields, in order."""
     return tuple(field.name for field in fields(cls))

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from shared.application.ledger.close_period import PeriodNotOver
 from shared.domain import errors
-from shared.domain.rate_limit import RateStatus
+from shared.domain.rate_limit import LimitStatus
 
 STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, "invalid_request"),
@@ -55,7 +55,7 @@ def error_response(error: errors.GatewayError, request_id: str, now: datetime) -
             **_details(error),
         }
     }
-    headers = {"x-gateway-request-id": request_id} | rate_headers(error.rates) | _advice(error, now)
+    headers = {"x-gateway-request-id": request_id} | rate_headers(error.limit_status) | _advice(error, now)
     if error.attempts is not None:
         headers["x-gateway-attempts"] = str(error.attempts)
     return Response(msgspec.json.encode(body), status, headers, "application/json")
@@ -73,7 +73,7 @@ def _details(error: errors.GatewayError) -> dict[str, object]:
     }
 
 
-def rate_headers(statuses: Iterable[RateStatus]) -> dict[str, str]:
+def rate_headers(statuses: Iterable[LimitStatus]) -> dict[str, str]:
     """`x-ratelimit-*` of the tenant; durations as OpenAI writes them."""
     return {
         f"x-ratelimit-{name}-{status.unit}": text

@@ -49,7 +49,7 @@ def _api_version(query: bytes) -> str:
 
 async def tenant_principal(gateway: Gateway, headers: dict[bytes, bytes]) -> TenantPrincipal:
     """The calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for an administrator, who has no quota."""
-    principal = await gateway.tenancy.authenticate.anyone(credential_of(headers))
+    principal = await gateway.tenancy.authenticate.identify(credential_of(headers))
     if isinstance(principal, AdministratorPrincipal):
         raise InsufficientRole
     return principal
@@ -57,7 +57,7 @@ async def tenant_principal(gateway: Gateway, headers: dict[bytes, bytes]) -> Ten
 
 async def administrator(gateway: Gateway, request: Request) -> Actor:
     """The acting administrator. Raises `InvalidApiKey` or, for a tenant's key, `InsufficientRole`."""
-    principal = await gateway.tenancy.authenticate.anyone(credential_of(headers_of(request)))
+    principal = await gateway.tenancy.authenticate.identify(credential_of(headers_of(request)))
     if isinstance(principal, TenantPrincipal):
         raise InsufficientRole
     return Actor(principal.actor, request.client.host if request.client else "")
@@ -85,7 +85,7 @@ async def read_body(request: Request, headers: dict[bytes, bytes], limit: int) -
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def hung_up(request: Request) -> None:
+async def wait_for_disconnect(request: Request) -> None:
     """Return when the caller of a request whose body was read has gone."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -262,7 +262,7 @@ class Schedule:
         witness = self._process(skew=0)
         for period in ("2026-11", "2026-12"):
             await witness.expire.sweep(period)
-            await witness.ledger.level_lanes(Account(TENANT, period, Limit()))
+            await witness.ledger.level_lanes(Account(tenant_id=TENANT, period=period, limit=Limit()))
             self.entries_rolled_up += (await self._mark(period)) > 0
         if self.weather.closes:
             await witness.close(BillingPeriod.parse("2026-11"))
@@ -315,7 +315,7 @@ class Schedule:
         reservation = self._reservation(period, now)
         log.issued[reservation.rid] = reservation
         try:
-            account = Account(TENANT, period, Limit(self.weather.limit_tokens), lanes=self.lanes)
+            account = Account(tenant_id=TENANT, period=period, limit=Limit(self.weather.limit_tokens), lanes=self.lanes)
             reservation = (await process.ledger.reserve(account, reservation)).reservation
         except (PeriodExhausted, PeriodNotOpen):
             log.refused.add(reservation.rid)
@@ -359,7 +359,9 @@ class Schedule:
             process = self.dice.choice(self._alive())
             period = str(BillingPeriod.containing(process.clock.now()))
             try:
-                await process.ledger.change_limit(Account(TENANT, period, self.weather.new_limit), "admin", "simulated")
+                await process.ledger.change_limit(
+                    Account(tenant_id=TENANT, period=period, limit=self.weather.new_limit), "admin", "simulated"
+                )
             except (LedgerUnavailable, PeriodNotOpen):
                 self.faults.by_kind["limit change failed"] += 1
 
@@ -398,14 +400,16 @@ class Schedule:
 
     def _outcome(self, reservation: Reservation) -> Outcome:
         if self.dice.random() < 0.2:
-            return Outcome(EntryKind.VOID, status=500, error_code="upstream_500")
+            return Outcome(kind=EntryKind.VOID, status=500, error_code="upstream_500")
         most = reservation.output_tokens
         output = (
             self.dice.randint(most, 3 * most)
             if self.dice.random() < self.weather.unsound
             else self.dice.randint(0, most)
         )
-        return Outcome(EntryKind.CHARGE, _amount(8, output), Usage(input=8, output=output), 200)
+        return Outcome(
+            kind=EntryKind.CHARGE, amount=_amount(8, output), usage=Usage(input=8, output=output), status=200
+        )
 
     async def _judge(self, witness: Process) -> list[str]:
         verify = VerifyLedger(witness.ledger, TableRollups(self.rows), PriceRows(), CHAIN)
@@ -432,7 +436,7 @@ class Schedule:
     def _judge_tenant(self, period: str, lanes: list[Balance]) -> list[str]:
         """What must hold over all lanes of a tenant together, whatever `verify` makes of each."""
         found = []
-        if sum((lane.moved for lane in lanes), Amount()) != Amount():
+        if sum((lane.transferred for lane in lanes), Amount()) != Amount():
             found.append(f"{period}: room is lost between lanes")
         used = sum(lane.used.tokens + lane.reserved.tokens for lane in lanes)
         excess = sum(lane.excess.tokens for lane in lanes)

@@ -22,7 +22,7 @@ from shared.adapters.azure_openai.formats.speech import SpeechReader
 from shared.adapters.azure_openai.formats.transcriptions import TranscriptReader
 from shared.application.ports.formats import InferenceFormat
 from shared.domain.errors import BackendBroken, InvalidRequest
-from shared.domain.inference.parsed_body import InferenceRequest
+from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.routing.catalog import Backend, Deployment, Route
 
 CORPUS = Path(__file__).parents[1] / "corpus"
@@ -34,8 +34,19 @@ READERS: dict[str, Callable[[], EventReader]] = {
     "speech": SpeechReader,
     "transcripts": TranscriptReader,
 }
-DEFAULTS = Deployment("d", ("b",), max_output_tokens=9, temperature=0.5, top_p=0.5, system_prompt="Be kind.")
-ROUTE = Route(DEFAULTS, Backend("b", "https://b.invalid", "gpt-4o", "gpt-4o", "swedencentral"))
+DEFAULTS = Deployment(
+    name="d", backends=("b",), max_output_tokens=9, temperature=0.5, top_p=0.5, system_prompt="Be kind."
+)
+ROUTE = Route(
+    DEFAULTS,
+    Backend(
+        backend_id="b",
+        endpoint="https://b.invalid",
+        upstream_deployment="gpt-4o",
+        model="gpt-4o",
+        region="swedencentral",
+    ),
+)
 
 
 def corpus(folder: str) -> list[bytes]:
@@ -51,7 +62,7 @@ def mutated(draw: st.DrawFn, folder: str) -> bytes:
     return whole[:start] + piece + whole[end if end - start < 40 else start :]
 
 
-def read_or_refuse(wire: InferenceFormat, body: bytes) -> InferenceRequest | None:
+def read_or_refuse(wire: InferenceFormat, body: bytes) -> ParsedBody | None:
     try:
         return wire.read_request(body, FORM)
     except InvalidRequest:
@@ -78,7 +89,7 @@ def _check(wire: InferenceFormat, body: bytes) -> None:
     request = read_or_refuse(wire, body)
     if request is None:
         return
-    assert request.body == body
+    assert request.raw == body
     assert request.fixed_tokens >= 0
     assert request.input_margin >= 0
     assert request.choices >= 0
@@ -92,7 +103,7 @@ def _check(wire: InferenceFormat, body: bytes) -> None:
     body=st.binary(max_size=200) | mutated("streams") | mutated("bodies"), operation=st.sampled_from(sorted(FORMATS))
 )
 def test_any_answer_is_read_or_broken(body: bytes, operation: str) -> None:
-    request = InferenceRequest(b"{}", "application/json", None)
+    request = ParsedBody(raw=b"{}", content_type="application/json", model=None)
     try:
         FORMATS[operation].read_completion(request, body)
     except BackendBroken:

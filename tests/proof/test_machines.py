@@ -22,7 +22,7 @@ from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Balance, LaneState
 from shared.domain.ledger.commit_plan import InsertEntry, Plan, plan_commit
 from shared.domain.ledger.entries import EntryKind, Outcome, Reservation
-from shared.domain.ledger.lanes import whole
+from shared.domain.ledger.lanes import combined
 from shared.domain.ledger.operations import (
     BeginClosing,
     ChangeLimit,
@@ -47,7 +47,7 @@ class DomainLedger(RuleBasedStateMachine):
 
     @initialize(limit=st.integers(0, 60))
     def open(self, limit: int) -> None:
-        self.balance = Balance(genesis(PERIOD, "acme|00"), Limit(limit), Limit(limit))
+        self.balance = Balance(head=genesis(PERIOD, "acme|00"), limit=Limit(limit), limit0=Limit(limit))
         self.open_holds: dict[str, Reservation] = {}
         self.expired: dict[str, tuple[Reservation, Outcome]] = {}
         self.charged: list[Amount] = []
@@ -79,7 +79,7 @@ class DomainLedger(RuleBasedStateMachine):
         outcome = VOID if is_void else charge(held.input_tokens, spent)
         self.commit(Settle(held, outcome))
         self.charged.append(outcome.amount)
-        self.excess += outcome.amount.beyond(held.amount)
+        self.excess += outcome.amount.excess_over(held.amount)
 
     @precondition(lambda self: self.open_holds)
     @rule(data=st.data())
@@ -95,9 +95,9 @@ class DomainLedger(RuleBasedStateMachine):
     def settle_late(self, data: st.DataObject, spent: int) -> None:
         held, expiry = self.expired.pop(data.draw(st.sampled_from(list(self.expired))))
         outcome = charge(held.input_tokens, spent)
-        self.commit(LateSettle(held, outcome, expiry.amount, expiry.usage))
+        self.commit(LateSettle(reservation=held, outcome=outcome, charged=expiry.amount, charged_usage=expiry.usage))
         self.charged.append(outcome.amount - expiry.amount)
-        self.excess += outcome.amount.beyond(expiry.amount)
+        self.excess += outcome.amount.excess_over(expiry.amount)
 
     @rule(limit=st.integers(0, 80))
     def change_limit(self, limit: int) -> None:
@@ -175,7 +175,7 @@ class Committers(RuleBasedStateMachine):
     @rule(data=st.data(), which=st.integers(0, 1))
     def expire_and_settle_late(self, data: st.DataObject, which: int) -> None:
         held = self.holds.pop(data.draw(st.sampled_from(list(self.holds))))
-        expiry = Outcome(EntryKind.EXPIRE, charge(1, 0).amount, Usage(input=1))
+        expiry = Outcome(kind=EntryKind.EXPIRE, amount=charge(1, 0).amount, usage=Usage(input=1))
         self.run(self.ledgers[which].expire(held, expiry))
         self.run(self.ledgers[1 - which].settle(held, charge(1, 0)))
         self.settled[held.rid] = charge(1, 0).amount
@@ -191,7 +191,7 @@ class Committers(RuleBasedStateMachine):
             assert [finding async for _, found in verify(PERIOD) for finding in found] == []
             balances = await witness.balances("acme", PERIOD)
             if balances:
-                balance = whole([*balances.values()])
+                balance = combined([*balances.values()])
                 assert balance.used.tokens <= 60
                 assert balance.used == sum(self.settled.values(), Amount())
                 assert balance.open_reservations == len(self.holds)

@@ -19,7 +19,10 @@ from shared.domain.pricing.usage import Meter, Usage
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PERIOD = "2026-11"
 EARLY = datetime(2020, 1, 1, tzinfo=UTC)
-PRICES = [Price("gpt-4o", Meter.INPUT, "2.50", EARLY), Price("gpt-4o", Meter.OUTPUT, "10.00", EARLY)]
+PRICES = [
+    Price(model="gpt-4o", meter=Meter.INPUT, usd_per_million="2.50", effective_from=EARLY),
+    Price(model="gpt-4o", meter=Meter.OUTPUT, usd_per_million="10.00", effective_from=EARLY),
+]
 VERSION = ".".join(price.price_id for price in PRICES)
 PUSD = {"input": 2_500_000, "output": 10_000_000}
 
@@ -59,7 +62,7 @@ def attempt(**changes: object) -> Attempt:
 
 
 def account(tenant: str = "acme", tokens: int | None = 1000, pusd: int | None = None, period: str = PERIOD) -> Account:
-    return Account(tenant, period, Limit(tokens, pusd))
+    return Account(tenant_id=tenant, period=period, limit=Limit(tokens, pusd))
 
 
 def reservation(
@@ -82,10 +85,10 @@ def reservation(
 def charge(input_tokens: int = 8, output_tokens: int = 9, kind: EntryKind = EntryKind.CHARGE) -> Outcome:
     usage = Usage(input=input_tokens, output=output_tokens)
     pusd = input_tokens * PUSD["input"] + output_tokens * PUSD["output"]
-    return Outcome(kind, Amount(usage.total_tokens, pusd), usage, 200)
+    return Outcome(kind=kind, amount=Amount(usage.total_tokens, pusd), usage=usage, status=200)
 
 
-VOID = Outcome(EntryKind.VOID, status=500, error_code="upstream_500")
+VOID = Outcome(kind=EntryKind.VOID, status=500, error_code="upstream_500")
 Fault = Literal["lost request", "lost response", "zombie"]
 
 

@@ -106,13 +106,13 @@ async def test_keys_are_remembered_only_so_far() -> None:
     authenticate = Authenticate(tenants, keys, ManualClock(), "", max_cached_keys=2)
     key, credential = new_gateway_key("acme", NOW, None)
     with pytest.raises(InvalidApiKey):
-        await authenticate.anyone(credential)
-    await tenants.insert(Tenant("acme", "Acme", NOW))
+        await authenticate.identify(credential)
+    await tenants.insert(Tenant(tenant_id="acme", name="Acme", created_at=NOW))
     await keys.insert(key)
     for number in range(3):
         with pytest.raises(InvalidApiKey):
-            await authenticate.anyone(f"tg_acme-{number}_x")
-    principal = await authenticate.anyone(credential)
+            await authenticate.identify(f"tg_acme-{number}_x")
+    principal = await authenticate.identify(credential)
     assert isinstance(principal, TenantPrincipal)
     assert len(authenticate._known) == 2
     authenticate.forget("other")
@@ -123,6 +123,6 @@ async def test_without_an_admin_key_nobody_is_administrator() -> None:
     directories = DocumentTenants(documents), DocumentKeys(documents)
     for credential in ("", None, "x"):
         with pytest.raises(InvalidApiKey):
-            await Authenticate(*directories, ManualClock(), "").anyone(credential)
-    principal = await Authenticate(*directories, ManualClock(), "the-admin-key").anyone("the-admin-key")
+            await Authenticate(*directories, ManualClock(), "").identify(credential)
+    principal = await Authenticate(*directories, ManualClock(), "the-admin-key").identify("the-admin-key")
     assert principal == AdministratorPrincipal("admin-key")

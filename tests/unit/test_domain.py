@@ -33,7 +33,7 @@ from shared.domain.pricing.price_book import (
     TOKENS,
     Price,
     PriceBook,
-    Sku,
+    PriceKey,
     images_of,
 )
 from shared.domain.pricing.usage import Meter, Usage, disjoint_usage
@@ -41,7 +41,7 @@ from shared.domain.tenancy.keys import new_gateway_key, parse_gateway_key
 from tests.tools.ledgers import PRICES, VERSION, attempt
 
 EARLY = datetime(2020, 1, 1, tzinfo=UTC)
-SKU = Sku("m", "1", "Standard", "eu1")
+SKU = PriceKey(model="m", model_version="1", sku="Standard", region="eu1")
 
 
 @pytest.mark.parametrize(
@@ -109,30 +109,34 @@ def test_meters_are_disjoint_whatever_upstream_says(
 
 
 def test_usage_adds_and_subtracts() -> None:
-    assert Usage(1, 2, 3, 4, 5, 6, 7) + Usage(1) - Usage(0, 2) == Usage(2, 0, 3, 4, 5, 6, 7)
+    assert Usage(input=1, cached_input=2, cache_write=3, audio_input=4, output=5, audio_output=6, reasoning=7) + Usage(
+        input=1
+    ) - Usage(input=0, cached_input=2) == Usage(
+        input=2, cached_input=0, cache_write=3, audio_input=4, output=5, audio_output=6, reasoning=7
+    )
 
 
 def test_the_most_specific_and_then_the_latest_price_counts() -> None:
     later = EARLY + timedelta(days=10)
     rows = [
-        Price("m", Meter.INPUT, "1", EARLY),
-        Price("m", Meter.INPUT, "2", EARLY, sku="Standard"),
-        Price("m", Meter.INPUT, "3", later, sku="Standard"),
-        Price("m", Meter.INPUT, "9", later + timedelta(days=1)),
-        Price("m", Meter.INPUT, "7", EARLY, sku="Standard", region="us1"),
-        Price("m", Meter.OUTPUT, "4", EARLY, model_version="1"),
-        Price("m", Meter.OUTPUT, "8", EARLY, model_version="2"),
+        Price(model="m", meter=Meter.INPUT, usd_per_million="1", effective_from=EARLY),
+        Price(model="m", meter=Meter.INPUT, usd_per_million="2", effective_from=EARLY, sku="Standard"),
+        Price(model="m", meter=Meter.INPUT, usd_per_million="3", effective_from=later, sku="Standard"),
+        Price(model="m", meter=Meter.INPUT, usd_per_million="9", effective_from=later + timedelta(days=1)),
+        Price(model="m", meter=Meter.INPUT, usd_per_million="7", effective_from=EARLY, sku="Standard", region="us1"),
+        Price(model="m", meter=Meter.OUTPUT, usd_per_million="4", effective_from=EARLY, model_version="1"),
+        Price(model="m", meter=Meter.OUTPUT, usd_per_million="8", effective_from=EARLY, model_version="2"),
     ]
     book = PriceBook(rows)
-    assert book.rate_card(SKU, EARLY).rates[0] == 2_000_000
-    assert book.rate_card(SKU, later).rates[0] == 3_000_000
+    assert book.rate_card(SKU, EARLY).pusd_per_unit[0] == 2_000_000
+    assert book.rate_card(SKU, later).pusd_per_unit[0] == 3_000_000
     assert book.rate_card(SKU, later).cost(Usage(input=1, cached_input=1, output=1, audio_output=1)) == 14_000_000
     assert book.rate_card(SKU, later).bound(2, 3) == 18_000_000
     assert book.rate_card(SKU, EARLY) is book.rate_card(SKU, EARLY + timedelta(days=1))
 
 
 def test_what_is_not_priced_is_refused() -> None:
-    book = PriceBook([Price("m", Meter.INPUT, "1", EARLY)])
+    book = PriceBook([Price(model="m", meter=Meter.INPUT, usd_per_million="1", effective_from=EARLY)])
     with pytest.raises(UnpricedModel, match="No price is known for output of model"):
         book.rate_card(SKU, EARLY)
     with pytest.raises(UnpricedModel, match="input and output"):
@@ -142,10 +146,19 @@ def test_what_is_not_priced_is_refused() -> None:
 
 
 def test_a_price_id_tells_rows_apart_and_recognises_the_same() -> None:
-    row = Price("m", Meter.INPUT, "1", EARLY)
-    assert row.price_id == Price("m", Meter.INPUT, "1", EARLY, source="elsewhere").price_id
+    row = Price(model="m", meter=Meter.INPUT, usd_per_million="1", effective_from=EARLY)
     assert (
-        len({row.price_id, Price("m", Meter.OUTPUT, "1", EARLY).price_id, Price("m", Meter.INPUT, "2", EARLY).price_id})
+        row.price_id
+        == Price(model="m", meter=Meter.INPUT, usd_per_million="1", effective_from=EARLY, source="elsewhere").price_id
+    )
+    assert (
+        len(
+            {
+                row.price_id,
+                Price(model="m", meter=Meter.OUTPUT, usd_per_million="1", effective_from=EARLY).price_id,
+                Price(model="m", meter=Meter.INPUT, usd_per_million="2", effective_from=EARLY).price_id,
+            }
+        )
         == 3
     )
 
@@ -209,14 +222,32 @@ def test_the_chain_hides_its_key_and_depends_on_everything() -> None:
 
 def test_a_statement_adds_up() -> None:
     tally = Tally(PriceBook(PRICES))
-    charge = Outcome(EntryKind.CHARGE, Amount(30, 175 * 10**6), Usage(input=10, cached_input=5, output=15), 200)
-    failed = Outcome(EntryKind.VOID, status=500)
+    charge = Outcome(
+        kind=EntryKind.CHARGE,
+        amount=Amount(30, 175 * 10**6),
+        usage=Usage(input=10, cached_input=5, output=15),
+        status=200,
+    )
+    failed = Outcome(kind=EntryKind.VOID, status=500)
     for outcome in (charge, charge, failed):
-        tally.add(LedgerEntry(1, outcome.kind, "t", "c", "r", outcome.amount, attempt=attempt(), outcome=outcome))
-    late = Outcome(EntryKind.LATE, Amount(), Usage(), 200)
-    tally.add(LedgerEntry(4, EntryKind.LATE, "t", "c", "r", attempt=attempt(), outcome=late))
-    tally.add(LedgerEntry(5, EntryKind.CLOSE, "t", "c"))
-    balance = Balance("head", Limit(100, None), used=Amount(60, tally.sums.cost_pusd), seq=4)
+        tally.add(
+            LedgerEntry(
+                seq=1,
+                kind=outcome.kind,
+                timestamp="t",
+                commit_id="c",
+                rid="r",
+                amount=outcome.amount,
+                attempt=attempt(),
+                outcome=outcome,
+            )
+        )
+    late = Outcome(kind=EntryKind.LATE, amount=Amount(), usage=Usage(), status=200)
+    tally.add(
+        LedgerEntry(seq=4, kind=EntryKind.LATE, timestamp="t", commit_id="c", rid="r", attempt=attempt(), outcome=late)
+    )
+    tally.add(LedgerEntry(seq=5, kind=EntryKind.CLOSE, timestamp="t", commit_id="c"))
+    balance = Balance(head="head", limit=Limit(100, None), used=Amount(60, tally.sums.cost_pusd), seq=4)
     bill = statement("acme", "Acme", "CC-1", {}, balance, {"00": "head"}, tally)
     assert sum(line.cost_pusd for line in bill.lines) == sum(
         line.quantity * rate for line, rate in zip(bill.lines, (2_500_000, 2_500_000, 10_000_000), strict=True)
@@ -232,11 +263,32 @@ def test_utilization(used: int, quota: int | None, percent: float | None) -> Non
 
 
 def test_entries_read_back_from_their_fields() -> None:
-    outcome = Outcome(EntryKind.CHARGE, Amount(3, 4), Usage(input=3, reasoning=1), 200, "x", 5, True, "hate")
+    outcome = Outcome(
+        kind=EntryKind.CHARGE,
+        amount=Amount(3, 4),
+        usage=Usage(input=3, reasoning=1),
+        status=200,
+        error_code="x",
+        latency_ms=5,
+        estimated=True,
+        content_filter="hate",
+    )
     entries = [
-        LedgerEntry(1, EntryKind.CHARGE, "t", "c", "r", Amount(3, 4), Amount(5, 6), attempt(streamed=True), outcome),
-        LedgerEntry(2, EntryKind.LIMIT, "t", "c", limit=Limit(None, 0), actor="boss", reason="why"),
-        LedgerEntry(3, EntryKind.CLOSE, "t", "c"),
+        LedgerEntry(
+            seq=1,
+            kind=EntryKind.CHARGE,
+            timestamp="t",
+            commit_id="c",
+            rid="r",
+            amount=Amount(3, 4),
+            reserved=Amount(5, 6),
+            attempt=attempt(streamed=True),
+            outcome=outcome,
+        ),
+        LedgerEntry(
+            seq=2, kind=EntryKind.LIMIT, timestamp="t", commit_id="c", limit=Limit(None, 0), actor="boss", reason="why"
+        ),
+        LedgerEntry(seq=3, kind=EntryKind.CLOSE, timestamp="t", commit_id="c"),
     ]
     for entry in entries:
         assert LedgerEntry.from_fields(entry.fields()) == entry
@@ -251,14 +303,18 @@ def test_the_faster_encoder_gives_the_canonical_bytes(fields: dict[str, object])
 @pytest.mark.parametrize(
     ("balance", "amount", "refusal"),
     [
-        (Balance("", Limit(10), used=Amount(4), reserved=Amount(3)), Amount(3), None),
-        (Balance("", Limit(10), used=Amount(4), reserved=Amount(3)), Amount(4), Refusal.TOKENS),
-        (Balance("", Limit(None, 10), used=Amount(9, 4), reserved=Amount(9, 3)), Amount(9, 3), None),
-        (Balance("", Limit(None, 10), used=Amount(0, 4), reserved=Amount(0, 3)), Amount(0, 4), Refusal.MONEY),
-        (Balance("", Limit()), Amount(10**15, MAX_PERIOD_PUSD), None),
-        (Balance("", Limit()), Amount(0, MAX_PERIOD_PUSD + 1), Refusal.MONEY),
-        (Balance("", Limit(10), state=LaneState.CLOSING), Amount(1), Refusal.NOT_OPEN),
-        (Balance("", Limit(10), state=LaneState.CLOSED), Amount(1), Refusal.NOT_OPEN),
+        (Balance(head="", limit=Limit(10), used=Amount(4), reserved=Amount(3)), Amount(3), None),
+        (Balance(head="", limit=Limit(10), used=Amount(4), reserved=Amount(3)), Amount(4), Refusal.TOKENS),
+        (Balance(head="", limit=Limit(None, 10), used=Amount(9, 4), reserved=Amount(9, 3)), Amount(9, 3), None),
+        (
+            Balance(head="", limit=Limit(None, 10), used=Amount(0, 4), reserved=Amount(0, 3)),
+            Amount(0, 4),
+            Refusal.MONEY,
+        ),
+        (Balance(head="", limit=Limit()), Amount(10**15, MAX_PERIOD_PUSD), None),
+        (Balance(head="", limit=Limit()), Amount(0, MAX_PERIOD_PUSD + 1), Refusal.MONEY),
+        (Balance(head="", limit=Limit(10), state=LaneState.CLOSING), Amount(1), Refusal.NOT_OPEN),
+        (Balance(head="", limit=Limit(10), state=LaneState.CLOSED), Amount(1), Refusal.NOT_OPEN),
     ],
 )
 def test_admission_is_exact_in_both_units(balance: Balance, amount: Amount, refusal: Refusal | None) -> None:
@@ -273,11 +329,17 @@ def test_each_basis_has_a_name_of_its_own() -> None:
 def test_images_are_priced_by_variant() -> None:
     book = PriceBook(
         [
-            Price("dall-e-3", Meter.IMAGES, "40000", EARLY),
-            Price("dall-e-3", Meter.IMAGES, "120000", EARLY, variant="hd 1024x1792"),
+            Price(model="dall-e-3", meter=Meter.IMAGES, usd_per_million="40000", effective_from=EARLY),
+            Price(
+                model="dall-e-3",
+                meter=Meter.IMAGES,
+                usd_per_million="120000",
+                effective_from=EARLY,
+                variant="hd 1024x1792",
+            ),
         ]
     )
-    sku = Sku("dall-e-3", "1", "Standard", "eu1")
+    sku = PriceKey(model="dall-e-3", model_version="1", sku="Standard", region="eu1")
     for variant, pusd in (("standard 1024x1024", 4 * 10**10), ("hd 1024x1792", 12 * 10**10)):
         card = book.rate_card(sku, EARLY, images_of(variant))
         assert (card.cost(Usage(images=2)), card.charges_tokens) == (2 * pusd, False)
@@ -285,7 +347,10 @@ def test_images_are_priced_by_variant() -> None:
 
 
 def test_what_is_priced_by_image_is_not_charged_its_tokens_too() -> None:
-    prices = [Price("m", meter, "1", EARLY) for meter in (Meter.INPUT, Meter.OUTPUT, Meter.IMAGES)]
-    sku = Sku("m", "1", "Standard", "eu1")
+    prices = [
+        Price(model="m", meter=meter, usd_per_million="1", effective_from=EARLY)
+        for meter in (Meter.INPUT, Meter.OUTPUT, Meter.IMAGES)
+    ]
+    sku = PriceKey(model="m", model_version="1", sku="Standard", region="eu1")
     card = PriceBook(prices).rate_card(sku, EARLY, IMAGES)
     assert card.cost(Usage(input=5, output=5, images=1)) == 10**6

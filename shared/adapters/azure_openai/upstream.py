@@ -83,7 +83,7 @@ class AiohttpUpstream:
         except aiohttp.ClientError as error:
             raise BackendBroken("The connection to the backend broke before it answered.") from error
         finally:
-            self._watchdog.leave(head)
+            self._watchdog.unwatch(head)
         return AiohttpResponse(response, self._timeouts, self._watchdog)
 
     async def _token(self, backend: Backend) -> str:
@@ -159,10 +159,10 @@ class AiohttpResponse:
             self.close()
             return body
         chunks: list[bytes] = []
-        await self.pass_on(chunks.append)
+        await self.forward(chunks.append)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+    async def forward(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
         readany, monotonic, deadline = self._content.readany, time.monotonic, self._deadline
         while True:
             self.since = now = monotonic()
@@ -188,7 +188,7 @@ class AiohttpResponse:
 
     def close(self) -> None:
         """Keep the connection if the body was read to its end, else drop it."""
-        self._watchdog.leave(self)
+        self._watchdog.unwatch(self)
         if self._content.is_eof():
             self._response.release()
         else:

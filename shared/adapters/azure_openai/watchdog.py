@@ -42,7 +42,7 @@ class Watchdog:
             self._is_looking = True
             self._look_later()
 
-    def leave(self, wait: Waiting) -> None:
+    def unwatch(self, wait: Waiting) -> None:
         """Watch it no longer; harmless if it is not watched."""
         self._waits.discard(wait)
 

@@ -48,5 +48,5 @@ class InMemoryDocuments:
     def _write(self, table: str, partition: str, key: str, text: str) -> str:
         self._version += 1
         etag = f'W/"{self._version}"'
-        self._rows[table, partition, key] = Document(partition, key, text, etag)
+        self._rows[table, partition, key] = Document(partition=partition, key=key, text=text, etag=etag)
         return etag

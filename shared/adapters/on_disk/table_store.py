@@ -17,7 +17,7 @@ from shared.adapters.tables.store import (
     RowMissing,
     TableMissing,
 )
-from shared.domain.ledger.entries import Fields
+from shared.domain.stored_fields import Fields
 
 _SCHEMA = """
 create table tables (name text primary key) without rowid;

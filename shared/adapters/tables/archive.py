@@ -22,8 +22,8 @@ from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, 
 from shared.adapters.tables.store import AnswerLost, Insert, Row, RowExists, TableMissing, TableStore
 from shared.application.ports.pricing import PriceStore
 from shared.domain.errors import AlreadyExists, GatewayError, LedgerUnavailable
-from shared.domain.ledger.entries import Fields
 from shared.domain.pricing.price_book import Price
+from shared.domain.stored_fields import Fields
 
 FORMAT: Final = "tallygate-period-1"
 _FIRST_ENTRY: Final = "E|"

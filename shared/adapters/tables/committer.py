@@ -373,7 +373,12 @@ class Committer:
                 marker = None if is_held else await self.reader.row(marker_key(operation.rid), give_up)
                 if isinstance(operation, Settle) and marker:
                     charged, usage = charged_from(marker.fields)
-                    pending.operation = LateSettle(operation.reservation, operation.outcome, charged, usage)
+                    pending.operation = LateSettle(
+                        reservation=operation.reservation,
+                        outcome=operation.outcome,
+                        charged=charged,
+                        charged_usage=usage,
+                    )
                     found = True
                     continue
                 if isinstance(operation, Reserve):
@@ -389,7 +394,7 @@ class Committer:
         """Tell the waiter that its operation is in the books; void a hold whose waiter was told otherwise, or left."""
         operation = pending.operation
         if isinstance(operation, Reserve) and pending.answer.done():
-            self.enqueue(Settle(operation.reservation, Outcome(EntryKind.VOID, error_code="abandoned")))
+            self.enqueue(Settle(operation.reservation, Outcome(kind=EntryKind.VOID, error_code="abandoned")))
         pending.succeed(balance)
 
     async def _current(self, batch: list[_Pending]) -> Copy:

@@ -1,7 +1,7 @@
 """Keep-alive HTTP/1.1 connections to one table service.
 
 Own code, because a commit is what every request waits for, and a general client costs three times the CPU of what is
-needed here: small requests, answers read whole, one deadline, no redirects, cookies or retries (ADR 14).
+needed here: small requests, answers read combined, one deadline, no redirects, cookies or retries (ADR 14).
 """
 
 from __future__ import annotations

@@ -91,7 +91,12 @@ def _entity(partition: str, key: str, text: str) -> dict[str, str]:
 
 
 def _document(entity: TableEntity) -> Document:
-    return Document(entity["PartitionKey"], entity["RowKey"], entity["document"], str(entity.metadata["etag"]))
+    return Document(
+        partition=entity["PartitionKey"],
+        key=entity["RowKey"],
+        text=entity["document"],
+        etag=str(entity.metadata["etag"]),
+    )
 
 
 @asynccontextmanager

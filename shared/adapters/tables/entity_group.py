@@ -28,7 +28,7 @@ from shared.adapters.tables.store import (
     StoreError,
     TableMissing,
 )
-from shared.domain.ledger.entries import Fields, FieldValue
+from shared.domain.stored_fields import Fields, FieldValue
 
 _PART: Final = b"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
 _JSON_HEADERS: Final = (

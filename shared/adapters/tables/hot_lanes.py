@@ -23,14 +23,14 @@ from shared.domain.identifiers import first_rid, rid_at, timestamp
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
 from shared.domain.ledger.entries import Reservation
-from shared.domain.ledger.lanes import first_share, lane_limit, pulls, room, shortage, whole
+from shared.domain.ledger.lanes import available, combined, first_share, lane_limit, plan_pulls, shortage
 from shared.domain.ledger.operations import (
     ChangeLimit,
     Claim,
-    LaneTaken,
+    InsufficientAvailable,
+    LaneLeased,
     Open,
     Reserve,
-    RoomGone,
     Transfer,
     TransferIn,
     TransferOut,
@@ -38,8 +38,8 @@ from shared.domain.ledger.operations import (
 from shared.domain.ledger.refusals import refused
 from shared.domain.rate_limit import RateLimits
 
-LEASE_SECONDS = 60.0
-RENEW_SECONDS = 20.0
+LANE_LEASE_SECONDS = 60.0
+LANE_LEASE_RENEW_SECONDS = 20.0
 NEGATIVE_CACHE_SECONDS = 1.0
 _MAX_REMEMBERED = 1024
 _OLDEST_TRANSFER = timedelta(minutes=10)
@@ -69,7 +69,7 @@ class Lanes(Protocol):
 
 
 @dataclass(slots=True)
-class _Seat:
+class _LaneLease:
     """The lane that this process uses for a tenant's period, and how many lanes are in use."""
 
     lane: Lane
@@ -79,11 +79,11 @@ class _Seat:
 
 @dataclass(slots=True)
 class _Denial:
-    """All that the other lanes had was `room`, which was not enough."""
+    """All that the other lanes had was `available`, which was not enough."""
 
-    room: Amount
+    available: Amount
     until: float
-    whole: Balance
+    combined: Balance
 
 
 @dataclass(slots=True, eq=False)
@@ -93,18 +93,18 @@ class HotLanes:
     source: Lanes
     clock: Clock
     owner: str
-    _seats: dict[Lane, _Seat] = field(default_factory=dict)
+    _lane_leases: dict[Lane, _LaneLease] = field(default_factory=dict)
     _denials: dict[Lane, _Denial] = field(default_factory=dict)
     _running: dict[tuple[str, Lane], asyncio.Task[Any]] = field(default_factory=dict)
     _matched_before: dict[Lane, str] = field(default_factory=dict)
 
     async def reserve(self, account: Account, reservation: Reservation) -> Hold:
         """Hold in a lane of this process's own. Raises what `Ledger.reserve` does."""
-        seat = self._seats.get(account.vault)
-        if seat is None or seat.renew_at <= self.clock.monotonic() or seat.lane.number > account.lanes:
-            seat = await self._once("seat", account.vault, partial(self._take_seat, account))
-        rates = RateLimits(account.rates.requests, account.rates.tokens, seat.in_use)
-        return await self.reserve_in(account, Reserve(replace(reservation, lane=seat.lane), rates))
+        lease = self._lane_leases.get(account.vault)
+        if lease is None or lease.renew_at <= self.clock.monotonic() or lease.lane.number > account.lanes:
+            lease = await self._once("lease", account.vault, partial(self._lease_lane, account))
+        rate_limits = RateLimits(account.rate_limits.requests, account.rate_limits.tokens, lease.in_use)
+        return await self.reserve_in(account, Reserve(replace(reservation, lane=lease.lane), rate_limits))
 
     async def reserve_in(self, account: Account, operation: Reserve) -> Hold:
         """Hold in the lane of the reservation, with room from the others if it lacks some."""
@@ -112,18 +112,18 @@ class HotLanes:
         committer = self.source.committer(reservation.lane)
         while True:
             try:
-                return Hold(reservation, await committer.submit(operation), operation.rates)
+                return Hold(reservation, await committer.submit(operation), operation.rate_limits)
             except PeriodExhausted:
-                denial = await self._fetch_room(account, reservation)
+                denial = await self._fetch_available(account, reservation)
                 if denial is None:
                     continue
-                refusal = denial.whole.refusal(reservation.amount)
+                refusal = denial.combined.refusal(reservation.amount)
                 if refusal is None:
                     raise
                 period, now = reservation.lane.period, self.clock.now()
-                raise refused(operation, refusal, denial.whole, period, now) from None
+                raise refused(operation, refusal, denial.combined, period, now) from None
 
-    async def level(self, account: Account, actor: str, reason: str) -> None:
+    async def align_limits(self, account: Account, actor: str, reason: str) -> None:
         """Make every lane fit its vault, whose limit has changed; repeating it is harmless.
 
         A lane has no limit where the tenant has none, else none of its own. What it holds beyond its room, the others
@@ -173,7 +173,7 @@ class HotLanes:
         while self._running:
             await asyncio.wait(self._running.values())
 
-    async def _take_seat(self, account: Account) -> _Seat:
+    async def _lease_lane(self, account: Account) -> _LaneLease:
         """This process's lane: the one that it has, else a free one, else it shares one."""
         vault = account.vault
         await self.source.committer(vault, account).submit(Open())
@@ -185,30 +185,30 @@ class HotLanes:
         }
         mine = [number for number, owner in taken.items() if owner == self.owner]
         free = [number for number in range(1, account.lanes + 1) if number not in taken]
-        until = timestamp(now + timedelta(seconds=LEASE_SECONDS))
+        until = timestamp(now + timedelta(seconds=LANE_LEASE_SECONDS))
         lane = vault._replace(number=1 + zlib.crc32(self.owner.encode()) % account.lanes)
         for number in [*mine, *free]:
             claimed = vault._replace(number=number)
             try:
                 await self.source.committer(claimed).submit(Claim(self.owner, until))
-            except LaneTaken:
+            except LaneLeased:
                 continue
             lane = claimed
             break
-        seat = _Seat(lane, len(taken.keys() | {lane.number}), self.clock.monotonic() + RENEW_SECONDS)
-        if len(self._seats) >= _MAX_REMEMBERED:
-            self._seats.clear()
+        lease = _LaneLease(lane, len(taken.keys() | {lane.number}), self.clock.monotonic() + LANE_LEASE_RENEW_SECONDS)
+        if len(self._lane_leases) >= _MAX_REMEMBERED:
+            self._lane_leases.clear()
             self._denials.clear()
-        self._seats[vault] = seat
-        return seat
+        self._lane_leases[vault] = lease
+        return lease
 
-    async def _fetch_room(self, account: Account, reservation: Reservation) -> _Denial | None:
+    async def _fetch_available(self, account: Account, reservation: Reservation) -> _Denial | None:
         """Pull room for a reservation, or tell why not: `None` means that it is worth another try."""
         lane = reservation.lane
         seen = self.source.committer(lane).balance
         denial = self._denials.get(lane)
         if denial is not None and seen is not None and self.clock.monotonic() < denial.until:
-            is_too_much = shortage(seen, reservation.amount).beyond(denial.room) != Amount()
+            is_too_much = shortage(seen, reservation.amount).excess_over(denial.available) != Amount()
             if is_too_much:
                 return denial
         is_under_way = ("pull", lane) in self._running
@@ -220,26 +220,26 @@ class HotLanes:
         while True:
             balances = await self._survey(lane)
             own = balances[lane.number]
-            rooms = {number: room(balance) for number, balance in balances.items() if number != lane.number}
-            share = first_share(balances[0], account.lanes) if own.moved == Amount() else Amount()
-            chosen = pulls(shortage(own, amount), share, rooms)
+            others = {number: available(balance) for number, balance in balances.items() if number != lane.number}
+            share = first_share(balances[0], account.lanes) if own.transferred == Amount() else Amount()
+            chosen = plan_pulls(shortage(own, amount), share, others)
             if own.refusal(amount) is None:  # the committer refused on an older copy
                 self.source.committer(lane).forget()
                 return None
             if not chosen:
                 until = self.clock.monotonic() + NEGATIVE_CACHE_SECONDS
-                together = sum(rooms.values(), Amount())
-                self._denials[lane] = denial = _Denial(together, until, whole([*balances.values()]))
+                together = sum(others.values(), Amount())
+                self._denials[lane] = denial = _Denial(together, until, combined([*balances.values()]))
                 return denial
             try:
                 for number, part in chosen:
                     await self._transfer(lane._replace(number=number), lane, part)
-            except RoomGone:
+            except InsufficientAvailable:
                 continue  # somebody else has got it
             return None
 
     async def _transfer(self, donor: Lane, receiver: Lane, amount: Amount) -> None:
-        """Raises `RoomGone` where the donor no longer has `amount`."""
+        """Raises `InsufficientAvailable` where the donor no longer has `amount`."""
         transfer = TransferOut(rid_at(self.clock.now()), receiver.number, amount)
         giving = self.source.committer(donor)
         giving.forget()  # another process writes there

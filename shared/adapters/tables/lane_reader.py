@@ -94,7 +94,7 @@ class LaneReader:
         try:
             await self._insert(REGISTRY_TABLE, self.lane.period, Insert(self.partition, {}))
             limit, state = await self._opening()
-            balance = Balance(genesis(self.lane.period, self.partition), limit, limit, state)
+            balance = Balance(head=genesis(self.lane.period, self.partition), limit=limit, limit0=limit, state=state)
             await self._insert(self.table, self.partition, Insert(BALANCE_KEY, balance_fields(balance)))
         except AnswerLost:
             await self.back_off(give_up)

@@ -72,11 +72,11 @@ class TableLedger:
     async def reserve(self, account: Account, reservation: Reservation) -> Hold:
         if account.lanes > 1:
             return await self._hot.reserve(account, reservation)
-        committer, operation = self.committer(reservation.lane, account), Reserve(reservation, account.rates)
+        committer, operation = self.committer(reservation.lane, account), Reserve(reservation, account.rate_limits)
         try:
-            return Hold(reservation, await committer.submit(operation), account.rates)
+            return Hold(reservation, await committer.submit(operation), account.rate_limits)
         except PeriodExhausted:
-            if committer.balance is None or committer.balance.moved == Amount():
+            if committer.balance is None or committer.balance.transferred == Amount():
                 raise
         return await self._hot.reserve_in(account, operation)  # it was hot: lanes still hold some of its limit
 
@@ -89,15 +89,17 @@ class TableLedger:
     async def change_limit(self, account: Account, actor: str, reason: str) -> Balance:
         change = ChangeLimit(account.limit, actor, reason)
         balance = await self.committer(account.vault, account).submit(change)
-        await self._hot.level(account, actor, reason)
+        await self._hot.align_limits(account, actor, reason)
         return balance
 
     async def grant(self, account: Account, grant_id: str, amount: Amount, actor: str, reason: str) -> Balance:
-        return await self.committer(account.vault, account).submit(Grant(grant_id, amount, actor, reason))
+        return await self.committer(account.vault, account).submit(
+            Grant(grant_id=grant_id, amount=amount, actor=actor, reason=reason)
+        )
 
     async def level_lanes(self, account: Account) -> int:
         recovered = await self._hot.recover(account.vault)
-        await self._hot.level(account, "tallygate", "the vault's limit")
+        await self._hot.align_limits(account, "tallygate", "the vault's limit")
         return recovered
 
     async def begin_closing(self, account: Account) -> None:
@@ -169,7 +171,8 @@ class TableLedger:
             now = str(BillingPeriod.containing(self._clock.now()))
             committer = self.committer(Lane(reservation.lane.tenant_id, now))
             committer.reader.opening_limit = committer.reader.opening_limit or balance.limit
-            adjusted = committer.enqueue(Adjust(reservation, outcome, *charged_from(marker.fields)))
+            charged, usage = charged_from(marker.fields)
+            adjusted = committer.enqueue(Adjust(reservation, outcome=outcome, charged=charged, charged_usage=usage))
             adjusted.add_done_callback(partial(_pass_on, answer))
         elif not answer.done():  # else nobody waits; either way it was settled before the period closed
             answer.set_result(balance)

@@ -29,7 +29,8 @@ from shared.domain.errors import StorageUnavailable
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.inference.stored_response import StoredResponse
 from shared.domain.ledger.balance import Lane
-from shared.domain.ledger.entries import Fields, Reservation
+from shared.domain.ledger.entries import Reservation
+from shared.domain.stored_fields import Fields
 
 _RUNNING: Final = "responses"
 _PARTITION: Final = "running"
@@ -50,11 +51,11 @@ class TableResponses:
                 if row is not None:
                     fields = row.fields
                     return StoredResponse(
-                        response_id,
-                        tenant_id,
-                        str(fields["deployment"]),
-                        str(fields["backend"]),
-                        int(fields["context_tokens"]),
+                        response_id=response_id,
+                        tenant_id=tenant_id,
+                        deployment=str(fields["deployment"]),
+                        backend_id=str(fields["backend"]),
+                        context_tokens=int(fields["context_tokens"]),
                     )
         return None
 

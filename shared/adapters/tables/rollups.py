@@ -1,13 +1,12 @@
-"""Rollups in tables: `rollup{YYYYMM}`, one partition a lane, the watermark beside the sums."""
+"""Rollups in tables: `rollup{YYYYMM}`, one partition a lane, the watermark in the same partition."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 
-from shared.adapters.tables.rows import partition_of, usage_from
+from shared.adapters.tables.rows import partition_of
 from shared.adapters.tables.store import (
     AnswerLost,
     Insert,
@@ -22,14 +21,11 @@ from shared.adapters.tables.store import (
 from shared.application.ports.ledger import Watermark
 from shared.domain.errors import LedgerUnavailable
 from shared.domain.ledger.balance import Lane
-from shared.domain.ledger.entries import USAGE_FIELDS, Fields, usage_values
-from shared.domain.ledger.rollup import Rollup, RollupKey
-from shared.domain.values import field_names
+from shared.domain.ledger.rollup import ROLLUP, ROLLUP_KEY, Rollup, RollupKey
+from shared.domain.stored_fields import Fields
 
 _WATERMARK = "W"
 _RANGE = ("R|", "R}")
-_KEY_FIELDS = field_names(RollupKey)
-_SUM_FIELDS = tuple(name for name in field_names(Rollup) if name not in ("usage", "findings"))
 
 
 class TableRollups:
@@ -88,19 +84,8 @@ def _row_key(key: RollupKey) -> str:
 
 
 def _fields(key: RollupKey, sums: Rollup) -> Fields:
-    usage = dict(zip(USAGE_FIELDS, usage_values(sums.usage), strict=True))
-    return {
-        **{name: getattr(key, name) for name in _KEY_FIELDS},
-        **{name: getattr(sums, name) for name in _SUM_FIELDS},
-        **usage,
-        "findings": ",".join(f"{finding}={count}" for finding, count in sorted(sums.findings.items())),
-    }
+    return ROLLUP_KEY.write(key) | ROLLUP.write(sums)
 
 
 def _rollup_from(row: Row) -> tuple[RollupKey, Rollup]:
-    fields = row.fields
-    key = RollupKey(*(str(fields[name]) for name in _KEY_FIELDS))
-    sums = {name: int(fields[name]) for name in _SUM_FIELDS}
-    counts = (each.rpartition("=") for each in str(fields.get("findings", "")).split(",") if each)
-    findings = Counter({finding: int(count) for finding, _, count in counts})
-    return key, Rollup(**sums, usage=usage_from(fields), findings=findings)
+    return ROLLUP_KEY.read(row.fields), ROLLUP.read(row.fields)

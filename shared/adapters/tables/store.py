@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from shared.domain.ledger.entries import Fields, FieldValue
+from shared.domain.stored_fields import Fields, FieldValue
 from shared.domain.values import value
 
 MAX_BATCH_ROWS = 100

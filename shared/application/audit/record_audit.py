@@ -36,6 +36,13 @@ class RecordAudit:
         after: Mapping[str, object] | None = None,
     ) -> None:
         event = AuditEvent(
-            new_rid(), self._clock.now(), actor.name, action, target, before, after, actor.source_address
+            event_id=new_rid(),
+            at=self._clock.now(),
+            actor=actor.name,
+            action=action,
+            target=target,
+            before=before,
+            after=after,
+            source_address=actor.source_address,
         )
         await self._log.record(event)

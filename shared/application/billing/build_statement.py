@@ -15,7 +15,7 @@ from shared.application.ports.tenancy import TenantDirectory
 from shared.domain.billing.statements import Statement, Tally, cost_centers, statement, utilization_percent
 from shared.domain.ledger.balance import LaneState
 from shared.domain.ledger.entries import EntryKind
-from shared.domain.ledger.lanes import whole
+from shared.domain.ledger.lanes import combined
 from shared.domain.pricing.money import usd, usd_of_cents
 from shared.domain.pricing.price_book import PriceBook
 
@@ -89,7 +89,7 @@ class BuildStatement:
         name, current_cost_center = (known.value.name, known.value.cost_center) if known else (tenant_id, "")
         tags = known.value.tags if known else {}
         heads = {f"{lane.number:02}": balance.head for lane, balance in balances.items()}
-        total = whole([*balances.values()])
+        total = combined([*balances.values()])
         bill = statement(tenant_id, name, cost_center or current_cost_center, tags, total, heads, tally)
         return bill, closed_at
 

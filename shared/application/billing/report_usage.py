@@ -14,7 +14,7 @@ from shared.domain.billing.statements import utilization_percent
 from shared.domain.errors import InvalidRequest, LedgerUnavailable, NotFound
 from shared.domain.ledger.balance import Balance, Lane, LaneState
 from shared.domain.ledger.entries import LedgerEntry
-from shared.domain.ledger.lanes import whole
+from shared.domain.ledger.lanes import combined
 from shared.domain.ledger.rollup import Rollup, RollupKey, rolled_up
 from shared.domain.pricing.money import usd
 from shared.domain.tenancy.tenant import Tenant
@@ -61,7 +61,7 @@ class ReportUsage:
             f"{group}s": [_identity(group, *key) | _document(sums) for key, sums in sorted(found.items())]
             for group, found in groups.items()
         }
-        balance = whole([*balances.values()]) if balances else None
+        balance = combined([*balances.values()]) if balances else None
         return _report(tenant, period, balance, total) | lists
 
     async def entries(

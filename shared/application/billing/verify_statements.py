@@ -11,7 +11,7 @@ from typing import Any
 from shared.application.ledger.verify_ledger import Finding
 from shared.application.ports.billing import ReportStore
 from shared.application.ports.ledger import Ledger
-from shared.domain.ledger.lanes import whole
+from shared.domain.ledger.lanes import combined
 from shared.domain.pricing.money import usd
 
 _INVARIANT = "I12"
@@ -45,7 +45,7 @@ class VerifyStatements:
         balances = await self._ledger.balances(name, period)
         if not balances:
             return [f"{name} has a bill and no books"]
-        total = whole([*balances.values()])
+        total = combined([*balances.values()])
         heads = {f"{lane.number:02}": balance.head for lane, balance in balances.items()}
         return [
             f"{name}: {what} is {stated} in the bill and {booked} in the books"

@@ -1,4 +1,4 @@
-"""Hold in the ledger the upper bound of what one attempt can cost, before it is made."""
+"""Reserve the most that one attempt can cost, before it is made."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from datetime import timedelta
 from typing import Final
 
 from shared.application.cached import Cached
-from shared.application.inference.incoming_call import MAX_USER_CHARACTERS, Inquiry
+from shared.application.inference.incoming_call import MAX_USER_CHARACTERS
 from shared.application.inference.metered_attempt import MeteredAttempt
-from shared.application.inference.remember_response import KeepResponse
+from shared.application.inference.resolved_request import ResolvedRequest
+from shared.application.inference.response_owner import ResponseOwner
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import ResponseDirectory, Tokenizer
 from shared.application.ports.ledger import Hold, Ledger
 from shared.domain.errors import InvalidRequest
 from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
-from shared.domain.inference.parsed_body import InferenceRequest
+from shared.domain.inference.parsed_body import ParsedBody
+from shared.domain.inference.stored_response import StoredResponse
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Account, Lane
 from shared.domain.ledger.entries import Attempt, Reservation
@@ -29,12 +31,12 @@ from shared.domain.tenancy.tenant import Tenant
 
 _LARGE_INPUT_CHARACTERS: Final = 262_144
 _SWEEP_MARGIN: Final = timedelta(seconds=60)
-_HELD_IN_BACKGROUND: Final = timedelta(days=1) + _SWEEP_MARGIN
-_UNRATED: Final = RateLimits()
+_BACKGROUND_HOLD: Final = timedelta(days=1) + _SWEEP_MARGIN
+_NO_RATE_LIMITS: Final = RateLimits()
 
 
 class AdmitAttempt:
-    """Reserves tokens and dollars of an attempt's tenant; the first attempt counts against its limits a minute."""
+    """Reserves tokens and dollars of the tenant. Only a request's first attempt counts against its rate limits."""
 
     def __init__(
         self,
@@ -46,98 +48,126 @@ class AdmitAttempt:
         instance: str,
         request_seconds: float,
     ) -> None:
+        """`request_seconds` is the longest that a request may take; a reservation is held a little longer."""
         self._ledger = ledger
         self._tokenizer = tokenizer
         self._prices = prices
         self._clock = clock
         self._responses = responses
         self._instance = instance
-        self._held_for = timedelta(seconds=request_seconds) + _SWEEP_MARGIN
+        self._hold_for = timedelta(seconds=request_seconds) + _SWEEP_MARGIN
 
-    async def input_tokens(self, inquiry: Inquiry, model: str) -> int:
-        """What is sent in, with the deployment's own prompt. Much is counted on a thread, so that streams go on."""
-        request, prompt = inquiry.request, inquiry.deployment.system_prompt
-        texts = [*request.texts, prompt] if prompt else request.texts
-        known = request.fixed_tokens + (inquiry.previous.context_tokens if inquiry.previous else 0)
+    async def count_input(
+        self, body: ParsedBody, deployment: Deployment, previous: StoredResponse | None, model: str
+    ) -> int:
+        """Count input tokens: the body's, the deployment's system prompt, and the context of `previous`.
+
+        A large input is counted on a thread, so that streams go on meanwhile.
+        """
+        texts = [*body.texts, deployment.system_prompt] if deployment.system_prompt else body.texts
+        known = body.fixed_tokens + (previous.context_tokens if previous else 0)
         if sum(map(len, texts)) > _LARGE_INPUT_CHARACTERS:
             return known + await asyncio.to_thread(self._count, texts, model)
         return known + self._count(texts, model)
 
     async def __call__(
-        self, inquiry: Inquiry, backend: Backend, input_tokens: int, output_tokens: int, *, is_first: bool
+        self, request: ResolvedRequest, backend: Backend, input_tokens: int, *, is_first: bool
     ) -> tuple[MeteredAttempt, Hold]:
-        """Raises what `Ledger.reserve` raises, `UnpricedModel`, and `InvalidRequest` where no limit could admit it."""
-        request, tenant, deployment = inquiry.request, inquiry.tenant, inquiry.deployment
-        now, prices = self._clock.now(), await self._prices.get()
-        rates = prices.rate_card(backend.billed_as, now, request.basis)
-        bound = input_tokens + request.input_margin
+        """Hold the upper bound of one attempt.
+
+        Raises what `Ledger.reserve` raises, `UnpricedModel`, and `InvalidRequest` if no limit could ever admit it.
+        """
+        body, tenant, now = request.body, request.tenant, self._clock.now()
+        bound, output_tokens = input_tokens + body.input_margin, request.output_tokens
         _check_size(tenant, bound + output_tokens)
-        held_for = _HELD_IN_BACKGROUND if request.is_background else self._held_for
-        reservation = Reservation(  # by place: ADR 13
-            new_rid(),
-            Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
-            Amount(bound + output_tokens, rates.bound(bound, output_tokens, request.units)),
-            input_tokens,
-            output_tokens,
-            timestamp(now),
-            timestamp(now + held_for),
-            self._instance,
-            _facts(inquiry, backend, rates.version),
-            request.usual_units or request.units,
+        rate_card = (await self._prices.get()).rate_card(backend.price_key, now, body.basis)
+        reservation = Reservation(
+            rid=new_rid(),
+            lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
+            amount=Amount(bound + output_tokens, rate_card.bound(bound, output_tokens, body.units)),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            created=timestamp(now),
+            deadline=timestamp(now + (_BACKGROUND_HOLD if body.is_background else self._hold_for)),
+            instance=self._instance,
+            attempt=_facts(request, backend, rate_card.version),
+            units=body.usual_units or body.units,
         )
         started_at = self._clock.monotonic()
-        limits = tenant.rates if is_first else _UNRATED
-        account = Account(tenant.tenant_id, reservation.lane.period, tenant.limit, limits, tenant.lanes)
-        hold = await self._ledger.reserve(account, reservation)
-        keeper = None
-        if request.is_stored:
-            keeper = KeepResponse(
-                self._responses, tenant.tenant_id, deployment.name, backend.backend_id, request.is_background
-            )
+        hold = await self._ledger.reserve(_account(tenant, reservation, is_first=is_first), reservation)
         attempt = MeteredAttempt(
-            self._ledger, self._clock, self._tokenizer, hold.reservation, rates, started_at, _usual(request), keeper
+            ledger=self._ledger,
+            clock=self._clock,
+            tokenizer=self._tokenizer,
+            reservation=hold.reservation,
+            rate_card=rate_card,
+            started_at=started_at,
+            usual=_usual(body),
+            response_owner=self._response_owner(request, backend) if body.is_stored else None,
         )
         return attempt, hold
 
     def _count(self, texts: Sequence[str], model: str) -> int:
         return sum([self._tokenizer.count(text, model) for text in texts])
 
+    def _response_owner(self, request: ResolvedRequest, backend: Backend) -> ResponseOwner:
+        return ResponseOwner(
+            directory=self._responses,
+            tenant_id=request.tenant.tenant_id,
+            deployment=request.deployment.name,
+            backend_id=backend.backend_id,
+            is_background=request.body.is_background,
+        )
 
-def output_bound(request: InferenceRequest, deployment: Deployment) -> int:
-    """The most tokens of output: for each choice the caller's cap, else the deployment's, else its default."""
-    cap = request.max_output_tokens
+
+def output_bound(body: ParsedBody, deployment: Deployment) -> int:
+    """Bound the output tokens: the number of choices times the first cap that is set.
+
+    The caller's cap comes first, then the deployment's, then its default.
+    """
+    cap = body.max_output_tokens
     if cap is None:
         cap = deployment.max_output_tokens or deployment.reserve_output_tokens
-    return request.choices * cap
+    return body.choices * cap
 
 
-def _facts(inquiry: Inquiry, backend: Backend, price_version: str) -> Attempt:
-    caller, call, request = inquiry.caller, inquiry.call, inquiry.request
-    return Attempt(  # by place: ADR 13
-        inquiry.deployment.name,
-        backend.backend_id,
-        backend.region,
-        backend.model,
-        price_version,
-        call.user or request.user[:MAX_USER_CHARACTERS] or caller.key_id,
-        caller.key_id,
-        call.request_id,
-        caller.tenant.cost_center,
-        request.reader is not None,
-        inquiry.wire.operation,
-        request.basis.variant,
-        backend.processed_in,
+def _account(tenant: Tenant, reservation: Reservation, *, is_first: bool) -> Account:
+    return Account(
+        tenant_id=tenant.tenant_id,
+        period=reservation.lane.period,
+        limit=tenant.limit,
+        rate_limits=tenant.rate_limits if is_first else _NO_RATE_LIMITS,
+        lanes=tenant.lanes,
     )
 
 
-def _usual(request: InferenceRequest) -> Usage:
-    """What an attempt probably consumes of what no answer may show."""
-    units = request.usual_units or request.units
-    return replace(units, output=request.unseen_output_tokens) if request.unseen_output_tokens else units
+def _facts(request: ResolvedRequest, backend: Backend, price_version: str) -> Attempt:
+    caller, call, body = request.caller, request.call, request.body
+    return Attempt(
+        deployment=request.deployment.name,
+        backend=backend.backend_id,
+        region=backend.region,
+        model=backend.model,
+        price_version=price_version,
+        user=call.user or body.user[:MAX_USER_CHARACTERS] or caller.key_id,
+        key_id=caller.key_id,
+        request_id=call.request_id,
+        cost_center=caller.tenant.cost_center,
+        streamed=body.reader is not None,
+        operation=request.format.operation,
+        variant=body.basis.variant,
+        processed_in=backend.processed_in,
+    )
+
+
+def _usual(body: ParsedBody) -> Usage:
+    """Estimate the consumption that no answer may show."""
+    units = body.usual_units or body.units
+    return replace(units, output=body.unseen_output_tokens) if body.unseen_output_tokens else units
 
 
 def _check_size(tenant: Tenant, tokens: int) -> None:
-    """Refuse what can never be admitted, so that no client retries it for ever."""
+    """Refuse a request that could never be admitted, so that no client retries it for ever."""
     for limit, name in ((tenant.max_tokens_per_request, "request"), (tenant.tokens_per_minute, "minute")):
         if limit is not None and tokens > limit:
             raise InvalidRequest(

@@ -1,56 +1,38 @@
-"""What a caller asks for, as it came and as it was read."""
+"""A request of the inference API, as the caller sent it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shared.application.ports.formats import InferenceFormat
-from shared.application.routing.fair_queue import HungUp
-from shared.application.tenancy.authenticate import TenantPrincipal
-from shared.domain.inference.parsed_body import InferenceRequest
-from shared.domain.inference.stored_response import StoredResponse
-from shared.domain.routing.catalog import Backend, BackendApi, Deployment
+from shared.application.routing.fair_queue import WaitForDisconnect
+from shared.domain.routing.catalog import Backend, BackendApi
 from shared.domain.routing.paths import V1
-from shared.domain.tenancy.tenant import Tenant
-from shared.domain.values import value
+from shared.domain.values import record
 
 MAX_USER_CHARACTERS = 256
 
 
-@value
-class InferenceCall:
-    """A request of the inference API."""
+@record
+class IncomingCall:
+    """One HTTP request before its body is parsed."""
 
     request_id: str
     body: bytes
     content_type: str
     deployment: str | None
-    """The deployment in the path, or `None` where the body's `model` names it."""
+    """The deployment in the path; `None` on the v1 path, where the body's `model` names it."""
     base: str
-    """What stands before the operation in the path: `/openai/v1`, or `/openai` in the dated API."""
+    """The path before the operation: `/openai/v1`, or `/openai` in the dated API."""
     api_version: str
+    """The query parameter `api-version`; empty if it was not sent."""
     headers: Mapping[str, str]
+    """Headers to forward upstream."""
     user: str
-    hung_up: HungUp
-    """Returns when the caller has gone; watched only while the request waits."""
+    """The header `x-gateway-user`; empty if it was not sent."""
+    wait_for_disconnect: WaitForDisconnect
+    """Returns when the client has disconnected. Called only while the request waits in a queue."""
 
-    def own_version_at(self, backend: Backend) -> str:
-        """The caller's api-version, where it stands in the path at which a backend is asked; else empty."""
+    def api_version_sent_to(self, backend: Backend) -> str:
+        """Return the caller's api-version if the path at this backend carries it; else an empty string."""
         is_replaced = backend.api is BackendApi.OPENAI or (self.base != V1 and backend.api_version)
         return "" if is_replaced else self.api_version
-
-
-@value
-class Inquiry:
-    """A call that was read and whose deployment is known. `previous` is the response that it follows."""
-
-    caller: TenantPrincipal
-    call: InferenceCall
-    wire: InferenceFormat
-    request: InferenceRequest
-    deployment: Deployment
-    previous: StoredResponse | None
-
-    @property
-    def tenant(self) -> Tenant:
-        return self.caller.tenant

@@ -1,4 +1,4 @@
-"""The models that a tenant may ask for: its deployments, by the names that its requests use."""
+"""List the models that a tenant may call: its deployments, by name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from shared.domain.tenancy.tenant import Tenant
 
 
 class ListModels:
-    """What `GET /openai/v1/models` lists. A deployment that does not exist is not there, whoever may call it."""
+    """The use case of `GET /openai/v1/models`. A deployment that is not configured is not listed."""
 
     def __init__(self, catalog: Cached[Catalog]) -> None:
         self._catalog = catalog
 
     async def __call__(self, tenant: Tenant) -> Sequence[str]:
-        """The names, in order."""
+        """Return the names in ascending order."""
         known = (await self._catalog.get()).deployments
         return sorted(name for name in tenant.deployments if name in known)
 
     async def one(self, tenant: Tenant, name: str) -> str:
-        """A name that the tenant may use. Raises `DeploymentNotFound`."""
+        """Return `name` if the tenant may call it. Raises `DeploymentNotFound`."""
         if name not in await self(tenant):
             raise DeploymentNotFound
         return name

@@ -11,8 +11,8 @@ from shared.application.background import Background
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.ports.formats import InferenceFormat
 from shared.application.ports.inference import UpstreamResponse
-from shared.application.routing.backend_slot import Lease
-from shared.domain.content_filter import ContentFilterPolicy, noted, refused_categories
+from shared.application.routing.backend_slot import BackendSlot
+from shared.domain.content_filter import ContentFilterPolicy, findings_text, refused_categories
 from shared.domain.errors import BackendBroken, BackendTimeout, ContentFiltered, GatewayError, StorageUnavailable
 from shared.domain.inference.parsed_body import EventReader
 from shared.domain.tenancy.tenant import DisconnectPolicy, Tenant
@@ -45,27 +45,27 @@ class StreamCut(Exception):
 
 
 class MeteredStream:
-    """One stream. Either `pass_on` runs to its end, or `abandon` is called when the caller has gone."""
+    """One stream. Either `forward` runs to its end, or `abandon` is called when the caller has gone."""
 
     def __init__(
         self,
         attempt: MeteredAttempt,
         response: UpstreamResponse,
-        wire: InferenceFormat,
+        format_: InferenceFormat,
         reader: EventReader,
         background: Background,
         tenant: Tenant,
         drains: Drains,
-        lease: Lease,
+        slot: BackendSlot,
     ) -> None:
         self._attempt = attempt
         self._response = response
-        self._wire = wire
+        self._format = format_
         self._reader = reader
         self._background = background
         self._tenant = tenant
         self._drains = drains
-        self._lease = lease
+        self._slot = slot
         self._delivered = _DeliveredText()
         self._is_booked = False
 
@@ -74,13 +74,13 @@ class MeteredStream:
         """Whether it is made of events, between which comments may be sent."""
         return self._reader.is_text
 
-    async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def forward(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Give complete events to `send` as they come. An error ends them as an event of its own.
 
         Raises `StreamCut` where it can't.
         """
         try:
-            await self._response.pass_on(self._taker(send))
+            await self._response.forward(self._taker(send))
             await self._complete()
         except (BackendBroken, BackendTimeout) as error:
             await self._tell(send, await self._broken(error))
@@ -130,12 +130,12 @@ class MeteredStream:
     async def _complete(self) -> None:
         if not self._reader.ended and self._reader.usage is None:
             raise BackendBroken("The backend ended the stream early.")
-        self._lease.completed()
+        self._slot.completed()
         await self._book("")
 
     async def _broken(self, error: GatewayError) -> GatewayError:
         """Book what was delivered; the error to tell."""
-        self._lease.failed(str(error))
+        self._slot.failed(str(error))
         try:
             await self._book(_code_of(error))
         except StorageUnavailable as unavailable:
@@ -145,7 +145,7 @@ class MeteredStream:
     async def _tell(self, send: Callable[[bytes], Awaitable[None]], error: GatewayError) -> None:
         if not self._reader.is_text:
             raise StreamCut
-        await send(self._wire.error_event(_code_of(error), str(error)))
+        await send(self._format.error_event(_code_of(error), str(error)))
 
     async def _finish_without_caller(self, error_code: str) -> None:
         self._is_booked = True
@@ -157,7 +157,7 @@ class MeteredStream:
         if self._tenant.on_disconnect is DisconnectPolicy.DRAIN:
             try:
                 async with self._drains.one():
-                    await self._response.pass_on(self._drop)
+                    await self._response.forward(self._drop)
             except (BackendBroken, BackendTimeout, TimeoutError):
                 pass  # what upstream did not state is estimated
         try:
@@ -171,12 +171,12 @@ class MeteredStream:
     def _annotation(self) -> bytes:
         """The findings as a comment, for a tenant that wants them named."""
         if self._tenant.content_filter_policy is ContentFilterPolicy.ANNOTATE and self._reader.findings:
-            return f": content-filter {noted(self._reader.findings)}\n\n".encode()
+            return f": content-filter {findings_text(self._reader.findings)}\n\n".encode()
         return b""
 
     def _close(self) -> None:
         self._response.close()
-        self._lease.release()
+        self._slot.release()
 
     async def _book(self, error_code: str) -> None:
         """Settle once: with upstream's usage if it was stated, else with the input and what was delivered."""

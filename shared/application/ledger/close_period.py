@@ -38,7 +38,7 @@ class ClosePeriod:
         tenants = 0
         async for lane in self._ledger.lanes(str(period)):
             if lane == lane.vault:
-                account = Account(lane.tenant_id, lane.period, Limit(0, 0))
+                account = Account(tenant_id=lane.tenant_id, period=lane.period, limit=Limit(0, 0))
                 await self._ledger.begin_closing(account)
                 await self._expire.sweep(lane.period, lane.tenant_id)
                 await self._ledger.close(account)

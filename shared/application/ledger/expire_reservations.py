@@ -57,9 +57,9 @@ class ExpireReservations:
 
     async def _outcome(self, reservation: Reservation, policy: ExpiryPolicy) -> Outcome:
         usage = _charged(reservation, policy)
-        rates = (await self._prices.get()).of_version(reservation.attempt.price_version)
-        amount = Amount(usage.total_tokens, rates.cost(usage))
-        return Outcome(EntryKind.EXPIRE, amount, usage, error_code="expired", estimated=True)
+        rate_card = (await self._prices.get()).of_version(reservation.attempt.price_version)
+        amount = Amount(usage.total_tokens, rate_card.cost(usage))
+        return Outcome(kind=EntryKind.EXPIRE, amount=amount, usage=usage, error_code="expired", estimated=True)
 
 
 def _charged(reservation: Reservation, policy: ExpiryPolicy) -> Usage:

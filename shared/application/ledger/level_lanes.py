@@ -23,5 +23,5 @@ class LevelLanes:
         for period in (str(current.previous()), str(current)):
             hot = {lane.tenant_id async for lane in self._ledger.lanes(period) if lane != lane.vault}
             for tenant_id in sorted(hot):
-                completed += await self._ledger.level_lanes(Account(tenant_id, period, Limit()))
+                completed += await self._ledger.level_lanes(Account(tenant_id=tenant_id, period=period, limit=Limit()))
         return completed

@@ -35,12 +35,14 @@ class OpenPeriod:
             for tenant in (versioned.value for versioned in page):
                 if tenant.state is not TenantState.CLOSED:
                     for period in periods:
-                        await self._ledger.open(Account(tenant.tenant_id, str(period), tenant.limit))
+                        await self._ledger.open(
+                            Account(tenant_id=tenant.tenant_id, period=str(period), limit=tenant.limit)
+                        )
                     opened += 1
             if cursor is None:
                 break
         previous = str(current.previous())
         async for lane in self._ledger.lanes(previous):
             if lane == lane.vault:
-                await self._ledger.begin_closing(Account(lane.tenant_id, previous, Limit(0, 0)))
+                await self._ledger.begin_closing(Account(tenant_id=lane.tenant_id, period=previous, limit=Limit(0, 0)))
         return opened

@@ -16,7 +16,7 @@ from shared.domain.ledger.entries import EntryKind, LedgerEntry
 from shared.domain.ledger.lanes import lane_limit
 from shared.domain.ledger.rollup import Rollup, RollupKey, rollup_of
 from shared.domain.pricing.price_book import PriceBook
-from shared.domain.values import value
+from shared.domain.values import record, value
 
 INVARIANTS = {
     "I1": "entries of a lane are exactly 1..B.seq",
@@ -90,10 +90,10 @@ class _Transfers:
 
 def _are_two_sides(one: tuple[Lane, LedgerEntry], other: tuple[Lane, LedgerEntry]) -> bool:
     (lane, entry), (other_lane, other_entry) = one, other
-    assert entry.moved is not None
-    assert other_entry.moved is not None
+    assert entry.transferred is not None
+    assert other_entry.transferred is not None
     return (
-        entry.moved + other_entry.moved == Amount()
+        entry.transferred + other_entry.transferred == Amount()
         and int(entry.reference.partition("/")[0]) == other_lane.number
         and int(other_entry.reference.partition("/")[0]) == lane.number
     )
@@ -113,7 +113,7 @@ class _Books:
     seq: int = 0
     used: Amount = NOTHING
     excess: Amount = NOTHING
-    moved: Amount = NOTHING
+    transferred: Amount = NOTHING
     last_kind: EntryKind | None = None
     watermark: int = 0
     rollups: dict[RollupKey, Rollup] = field(default_factory=dict)
@@ -135,15 +135,15 @@ class _Books:
             was_expired = entry.rid in self.expired
             self._expect("I6", was_expired, f"entry {entry.seq} is late without an expiry of {entry.rid}")
             self.expired.discard(entry.rid)
-            self.excess += entry.amount.beyond(Amount())
+            self.excess += entry.amount.excess_over(Amount())
         elif entry.kind is EntryKind.ADJUST:
             self._expect(
                 "I6", entry.reference not in self.adjusted, f"entry {entry.seq} adjusts {entry.reference} again"
             )
             self.adjusted.add(entry.reference)
-            self.excess += entry.amount.beyond(Amount())
-        elif entry.moved is not None:
-            self.moved += entry.moved
+            self.excess += entry.amount.excess_over(Amount())
+        elif entry.transferred is not None:
+            self.transferred += entry.transferred
             self.transfers.add(self.lane, entry)
         elif entry.limit is not None:
             self.limit = entry.limit
@@ -162,7 +162,7 @@ class _Books:
         self.resolved.add(entry.rid)
         if entry.kind is EntryKind.EXPIRE:
             self.expired.add(entry.rid)
-        self.excess += entry.amount.beyond(entry.reserved)
+        self.excess += entry.amount.excess_over(entry.reserved)
 
     def _check_cost(self, entry: LedgerEntry) -> None:
         if entry.attempt is None or entry.outcome is None:
@@ -206,17 +206,21 @@ class _Books:
         for unit in ("tokens", "pusd"):
             first, limit = getattr(balance.limit0, unit), getattr(balance.limit, unit)
             was_lowered = limit is not None and (first is None or limit < first)
-            room = None if limit is None else limit + getattr(balance.moved, unit) + getattr(balance.excess, unit)
+            room = None if limit is None else limit + getattr(balance.transferred, unit) + getattr(balance.excess, unit)
             is_kept = room is None or getattr(committed, unit) <= room
             self._expect("I7", is_kept or was_lowered, f"used and reserved {unit} exceed limit and excess")
         self._expect("I8", self.limit == balance.limit, f"entries give {self.limit}, the balance says {balance.limit}")
-        self._expect("I8", self.moved == balance.moved, f"{self.moved} was moved, the balance says {balance.moved}")
+        self._expect(
+            "I8",
+            self.transferred == balance.transferred,
+            f"{self.transferred} was moved, the balance says {balance.transferred}",
+        )
         if balance.state is LaneState.CLOSED:
             is_closed = self.last_kind is EntryKind.CLOSE and not held
             self._expect("I9", is_closed, "the lane is CLOSED, but its last entry is not close or a hold is open")
 
 
-@value
+@record
 class _Moment:
     """What a lane held when it was read, beside its entries."""
 
@@ -261,7 +265,15 @@ class VerifyLedger:
                 if lane not in books:
                     genesis = self._ledger.genesis(lane)
                     resolved = self._new_set()
-                    books[lane] = _Books(lane, self._chain, prices, transfers, resolved, genesis, balance.limit0)
+                    books[lane] = _Books(
+                        lane=lane,
+                        chain=self._chain,
+                        prices=prices,
+                        transfers=transfers,
+                        resolved=resolved,
+                        head=genesis,
+                        limit=balance.limit0,
+                    )
                 moments[lane] = await self._read(lane, balance, books[lane])
                 where = f"lane {lane.number}: " if lane.number else ""
                 found += [(invariant, where + message) for invariant, message in books[lane].compared(moments[lane])]
@@ -279,7 +291,12 @@ class VerifyLedger:
         async for entry in self._ledger.entries(lane, books.seq + 1, balance.seq):
             books.add(entry)
         held = {hold.rid: hold.amount async for hold in self._ledger.reservations(lane)}
-        return _Moment(balance, held, {key: sums async for key, sums in self._rollups.rows(lane)}, mark)
+        return _Moment(
+            balance=balance,
+            held=held,
+            rollups={key: sums async for key, sums in self._rollups.rows(lane)},
+            watermark=mark,
+        )
 
     async def _held_still(self, vault: Lane, moments: Mapping[Lane, _Moment]) -> bool:
         after = await self._ledger.balances(vault.tenant_id, vault.period)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
 
@@ -14,16 +14,16 @@ class InferenceFormat(Protocol):
     operation: str
     """The path behind the deployment or behind `/openai/v1`, for example `chat/completions`."""
 
-    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+    def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         """Raises `InvalidRequest`."""
         ...
 
-    def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:
+    def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
         """The body to send to the route's backend: the caller's bytes, with `model` set where it is given, and
         with those of the deployment's defaults that the caller left out and the backend's model accepts."""
         ...
 
-    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:
+    def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:
         """Raises `BackendBroken` if the answer cannot be read."""
         ...
 

@@ -56,7 +56,7 @@ class UpstreamResponse(Protocol):
         """The whole body. Raises `BackendBroken` or `BackendTimeout`."""
         ...
 
-    async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+    async def forward(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
         """Give each part of the body to `take` as it arrives, and await what that returns before the next is read.
 
         Returns at the end of the body. After a cancellation it may be called again and goes on where it stopped.

@@ -19,7 +19,7 @@ class Hold:
 
     reservation: Reservation
     balance: Balance
-    rates: RateLimits
+    rate_limits: RateLimits
 
 
 class Ledger(Protocol):

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
-from shared.domain.values import value
+from shared.domain.values import record
 
 
 class CatalogStore(Protocol):
@@ -30,7 +30,7 @@ class CatalogStore(Protocol):
         ...
 
 
-@value
+@record
 class Hint:
     """What one process found out of a backend: that it is down until a moment, or, if that has passed, up again."""
 

@@ -1,32 +1,29 @@
-"""A backend that one attempt may use, and what its use tells of the backend."""
+"""One place at a backend, held by one attempt. Its outcome tells the circuit breaker about the backend."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence, Sized
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Sized
 from typing import Final
 
 from shared.application.ports.clock import Clock
+from shared.domain.routing.answer import Answer, Headers, Meaning
 from shared.domain.routing.backend_health import BackendHealth
 from shared.domain.routing.catalog import Backend
 
-_MISCONFIGURED: Final = frozenset({401, 403})
-_SERVER_ERROR: Final = 500
 _LIMITS: Final = b"x-ratelimit-"
 _COUNT: Final = re.compile(rb"\d{1,18}")
-_NUMBER: Final = re.compile(rb"\d+(\.\d+)?")
-_LONGEST_SECONDS: Final = 86_400.0
 
 
-class Lease:
-    """One of its verdicts is to be called once the attempt has an answer or none, and `release` at its end.
+class BackendSlot:
+    """A slot is judged once by the answer of its attempt, or marked failed, and released at the end.
 
-    `moved` is called after whatever may let others go ahead, if there are any `waiting` or a breaker has moved.
+    `on_change` is called when somebody in `waiting` may go ahead, or when a breaker has changed.
     """
 
     __slots__ = (
-        "_clock", "_is_judged", "_moved", "_seen", "_then", "_waiting", "backend", "health", "is_probe", "started_at"
+        "_after_release", "_clock", "_is_judged", "_on_change", "_seen", "_waiting", "backend", "health", "is_probe",
+        "started_at",
     )  # fmt: skip
 
     def __init__(
@@ -36,7 +33,7 @@ class Lease:
         started_at: float,
         clock: Clock,
         waiting: Sized,
-        moved: Callable[[BackendHealth], None],
+        on_change: Callable[[BackendHealth], None],
         *,
         is_probe: bool,
     ) -> None:
@@ -46,53 +43,44 @@ class Lease:
         self.started_at = started_at
         self._clock = clock
         self._waiting = waiting
-        self._moved = moved
+        self._on_change = on_change
         self._seen = health.transitions.count
         self._is_judged = False
-        self._then: Callable[[], None] | None = None
+        self._after_release: Callable[[], None] | None = None
 
-    def judge(
-        self,
-        status: int,
-        headers: Sequence[tuple[bytes, bytes]],
-        *,
-        is_stream: bool = False,
-        lacks_deployment: bool = False,
-    ) -> None:
-        """The head of an answer has come. Names of headers are in lower case. A stream is to be `completed`.
-
-        `lacks_deployment` tells a 404 of the backend's from one that tells a caller of its own mistake.
-        """
-        now, health, is_probe = self._clock.monotonic(), self.health, self.is_probe
-        error = f"status {status}"
-        if status == 429 or (status == 503 and retry_after(headers) is not None):
-            health.throttled(now, retry_after(headers), error, is_probe=is_probe)
-        elif status in _MISCONFIGURED or lacks_deployment:
-            health.misconfigured(now, error, is_probe=is_probe)
-        elif status == 408 or status >= _SERVER_ERROR:
-            health.failed(now, error, is_probe=is_probe)
+    def judge(self, answer: Answer, headers: Headers, *, is_stream: bool = False) -> None:
+        """Tell the breaker what the backend answered. Ignores an undecided answer. A stream is `completed` later."""
+        meaning, now, health, is_probe = answer.meaning, self._clock.monotonic(), self.health, self.is_probe
+        if meaning is Meaning.UNDECIDED:
+            return
+        if meaning is Meaning.THROTTLED:
+            health.throttled(now, answer.retry_after_seconds, _reason(answer), is_probe=is_probe)
+        elif meaning is Meaning.MISCONFIGURED:
+            health.misconfigured(now, _reason(answer), is_probe=is_probe)
+        elif meaning is Meaning.FAILED:
+            health.failed(now, _reason(answer), is_probe=is_probe)
         else:
-            if health.is_room_old(now):
-                self._note_room(now, headers)
+            if health.is_headroom_old(now):
+                self._note_headroom(now, headers)
             health.answered(now, now - self.started_at, is_probe=is_probe, is_stream=is_stream)
         self._judged()
 
-    def misconfigured(self, error: str) -> None:
-        """Another backend served what this one refused: it is not the caller who is mistaken."""
-        self.health.misconfigured(self._clock.monotonic(), error, is_probe=False)
-        self._moved(self.health)
+    def misconfigured(self, reason: str) -> None:
+        """Open the breaker afterwards: another backend served the request that this one refused."""
+        self.health.misconfigured(self._clock.monotonic(), reason, is_probe=False)
+        self._on_change(self.health)
 
     def completed(self) -> None:
-        """A stream came to its end."""
+        """Note that a stream came to its end."""
         self.health.completed(self._clock.monotonic())
 
-    def failed(self, error: str) -> None:
-        """It could not be reached, was silent, or broke: also after its head had come."""
-        self.health.failed(self._clock.monotonic(), error, is_probe=self.is_probe and not self._is_judged)
+    def failed(self, reason: str) -> None:
+        """Note that the backend could not be reached, was silent, or broke, also after its head had arrived."""
+        self.health.failed(self._clock.monotonic(), reason, is_probe=self.is_probe and not self._is_judged)
         self._judged()
 
     def release(self) -> None:
-        """The attempt no longer occupies the backend, whatever became of it."""
+        """Free the slot. An attempt that was never judged tells nothing about the backend."""
         if not self._is_judged:
             self.health.gave_up(is_probe=self.is_probe)
         health = self.health
@@ -101,27 +89,31 @@ class Lease:
         else:
             health.finished(self._clock.monotonic() - self.started_at)
         if self._waiting or health.transitions.count != self._seen:
-            self._moved(health)
-        if self._then is not None:
-            self._then()
+            self._on_change(health)
+        if self._after_release is not None:
+            self._after_release()
 
-    def before(self, then: Callable[[], None] | None) -> None:
-        """Call something more at the release."""
-        self._then = then
+    def after_release(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` when the slot is released."""
+        self._after_release = callback
 
     def _judged(self) -> None:
         self._is_judged = True
         if self._waiting or self.health.transitions.count != self._seen:
-            self._moved(self.health)
+            self._on_change(self.health)
 
-    def _note_room(self, now: float, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """What is left of the backend's limits. A limit of nothing means that it is not known.
+    def _note_headroom(self, now: float, headers: Headers) -> None:
+        """Note how much is left of the backend's rate limits. A limit of 0 means that it is unknown.
 
         https://learn.microsoft.com/azure/ai-services/openai/how-to/quota
         """
         stated = {name[12:]: text for name, text in headers if name.startswith(_LIMITS)}
         if stated:
-            self.health.note_room(now, _left(stated, b"requests"), _left(stated, b"tokens"))
+            self.health.note_headroom(now, _left(stated, b"requests"), _left(stated, b"tokens"))
+
+
+def _reason(answer: Answer) -> str:
+    return f"status {answer.status}"
 
 
 def _left(stated: dict[bytes, bytes], unit: bytes) -> int | None:
@@ -129,22 +121,3 @@ def _left(stated: dict[bytes, bytes], unit: bytes) -> int | None:
     if not _COUNT.fullmatch(remaining) or not _COUNT.fullmatch(limit) or limit == b"0":
         return None
     return int(remaining)
-
-
-def retry_after(headers: Sequence[tuple[bytes, bytes]]) -> float | None:
-    """Seconds until a backend wants to be asked again, a day at most: `retry-after-ms`, or else `retry-after`.
-
-    A date is taken by the clock of the backend's own `date`: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
-    """
-    stated = dict(headers)
-    for name, unit in ((b"retry-after-ms", 1000), (b"retry-after", 1)):
-        text = stated.get(name, b"")
-        if _NUMBER.fullmatch(text):
-            return min(float(text) / unit, _LONGEST_SECONDS)
-    if b"retry-after" not in stated:
-        return None
-    try:
-        until, now = (parsedate_to_datetime(stated[name].decode("latin-1")) for name in (b"retry-after", b"date"))
-    except (ValueError, KeyError):
-        return None
-    return min(max(0.0, until.timestamp() - now.timestamp()), _LONGEST_SECONDS)

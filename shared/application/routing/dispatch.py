@@ -16,8 +16,8 @@ from typing import Final
 from shared.application.background import Background
 from shared.application.ports.clock import Clock
 from shared.application.ports.routing import Hint, HintStore
-from shared.application.routing.backend_slot import Lease
-from shared.application.routing.fair_queue import FairQueue, HungUp, QueueFull
+from shared.application.routing.backend_slot import BackendSlot
+from shared.application.routing.fair_queue import FairQueue, QueueFull, WaitForDisconnect
 from shared.domain.errors import (
     BackendUnavailable,
     RateLimitExceeded,
@@ -64,11 +64,11 @@ class Dispatcher:
         self._breaker = breaker
         self._transitions = Transitions()
         self._seen = 0
-        self._told_until: dict[str, float] = {}
+        self._hinted_until: dict[str, float] = {}
         self._healths: dict[str, tuple[tuple[str, str], BackendHealth]] = {}
         self._catalog = Catalog()
         self._pools: dict[tuple[str, tuple[str, ...], bool, tuple[str, ...] | None, str], Pool] = {}
-        self._queues: dict[Pool, FairQueue[Lease]] = {}
+        self._queues: dict[Pool, FairQueue[BackendSlot]] = {}
         self._timers: dict[Pool, asyncio.TimerHandle] = {}
         self._tenants: dict[str, int] = {}
         self._tenant_queues: dict[str, FairQueue[str]] = {}
@@ -78,12 +78,12 @@ class Dispatcher:
         address = (backend.endpoint, backend.upstream_deployment)
         known_address, health = self._healths.get(backend.backend_id, (None, None))
         if health is None or known_address != address:
-            health = BackendHealth(backend.backend_id, self._transitions, self._breaker)
+            health = BackendHealth(backend_id=backend.backend_id, transitions=self._transitions, policy=self._breaker)
             self._healths[backend.backend_id] = (address, health)
         health.most_at_once = backend.max_concurrent_requests
         return health
 
-    def pool(self, catalog: Catalog, tenant: Tenant, deployment: Deployment, beside: str = "") -> Pool:
+    def pool(self, catalog: Catalog, tenant: Tenant, deployment: Deployment, same_resource_as: str = "") -> Pool:
         """Who may serve a tenant's requests to a deployment; with `beside` only within the resource of that endpoint.
 
         Raises `ResidencyViolation`, and `BackendUnavailable` where nothing is configured or all is drained.
@@ -93,59 +93,65 @@ class Dispatcher:
                 self._pools.clear()
             self._catalog = catalog
         zones, allow_global = tenant.residency.zones, tenant.residency.allow_global
-        key = (deployment.name, zones, allow_global, tenant.pools.get(deployment.name), beside)
+        key = (deployment.name, zones, allow_global, tenant.pools.get(deployment.name), same_resource_as)
         known = self._pools.get(key)
         if known is None:
-            known = self._pools[key] = self._new_pool(catalog, tenant, deployment, beside)
+            known = self._pools[key] = self._new_pool(catalog, tenant, deployment, same_resource_as)
         return known
 
-    def take(self, pool: Pool, tokens: int, tried: Collection[str] = (), home: float | None = None) -> Lease | None:
+    def take_slot(
+        self, pool: Pool, tokens: int, tried: Collection[str] = (), affinity_point: float | None = None
+    ) -> BackendSlot | None:
         """A backend that can serve a request of so many tokens now."""
         now = self._clock.monotonic()
-        chosen = pool.choose(now, tokens, tried, home)
+        chosen = pool.choose(now, tokens, tried, affinity_point)
         if chosen is None:
             return None
         is_probe = chosen.health.started(now, tokens)
-        return Lease(chosen.backend, chosen.health, now, self._clock, self._queues, self._moved, is_probe=is_probe)
+        return BackendSlot(
+            chosen.backend, chosen.health, now, self._clock, self._queues, self._on_change, is_probe=is_probe
+        )
 
-    def lease_now(
-        self, pool: Pool, tokens: int, tried: Collection[str] = (), home: float | None = None
-    ) -> Lease | None:
+    def take_slot_now(
+        self, pool: Pool, tokens: int, tried: Collection[str] = (), affinity_point: float | None = None
+    ) -> BackendSlot | None:
         """A backend for a request, if one is ready and nobody waits for it."""
-        return None if pool in self._queues else self.take(pool, tokens, tried, home)
+        return None if pool in self._queues else self.take_slot(pool, tokens, tried, affinity_point)
 
-    async def lease(
+    async def wait_for_slot(
         self,
         pool: Pool,
         tenant: Tenant,
         tokens: int,
         tried: Collection[str] = (),
-        home: float | None = None,
+        affinity_point: float | None = None,
         seconds: float | None = None,
-        hung_up: HungUp | None = None,
-    ) -> Lease:
+        wait_for_disconnect: WaitForDisconnect | None = None,
+    ) -> BackendSlot:
         """A backend for a request, now or after at most `seconds` (else as long as any request may wait).
 
-        Whoever is cancelled, or whose caller `hung_up`, leaves the queue. Raises `BackendUnavailable`, at once where
+        Whoever is cancelled, or whose caller `wait_for_disconnect`, leaves the queue. Raises `BackendUnavailable`, at once where
         waiting would be in vain.
         """
-        lease = self.lease_now(pool, tokens, tried, home)
-        if lease is not None:
-            return lease
+        slot = self.take_slot_now(pool, tokens, tried, affinity_point)
+        if slot is not None:
+            return slot
         allowed = self._waiting.seconds if seconds is None else min(seconds, self._waiting.seconds)
         expected = self._expected_seconds(pool, tenant, tried)
         if expected is not None and expected <= allowed and allowed > 0:
             try:
-                take = partial(self.take, pool, tokens, tried, home)
-                return await self._wait(pool, tenant, take, allowed, hung_up)
+                take = partial(self.take_slot, pool, tokens, tried, affinity_point)
+                return await self._wait(pool, tenant, take, allowed, wait_for_disconnect)
             except (TimeoutError, QueueFull):
                 expected = self._expected_seconds(pool, tenant, tried)
         raise BackendUnavailable(_BUSY, max(self.retry_after_seconds(pool), expected or 0.0))
 
-    async def enter(self, tenant: Tenant, hung_up: HungUp | None = None) -> Callable[[], None] | None:
+    async def wait_for_turn(
+        self, tenant: Tenant, wait_for_disconnect: WaitForDisconnect | None = None
+    ) -> Callable[[], None] | None:
         """Wait for the tenant's turn, if it may have only so many requests at once; what is to be called at the end.
 
-        Raises `RateLimitExceeded`, and `CallerGone`.
+        Raises `RateLimitExceeded`, and `ClientDisconnected`.
         """
         most = tenant.max_concurrent_requests
         if most is None:
@@ -153,16 +159,16 @@ class Dispatcher:
         tenant_id = tenant.tenant_id
         take_turn = partial(self._take_turn, tenant_id, most)
         if take_turn() is None:
-            queue = self._tenant_queues.setdefault(tenant_id, FairQueue(self._waiting.at_most, self._leave))
+            queue = self._tenant_queues.setdefault(tenant_id, FairQueue(self._waiting.at_most, self._end_turn))
             try:
-                await queue.wait(tenant_id, 1, take_turn, self._waiting.seconds, hung_up)
+                await queue.wait(tenant_id, 1, take_turn, self._waiting.seconds, wait_for_disconnect)
             except (TimeoutError, QueueFull):
                 raise RateLimitExceeded(
                     f"The tenant has {most} requests under way, which is as many as it may have at once.", _SOON_SECONDS
                 ) from None
-        return partial(self._leave, tenant_id)
+        return partial(self._end_turn, tenant_id)
 
-    def learn(self, hints: Iterable[Hint], backends: Mapping[str, Backend]) -> None:
+    def apply_hints(self, hints: Iterable[Hint], backends: Mapping[str, Backend]) -> None:
         """Take in what other processes published. Who waits may go ahead."""
         wall, now = self._clock.now(), self._clock.monotonic()
         for hint in hints:
@@ -170,30 +176,32 @@ class Dispatcher:
             if backend is not None and hint.instance != self._instance:
                 down_seconds = (hint.down_until - wall).total_seconds()
                 seconds_ago = (wall - hint.noted_at).total_seconds()
-                self.health(backend).learn(now, down_seconds, hint.reason, seconds_ago=seconds_ago)
+                self.health(backend).apply_hint(now, down_seconds, hint.reason, seconds_ago=seconds_ago)
         self._advance_all()
 
     def retry_after_seconds(self, pool: Pool) -> float:
         """What a caller is told who could not be served: when the first backend may be ready."""
         return max(_LEAST_RETRY_SECONDS, pool.seconds_until_ready(self._clock.monotonic()) or 0.0)
 
-    def _new_pool(self, catalog: Catalog, tenant: Tenant, deployment: Deployment, beside: str) -> Pool:
+    def _new_pool(self, catalog: Catalog, tenant: Tenant, deployment: Deployment, same_resource_as: str) -> Pool:
         configured = catalog.pool(deployment, tenant.pools.get(deployment.name))
-        configured = [(level, backend) for level, backend in configured if backend.weight or beside]
+        configured = [
+            (fallback_index, backend) for fallback_index, backend in configured if backend.weight or same_resource_as
+        ]
         if not configured:
             raise BackendUnavailable(
                 f"No backend serves the deployment '{deployment.name}': none is configured, or all are drained."
             )
         allowed = [
-            Candidate(backend, self.health(backend), level)
-            for level, backend in configured
+            Candidate(backend, self.health(backend), fallback_index)
+            for fallback_index, backend in configured
             if backend.placement.objection(tenant.residency) is None
         ]
         if not allowed:
             raise ResidencyViolation(
                 f"No backend of the deployment '{deployment.name}' lies where this tenant's data may be processed."
             )
-        return Pool([each for each in allowed if beside in ("", each.backend.endpoint)], self._transitions)
+        return Pool([each for each in allowed if same_resource_as in ("", each.backend.endpoint)], self._transitions)
 
     def _expected_seconds(self, pool: Pool, tenant: Tenant, tried: Collection[str]) -> float | None:
         """How long a request would have to wait, as far as that can be told; `None` for ever."""
@@ -206,22 +214,27 @@ class Dispatcher:
         return max(ready, (ahead + 1) / pace)
 
     async def _wait(
-        self, pool: Pool, tenant: Tenant, take: Callable[[], Lease | None], seconds: float, hung_up: HungUp | None
-    ) -> Lease:
-        queue = self._queues.setdefault(pool, FairQueue(self._waiting.at_most, Lease.release))
+        self,
+        pool: Pool,
+        tenant: Tenant,
+        take: Callable[[], BackendSlot | None],
+        seconds: float,
+        wait_for_disconnect: WaitForDisconnect | None,
+    ) -> BackendSlot:
+        queue = self._queues.setdefault(pool, FairQueue(self._waiting.at_most, BackendSlot.release))
         self._look_later(pool)
         try:
-            return await queue.wait(tenant.tenant_id, tenant.priority, take, seconds, hung_up)
+            return await queue.wait(tenant.tenant_id, tenant.priority, take, seconds, wait_for_disconnect)
         finally:
             if not queue and self._queues.get(pool) is queue:
                 self._forget(pool)
 
-    def _moved(self, health: BackendHealth) -> None:
+    def _on_change(self, health: BackendHealth) -> None:
         """Something changed for those who wait, and perhaps for other processes."""
         self._advance_all()
         if self._transitions.count != self._seen:
             self._seen = self._transitions.count
-            self._tell_others(health)
+            self._publish_news(health)
 
     def _advance_all(self) -> None:
         for pool in [*self._queues]:
@@ -256,7 +269,7 @@ class Dispatcher:
         self._tenants[tenant_id] = under_way + 1
         return tenant_id
 
-    def _leave(self, tenant_id: str) -> None:
+    def _end_turn(self, tenant_id: str) -> None:
         self._tenants[tenant_id] -= 1
         queue = self._tenant_queues.get(tenant_id)
         if queue:
@@ -266,9 +279,9 @@ class Dispatcher:
         if not self._tenants[tenant_id]:
             del self._tenants[tenant_id]
 
-    def _tell_others(self, health: BackendHealth) -> None:
+    def _publish_news(self, health: BackendHealth) -> None:
         """Publish what other processes would have to find out: that a backend is down for a while, or up again."""
-        open_until, told_until = health.open_until, self._told_until.get(health.backend_id, 0.0)
+        open_until, told_until = health.open_until, self._hinted_until.get(health.backend_id, 0.0)
         down_seconds = 0.0 if open_until is None else open_until - self._clock.monotonic()
         if open_until is None:
             is_news = told_until > 0
@@ -276,11 +289,17 @@ class Dispatcher:
             is_longer = open_until - told_until >= _WORTH_A_HINT_SECONDS
             is_news = is_longer and down_seconds >= _WORTH_A_HINT_SECONDS and not health.is_hinted
         if is_news:
-            self._told_until[health.backend_id] = open_until or 0.0
+            self._hinted_until[health.backend_id] = open_until or 0.0
             self._background.start(self._publish(health, down_seconds))
 
     async def _publish(self, health: BackendHealth, down_seconds: float) -> None:
         now = self._clock.now()
-        hint = Hint(health.backend_id, self._instance, now, now + timedelta(seconds=down_seconds), health.reason)
+        hint = Hint(
+            backend_id=health.backend_id,
+            instance=self._instance,
+            noted_at=now,
+            down_until=now + timedelta(seconds=down_seconds),
+            reason=health.reason,
+        )
         with suppress(StorageUnavailable):  # others will find out by themselves
             await self._hints.put(hint)

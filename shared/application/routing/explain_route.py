@@ -13,25 +13,25 @@ from shared.domain.routing.backend_health import BackendHealth, BreakerState
 from shared.domain.routing.catalog import Backend, Catalog
 from shared.domain.routing.selection import Candidate
 from shared.domain.tenancy.tenant import Tenant
-from shared.domain.values import value
+from shared.domain.values import record, value
 
 
-@value
-class Considered:
-    """A backend of the pool. `level` is 0 for the deployment's own, else the number of the fallback it belongs to."""
+@record
+class ConsideredBackend:
+    """A backend of the pool. `fallback_index` is 0 for the deployment's own, else the number of the fallback it belongs to."""
 
     backend: Backend
-    level: int
+    fallback_index: int
     is_chosen: bool
     reason: str
 
 
 @value
-class Explanation:
+class RouteExplanation:
     """The outcome, in words where nobody would serve, and every backend, in the order in which tiers are asked."""
 
     outcome: str
-    considered: Sequence[Considered]
+    considered: Sequence[ConsideredBackend]
 
 
 class ExplainRoute:
@@ -45,7 +45,7 @@ class ExplainRoute:
         self._dispatcher = dispatcher
         self._clock = clock
 
-    async def __call__(self, tenant_id: str, name: str, tokens: int) -> Explanation:
+    async def __call__(self, tenant_id: str, name: str, tokens: int) -> RouteExplanation:
         """Raises `NotFound`."""
         found, catalog = await self._tenants.get(tenant_id), await self._catalog.get()
         deployment = catalog.deployments.get(name)
@@ -65,20 +65,24 @@ class ExplainRoute:
         elif chosen is not None:
             outcome = f"backend '{chosen.backend.backend_id}' would serve it"
         configured = [
-            Candidate(backend, self._dispatcher.health(backend), level)
-            for level, backend in catalog.pool(deployment, tenant.pools.get(name))
+            Candidate(backend, self._dispatcher.health(backend), fallback_index)
+            for fallback_index, backend in catalog.pool(deployment, tenant.pools.get(name))
         ]
         configured.sort(key=lambda each: (each.tier, each.backend.backend_id))
-        return Explanation(outcome, [self._consider(each, tenant, tokens, chosen) for each in configured])
+        return RouteExplanation(outcome, [self._consider(each, tenant, tokens, chosen) for each in configured])
 
-    def _consider(self, candidate: Candidate, tenant: Tenant, tokens: int, chosen: Candidate | None) -> Considered:
+    def _consider(
+        self, candidate: Candidate, tenant: Tenant, tokens: int, chosen: Candidate | None
+    ) -> ConsideredBackend:
         backend = candidate.backend
         is_chosen = chosen is not None and chosen.backend == backend
         if is_chosen:
             reason = "by lot among the ready backends of its tier, in proportion to weight and pace"
         else:
             reason = self._why_not(candidate, tenant, tokens, chosen)
-        return Considered(backend, candidate.level, is_chosen, reason)
+        return ConsideredBackend(
+            backend=backend, fallback_index=candidate.fallback_index, is_chosen=is_chosen, reason=reason
+        )
 
     def _why_not(self, candidate: Candidate, tenant: Tenant, tokens: int, chosen: Candidate | None) -> str:
         backend, health, now = candidate.backend, candidate.health, self._clock.monotonic()
@@ -93,7 +97,7 @@ class ExplainRoute:
             return f"full: {health.in_flight} requests are under way"
         if chosen is not None and chosen.tier < candidate.tier:
             return "a better tier can serve it"
-        if not health.has_room(now, tokens):
+        if not health.has_headroom(now, tokens):
             return "no room: it said that less is left of its limits a minute"
         return "another of its tier was drawn"
 

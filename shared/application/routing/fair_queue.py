@@ -11,10 +11,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from shared.domain.errors import CallerGone
+from shared.domain.errors import ClientDisconnected
 
 T = TypeVar("T")
-HungUp: TypeAlias = Callable[[], Coroutine[object, object, object]]
+WaitForDisconnect: TypeAlias = Callable[[], Coroutine[object, object, object]]
 """Returns when a caller has gone."""
 
 _LOOKS: Final = 8
@@ -54,17 +54,22 @@ class FairQueue(Generic[T]):
         return sum(waiter.turn_ends <= turn_ends for waiter in self._waiters)
 
     async def wait(
-        self, flow: str, weight: int, serve: Callable[[], T | None], seconds: float, hung_up: HungUp | None = None
+        self,
+        flow: str,
+        weight: int,
+        serve: Callable[[], T | None],
+        seconds: float,
+        wait_for_disconnect: WaitForDisconnect | None = None,
     ) -> T:
         """What `serve` gives once it gives anything. Whoever is cancelled leaves the queue.
 
         Raises `TimeoutError` after so many seconds, `QueueFull` where too many are before it, also later on, and
-        `CallerGone` once `hung_up` returns.
+        `ClientDisconnected` once `wait_for_disconnect` returns.
         """
         waiter = self._enter(flow, weight, serve)
         watch: asyncio.Future[object] | None = None
-        if hung_up is not None:
-            watch = asyncio.ensure_future(hung_up())
+        if wait_for_disconnect is not None:
+            watch = asyncio.ensure_future(wait_for_disconnect())
             watch.add_done_callback(lambda _: self._dismiss(waiter))
         self.advance()  # those ahead may wait for what this one does not need
         try:
@@ -72,7 +77,7 @@ class FairQueue(Generic[T]):
                 return await waiter.served
         except (asyncio.CancelledError, TimeoutError):
             if waiter in self._waiters:
-                self._leave(waiter)
+                self._remove(waiter)
             elif waiter.served.done() and not waiter.served.cancelled() and not waiter.served.exception():
                 self._take_back(waiter.served.result())
             raise
@@ -87,7 +92,7 @@ class FairQueue(Generic[T]):
             served = waiter.serve()
             if served is not None:
                 self._time = max(self._time, waiter.turn_ends)
-                self._leave(waiter)
+                self._remove(waiter)
                 waiter.served.set_result(served)
             elif (refused := refused + 1) == _LOOKS:
                 break
@@ -114,17 +119,17 @@ class FairQueue(Generic[T]):
 
     def _dismiss(self, waiter: _Waiter[T]) -> None:
         if waiter in self._waiters:
-            self._refuse(waiter, CallerGone())
+            self._refuse(waiter, ClientDisconnected())
 
     def _refuse(self, waiter: _Waiter[T], error: Exception) -> None:
-        self._leave(waiter)
+        self._remove(waiter)
         if not waiter.served.done():
             waiter.served.set_exception(error)
 
     def _turn_end(self, flow: str, weight: int) -> float:
         return max(self._time, self._turns_end.get(flow, 0.0)) + 1 / weight
 
-    def _leave(self, waiter: _Waiter[T]) -> None:
+    def _remove(self, waiter: _Waiter[T]) -> None:
         self._waiters.remove(waiter)
         if not self._waiters:
             self._turns_end.clear()

@@ -55,7 +55,7 @@ class Authenticate:
         self._admin_key_digest = secret_digest(admin_key) if admin_key else None
         self._known: OrderedDict[tuple[str, str], Cached[_Known | None]] = OrderedDict()
 
-    async def anyone(self, credential: str | None) -> TenantPrincipal | AdministratorPrincipal:
+    async def identify(self, credential: str | None) -> TenantPrincipal | AdministratorPrincipal:
         """The administrator if the credential is the admin key, else the tenant of a gateway key."""
         parsed = parse_gateway_key(credential) if credential else None
         if parsed is None:

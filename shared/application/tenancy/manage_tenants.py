@@ -111,7 +111,7 @@ class ManageTenants:
             raise InvalidRequest(f"'period' must be {current} or {current.next()}.", "period")
         if amount == Amount():
             raise InvalidRequest("Name 'tokens' or 'usd' to grant.", "tokens")
-        account, chosen = Account(tenant_id, str(named), tenant.limit), grant_id or new_rid()
+        account, chosen = Account(tenant_id=tenant_id, period=str(named), limit=tenant.limit), grant_id or new_rid()
         balance = await self._ledger.grant(account, chosen, amount, actor.name, reason)
         granted = {"period": str(named), "grant_id": chosen, "tokens": amount.tokens, "usd": usd(amount.pusd)}
         await self._audit(actor, "tenant.grant", tenant_id, after=granted | {"reason": reason})
@@ -142,5 +142,5 @@ class ManageTenants:
             if balance is None or balance.state is not LaneState.OPEN:
                 continue
             if balance.limit != tenant.limit.plus(balance.granted):
-                account = Account(tenant.tenant_id, period, tenant.limit)
+                account = Account(tenant_id=tenant.tenant_id, period=period, limit=tenant.limit)
                 await self._ledger.change_limit(account, actor.name, reason)

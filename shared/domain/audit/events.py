@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from shared.domain.values import value
+from shared.domain.values import record
 
 
-@value
+@record
 class AuditEvent:
     """An administrative act: who did what to which object, with the object before and after it."""
 

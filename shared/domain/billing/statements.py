@@ -12,13 +12,13 @@ from shared.domain.ledger.rollup import Rollup, sums_of
 from shared.domain.pricing.money import allocate_cents, cents
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import METERS, Meter
-from shared.domain.values import value
+from shared.domain.values import record
 
 LineKey = tuple[str, str, str]
 """Deployment, model, meter."""
 
 
-@value
+@record
 class StatementLine:
     """What one tenant consumed of one meter of one model under one deployment name."""
 
@@ -30,7 +30,7 @@ class StatementLine:
     cost_cents: int
 
 
-@value
+@record
 class Statement:
     """One tenant's bill for a period. `cost_cents` is the exact cost rounded half-even; the lines add up to it."""
 
@@ -67,19 +67,28 @@ class Tally:
         if attempt is None or outcome is None:
             return
         self.sums += sums_of(entry, outcome)
-        rates = self.prices.of_version(attempt.price_version)
-        for meter, quantity, rate in zip(METERS, outcome.usage.buckets, rates.rates, strict=True):
+        rate_card = self.prices.of_version(attempt.price_version)
+        for meter, quantity, price in zip(METERS, outcome.usage.buckets, rate_card.pusd_per_unit, strict=True):
             if quantity:
                 name = f"{meter} {attempt.variant}" if meter is Meter.IMAGES and attempt.variant else str(meter)
                 key = (attempt.deployment, attempt.model, name)
                 self.quantities[key] += quantity
-                self.costs[key] += quantity * rate
+                self.costs[key] += quantity * price
 
     def lines(self) -> tuple[StatementLine, ...]:
         """The lines in order of their key, in cents that add up to the rounded total."""
         allocated = allocate_cents(self.costs)
         return tuple(
-            StatementLine(*key, self.quantities[key], self.costs[key], allocated[key]) for key in sorted(self.costs)
+            StatementLine(
+                deployment=deployment,
+                model=model,
+                meter=meter,
+                quantity=self.quantities[key],
+                cost_pusd=self.costs[key],
+                cost_cents=allocated[key],
+            )
+            for key in sorted(self.costs)
+            for deployment, model, meter in (key,)
         )
 
 

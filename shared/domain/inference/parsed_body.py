@@ -7,7 +7,7 @@ from typing import Protocol
 
 from shared.domain.pricing.price_book import TOKENS, Basis
 from shared.domain.pricing.usage import NOTHING_USED, Usage
-from shared.domain.values import value
+from shared.domain.values import record
 
 
 class EventReader(Protocol):
@@ -36,8 +36,8 @@ class EventReader(Protocol):
         ...
 
 
-@value
-class InferenceRequest:
+@record
+class ParsedBody:
     """What the gateway reads of a request's body; everything else passes through unread.
 
     `reader` makes a reader of the answer where a stream is asked for. Input tokens are those of `texts` and
@@ -48,7 +48,7 @@ class InferenceRequest:
     them, and whether they are made in the background.
     """
 
-    body: bytes
+    raw: bytes
     content_type: str
     model: str | None
     reader: Callable[[], EventReader] | None = None
@@ -67,7 +67,7 @@ class InferenceRequest:
     is_background: bool = False
 
 
-@value
+@record
 class Completion:
     """What the gateway reads of an answer.
 

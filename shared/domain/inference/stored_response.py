@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from shared.domain.values import value
+from shared.domain.values import record
 
 
-@value
+@record
 class StoredResponse:
     """A response of the Responses API. `context_tokens` is what a response that follows it has in its context."""
 

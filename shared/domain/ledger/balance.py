@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from shared.domain.ledger.amounts import NO_LIMITS, NOTHING, Amount, Limit
 from shared.domain.pricing.money import MAX_PERIOD_PUSD
 from shared.domain.rate_limit import Arrivals, RateLimits
-from shared.domain.values import value
+from shared.domain.stored_fields import Codec, stored
+from shared.domain.values import record
 
 RECENT_COMMITS = 32
 
 
 class LaneState(StrEnum):
+    """The state of a lane in its billing period."""
+
     OPEN = "OPEN"
     CLOSING = "CLOSING"
     CLOSED = "CLOSED"
 
 
 class Lane(NamedTuple):
-    """One of the balance rows of a tenant's period. Number 0 is the vault, the only one unless the tenant is hot."""
+    """One balance row of a tenant's period. Number 0 is the vault, the only lane unless the tenant is hot."""
 
     tenant_id: str
     period: str
@@ -29,107 +32,106 @@ class Lane(NamedTuple):
 
     @property
     def vault(self) -> Lane:
-        """The lane that holds what no other lane has taken."""
+        """The lane that holds the limit, less what other lanes have taken."""
         return Lane(self.tenant_id, self.period)
 
 
-@value
+@record
 class Account:
-    """Whose balance a reservation is held against, and the limit under which it opens if it is not open yet.
-
-    `lanes` is how many processes may have a lane of their own; with 1 all share the vault.
-    """
+    """A tenant's period, and the limit under which it opens if it is not open yet."""
 
     tenant_id: str
     period: str
     limit: Limit
-    rates: RateLimits = RateLimits()
+    rate_limits: RateLimits = RateLimits()
     lanes: int = 1
+    """The most processes with a lane of their own; with 1 all share the vault."""
 
     @property
     def vault(self) -> Lane:
-        """The first lane of the account."""
         return Lane(self.tenant_id, self.period)
 
 
-@dataclass(slots=True)
-class Balance:
-    """One lane's row `B`. `available = limit + moved - used - reserved`. A plan works on a copy of it.
+def _commit_ids(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
 
-    The vault's `limit` is the tenant's, with what was `granted` for this period beyond quota and budget. Other lanes
-    have a limit of zero, or none where the tenant has none; `moved` is what came into the lane from others less what
-    went out, so that over all lanes it adds up to what is on its way.
-    `owner` is the process that a lane was given to until `owner_until`.
+
+@dataclass(slots=True, kw_only=True)
+class Balance:
+    """The row `B` of one lane. `available = limit + transferred - used - reserved`. A plan changes a copy of it.
+
+    The vault's limit is the tenant's, plus what was granted. Other lanes have a limit of zero, or none where the
+    tenant has none.
     """
 
-    head: str
-    limit: Limit = NO_LIMITS
-    limit0: Limit = NO_LIMITS
-    state: LaneState = LaneState.OPEN
-    used: Amount = NOTHING
-    reserved: Amount = NOTHING
-    excess: Amount = NOTHING
-    open_reservations: int = 0
-    seq: int = 0
-    version: int = 0
-    recent: tuple[str, ...] = ()
-    arrivals: Arrivals = Arrivals()
-    moved: Amount = NOTHING
-    granted: Amount = NOTHING
-    owner: str = ""
-    owner_until: str = ""
+    head: str = stored("hash of the last entry", always=True)
+    limit: Limit = stored("quota and budget with grants", prefix="limit_", always=True, default=NO_LIMITS)
+    limit0: Limit = stored("quota and budget at opening", prefix="limit0_", always=True, default=NO_LIMITS)
+    state: LaneState = stored(
+        "OPEN, CLOSING or CLOSED", via="state.value", parse=LaneState, always=True, default=LaneState.OPEN
+    )
+    used: Amount = stored("sum of all entries", prefix="used_", always=True, default=NOTHING)
+    reserved: Amount = stored("sum of open reservations", prefix="reserved_", always=True, default=NOTHING)
+    excess: Amount = stored("consumption above its reservation", prefix="excess_", always=True, default=NOTHING)
+    open_reservations: int = stored("number of open reservations", always=True, default=0)
+    seq: int = stored("number of the last entry", int64=True, always=True, default=0)
+    version: int = stored("number of commits", int64=True, always=True, default=0)
+    recent: tuple[str, ...] = stored(
+        "the last 32 commit ids, newest first", via="recent_text", parse=_commit_ids, always=True, default=()
+    )
+    arrivals: Arrivals = stored("state of the rate limits, in microseconds", always=True, default=Arrivals())
+    transferred: Amount = stored(
+        "transfers in less transfers out", prefix="moved_", always=True, may_be_missing=True, default=NOTHING
+    )
+    granted: Amount = stored("grants beyond quota and budget", prefix="granted_", default=NOTHING)
+    owner: str = stored("process that leases the lane", default="")
+    owner_until: str = stored("end of that lease", default="")
 
     def copy(self) -> Balance:
-        """A copy to plan on."""
-        return Balance(
-            self.head,
-            self.limit,
-            self.limit0,
-            self.state,
-            self.used,
-            self.reserved,
-            self.excess,
-            self.open_reservations,
-            self.seq,
-            self.version,
-            self.recent,
-            self.arrivals,
-            self.moved,
-            self.granted,
-            self.owner,
-            self.owner_until,
-        )
+        """Return a copy to plan on."""
+        return replace(self)
+
+    @property
+    def recent_text(self) -> str:
+        return ",".join(self.recent)
 
     @property
     def available_tokens(self) -> int | None:
         """Tokens left to reserve, never below zero; `None` where there is no quota."""
         if self.limit.tokens is None:
             return None
-        return max(0, self.limit.tokens + self.moved.tokens - self.used.tokens - self.reserved.tokens)
+        return max(0, self.limit.tokens + self.transferred.tokens - self.used.tokens - self.reserved.tokens)
 
     @property
     def available_pusd(self) -> int | None:
         """pUSD left to reserve, never below zero; `None` where there is no budget."""
         if self.limit.pusd is None:
             return None
-        return max(0, self.limit.pusd + self.moved.pusd - self.used.pusd - self.reserved.pusd)
+        return max(0, self.limit.pusd + self.transferred.pusd - self.used.pusd - self.reserved.pusd)
 
     def refusal(self, amount: Amount) -> Refusal | None:
-        """Why `amount` is not admitted: `used + reserved + amount <= limit + moved` must hold in both units."""
+        """Say why `amount` is not admitted; `None` if it is.
+
+        Admission requires `used + reserved + amount <= limit + transferred` in both units.
+        """
         if self.state is not LaneState.OPEN:
             return Refusal.NOT_OPEN
         held = self.used + self.reserved + amount
-        if self.limit.tokens is not None and held.tokens > self.limit.tokens + self.moved.tokens:
+        if self.limit.tokens is not None and held.tokens > self.limit.tokens + self.transferred.tokens:
             return Refusal.TOKENS
-        if held.pusd > (MAX_PERIOD_PUSD if self.limit.pusd is None else self.limit.pusd + self.moved.pusd):
+        if held.pusd > (MAX_PERIOD_PUSD if self.limit.pusd is None else self.limit.pusd + self.transferred.pusd):
             return Refusal.MONEY
         return None
 
 
 class Refusal(StrEnum):
-    """Why a reservation was not admitted."""
+    """The reason why a reservation was not admitted."""
 
     NOT_OPEN = "not_open"
     TOKENS = "tokens"
     MONEY = "money"
     RATE = "rate"
+
+
+BALANCE = Codec(Balance)
+"""The row `B`."""

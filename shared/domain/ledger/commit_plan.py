@@ -15,8 +15,8 @@ from shared.domain.errors import GatewayError, InvalidRequest, PeriodNotOpen
 from shared.domain.identifiers import timestamp
 from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS, NOTHING, Amount, Limit
 from shared.domain.ledger.balance import RECENT_COMMITS, Balance, LaneState, Refusal
-from shared.domain.ledger.entries import Attempt, EntryKind, Fields, LedgerEntry, Outcome, Reservation
-from shared.domain.ledger.lanes import room
+from shared.domain.ledger.entries import Attempt, EntryKind, LedgerEntry, Outcome, Reservation
+from shared.domain.ledger.lanes import available
 from shared.domain.ledger.operations import (
     Adjust,
     BeginClosing,
@@ -25,15 +25,15 @@ from shared.domain.ledger.operations import (
     Close,
     Expire,
     Grant,
+    InsufficientAvailable,
     LaneChange,
-    LaneTaken,
+    LaneLeased,
     LateSettle,
     Open,
     Operation,
     ReservationsOpen,
     Reserve,
     ResolvingChange,
-    RoomGone,
     Settle,
     Transfer,
     TransferIn,
@@ -41,6 +41,7 @@ from shared.domain.ledger.operations import (
 )
 from shared.domain.pricing.money import MAX_PERIOD_PUSD
 from shared.domain.pricing.usage import Usage
+from shared.domain.stored_fields import Fields
 from shared.domain.values import value
 
 
@@ -130,7 +131,7 @@ class Plan:
     def _reserve(self, operation: Reserve) -> None:
         balance, reservation = self.balance, operation.reservation
         refusal = balance.refusal(reservation.amount)
-        arrivals, wait_seconds = balance.arrivals.admit(operation.rates, reservation.amount.tokens, self.now)
+        arrivals, wait_seconds = balance.arrivals.admit(operation.rate_limits, reservation.amount.tokens, self.now)
         if refusal is None and wait_seconds > 0:
             refusal = Refusal.RATE
         if refusal is not None:
@@ -176,7 +177,7 @@ class Plan:
         self.balance.open_reservations -= 1
         self.changes.append(DeleteReservation(reservation.rid))
         self._book(reservation, outcome, outcome.kind)
-        self.balance.excess += outcome.amount.beyond(reservation.amount)
+        self.balance.excess += outcome.amount.excess_over(reservation.amount)
         if isinstance(operation, Expire):
             self.changes.append(InsertMarker(reservation.rid, outcome.amount, outcome.usage))
 
@@ -193,23 +194,23 @@ class Plan:
             self.changes.append(InsertLateMark(reservation.rid))
             reference = f"{reservation.lane.period}/{reservation.rid}"
             self._book(reservation, difference, EntryKind.ADJUST, reference)
-        self.balance.excess += outcome.amount.beyond(operation.charged)
+        self.balance.excess += outcome.amount.excess_over(operation.charged)
 
     def _transfer(self, operation: Transfer) -> None:
-        moved = operation.amount
+        transferred = operation.amount
         kind = EntryKind.TRANSFER_IN
         if isinstance(operation, TransferOut):
-            if moved.beyond(room(self.balance)) != Amount():
-                raise RoomGone("The lane no longer has the room that it was to give away.")
-            moved, kind = Amount() - moved, EntryKind.TRANSFER_OUT
-        self.balance.moved += moved
+            if transferred.excess_over(available(self.balance)) != Amount():
+                raise InsufficientAvailable("The lane no longer has the room that it was to give away.")
+            transferred, kind = Amount() - transferred, EntryKind.TRANSFER_OUT
+        self.balance.transferred += transferred
         self.changes.append(InsertTransfer(operation))
-        self._append(kind, moved=moved, reference=f"{operation.other:02}/{operation.xid}")
+        self._append(kind, transferred=transferred, reference=f"{operation.other:02}/{operation.xid}")
 
     def _claim(self, operation: Claim) -> None:
         balance = self.balance
         if balance.owner != operation.owner and balance.owner_until > self.at:
-            raise LaneTaken("The lane belongs to another process.")
+            raise LaneLeased("The lane belongs to another process.")
         balance.owner, balance.owner_until = operation.owner, operation.until
 
     def _grant(self, operation: Grant) -> None:
@@ -249,7 +250,7 @@ class Plan:
         outcome: Outcome | None = None,
         *,
         limit: Limit | None = None,
-        moved: Amount | None = None,
+        transferred: Amount | None = None,
         actor: str = "",
         reason: str = "",
         reference: str = "",
@@ -257,20 +258,20 @@ class Plan:
         balance = self.balance
         balance.seq += 1
         fields = LedgerEntry(
-            balance.seq,
-            kind,
-            self.at,
-            self.commit_id,
-            rid,
-            amount,
-            reserved,
-            attempt,
-            outcome,
-            limit,
-            moved,
-            actor,
-            reason,
-            reference,
+            seq=balance.seq,
+            kind=kind,
+            timestamp=self.at,
+            commit_id=self.commit_id,
+            rid=rid,
+            amount=amount,
+            reserved=reserved,
+            attempt=attempt,
+            outcome=outcome,
+            limit=limit,
+            transferred=transferred,
+            actor=actor,
+            reason=reason,
+            reference=reference,
         ).fields()
         balance.head = self.chain.extend(balance.head, fields)
         fields["hash"] = balance.head
@@ -282,7 +283,7 @@ def plan_commit(
 ) -> Plan:
     """What committing `operations` in this order does to a lane whose balance is `base`."""
     balance = base.copy()
-    plan = Plan(balance, commit_id, now, chain)
+    plan = Plan(balance=balance, commit_id=commit_id, now=now, chain=chain)
     for operation in operations:
         plan.apply(operation)
     balance.version += 1

@@ -23,7 +23,7 @@ def lane_limit(tenant: Limit) -> Limit:
     return Limit(None if tenant.tokens is None else 0, None if tenant.pusd is None else 0)
 
 
-def room(balance: Balance) -> Amount:
+def available(balance: Balance) -> Amount:
     """What a lane can give away; nothing in a unit without a limit, or while it is not open."""
     if balance.state is not LaneState.OPEN:
         return Amount()
@@ -34,8 +34,8 @@ def shortage(balance: Balance, amount: Amount) -> Amount:
     """What a lane lacks to reserve `amount`."""
     limit, needed = balance.limit, balance.used + balance.reserved + amount
     return Amount(
-        0 if limit.tokens is None else max(0, needed.tokens - limit.tokens - balance.moved.tokens),
-        0 if limit.pusd is None else max(0, needed.pusd - limit.pusd - balance.moved.pusd),
+        0 if limit.tokens is None else max(0, needed.tokens - limit.tokens - balance.transferred.tokens),
+        0 if limit.pusd is None else max(0, needed.pusd - limit.pusd - balance.transferred.pusd),
     )
 
 
@@ -45,7 +45,7 @@ def first_share(vault: Balance, lanes: int) -> Amount:
     return Amount((vault.limit.tokens or 0) // parts, (vault.limit.pusd or 0) // parts)
 
 
-def pulls(need: Amount, share: Amount, donors: Mapping[int, Amount]) -> list[tuple[int, Amount]]:
+def plan_pulls(need: Amount, share: Amount, donors: Mapping[int, Amount]) -> list[tuple[int, Amount]]:
     """Which donors give how much so that `need` is covered: one if one can, the vault first; else all that they have.
 
     `donors` tells each lane's room; `share` is what to take from the vault if it has that much. Nothing is taken where
@@ -55,15 +55,15 @@ def pulls(need: Amount, share: Amount, donors: Mapping[int, Amount]) -> list[tup
         return []
     for donor in sorted(donors, key=lambda number: (number != VAULT, -donors[number].tokens, -donors[number].pusd)):
         has = donors[donor]
-        if need.beyond(has) == Amount():
+        if need.excess_over(has) == Amount():
             wanted = share if donor == VAULT else Amount()
             return [(donor, _most(need, wanted, Amount(has.tokens // _PART_OF_ROOM, has.pusd // _PART_OF_ROOM), has))]
-    if need.beyond(_sum(donors.values())) != Amount():
+    if need.excess_over(_sum(donors.values())) != Amount():
         return []
     return _crumbs(need, sorted(donors.items(), key=lambda each: (-each[1].tokens, -each[1].pusd)))
 
 
-def whole(balances: Sequence[Balance]) -> Balance:
+def combined(balances: Sequence[Balance]) -> Balance:
     """A tenant's lanes, vault first, as one balance: what reports show and what a refusal is told."""
     total = balances[0].copy()
     total.used = _sum(each.used for each in balances)
@@ -71,7 +71,7 @@ def whole(balances: Sequence[Balance]) -> Balance:
     total.excess = _sum(each.excess for each in balances)
     total.open_reservations = sum(each.open_reservations for each in balances)
     total.seq = sum(each.seq for each in balances)
-    total.moved = Amount()
+    total.transferred = Amount()
     return total
 
 

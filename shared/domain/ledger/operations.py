@@ -9,18 +9,18 @@ from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.entries import Outcome, Reservation
 from shared.domain.pricing.usage import Usage
 from shared.domain.rate_limit import RateLimits
-from shared.domain.values import value
+from shared.domain.values import record, value
 
 
 class ReservationsOpen(GatewayError):
     """A lane with open reservations cannot be closed."""
 
 
-class RoomGone(GatewayError):
+class InsufficientAvailable(GatewayError):
     """A lane no longer has the room that it was to give away."""
 
 
-class LaneTaken(GatewayError):
+class LaneLeased(GatewayError):
     """A lane belongs to another process."""
 
 
@@ -45,7 +45,7 @@ class _OfReservation:
 class Reserve(_OfReservation):
     """Hold an upper bound before the upstream call."""
 
-    rates: RateLimits = RateLimits()
+    rate_limits: RateLimits = RateLimits()
     rows = 1
 
 
@@ -65,7 +65,7 @@ class Expire(_OfReservation):
     rows = 3
 
 
-@value
+@record
 class LateSettle(_OfReservation):
     """The settlement of a reservation that has expired: charges the difference to what expiry charged."""
 
@@ -75,7 +75,7 @@ class LateSettle(_OfReservation):
     rows = 2
 
 
-@value
+@record
 class Adjust(_OfReservation):
     """The settlement of a reservation whose period has closed: charges the difference in a later period, once."""
 
@@ -101,7 +101,7 @@ class _OfTransfer:
 
 @value
 class TransferOut(_OfTransfer):
-    """Give room to the lane `other`. Raises `RoomGone` where there is no longer so much of it."""
+    """Give room to the lane `other`. Raises `InsufficientAvailable` where there is no longer so much of it."""
 
 
 @value
@@ -111,7 +111,7 @@ class TransferIn(_OfTransfer):
 
 @value
 class Claim:
-    """Give the lane to one process for a while, so that nobody else writes to it. Raises `LaneTaken`."""
+    """Give the lane to one process for a while, so that nobody else writes to it. Raises `LaneLeased`."""
 
     owner: str
     until: str
@@ -119,7 +119,7 @@ class Claim:
     rid = ""
 
 
-@value
+@record
 class Grant:
     """Raise the period's limit by `amount`, once for each id, with who did it and why.
 

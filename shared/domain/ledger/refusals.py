@@ -9,7 +9,7 @@ from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import Balance, Refusal
 from shared.domain.ledger.operations import Reserve
 from shared.domain.pricing.money import usd
-from shared.domain.rate_limit import rate_status
+from shared.domain.rate_limit import limit_status
 
 
 def refused(operation: Reserve, refusal: Refusal, balance: Balance, period: str, now: datetime) -> GatewayError:
@@ -31,8 +31,8 @@ def refused(operation: Reserve, refusal: Refusal, balance: Balance, period: str,
     if refusal is Refusal.RATE:
         error = RateLimitExceeded(
             "The tenant's requests or tokens of this minute are used up. Retry after the stated time.",
-            balance.arrivals.admit(operation.rates, amount.tokens, now)[1],
+            balance.arrivals.admit(operation.rate_limits, amount.tokens, now)[1],
         )
-        error.rates = rate_status(operation.rates, balance.arrivals, now)
+        error.limit_status = limit_status(operation.rate_limits, balance.arrivals, now)
         return error
     return PeriodNotOpen(f"The billing period {period} admits no further requests.")

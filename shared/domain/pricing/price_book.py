@@ -15,14 +15,14 @@ from typing import NamedTuple, Self
 from shared.domain.errors import UnpricedModel
 from shared.domain.pricing.money import pusd_per_token
 from shared.domain.pricing.usage import INPUT_METERS, METERS, NOTHING_USED, OUTPUT_METERS, TOKEN_METERS, Meter, Usage
-from shared.domain.values import value
+from shared.domain.values import record, value
 
 _VERSION_SEPARATOR = "."
 _EVER = datetime.min.replace(tzinfo=UTC)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@value
+@record
 class Price:
     """One row: what a million units of one meter of a model cost from a moment on. `None` matches any value.
 
@@ -56,7 +56,7 @@ class Price:
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:10]
 
 
-class Sku(NamedTuple):
+class PriceKey(NamedTuple):
     """What a backend serves, as far as prices distinguish it."""
 
     model: str
@@ -91,19 +91,24 @@ def images_of(variant: str) -> Basis:
     return Basis(IMAGES.name, IMAGES.alternatives, variant)
 
 
-@value
+@record
 class RateCard:
     """pUSD per unit in the order of `METERS`, and the version under which these rates are found again."""
 
     version: str
-    rates: tuple[int, ...]
+    pusd_per_unit: tuple[int, ...]
     dearest_input: int
     dearest_output: int
 
     @classmethod
-    def of(cls, version: str, rates: tuple[int, ...]) -> Self:
+    def of(cls, version: str, pusd_per_unit: tuple[int, ...]) -> Self:
         inputs, tokens = len(INPUT_METERS), len(TOKEN_METERS)
-        return cls(version, rates, max(rates[:inputs]), max(rates[inputs:tokens]))
+        return cls(
+            version=version,
+            pusd_per_unit=pusd_per_unit,
+            dearest_input=max(pusd_per_unit[:inputs]),
+            dearest_output=max(pusd_per_unit[inputs:tokens]),
+        )
 
     @property
     def charges_tokens(self) -> bool:
@@ -112,7 +117,7 @@ class RateCard:
 
     def cost(self, usage: Usage) -> int:
         """Exact cost in pUSD."""
-        return sum(map(mul, usage.buckets, self.rates))
+        return sum(map(mul, usage.buckets, self.pusd_per_unit))
 
     def bound(self, input_tokens: int, output_tokens: int, units: Usage = NOTHING_USED) -> int:
         """The most that these tokens, whatever meters they turn out to be, and these other units can cost in pUSD."""
@@ -127,12 +132,12 @@ class PriceBook:
         self._by_model: dict[str, list[Price]] = defaultdict(list)
         self._by_id: dict[str, Price] = {}
         self._cards: dict[str, RateCard] = {}
-        self._current: dict[tuple[Sku, str, str], tuple[datetime, datetime, RateCard]] = {}
+        self._current: dict[tuple[PriceKey, str, str], tuple[datetime, datetime, RateCard]] = {}
         for price in prices:
             self._by_model[price.model].append(price)
             self._by_id[price.price_id] = price
 
-    def rate_card(self, sku: Sku, at: datetime, basis: Basis = TOKENS) -> RateCard:
+    def rate_card(self, sku: PriceKey, at: datetime, basis: Basis = TOKENS) -> RateCard:
         """The rates for `sku` at a moment: per meter the most specific row, then the latest not after `at`.
 
         Raises `UnpricedModel` unless one alternative of `basis` is priced.
@@ -159,15 +164,15 @@ class PriceBook:
                 rows = [self._by_id[price_id] for price_id in version.split(_VERSION_SEPARATOR)]
             except KeyError:
                 raise UnpricedModel(f"Price version '{version}' is not in the price book.") from None
-            rates = {row.meter: pusd_per_token(row.usd_per_million) for row in rows}
+            prices = {row.meter: pusd_per_token(row.usd_per_million) for row in rows}
             bases = dict.fromkeys(INPUT_METERS, Meter.INPUT) | dict.fromkeys(OUTPUT_METERS, Meter.OUTPUT)
             card = RateCard.of(
-                version, tuple(rates.get(meter, rates.get(bases.get(meter, meter), 0)) for meter in METERS)
+                version, tuple(prices.get(meter, prices.get(bases.get(meter, meter), 0)) for meter in METERS)
             )
             self._cards[version] = card
         return card
 
-    def _resolve(self, sku: Sku, matching: Iterable[Price], at: datetime, basis: Basis) -> RateCard:
+    def _resolve(self, sku: PriceKey, matching: Iterable[Price], at: datetime, basis: Basis) -> RateCard:
         best: dict[Meter, Price] = {}
         for price in matching:
             known = best.get(price.meter)
@@ -189,7 +194,7 @@ class PriceBook:
         )
 
 
-def _matches(price: Price, sku: Sku, variant: str) -> bool:
+def _matches(price: Price, sku: PriceKey, variant: str) -> bool:
     return (
         price.model_version in (None, sku.model_version)
         and price.variant in (None, variant)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from shared.domain.values import field_names, value
+from shared.domain.stored_fields import stored
+from shared.domain.values import field_names, record
 
 
 class Meter(StrEnum):
@@ -27,20 +28,20 @@ OUTPUT_METERS = METERS[4:6]
 TOKEN_METERS = METERS[:6]
 
 
-@value
+@record
 class Usage:
     """Quantities by meter; `reasoning` is recorded beside them and never added. Only tokens count for quotas."""
 
-    input: int = 0
-    cached_input: int = 0
-    cache_write: int = 0
-    audio_input: int = 0
-    output: int = 0
-    audio_output: int = 0
-    reasoning: int = 0
-    images: int = 0
-    speech_characters: int = 0
-    audio_seconds: int = 0
+    input: int = stored("input tokens that no other meter counts", int64=True, default=0)
+    cached_input: int = stored("input tokens read from a prompt cache", int64=True, default=0)
+    cache_write: int = stored("input tokens written to a prompt cache", int64=True, default=0)
+    audio_input: int = stored("input tokens of audio", int64=True, default=0)
+    output: int = stored("output tokens, reasoning included", int64=True, default=0)
+    audio_output: int = stored("output tokens of audio", int64=True, default=0)
+    reasoning: int = stored("reasoning tokens, already counted in output", int64=True, default=0)
+    images: int = stored("images", int64=True, default=0)
+    speech_characters: int = stored("characters spoken", int64=True, default=0)
+    audio_seconds: int = stored("seconds of audio", int64=True, default=0)
 
     @property
     def input_tokens(self) -> int:
@@ -72,10 +73,10 @@ class Usage:
         )
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) + getattr(other, name) for name in _FIELDS))
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in _FIELDS})
 
     def __sub__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, name) - getattr(other, name) for name in _FIELDS))
+        return Usage(**{name: getattr(self, name) - getattr(other, name) for name in _FIELDS})
 
 
 _FIELDS = field_names(Usage)
@@ -115,5 +116,5 @@ def disjoint_usage(
     )
 
 
-def _within(part: int, whole: int) -> int:
-    return min(max(0, part), whole)
+def _within(part: int, combined: int) -> int:
+    return min(max(0, part), combined)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from shared.domain.values import value
+from shared.domain.values import record
 
 _SMOOTHING: Final = 0.2
 _LEAST_SHARE: Final = 0.1
-_ROOM_SECONDS: Final = 60.0
-_ROOM_FRESH_SECONDS: Final = 0.25
+_HEADROOM_SECONDS: Final = 60.0
+_HEADROOM_FRESH_SECONDS: Final = 0.25
 
 
 class BreakerState(StrEnum):
@@ -27,7 +27,7 @@ class BreakerState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-@value
+@record
 class BreakerPolicy:
     """When a breaker opens and for how long.
 
@@ -114,7 +114,7 @@ class BackendHealth:
     failures: int = 0
     _streak: int = 0
     _times_opened: int = 0
-    _room_until: float = -math.inf
+    _headroom_until: float = -math.inf
     _tried_at: float = -math.inf
     _window: _Window = field(default_factory=_Window)
 
@@ -144,9 +144,9 @@ class BackendHealth:
         """Whether it has as many requests as it may have at once."""
         return self.most_at_once is not None and self.in_flight >= self.most_at_once
 
-    def has_room(self, now: float, tokens: int) -> bool:
+    def has_headroom(self, now: float, tokens: int) -> bool:
         """Whether its last answer left room for so many tokens. What it did not say, or long ago, is no obstacle."""
-        if now >= self._room_until:
+        if now >= self._headroom_until:
             return True
         if self.remaining_requests is not None and self.remaining_requests < 1:
             return False
@@ -205,14 +205,14 @@ class BackendHealth:
             window.turn(now, self.policy.window_seconds)
         window.requests += 1
 
-    def is_room_old(self, now: float) -> bool:
+    def is_headroom_old(self, now: float) -> bool:
         """Whether what is known of its limits is worth reading again: what goes there meanwhile is subtracted."""
-        return now >= self._room_until - _ROOM_SECONDS + _ROOM_FRESH_SECONDS
+        return now >= self._headroom_until - _HEADROOM_SECONDS + _HEADROOM_FRESH_SECONDS
 
-    def note_room(self, now: float, requests: int | None, tokens: int | None) -> None:
+    def note_headroom(self, now: float, requests: int | None, tokens: int | None) -> None:
         """What its answer said is left of its limits; `None` where that is unknown."""
         self.remaining_requests, self.remaining_tokens = requests, tokens
-        self._room_until = now + _ROOM_SECONDS
+        self._headroom_until = now + _HEADROOM_SECONDS
 
     def failed(self, now: float, error: str, *, is_probe: bool) -> None:
         """It could not be reached, broke, was silent too long, or answered 408 or 5xx."""
@@ -244,7 +244,7 @@ class BackendHealth:
             self.is_probing = False
             self.transitions.count += 1
 
-    def learn(self, now: float, seconds: float, reason: str, *, seconds_ago: float) -> None:
+    def apply_hint(self, now: float, seconds: float, reason: str, *, seconds_ago: float) -> None:
         """Another process noted so many seconds ago that it is down for so many more, or up again.
 
         What is older than its last answer here is no news.

@@ -7,9 +7,9 @@ from dataclasses import field
 from enum import StrEnum
 from functools import lru_cache
 
-from shared.domain.pricing.price_book import Sku
+from shared.domain.pricing.price_book import PriceKey
 from shared.domain.routing.residency import Placement, Residency
-from shared.domain.values import value
+from shared.domain.values import record, value
 
 
 class BackendApi(StrEnum):
@@ -28,7 +28,7 @@ class BackendAuth(StrEnum):
     API_KEY = "api_key"
 
 
-@value
+@record
 class Backend:
     """One Azure OpenAI resource and deployment, or another server that speaks OpenAI's API.
 
@@ -70,11 +70,11 @@ class Backend:
         return "Provisioned" in self.sku
 
     @property
-    def billed_as(self) -> Sku:
-        return _billed_as(self.model, self.model_version, self.sku, self.region)
+    def price_key(self) -> PriceKey:
+        return _price_key(model=self.model, model_version=self.model_version, sku=self.sku, region=self.region)
 
 
-@value
+@record
 class Deployment:
     """The name callers ask for, the pool that serves it, and what is sent upstream where a caller says nothing of it.
 
@@ -110,7 +110,7 @@ class Route:
     backend: Backend
 
 
-_billed_as = lru_cache(maxsize=1024)(Sku)
+_price_key = lru_cache(maxsize=1024)(PriceKey)
 
 
 @lru_cache(maxsize=1024)
@@ -130,14 +130,14 @@ class Catalog:
 
         `own` replaces the deployment's pool, fallbacks and all.
         """
-        levels: list[Sequence[str]] = [deployment.backends if own is None else own]
+        pools: list[Sequence[str]] = [deployment.backends if own is None else own]
         if own is None:
-            levels += [self.deployments[name].backends for name in deployment.fallbacks if name in self.deployments]
+            pools += [self.deployments[name].backends for name in deployment.fallbacks if name in self.deployments]
         found: dict[str, tuple[int, Backend]] = {}
-        for level, names in enumerate(levels):
+        for fallback_index, names in enumerate(pools):
             for name in names:
                 if name in self.backends:
-                    found.setdefault(name, (level, self.backends[name]))
+                    found.setdefault(name, (fallback_index, self.backends[name]))
         return [*found.values()]
 
     def obstacle(self, deployment: Deployment, residency: Residency, own: Sequence[str] | None = None) -> str | None:

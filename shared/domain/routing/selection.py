@@ -17,7 +17,7 @@ from shared.domain.values import value
 
 _DRAWS: Final = 4
 _TABLE_SECONDS: Final = 1.0
-_HOME_SHARE: Final = 0.5
+_AFFINITY_SHARE: Final = 0.5
 
 
 class AliasTable:
@@ -56,12 +56,12 @@ class Candidate:
 
     backend: Backend
     health: BackendHealth
-    level: int = 0
+    fallback_index: int = 0
 
     @property
     def tier(self) -> tuple[int, int, bool]:
         """Lowest first: fallbacks come last, and provisioned capacity before what is paid by the token."""
-        return self.level, self.backend.priority, not self.backend.is_provisioned
+        return self.fallback_index, self.backend.priority, not self.backend.is_provisioned
 
     def can_take(self, tried: Collection[str]) -> bool:
         """Whether it has a place for a request that has tried those already."""
@@ -73,7 +73,7 @@ class _Tier:
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self.candidates = candidates
-        self._homes = AliasTable([each.backend.weight or 1 for each in candidates])
+        self._affinity = AliasTable([each.backend.weight or 1 for each in candidates])
         self._probes: list[Candidate] = []
         self._ready: list[Candidate] = []
         self._table: AliasTable | None = None
@@ -97,37 +97,37 @@ class _Tier:
         self._look_again_at = min([now + _TABLE_SECONDS, *(until for until in opening if until and until > now)])
 
     def choose(
-        self, now: float, tokens: int, tried: Collection[str], home: float | None, rng: Callable[[], float]
+        self, now: float, tokens: int, tried: Collection[str], affinity_point: float | None, rng: Callable[[], float]
     ) -> Candidate | None:
         """A probe that is due, else the home of the prompt, else one by lot, else whoever can."""
-        first = self._first(now, home, rng)
-        if first is not None and first.can_take(tried) and first.health.has_room(now, tokens):
+        first = self._first(now, affinity_point, rng)
+        if first is not None and first.can_take(tried) and first.health.has_headroom(now, tokens):
             return first
         return self._search(now, tokens, tried, rng)
 
-    def _first(self, now: float, home: float | None, rng: Callable[[], float]) -> Candidate | None:
+    def _first(self, now: float, affinity_point: float | None, rng: Callable[[], float]) -> Candidate | None:
         if self._probes:
             return self._probes[0]
         if self._table is None:
             return None
-        fit = None if home is None else self._home(now, home)
+        fit = None if affinity_point is None else self._preferred(now, affinity_point)
         return fit or self._ready[self._table.draw(rng())]
 
     def _search(self, now: float, tokens: int, tried: Collection[str], rng: Callable[[], float]) -> Candidate | None:
         """Probes, some by lot, and then everybody; without room only where nobody has any."""
-        ready, table, without_room = self._ready, self._table, None
+        ready, table, without_headroom = self._ready, self._table, None
         drawn = [ready[table.draw(rng())] for _ in range(_DRAWS)] if table is not None else []
         for each in (*self._probes, *drawn, *ready):
             if each.can_take(tried):
-                if each.health.has_room(now, tokens):
+                if each.health.has_headroom(now, tokens):
                     return each
-                without_room = without_room or each
-        return without_room
+                without_headroom = without_headroom or each
+        return without_headroom
 
-    def _home(self, now: float, home: float) -> Candidate | None:
+    def _preferred(self, now: float, affinity_point: float) -> Candidate | None:
         """The candidate that a prompt's beginning prefers, if it is fit."""
-        each = self.candidates[self._homes.draw(home)]
-        is_fit = each.health.is_ready(now) and each.health.share(now, self._fastest) >= _HOME_SHARE
+        each = self.candidates[self._affinity.draw(affinity_point)]
+        is_fit = each.health.is_ready(now) and each.health.share(now, self._fastest) >= _AFFINITY_SHARE
         return each if is_fit else None
 
 
@@ -143,7 +143,7 @@ class Pool:
         self._rng = rng
 
     def choose(
-        self, now: float, tokens: int, tried: Collection[str] = (), home: float | None = None
+        self, now: float, tokens: int, tried: Collection[str] = (), affinity_point: float | None = None
     ) -> Candidate | None:
         """Who serves a request of so many tokens now; `None` if nobody can.
 
@@ -152,7 +152,7 @@ class Pool:
         """
         for tier in self._tiers:
             tier.refresh(now, self._transitions.count)
-            chosen = tier.choose(now, tokens, tried, home, self._rng)
+            chosen = tier.choose(now, tokens, tried, affinity_point, self._rng)
             if chosen is not None:
                 return chosen
         return self._last_resort(now, tried)

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import field
 from datetime import datetime
 
-from shared.domain.values import value
+from shared.domain.values import record
 
 _KEY_PREFIX = "tg"
 
 
-@value
+@record
 class GatewayKey:
     """A credential of a tenant. Only a SHA-256 of its secret is kept: 256 random bits need no slow hash."""
 
@@ -41,7 +41,9 @@ def new_gateway_key(tenant_id: str, now: datetime, expires_at: datetime | None) 
     """
     key_id = f"{tenant_id}-{secrets.token_hex(4)}"
     secret = secrets.token_urlsafe(32)
-    key = GatewayKey(tenant_id, key_id, secret_digest(secret), now, expires_at)
+    key = GatewayKey(
+        tenant_id=tenant_id, key_id=key_id, secret_sha256=secret_digest(secret), created_at=now, expires_at=expires_at
+    )
     return key, f"{_KEY_PREFIX}_{key_id}_{secret}"
 
 

@@ -14,7 +14,7 @@ from shared.domain.ledger.entries import ExpiryPolicy
 from shared.domain.pricing.money import pusd_from_usd
 from shared.domain.rate_limit import RateLimits
 from shared.domain.routing.residency import Residency
-from shared.domain.values import value
+from shared.domain.values import record
 
 
 class TenantState(StrEnum):
@@ -30,7 +30,7 @@ class DisconnectPolicy(StrEnum):
     CUT = "cut"
 
 
-@value
+@record
 class Tenant:
     """The owner of a quota and a bill. `None` for quota or budget means none; `0` means nothing is allowed."""
 
@@ -67,17 +67,17 @@ class Tenant:
         return _limit(self.monthly_quota_tokens, self.monthly_budget_usd)
 
     @property
-    def is_rated(self) -> bool:
+    def has_rate_limits(self) -> bool:
         """Whether any limit a minute is set."""
         return self.requests_per_minute is not None or self.tokens_per_minute is not None
 
     @property
-    def rates(self) -> RateLimits:
+    def rate_limits(self) -> RateLimits:
         """Limits a minute."""
-        return _rates(self.requests_per_minute, self.tokens_per_minute)
+        return _rate_limits(self.requests_per_minute, self.tokens_per_minute)
 
 
-_rates = lru_cache(maxsize=1024)(RateLimits)
+_rate_limits = lru_cache(maxsize=1024)(RateLimits)
 
 
 @lru_cache(maxsize=1024)

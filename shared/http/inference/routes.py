@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.application.inference.incoming_call import MAX_USER_CHARACTERS, InferenceCall
-from shared.application.inference.serve_inference import Served
+from shared.application.inference.attempt_backend import Served
+from shared.application.inference.incoming_call import MAX_USER_CHARACTERS, IncomingCall
 from shared.application.inference.serve_stored_responses import ResponseCall
 from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.composition.gateway import Gateway
@@ -22,7 +22,14 @@ from shared.domain.routing.catalog import Backend
 from shared.http.endpoint import Endpoint, endpoint, for_tenants, json_response
 from shared.http.errors import rate_headers
 from shared.http.inference.streaming import EventStreamResponse
-from shared.http.requests import api_version_of, headers_of, hung_up, path_segment, read_body, tenant_principal
+from shared.http.requests import (
+    api_version_of,
+    headers_of,
+    path_segment,
+    read_body,
+    tenant_principal,
+    wait_for_disconnect,
+)
 
 _DEPLOYMENT_SEGMENT: Final = 2
 _MODEL_SEGMENT: Final = 3
@@ -72,14 +79,22 @@ async def _infer(
     forwarded = _forwarded(headers, request_id)
     forwarded["content-type"] = content_type
     user = headers.get(b"x-gateway-user", b"").decode("latin-1")[:MAX_USER_CHARACTERS]
-    call = InferenceCall(
-        request_id, body, content_type, deployment, base, api_version, forwarded, user, partial(hung_up, request)
+    call = IncomingCall(
+        request_id=request_id,
+        body=body,
+        content_type=content_type,
+        deployment=deployment,
+        base=base,
+        api_version=api_version,
+        headers=forwarded,
+        user=user,
+        wait_for_disconnect=partial(wait_for_disconnect, request),
     )
     served = await gateway.inference.serve(caller, call, gateway.inference.formats[operation])
     response_headers = _response_headers(served, request_id)
     if served.stream is not None:
         return EventStreamResponse(served.stream, response_headers, gateway.settings.keep_alive_seconds)
-    return _PassedOn(served.status, served.body, response_headers)
+    return _ForwardedResponse(served.status, served.body, response_headers)
 
 
 def _dated(operation: str) -> Endpoint:
@@ -113,13 +128,20 @@ def _of_response(base: str, method: str, part: str = "") -> Endpoint:
             _check_dated(api_version_of(request))
         response_id = path_segment(request, base.count("/") + 1)
         asked = [(name, value) for name, value in request.query_params.multi_items() if name in _RESPONSE_QUERY]
-        call = ResponseCall(method, base, response_id, part, urlencode(asked), _forwarded(headers, request_id))
+        call = ResponseCall(
+            method=method,
+            base=base,
+            response_id=response_id,
+            part=part,
+            query=urlencode(asked),
+            headers=_forwarded(headers, request_id),
+        )
         passed = await gateway.inference.stored_responses(caller, call)
         response_headers = _headers_of_backend(passed.headers, passed.backend, request_id)
         response_headers.append((b"x-gateway-attempts", b"1"))
         if passed.stream is not None:
             return EventStreamResponse(passed.stream, response_headers, gateway.settings.keep_alive_seconds)
-        return _PassedOn(passed.status, passed.body, response_headers)
+        return _ForwardedResponse(passed.status, passed.body, response_headers)
 
     return serve
 
@@ -149,7 +171,7 @@ def _model_document(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "tallygate"}
 
 
-class _PassedOn(Response):
+class _ForwardedResponse(Response):
     """Upstream's own status, headers and bytes."""
 
     def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
@@ -186,8 +208,8 @@ def _response_headers(served: Served, request_id: str) -> list[tuple[bytes, byte
         kept.append((b"x-gateway-quota-remaining-tokens", b"%d" % balance.available_tokens))
     if balance.available_pusd is not None:
         kept.append((b"x-gateway-budget-remaining-usd", usd(balance.available_pusd).encode()))
-    if served.rates:
-        kept += [(name.encode(), text.encode()) for name, text in rate_headers(served.rates).items()]
+    if served.limit_status:
+        kept += [(name.encode(), text.encode()) for name, text in rate_headers(served.limit_status).items()]
     return kept
 
 

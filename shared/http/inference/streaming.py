@@ -25,7 +25,7 @@ class Streamed(Protocol):
         """Whether it is made of events, between which comments may be sent."""
         ...
 
-    async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def forward(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Give every bit to `send`. Raises `StreamCut` where a broken connection must tell the caller of an error."""
         ...
 
@@ -49,7 +49,7 @@ class EventStreamResponse(Response):
         caller = _Caller(task, receive, send, self._keep_alive_seconds if self._stream.is_text else _NEVER)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            await self._stream.pass_on(caller.send)
+            await self._stream.forward(caller.send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except asyncio.CancelledError:
             self._stream.abandon()

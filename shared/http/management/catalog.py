@@ -29,7 +29,9 @@ async def put_backend(gateway: Gateway, request: Request, actor: Actor) -> Respo
     """`PUT /manage/backends/{backend}`."""
     backend_id = checked_name(path_segment(request, _NAME_SEGMENT), "backend")
     definition = await read_model(request, BackendDefinition, _MODEL_BYTES)
-    backend = await gateway.routing.catalog.put_backend(Backend(backend_id, **definition.model_dump()), actor)
+    backend = await gateway.routing.catalog.put_backend(
+        Backend(backend_id=backend_id, **definition.model_dump()), actor
+    )
     return json_response(_backend_document(gateway, backend))
 
 
@@ -59,7 +61,9 @@ async def put_deployment(gateway: Gateway, request: Request, actor: Actor) -> Re
     """`PUT /manage/deployments/{deployment}`."""
     name = checked_name(path_segment(request, _NAME_SEGMENT), "deployment")
     fields = (await read_model(request, DeploymentDefinition, _MODEL_BYTES)).model_dump()
-    deployment = Deployment(name, **{**fields, **{each: tuple(fields[each]) for each in ("backends", "fallbacks")}})
+    deployment = Deployment(
+        name=name, **{**fields, **{each: tuple(fields[each]) for each in ("backends", "fallbacks")}}
+    )
     await gateway.routing.catalog.put_deployment(deployment, actor)
     return json_response(_deployment_json.dump_python(deployment, mode="json"))
 
@@ -88,7 +92,7 @@ async def explain_route(gateway: Gateway, request: Request, _: Actor) -> Respons
             "backend": each.backend.backend_id,
             "region": each.backend.region,
             "processed_in": each.backend.processed_in,
-            "fallback": each.level,
+            "fallback": each.fallback_index,
             "priority": each.backend.priority,
             "is_provisioned": each.backend.is_provisioned,
             "weight": each.backend.weight,

@@ -204,7 +204,7 @@ def _entry_document(lane: Lane, entry: LedgerEntry) -> dict[str, object]:
     }
     if entry.attempt is not None and entry.outcome is not None:
         outcome, usage = entry.outcome, entry.outcome.usage
-        document |= {"rid": entry.rid, **entry.attempt.fields()}
+        document |= {"rid": entry.rid, **asdict(entry.attempt)}
         document |= {
             "usage": {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, **asdict(usage)},
             "status": outcome.status,
@@ -218,8 +218,8 @@ def _entry_document(lane: Lane, entry: LedgerEntry) -> dict[str, object]:
     if entry.limit is not None:
         document |= {"quota_tokens": entry.limit.tokens, "budget_usd": _usd(entry.limit.pusd)}
         document |= {"actor": entry.actor, "reason": entry.reason}
-    if entry.moved is not None:
-        document |= {"moved_tokens": entry.moved.tokens, "moved_usd": usd(entry.moved.pusd)}
+    if entry.transferred is not None:
+        document |= {"moved_tokens": entry.transferred.tokens, "moved_usd": usd(entry.transferred.pusd)}
     if entry.reference:
         document["reference"] = entry.reference
     return document

@@ -18,7 +18,9 @@ ID = "resp_odd/id?#"
 
 
 def stored(tenant: str, context_tokens: int = 7) -> StoredResponse:
-    return StoredResponse(ID, tenant, "gpt-4o", "se", context_tokens)
+    return StoredResponse(
+        response_id=ID, tenant_id=tenant, deployment="gpt-4o", backend_id="se", context_tokens=context_tokens
+    )
 
 
 async def test_a_response_is_found_by_its_owner_alone(store: TableStore, tenant: str) -> None:

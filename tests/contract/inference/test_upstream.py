@@ -60,7 +60,7 @@ async def test_a_backend_that_falls_silent_between_chunks_is_given_up(
     backend.chunks.put_nowait(b"one")
     taken: list[bytes] = []
     with pytest.raises(BackendTimeout, match="fell silent for the idle timeout"):
-        await response.pass_on(taken.append)
+        await response.forward(taken.append)
     assert taken == [b"one"]
 
 
@@ -75,13 +75,13 @@ async def test_a_slow_reader_is_not_a_silent_backend(backend: Backend, response:
         backend.chunks.put_nowait(b"two" if len(taken) == 1 else b"")
 
     backend.chunks.put_nowait(b"one")
-    await response.pass_on(take_slowly)
+    await response.forward(take_slowly)
     assert taken == [b"one", b"two"]
 
 
 async def test_a_process_that_was_held_up_blames_no_backend_for_it(backend: Backend, response: AiohttpResponse) -> None:
     taken: list[bytes] = []
-    reading = asyncio.create_task(response.pass_on(taken.append))
+    reading = asyncio.create_task(response.forward(taken.append))
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_soon(time.sleep, 3 * TIMEOUTS.idle)
     for chunk in (b"one", b""):
@@ -92,14 +92,14 @@ async def test_a_process_that_was_held_up_blames_no_backend_for_it(backend: Back
 
 async def test_a_body_whose_reader_was_cancelled_is_read_on(backend: Backend, response: AiohttpResponse) -> None:
     taken: list[bytes] = []
-    reading = asyncio.ensure_future(response.pass_on(taken.append))
+    reading = asyncio.ensure_future(response.forward(taken.append))
     backend.chunks.put_nowait(b"one")
     await eventually(lambda: taken == [b"one"])
     reading.cancel()
     await asyncio.wait([reading])
     backend.chunks.put_nowait(b"two")
     backend.chunks.put_nowait(b"")
-    await response.pass_on(taken.append)
+    await response.forward(taken.append)
     assert taken == [b"one", b"two"]
 
 
@@ -128,6 +128,6 @@ async def test_one_look_gives_up_only_what_is_late() -> None:
         watchdog.watch(wait)
     await is_over.wait()
     assert (given_up, watchdog._waits) == (["late"], {patient, quiet})
-    watchdog.leave(patient)
-    watchdog.leave(quiet)
+    watchdog.unwatch(patient)
+    watchdog.unwatch(quiet)
     await eventually(lambda: not watchdog._is_looking)

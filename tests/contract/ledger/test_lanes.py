@@ -24,7 +24,15 @@ from shared.domain.errors import (
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
 from shared.domain.ledger.entries import EntryKind, Reservation
-from shared.domain.ledger.operations import ChangeLimit, Claim, LaneTaken, Open, RoomGone, TransferIn, TransferOut
+from shared.domain.ledger.operations import (
+    ChangeLimit,
+    Claim,
+    InsufficientAvailable,
+    LaneLeased,
+    Open,
+    TransferIn,
+    TransferOut,
+)
 from shared.domain.rate_limit import RateLimits
 from tests.contract.ledger.test_ledger import CHAIN, violations
 from tests.tools.ledgers import PERIOD, PUSD, VOID, FaultyStore, ManualClock, account, charge, reservation
@@ -77,8 +85,10 @@ async def test_each_process_has_a_lane_and_the_vault_serves_nothing(fleet: Fleet
     holds = [await ledger.reserve(hot(tenant), small(tenant)) for ledger in fleet.ledgers for _ in range(2)]
     assert [hold.reservation.lane.number for hold in holds] == [1, 1, 2, 2]
     vault, *lanes = await fleet.lanes()
-    assert (vault.open_reservations, vault.moved) == (0, Amount(-250))
-    assert [(lane.limit, lane.moved, lane.open_reservations) for lane in lanes] == [(Limit(0), Amount(125), 2)] * 2
+    assert (vault.open_reservations, vault.transferred) == (0, Amount(-250))
+    assert [(lane.limit, lane.transferred, lane.open_reservations) for lane in lanes] == [
+        (Limit(0), Amount(125), 2)
+    ] * 2
     for hold, ledger in zip(holds, reversed(fleet.ledgers * 2), strict=True):
         await ledger.settle(hold.reservation, charge(10, 20))
     assert [lane.used.tokens for lane in await fleet.lanes()] == [0, 60, 60]
@@ -91,7 +101,7 @@ async def test_all_of_the_limit_can_be_used_and_nothing_more(store: TableStore, 
     lanes = await fleet.lanes()
     assert sum(lane.used.tokens for lane in lanes) == 600
     assert sum(hold is not None for hold in served) == 20
-    assert sum((lane.moved for lane in lanes), Amount()) == Amount()
+    assert sum((lane.transferred for lane in lanes), Amount()) == Amount()
     await fleet.check()
 
 
@@ -104,7 +114,7 @@ async def test_a_tenant_becomes_hot_and_cold_again_at_any_time(fleet: Fleet, ten
     served = [await serve(ledger, cold) for ledger in (one, other) * 5]
     assert sum(hold is not None for hold in served) == 8
     vault, lane = await fleet.lanes()
-    assert (vault.used.tokens, lane.used.tokens, lane.moved) == (270, 30, Amount(30))
+    assert (vault.used.tokens, lane.used.tokens, lane.transferred) == (270, 30, Amount(30))
     assert await serve(other, hot(tenant, 300)) is None
     await fleet.check()
 
@@ -180,7 +190,7 @@ async def test_fewer_lanes_are_taken_up_at_once(fleet: Fleet, tenant: str) -> No
 
 async def test_a_lane_that_has_an_owner_is_not_given_to_another(fleet: Fleet, tenant: str) -> None:
     await serve(fleet.ledgers[0], hot(tenant))
-    with pytest.raises(LaneTaken):
+    with pytest.raises(LaneLeased):
         await fleet.one_more().committer(Lane(tenant, PERIOD, 1)).submit(Claim("else", "2026-11-22T12:01:00.000Z"))
 
 
@@ -195,32 +205,32 @@ async def half_a_transfer(fleet: Fleet, tokens: int = 40) -> TransferOut:
 
 async def test_what_never_arrived_is_completed_once(fleet: Fleet, tenant: str) -> None:
     lost = await half_a_transfer(fleet)
-    assert sum((lane.moved for lane in await fleet.lanes()), Amount()) == Amount(-40)
+    assert sum((lane.transferred for lane in await fleet.lanes()), Amount()) == Amount(-40)
     await fleet.check()
     one, other = fleet.ledgers
     assert [await ledger.level_lanes(hot(tenant)) for ledger in (one, other, one)] == [1, 0, 0]
     late = TransferIn(lost.xid, 1, lost.amount)
     await asyncio.gather(*(ledger.committer(Lane(tenant, PERIOD, 2)).submit(late) for ledger in fleet.ledgers))
-    assert sum((lane.moved for lane in await fleet.lanes()), Amount()) == Amount()
+    assert sum((lane.transferred for lane in await fleet.lanes()), Amount()) == Amount()
     again = TransferOut(lost.xid, 2, lost.amount)
     await fleet.one_more().committer(Lane(tenant, PERIOD, 1)).submit(again)
-    assert (await fleet.lanes())[1].moved == Amount(125 - 40)
+    assert (await fleet.lanes())[1].transferred == Amount(125 - 40)
     await fleet.check()
 
 
 async def test_a_later_round_does_not_read_what_was_matched_long_ago(store: TableStore, tenant: str) -> None:
     fleet = Fleet(store, tenant)
     await half_a_transfer(fleet)
-    keeper = fleet.one_more()
-    await keeper.level_lanes(hot(tenant))
-    matched = keeper._hot._matched_before[Lane(tenant, PERIOD)]
-    assert [each async for each in keeper.transfers(Lane(tenant, PERIOD, 1), "")] != []
-    assert [each async for each in keeper.transfers(Lane(tenant, PERIOD, 1), matched[:6] + "f" * 26)] == []
+    response_owner = fleet.one_more()
+    await response_owner.level_lanes(hot(tenant))
+    matched = response_owner._hot._matched_before[Lane(tenant, PERIOD)]
+    assert [each async for each in response_owner.transfers(Lane(tenant, PERIOD, 1), "")] != []
+    assert [each async for each in response_owner.transfers(Lane(tenant, PERIOD, 1), matched[:6] + "f" * 26)] == []
 
 
 async def test_room_that_is_gone_is_not_given(fleet: Fleet, tenant: str) -> None:
     await serve(fleet.ledgers[0], hot(tenant))
-    with pytest.raises(RoomGone):
+    with pytest.raises(InsufficientAvailable):
         await fleet.ledgers[1].committer(Lane(tenant, PERIOD, 1)).submit(TransferOut("0" * 32, 2, Amount(96)))
 
 
@@ -235,7 +245,7 @@ async def test_a_month_closes_with_all_of_its_lanes(fleet: Fleet, tenant: str) -
     await asyncio.gather(*(each.close(hot(tenant)) for each in fleet.ledgers))
     lanes = await fleet.lanes()
     assert {lane.state for lane in lanes} == {LaneState.CLOSED}
-    assert sum((lane.moved for lane in lanes), Amount()) == Amount()
+    assert sum((lane.transferred for lane in lanes), Amount()) == Amount()
     last = [[entry async for entry in ledger.entries(lane, 1, 99)][-1].kind
             for lane in await ledger.balances(tenant, PERIOD)]  # fmt: skip
     assert last == [EntryKind.CLOSE] * len(lanes)
@@ -250,7 +260,7 @@ async def test_a_month_closes_with_a_transfer_that_was_stuck_for_long(fleet: Fle
     await half_a_transfer(fleet)  # with an id from before that round, as after an outage
     await closer.begin_closing(hot(tenant))
     await closer.close(hot(tenant))
-    assert sum((lane.moved for lane in await fleet.lanes()), Amount()) == Amount()
+    assert sum((lane.transferred for lane in await fleet.lanes()), Amount()) == Amount()
     await fleet.check()
 
 
@@ -309,16 +319,16 @@ async def test_the_timer_finishes_a_limit_change_that_was_cut_off(fleet: Fleet, 
     assert any("limit of its own" in found for found in await violations(fleet.store, tenant))
     assert await LevelLanes(fleet.ledgers[1], fleet.clock)() == 0
     await fleet.check()
-    assert (await fleet.lanes())[1].moved.tokens >= 30
+    assert (await fleet.lanes())[1].transferred.tokens >= 30
 
 
 async def test_rates_are_shared_by_the_lanes_in_use(fleet: Fleet, tenant: str) -> None:
-    rated = replace(hot(tenant), rates=RateLimits(requests=4))
+    rated = replace(hot(tenant), rate_limits=RateLimits(requests=4))
     one, other = fleet.ledgers
     alone = await one.reserve(rated, small(tenant))
-    assert alone.rates == RateLimits(4, None, 1)
+    assert alone.rate_limits == RateLimits(4, None, 1)
     fleet.clock.seconds += 30
-    assert (await other.reserve(rated, small(tenant))).rates.lanes == 2
+    assert (await other.reserve(rated, small(tenant))).rate_limits.lanes == 2
     fleet.clock.seconds += 21
     for ledger, more in zip(fleet.ledgers, (2, 1), strict=True):
         for _ in range(more):
@@ -399,7 +409,7 @@ async def test_room_that_others_take_while_it_is_fetched_is_sought_again(tenant:
     assert await serve(one, of) is not None
     assert store.acts == []
     vault, mine, others = await fleet.lanes()
-    assert (vault.available_tokens, mine.moved, others.available_tokens) == (10, Amount(60), 20)
+    assert (vault.available_tokens, mine.transferred, others.available_tokens) == (10, Amount(60), 20)
     await fleet.check()
 
 
@@ -495,7 +505,7 @@ async def test_a_pull_outlives_the_caller_that_began_it(tenant: str) -> None:
     await drained
     vault, lane = await fleet.lanes()
     assert lane.available_tokens == 410
-    assert vault.moved + lane.moved == Amount()
+    assert vault.transferred + lane.transferred == Amount()
     await fleet.check()
 
 
@@ -504,4 +514,4 @@ async def test_what_is_remembered_is_bounded(tenant: str, monkeypatch: pytest.Mo
     fleet = Fleet(InMemoryTableStore(), tenant)
     for number in range(8):
         assert await serve(fleet.ledgers[0], hot(f"{tenant}-{number}")) is not None
-    assert len(fleet.ledgers[0]._hot._seats) <= 3
+    assert len(fleet.ledgers[0]._hot._lane_leases) <= 3

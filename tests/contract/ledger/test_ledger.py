@@ -113,7 +113,7 @@ async def test_an_expired_reservation_is_corrected_by_its_late_settlement(store:
     await ledger_over(store).expire(held, charge(10, 0, EntryKind.EXPIRE))
     balance = await ledger.settle(held, charge(8, 30))
     assert balance.used == charge(8, 30).amount
-    assert balance.excess == charge(8, 30).amount.beyond(charge(10, 0).amount)
+    assert balance.excess == charge(8, 30).amount.excess_over(charge(10, 0).amount)
     kinds = [entry.kind async for entry in ledger.entries(Lane(tenant, PERIOD), 1, 9)]
     assert kinds == [EntryKind.EXPIRE, EntryKind.LATE]
     await ledger_over(store).settle(held, charge(8, 30))

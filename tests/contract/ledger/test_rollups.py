@@ -87,7 +87,9 @@ async def test_each_entry_is_summed_once_whoever_sums(store: TableStore, tenant:
     await books.ledger.change_limit(account(tenant, tokens=None), "ann", "an entry that is about no request")
     assert await books.roll_up.lane(Lane(tenant, PERIOD)) == 4
     assert await books.roll_up.lane(Lane(tenant, PERIOD)) == 0
-    assert (await books.summed())[RollupKey("2026-11-22", "gpt-4o", "user 0/?#", "gpt-4o")].requests == 2 + 3
+    assert (await books.summed())[
+        RollupKey(day="2026-11-22", deployment="gpt-4o", user="user 0/?#", model="gpt-4o")
+    ].requests == 2 + 3
     await books.check()
 
 
@@ -100,17 +102,17 @@ async def test_a_period_that_was_never_opened_has_nothing_to_sum(store: TableSto
 
 async def test_a_watermark_that_has_moved_is_not_overtaken(store: TableStore, tenant: str) -> None:
     books = Books(store, tenant)
-    key = RollupKey("2026-11-22", "d", "u", "m")
-    assert await books.rollups.advance(Lane(tenant, PERIOD), Watermark(0, ""), 1, {key: Rollup(1)})
-    assert not await books.rollups.advance(Lane(tenant, PERIOD), Watermark(0, ""), 1, {key: Rollup(1)})
+    key = RollupKey(day="2026-11-22", deployment="d", user="u", model="m")
+    assert await books.rollups.advance(Lane(tenant, PERIOD), Watermark(0, ""), 1, {key: Rollup(requests=1)})
+    assert not await books.rollups.advance(Lane(tenant, PERIOD), Watermark(0, ""), 1, {key: Rollup(requests=1)})
     mark = await books.rollups.watermark(Lane(tenant, PERIOD))
-    assert await books.rollups.advance(Lane(tenant, PERIOD), mark, 2, {key: Rollup(1)})
-    assert not await books.rollups.advance(Lane(tenant, PERIOD), mark, 2, {key: Rollup(1)})
-    assert await books.summed() == {key: Rollup(2)}
+    assert await books.rollups.advance(Lane(tenant, PERIOD), mark, 2, {key: Rollup(requests=1)})
+    assert not await books.rollups.advance(Lane(tenant, PERIOD), mark, 2, {key: Rollup(requests=1)})
+    assert await books.summed() == {key: Rollup(requests=2)}
 
 
 async def test_rollups_that_an_operator_dropped_are_made_again(azurite: AzuriteAccount, tenant: str) -> None:
-    key, nothing = RollupKey("2024-07-01", "d", "u", "m"), Watermark(0, "")
+    key, nothing = RollupKey(day="2024-07-01", deployment="d", user="u", model="m"), Watermark(0, "")
     async with (
         aclosing(RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))) as store,
         TableServiceClient(
@@ -118,16 +120,16 @@ async def test_rollups_that_an_operator_dropped_are_made_again(azurite: AzuriteA
         ) as administrator,
     ):
         rollups = TableRollups(store)
-        assert await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(1)})
+        assert await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(requests=1)})
         await administrator.delete_table("rollup202407")
         assert await rollups.watermark(Lane(tenant, "2024-07")) == nothing
-        assert not await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(1)})
-        assert await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(1)})
+        assert not await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(requests=1)})
+        assert await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(requests=1)})
 
 
 async def test_reports_are_the_same_before_and_after_and_in_between(store: TableStore, tenant: str) -> None:
     books = Books(store, tenant)
-    await books.tenants.insert(Tenant(tenant, tenant, NOW))
+    await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
     await books.serve(6, users=2)
     before = await books.report.usage(tenant, PERIOD, ["user", "day"])
     await books.roll_up.lane(Lane(tenant, PERIOD))
@@ -142,7 +144,7 @@ async def test_reports_are_the_same_before_and_after_and_in_between(store: Table
 async def test_a_report_over_many_entries_takes_a_handful_of_storage_operations(tenant: str) -> None:
     store = CountingStore(InMemoryTableStore())
     books = Books(store, tenant)
-    await books.tenants.insert(Tenant(tenant, tenant, NOW))
+    await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
     await books.serve(3000, users=3)
     await books.roll_up.lane(Lane(tenant, PERIOD))
     await books.serve(5)
@@ -162,7 +164,7 @@ async def test_a_report_during_an_endless_roll_up_asks_to_come_again(tenant: str
 
     store = InMemoryTableStore()
     books = Books(store, tenant)
-    await books.tenants.insert(Tenant(tenant, tenant, NOW))
+    await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
     await books.serve(1)
     with pytest.raises(LedgerUnavailable, match="Ask again"):
         await ReportUsage(books.ledger, Moving(store), books.tenants).usage(tenant, PERIOD, [])

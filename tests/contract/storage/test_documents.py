@@ -69,7 +69,9 @@ async def test_a_document_is_removed_and_removing_it_again_changes_nothing(docum
 
 async def test_the_latest_hint_of_each_backend_is_kept(documents: Documents) -> None:
     hints, name = DocumentHints(documents), f"b/{secrets.token_hex(4)}"
-    first = Hint(name, "one", NOW, NOW + timedelta(seconds=5), "status 500")
+    first = Hint(
+        backend_id=name, instance="one", noted_at=NOW, down_until=NOW + timedelta(seconds=5), reason="status 500"
+    )
     later = replace(first, instance="two", down_until=NOW)
     for hint in (first, later):
         await hints.put(hint)
@@ -114,8 +116,14 @@ async def test_documents_are_listed_in_order_and_in_pages(documents: Documents, 
 
 
 async def test_configuration_reads_back_as_it_was_written(documents: Documents) -> None:
-    backend = Backend(f"b/{secrets.token_hex(4)} #?%", "https://x.openai.azure.com", "d", "m", "r")
-    deployment = Deployment(f"d/{secrets.token_hex(4)}", (backend.backend_id,), max_output_tokens=5)
+    backend = Backend(
+        backend_id=f"b/{secrets.token_hex(4)} #?%",
+        endpoint="https://x.openai.azure.com",
+        upstream_deployment="d",
+        model="m",
+        region="r",
+    )
+    deployment = Deployment(name=f"d/{secrets.token_hex(4)}", backends=(backend.backend_id,), max_output_tokens=5)
     catalog = DocumentCatalog(documents)
     await catalog.put_backend(backend)
     await catalog.put_deployment(deployment)
@@ -126,7 +134,7 @@ async def test_configuration_reads_back_as_it_was_written(documents: Documents) 
     for price in PRICES * 2:
         await prices.insert(price)
     assert [price for price in await prices.load() if price in PRICES] == sorted(PRICES, key=lambda each: each.price_id)
-    tenant = Tenant(f"t{secrets.token_hex(4)}", "Ü", NOW, tags={"a": "b"}, deployments=("x",))
+    tenant = Tenant(tenant_id=f"t{secrets.token_hex(4)}", name="Ü", created_at=NOW, tags={"a": "b"}, deployments=("x",))
     stored = await DocumentTenants(documents).insert(tenant)
     found = await DocumentTenants(documents).get(tenant.tenant_id)
     assert found == stored

@@ -57,7 +57,7 @@ async def test_expired_reservations_are_swept(stack_on_tables: Stack, caplog: py
     )
     held = reservation(stack.tenant, minutes=-(10**6), period=period)
     held = _priced(held, version)
-    await ledger.reserve(Account(stack.tenant, period, Limit()), held)
+    await ledger.reserve(Account(tenant_id=stack.tenant, period=period, limit=Limit()), held)
     await timers.expire_reservations(past_due=False)
     (entry,) = await stack.entries()
     assert (entry["kind"], entry["tokens"]) == ("expire", held.input_tokens)
@@ -106,7 +106,7 @@ async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, 
         for meter in ("input", "output")
     )
     held = _priced(reservation(stack.tenant, period=str(previous)), version)
-    await gateway.ledger.books.reserve(Account(stack.tenant, str(previous), Limit()), held)
+    await gateway.ledger.books.reserve(Account(tenant_id=stack.tenant, period=str(previous), limit=Limit()), held)
     await gateway.ledger.books.settle(held, charge())
     for _ in range(2):
         assert await start(stack, "export_chargeback") == 202

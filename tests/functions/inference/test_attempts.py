@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from shared.application.inference.incoming_call import InferenceCall
-from shared.application.inference.serve_inference import Served
+from shared.application.inference.attempt_backend import Served
+from shared.application.inference.incoming_call import IncomingCall
 from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.domain.errors import BackendBroken, BackendUnavailable, LedgerUnavailable, QuotaExceeded
 from shared.domain.ledger.entries import Outcome, Reservation
 from shared.domain.routing.catalog import Backend
-from shared.http.requests import hung_up
+from shared.http.requests import wait_for_disconnect
 from tests.tools.stack import API_VERSION, REGIONS, Stack, eventually
 
 SWEDEN, GERMANY, *_ = REGIONS
@@ -38,7 +38,7 @@ class Answer:
             await self.gate.wait()
         return self.body
 
-    async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+    async def forward(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
         take(self.body)
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ async def upstream(stack: Stack) -> Scripted:
     await stack.backend(GERMANY, priority=2)
     await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY]})
     scripted = Scripted()
-    (await stack.gateway()).inference.serve._upstream = scripted  # type: ignore[assignment]
+    (await stack.gateway()).inference.serve._attempt._upstream = scripted  # type: ignore[assignment]
     return scripted
 
 
@@ -73,8 +73,8 @@ async def serve(stack: Stack) -> asyncio.Task[Served]:
     gateway = await stack.gateway()
     tenant = (await gateway.tenancy.tenants.get(stack.tenant)).value
     body = b'{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":20}'
-    call = InferenceCall(
-        "r", body, "application/json", "gpt-4o", "/openai", API_VERSION, {}, "", asyncio.Event().wait
+    call = IncomingCall(
+        request_id="r", body=body, content_type="application/json", deployment="gpt-4o", base="/openai", api_version=API_VERSION, headers={}, user="", wait_for_disconnect=asyncio.Event().wait
     )  # fmt: skip
     caller = TenantPrincipal(tenant, "key")
     return asyncio.create_task(gateway.inference.serve(caller, call, gateway.inference.formats["chat/completions"]))
@@ -140,7 +140,7 @@ async def test_a_request_that_is_cancelled_while_it_is_admitted_leaves_its_place
     stack: Stack, upstream: Scripted
 ) -> None:
     gateway = await stack.gateway()
-    gateway.inference.serve._admit._ledger = Slow()  # type: ignore[assignment]
+    gateway.inference.serve._attempt._admit._ledger = Slow()  # type: ignore[assignment]
     request = await serve(stack)
     await eventually(lambda: gateway.routing.dispatcher._healths[SWEDEN][1].in_flight == 1)
     request.cancel()
@@ -171,7 +171,7 @@ async def test_no_further_attempt_is_made_while_the_books_cannot_be_kept(
     stack: Stack, upstream: Scripted, backends: list[str]
 ) -> None:
     await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": backends})
-    admit = (await stack.gateway()).inference.serve._admit
+    admit = (await stack.gateway()).inference.serve._attempt._admit
     admit._ledger = Failing(admit._ledger)
     request = await serve(stack)
     await asked(upstream, SWEDEN)
@@ -235,5 +235,5 @@ async def test_a_caller_has_hung_up_when_the_server_says_so() -> None:
     async def receive() -> Any:
         return messages.pop(0)
 
-    await hung_up(Request({"type": "http"}, receive))
+    await wait_for_disconnect(Request({"type": "http"}, receive))
     assert messages == []

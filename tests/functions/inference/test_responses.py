@@ -353,7 +353,7 @@ async def test_a_caller_may_leave_a_response_that_is_read_again(stack: Stack) ->
 
 @pytest.mark.parametrize("stack_settings", [{"TALLYGATE_STORAGE": "memory"}], indirect=True)
 async def test_a_streamed_response_whose_owner_cannot_be_stored_ends_with_an_error(stack: Stack) -> None:
-    directory = (await stack.gateway()).inference.serve._responses
+    directory = (await stack.gateway()).inference.serve._resolve._responses
     assert isinstance(directory, TableResponses)
     before, directory._store = directory._store, Unavailable()
     body = await create(stack, stream=True)
@@ -367,7 +367,7 @@ async def test_a_streamed_response_whose_owner_cannot_be_stored_ends_with_an_err
 @pytest.mark.parametrize("stack_settings", [{"TALLYGATE_STORAGE": "memory"}], indirect=True)
 async def test_a_response_whose_owner_cannot_be_stored_is_not_served(stack: Stack) -> None:
     gateway = await stack.gateway()
-    directory = gateway.inference.serve._responses
+    directory = gateway.inference.serve._resolve._responses
     assert isinstance(directory, TableResponses)
     before, directory._store = directory._store, Unavailable()
     status, answer = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": "Hi"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.application.inference.incoming_call import InferenceCall
+from shared.application.inference.incoming_call import IncomingCall
 from shared.application.inference.meter_stream import Drains
 from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.domain.routing.catalog import Deployment
@@ -80,7 +80,7 @@ async def test_a_tenant_may_have_the_stream_cut_when_a_client_hangs_up(stack: St
 
 
 async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
-    (await stack.gateway()).inference.serve._drains = Drains(seconds=0.05, at_most=9)
+    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=0.05, at_most=9)
     await stack.fault(kind="stall", after_chunks=6)
     await _hang_up(stack)
     background = (await stack.gateway()).background
@@ -90,7 +90,7 @@ async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
 
 
 async def test_only_so_many_streams_are_drained_at_once(stack: Stack) -> None:
-    (await stack.gateway()).inference.serve._drains = Drains(seconds=20, at_most=1)
+    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=20, at_most=1)
     await stack.fault(kind="stall", after_chunks=6, count=2)
     background = (await stack.gateway()).background
     await _hang_up(stack)
@@ -287,7 +287,7 @@ async def test_a_refusal_without_advice_is_to_be_retried_after_a_second(stack: S
 
 async def test_a_deployment_whose_backends_are_gone_is_unavailable(stack: Stack) -> None:
     catalog = (await stack.gateway()).routing.catalog
-    await catalog._store.put_deployment(Deployment("gpt-4o", ("gone",)))
+    await catalog._store.put_deployment(Deployment(name="gpt-4o", backends=("gone",)))
     catalog._catalog.invalidate()
     status, _, body = await stack.chat()
     assert (status, body["error"]["code"]) == (503, "no_backend_available")
@@ -296,10 +296,20 @@ async def test_a_deployment_whose_backends_are_gone_is_unavailable(stack: Stack)
 async def test_a_request_that_is_cancelled_while_upstream_works_is_charged_its_input(stack: Stack) -> None:
     gateway = await stack.gateway()
     await stack.fault(kind="hang")
-    caller = await gateway.tenancy.authenticate.anyone(stack.key)
+    caller = await gateway.tenancy.authenticate.identify(stack.key)
     assert isinstance(caller, TenantPrincipal)
     body = b'{"messages": [{"role": "user", "content": "Hello!"}]}'
-    call = InferenceCall("r", body, "application/json", "gpt-4o", "/openai", API_VERSION, {}, "", asyncio.Event().wait)
+    call = IncomingCall(
+        request_id="r",
+        body=body,
+        content_type="application/json",
+        deployment="gpt-4o",
+        base="/openai",
+        api_version=API_VERSION,
+        headers={},
+        user="",
+        wait_for_disconnect=asyncio.Event().wait,
+    )
     serving = asyncio.create_task(gateway.inference.serve(caller, call, gateway.inference.formats["chat/completions"]))
     await eventually(lambda: bool(stack.simulator.records))
     serving.cancel()

@@ -201,7 +201,7 @@ async def test_a_dry_run_knows_probes_room_and_those_who_cannot_be_served(region
     for _ in range(3):
         sweden.failed(now - 60, "status 500", is_probe=False)
     sweden.started(now, 0)
-    germany.note_room(now, None, 10)
+    germany.note_headroom(now, None, 10)
     reasons = {each["backend"]: each["reason"] for each in (await explain(regions, tokens=100))["backends"]}
     assert reasons[SWEDEN] == "half open after status 500: one request is trying it"
     assert reasons[GERMANY].startswith("no room")
@@ -244,7 +244,13 @@ async def test_a_process_that_starts_during_an_outage_does_not_discover_it_again
     gateway = await regions.gateway()
     now = gateway.clock.now()
     for region in (SWEDEN, FRANCE, VIRGINIA, TOKYO):
-        hint = Hint(region, "another", now, now + timedelta(seconds=60), "status 500")
+        hint = Hint(
+            backend_id=region,
+            instance="another",
+            noted_at=now,
+            down_until=now + timedelta(seconds=60),
+            reason="status 500",
+        )
         await gateway.routing.dispatcher._hints.put(hint)
     gateway.routing.catalog._catalog.invalidate()  # as a process has nothing that has just started
     headers = [(await regions.chat())[1] for _ in range(9)]

@@ -16,7 +16,7 @@ from shared.adapters.azure_openai.formats.chat import ChatCompletions
 from shared.adapters.azure_openai.formats.choices import ChoiceReader
 from shared.adapters.azure_openai.tokenizer import SplintrTokenizer
 from shared.domain.errors import BackendBroken, InvalidRequest
-from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.usage import Usage
 from shared.domain.routing.catalog import Backend, Deployment, Route
 
@@ -36,10 +36,13 @@ HATE = {"hate": {"filtered": True, "severity": "high"}, "jailbreak": {"detected"
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
 
 
-ROUTE = Route(Deployment("chat", ("b",)), Backend("b", "https://b", "gpt-4o", "gpt-4o", "swedencentral"))
+ROUTE = Route(
+    Deployment(name="chat", backends=("b",)),
+    Backend(backend_id="b", endpoint="https://b", upstream_deployment="gpt-4o", model="gpt-4o", region="swedencentral"),
+)
 
 
-def read_request(body: bytes) -> InferenceRequest:
+def read_request(body: bytes) -> ParsedBody:
     return ChatCompletions().read_request(body, "application/json")
 
 

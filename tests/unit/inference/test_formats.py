@@ -11,20 +11,20 @@ from shared.adapters.azure_openai.formats.all_formats import FORMATS
 from shared.adapters.azure_openai.formats.responses import ResponseReader
 from shared.adapters.azure_openai.formats.sound import duration
 from shared.adapters.azure_openai.formats.transcriptions import TranscriptReader
-from shared.domain.content_filter import Severity, findings, noted, noted_findings, refused_categories
-from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.content_filter import Severity, findings, findings_from_text, findings_text, refused_categories
+from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.usage import Usage
 from tests.tools.sounds import wav
 
 JSON = "application/json"
 
 
-def request(operation: str, **fields: Any) -> InferenceRequest:
+def request(operation: str, **fields: Any) -> ParsedBody:
     return FORMATS[operation].read_request(json.dumps(fields).encode(), JSON)
 
 
 def completion(operation: str, **fields: Any) -> Completion:
-    asked = InferenceRequest(b"{}", JSON, None, units=Usage(speech_characters=4))
+    asked = ParsedBody(raw=b"{}", content_type=JSON, model=None, units=Usage(speech_characters=4))
     return FORMATS[operation].read_completion(asked, json.dumps(fields).encode())
 
 
@@ -151,6 +151,6 @@ def test_findings_are_what_is_not_safe() -> None:
         "odd": 7,
     }
     found = list(findings(results))
-    assert noted(found) == "jailbreak:detected,violence:filtered,violence:high"
-    assert (noted_findings(noted(found)), noted_findings("")) == (sorted(found), [])
+    assert findings_text(found) == "jailbreak:detected,violence:filtered,violence:high"
+    assert (findings_from_text(findings_text(found)), findings_from_text("")) == (sorted(found), [])
     assert refused_categories({"a:low", "b:medium", "c:high", "d:detected"}, Severity.MEDIUM) == ["b", "c", "d"]

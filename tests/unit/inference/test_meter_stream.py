@@ -13,7 +13,7 @@ from shared.adapters.tables.ledger import TableLedger
 from shared.application.background import Background
 from shared.application.inference.meter_stream import Drains, MeteredStream
 from shared.application.inference.metered_attempt import MeteredAttempt
-from shared.application.routing.backend_slot import Lease
+from shared.application.routing.backend_slot import BackendSlot
 from shared.domain.audit.hash_chain import HashChain
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.ledger.balance import Lane
@@ -40,7 +40,7 @@ class Scripted:
     async def read(self) -> bytes:
         return b"".join(self.script)
 
-    async def pass_on(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+    async def forward(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
         while self.script:
             if (taking := take(self.script.pop(0))) is not None:
                 await taking
@@ -58,20 +58,33 @@ class Scene:
         self.background = Background()
         self.response = Scripted(list(chunks))
         self.held = reservation()
-        backend = Backend("b", "https://b.invalid", "gpt-4o", "gpt-4o", "swedencentral")
-        self.health = BackendHealth("b", in_flight=1)
-        self.lease = Lease(backend, self.health, 0.0, ManualClock(), (), lambda _: None, is_probe=False)
+        backend = Backend(
+            backend_id="b",
+            endpoint="https://b.invalid",
+            upstream_deployment="gpt-4o",
+            model="gpt-4o",
+            region="swedencentral",
+        )
+        self.health = BackendHealth(backend_id="b", in_flight=1)
+        self.slot = BackendSlot(backend, self.health, 0.0, ManualClock(), (), lambda _: None, is_probe=False)
 
     async def stream(self, **wanted: Any) -> MeteredStream:
         await self.ledger.reserve(account(), self.held)
-        rates = PriceBook(PRICES).of_version(VERSION)
-        attempt = MeteredAttempt(self.ledger, ManualClock(), SplintrTokenizer(), self.held, rates, 0.0)
+        rate_card = PriceBook(PRICES).of_version(VERSION)
+        attempt = MeteredAttempt(
+            ledger=self.ledger,
+            clock=ManualClock(),
+            tokenizer=SplintrTokenizer(),
+            reservation=self.held,
+            rate_card=rate_card,
+            started_at=0.0,
+        )
         wire = ChatCompletions()
         body = b'{"messages":[{}],"stream":true,"stream_options":{"include_usage":true}}'
         reader = wire.read_request(body, "application/json").reader
         assert reader is not None
-        tenant = Tenant("acme", "Acme", NOW, **wanted)
-        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, Drains(5, 9), self.lease)
+        tenant = Tenant(tenant_id="acme", name="Acme", created_at=NOW, **wanted)
+        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, Drains(5, 9), self.slot)
 
     async def booked(self) -> list[tuple[int, bool]]:
         entries = [entry async for entry in self.ledger.entries(Lane("acme", PERIOD), 1, 9)]
@@ -85,7 +98,7 @@ async def passed_on(stream: MeteredStream) -> list[bytes]:
     async def send(events: bytes) -> None:
         sent.append(events)
 
-    await stream.pass_on(send)
+    await stream.forward(send)
     return sent
 
 

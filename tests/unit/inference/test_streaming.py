@@ -23,7 +23,7 @@ class Endless(MeteredStream):
     def is_text(self) -> bool:
         return True
 
-    async def pass_on(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def forward(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         await send(b"data: 1\n\n")
         self.began.set()
         await asyncio.Event().wait()

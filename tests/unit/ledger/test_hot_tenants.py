@@ -270,6 +270,6 @@ async def test_a_reservation_that_never_ends_is_a_broken_promise() -> None:
 
 async def test_levelling_leaves_tenants_with_one_lane_alone() -> None:
     world = World()
-    await world.ledger.open(Account("calm", PERIOD, Limit(5)))
+    await world.ledger.open(Account(tenant_id="calm", period=PERIOD, limit=Limit(5)))
     assert await LevelLanes(world.ledger, world.clock)() == 0
-    assert await world.ledger.level_lanes(Account("calm", PERIOD, Limit(5))) == 0
+    assert await world.ledger.level_lanes(Account(tenant_id="calm", period=PERIOD, limit=Limit(5))) == 0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Balance, LaneState
-from shared.domain.ledger.lanes import first_share, lane_limit, pulls, room, shortage, whole
+from shared.domain.ledger.lanes import available, combined, first_share, lane_limit, plan_pulls, shortage
 
 amounts = st.builds(Amount, st.integers(0, 10**6), st.integers(0, 10**15))
 NONE = Amount()
@@ -18,12 +18,12 @@ NONE = Amount()
 def test_what_is_pulled_covers_the_need_and_no_donor_gives_more_than_it_has(
     need: Amount, share: Amount, donors: dict[int, Amount]
 ) -> None:
-    chosen = pulls(need, share, donors)
+    chosen = plan_pulls(need, share, donors)
     together = sum(donors.values(), NONE)
-    assert bool(chosen) == (need != NONE and need.beyond(together) == NONE)
+    assert bool(chosen) == (need != NONE and need.excess_over(together) == NONE)
     taken = sum((amount for _, amount in chosen), NONE)
-    assert not chosen or need.beyond(taken) == NONE
-    assert all(amount.beyond(donors[number]) == NONE for number, amount in chosen)
+    assert not chosen or need.excess_over(taken) == NONE
+    assert all(amount.excess_over(donors[number]) == NONE for number, amount in chosen)
     assert len({number for number, _ in chosen}) == len(chosen)
 
 
@@ -44,39 +44,51 @@ def test_what_is_pulled_covers_the_need_and_no_donor_gives_more_than_it_has(
 def test_one_donor_where_one_can_else_crumbs(
     need: int, share: int, donors: dict[int, int], chosen: list[tuple[int, int]]
 ) -> None:
-    found = pulls(Amount(need), Amount(share), {number: Amount(tokens) for number, tokens in donors.items()})
+    found = plan_pulls(Amount(need), Amount(share), {number: Amount(tokens) for number, tokens in donors.items()})
     assert found == [(number, Amount(tokens)) for number, tokens in chosen]
 
 
 def test_both_units_must_be_covered() -> None:
-    assert pulls(Amount(5, 5), NONE, {0: Amount(9, 4), 1: Amount(4, 9)}) == [(0, Amount(5, 4)), (1, Amount(0, 1))]
-    assert pulls(Amount(5, 5), NONE, {0: Amount(9, 4), 1: Amount(4, 0)}) == []
+    assert plan_pulls(Amount(5, 5), NONE, {0: Amount(9, 4), 1: Amount(4, 9)}) == [(0, Amount(5, 4)), (1, Amount(0, 1))]
+    assert plan_pulls(Amount(5, 5), NONE, {0: Amount(9, 4), 1: Amount(4, 0)}) == []
 
 
 def test_room_and_shortage_are_of_what_is_limited() -> None:
-    balance = Balance("h", Limit(100, None), used=Amount(30, 7), reserved=Amount(20), moved=Amount(-10, 3))
-    assert room(balance) == Amount(40, 0)
+    balance = Balance(
+        head="h", limit=Limit(100, None), used=Amount(30, 7), reserved=Amount(20), transferred=Amount(-10, 3)
+    )
+    assert available(balance) == Amount(40, 0)
     assert shortage(balance, Amount(50, 10**20)) == Amount(10)
     assert shortage(balance, Amount(40)) == NONE
-    dollars = Balance("h", Limit(None, 100), used=Amount(30, 70), moved=Amount(0, -50))
-    assert room(dollars) == NONE
+    dollars = Balance(head="h", limit=Limit(None, 100), used=Amount(30, 70), transferred=Amount(0, -50))
+    assert available(dollars) == NONE
     assert shortage(dollars, Amount(5, 5)) == Amount(0, 25)
     balance.state = LaneState.CLOSING
-    assert room(balance) == NONE
+    assert available(balance) == NONE
 
 
 def test_half_of_the_limit_is_spread_over_the_lanes() -> None:
-    assert first_share(Balance("h", Limit(1000, 80)), 4) == Amount(125, 10)
-    assert first_share(Balance("h", Limit()), 4) == NONE
+    assert first_share(Balance(head="h", limit=Limit(1000, 80)), 4) == Amount(125, 10)
+    assert first_share(Balance(head="h", limit=Limit()), 4) == NONE
     assert lane_limit(Limit(5, None)) == Limit(0, None)
     assert lane_limit(Limit(None, 5)) == Limit(None, 0)
 
 
 def test_lanes_together_are_one_balance() -> None:
-    vault = Balance("v", Limit(100, 9), used=Amount(10, 1), moved=Amount(-40, -4), seq=3, open_reservations=1)
-    lane = Balance("l", Limit(0, 0), used=Amount(5), reserved=Amount(7), moved=Amount(40, 4), seq=2, excess=Amount(1))
-    total = whole([vault, lane])
+    vault = Balance(
+        head="v", limit=Limit(100, 9), used=Amount(10, 1), transferred=Amount(-40, -4), seq=3, open_reservations=1
+    )
+    lane = Balance(
+        head="l",
+        limit=Limit(0, 0),
+        used=Amount(5),
+        reserved=Amount(7),
+        transferred=Amount(40, 4),
+        seq=2,
+        excess=Amount(1),
+    )
+    total = combined([vault, lane])
     assert (total.limit, total.used) == (Limit(100, 9), Amount(15, 1))
     assert (total.reserved, total.excess) == (Amount(7), Amount(1))
     assert (total.available_tokens, total.available_pusd) == (78, 8)
-    assert (total.seq, total.open_reservations, vault.moved) == (5, 1, Amount(-40, -4))
+    assert (total.seq, total.open_reservations, vault.transferred) == (5, 1, Amount(-40, -4))

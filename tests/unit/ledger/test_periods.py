@@ -60,7 +60,9 @@ class World:
         return PriceBook(PRICES)
 
     async def register(self, tenant_id: str, **fields: Any) -> None:
-        await self.tenants.insert(Tenant(tenant_id, f"={tenant_id}", NOW, cost_center="CC-1", **fields))
+        await self.tenants.insert(
+            Tenant(tenant_id=tenant_id, name=f"={tenant_id}", created_at=NOW, cost_center="CC-1", **fields)
+        )
 
     async def findings(self, period: str = "2026-11") -> dict[str, list[str]]:
         verify = VerifyLedger(self.ledger, TableRollups(self.rows), PriceRows(), CHAIN)

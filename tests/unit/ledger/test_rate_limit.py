@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from shared.domain.errors import RateLimitExceeded
 from shared.domain.ledger.amounts import Limit
 from shared.domain.ledger.balance import Account
-from shared.domain.rate_limit import Arrivals, RateLimits, RateStatus, rate_status
+from shared.domain.rate_limit import Arrivals, LimitStatus, RateLimits, limit_status
 from tests.tools.ledgers import NOW, PERIOD, reservation
 from tests.unit.ledger.test_committer import Books
 
 
 def rated(requests: int | None = None, tokens: int | None = None) -> Account:
-    return Account("acme", PERIOD, Limit(), RateLimits(requests, tokens))
+    return Account(tenant_id="acme", period=PERIOD, limit=Limit(), rate_limits=RateLimits(requests, tokens))
 
 
 async def refusal(books: Books, account: Account) -> RateLimitExceeded:
@@ -46,7 +46,7 @@ async def test_tokens_count_as_reserved() -> None:
         await books.ledger.reserve(account, reservation(input_tokens=10, output_tokens=20))
     refused = await refusal(books, account)
     assert refused.retry_after_seconds == 30
-    assert refused.rates == [RateStatus("tokens", 60, 0, 60.0)]
+    assert refused.limit_status == [LimitStatus(unit="tokens", limit=60, remaining=0, reset_seconds=60.0)]
 
 
 async def test_all_processes_share_one_state() -> None:
@@ -91,7 +91,7 @@ def test_never_more_than_a_burst_and_the_rate(limit: int, arrivals: list[tuple[f
         elif tokens <= limit:
             later = now + timedelta(seconds=wait)
             assert state.admit(limits, tokens, later)[1] <= 1e-6
-        (status,) = rate_status(limits, state, now)
+        (status,) = limit_status(limits, state, now)
         assert 0 <= status.remaining <= limit
         if status.remaining:
             assert state.admit(limits, status.remaining, now)[1] == 0
@@ -107,4 +107,4 @@ def test_what_is_larger_than_a_lane_s_part_is_served_once_the_lane_was_idle() ->
 
 
 def test_nothing_is_shown_where_nothing_is_limited() -> None:
-    assert rate_status(RateLimits(), Arrivals(), NOW) == []
+    assert limit_status(RateLimits(), Arrivals(), NOW) == []

@@ -28,7 +28,7 @@ def answered(health: BackendHealth, now: float, seconds: float = 0.1) -> None:
 
 
 def test_it_opens_on_failures_in_a_row_and_not_before() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     failing(health, 0, POLICY.consecutive_failures - 1)
     answered(health, 0)
     failing(health, 0, POLICY.consecutive_failures - 1)
@@ -40,7 +40,7 @@ def test_it_opens_on_failures_in_a_row_and_not_before() -> None:
 
 
 def test_it_opens_on_a_share_of_failures_within_a_window() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     for number in range(POLICY.window_requests):
         assert health.state(number) is CLOSED
         if number % 2:
@@ -52,7 +52,7 @@ def test_it_opens_on_a_share_of_failures_within_a_window() -> None:
 
 
 def test_what_was_long_ago_no_longer_counts() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     for number in range(POLICY.window_requests - 1):
         failing(health, number % 2, 1)
         answered(health, number % 2)
@@ -64,7 +64,7 @@ def test_what_was_long_ago_no_longer_counts() -> None:
 
 
 def test_streams_that_begin_and_break_open_it_however_many_begin_meanwhile() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     for number in range(3):
         assert health.state(0) is CLOSED
         for _ in range(4):
@@ -80,7 +80,7 @@ def test_streams_that_begin_and_break_open_it_however_many_begin_meanwhile() -> 
 
 
 def test_one_probe_goes_through_and_its_answer_closes_the_breaker() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     failing(health, 0, 3)
     now = POLICY.open_seconds
     assert (health.state(now), health.is_ready(now)) == (HALF_OPEN, True)
@@ -91,7 +91,7 @@ def test_one_probe_goes_through_and_its_answer_closes_the_breaker() -> None:
 
 
 def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_bound() -> None:
-    health, now, times = BackendHealth("b"), 0.0, []
+    health, now, times = BackendHealth(backend_id="b"), 0.0, []
     failing(health, now, 3)
     for _ in range(6):
         assert health.open_until is not None
@@ -102,7 +102,7 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_bound() -> None:
 
 
 def test_a_probe_that_tells_nothing_leaves_room_for_another() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     failing(health, 0, 3)
     assert health.started(9, 0)
     health.gave_up(is_probe=True)
@@ -113,7 +113,7 @@ def test_a_probe_that_tells_nothing_leaves_room_for_another() -> None:
 
 
 def test_a_request_that_began_before_neither_closes_nor_prolongs_it() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     health.started(0, 0)
     failing(health, 0, 3)
     health.answered(1, 1, is_probe=False)
@@ -123,7 +123,7 @@ def test_a_request_that_began_before_neither_closes_nor_prolongs_it() -> None:
 
 
 def test_it_stays_open_for_the_time_a_refusal_asks_and_needs_no_probe_then() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     health.throttled(0, 7.5, "status 429", is_probe=False)
     health.throttled(1, 2, "status 429", is_probe=False)
     assert (health.state(7), health.state(7.5)) == (OPEN, CLOSED)
@@ -133,13 +133,13 @@ def test_it_stays_open_for_the_time_a_refusal_asks_and_needs_no_probe_then() -> 
 
 
 def test_a_refusal_that_asks_for_no_time_is_given_some() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     health.throttled(0, None, "status 429", is_probe=False)
     assert health.open_until == POLICY.throttled_seconds
 
 
 def test_a_refusal_of_the_probe_keeps_the_breaker_as_it_was_for_longer() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     failing(health, 0, 3)
     health.throttled(5, 3, "status 429", is_probe=health.started(5, 0))
     assert (health.state(7), health.state(8)) == (OPEN, HALF_OPEN)
@@ -147,7 +147,7 @@ def test_a_refusal_of_the_probe_keeps_the_breaker_as_it_was_for_longer() -> None
 
 
 def test_a_refusal_of_the_gateway_itself_raises_an_alarm_until_it_is_answered() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     health.misconfigured(0, "status 401", is_probe=False)
     now = POLICY.misconfigured_seconds
     assert (health.state(now - 1), health.state(now), health.is_misconfigured) == (OPEN, HALF_OPEN, True)
@@ -156,7 +156,7 @@ def test_a_refusal_of_the_gateway_itself_raises_an_alarm_until_it_is_answered() 
 
 
 def test_it_starts_slowly_after_a_recovery_and_gets_less_the_slower_it_is() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     answered(health, 0, 0.4)
     assert (health.share(0, None), health.share(0, 0.4), health.share(0, 0.1)) == (1, 1, 0.25)
     failing(health, 0, 3)
@@ -167,21 +167,21 @@ def test_it_starts_slowly_after_a_recovery_and_gets_less_the_slower_it_is() -> N
 
 
 def test_its_room_is_what_its_last_answer_left() -> None:
-    health = BackendHealth("b")
-    assert health.has_room(0, 10**9)
-    health.note_room(0, 2, 1000)
+    health = BackendHealth(backend_id="b")
+    assert health.has_headroom(0, 10**9)
+    health.note_headroom(0, 2, 1000)
     health.started(0, 400)
-    assert (health.has_room(0, 600), health.has_room(0, 601)) == (True, False)
+    assert (health.has_headroom(0, 600), health.has_headroom(0, 601)) == (True, False)
     health.started(0, 100)
-    assert not health.has_room(0, 1)
-    assert health.has_room(60, 10**9)
-    health.note_room(0, None, None)
+    assert not health.has_headroom(0, 1)
+    assert health.has_headroom(60, 10**9)
+    health.note_headroom(0, None, None)
     health.started(0, 5)
-    assert health.has_room(0, 10**9)
+    assert health.has_headroom(0, 10**9)
 
 
 def test_it_is_full_with_as_many_requests_as_it_may_have() -> None:
-    health = BackendHealth("b", most_at_once=2)
+    health = BackendHealth(backend_id="b", most_at_once=2)
     health.started(0, 0)
     seen = [health.is_full]
     health.started(0, 0)
@@ -193,7 +193,7 @@ def test_it_is_full_with_as_many_requests_as_it_may_have() -> None:
 
 
 def test_where_nobody_else_is_ready_it_may_be_tried_once_a_second() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     assert not health.is_last_resort(9)
     failing(health, 0, 3)
     assert [health.is_last_resort(0.9), health.is_last_resort(1)] == [False, True]
@@ -208,17 +208,17 @@ def test_where_nobody_else_is_ready_it_may_be_tried_once_a_second() -> None:
 
 
 def test_what_others_found_counts_unless_it_is_older_than_the_last_answer() -> None:
-    health = BackendHealth("b")
+    health = BackendHealth(backend_id="b")
     answered(health, 10)
-    health.learn(12, 30, "status 500", seconds_ago=3)
+    health.apply_hint(12, 30, "status 500", seconds_ago=3)
     assert health.state(12) is CLOSED
-    health.learn(12, 30, "status 500", seconds_ago=1)
+    health.apply_hint(12, 30, "status 500", seconds_ago=1)
     assert (health.state(41), health.state(42), health.is_hinted) == (OPEN, HALF_OPEN, True)
-    health.learn(13, -1, "", seconds_ago=0)
+    health.apply_hint(13, -1, "", seconds_ago=0)
     assert (health.state(13), health.is_hinted) == (CLOSED, False)
-    health.learn(14, -1, "", seconds_ago=0)
+    health.apply_hint(14, -1, "", seconds_ago=0)
     failing(health, 14, 3)
-    health.learn(15, -1, "", seconds_ago=0)
+    health.apply_hint(15, -1, "", seconds_ago=0)
     assert health.state(15) is OPEN
 
 
@@ -234,7 +234,7 @@ EVENTS = st.lists(st.tuples(st.sampled_from(["start", "learn", *ENDS]), st.float
 
 def happen(health: BackendHealth, event: str, now: float, seconds: float, under_way: list[bool]) -> None:
     if event == "learn":
-        health.learn(now, seconds - 5, "hint", seconds_ago=seconds)
+        health.apply_hint(now, seconds - 5, "hint", seconds_ago=seconds)
     elif event == "start" and (health.is_ready(now) or health.is_last_resort(now)):
         under_way.append(health.started(now, 1))
     elif event in ENDS and under_way:
@@ -245,7 +245,7 @@ def happen(health: BackendHealth, event: str, now: float, seconds: float, under_
 @given(EVENTS)
 @example([("learn", 6), ("start", 1), ("learn", 0), ("learn", 6)])  # a hint closes it under a probe, another opens it
 def test_the_breaker_keeps_its_laws_whatever_happens(events: list[tuple[str, float]]) -> None:
-    health, now = BackendHealth("b"), 0.0
+    health, now = BackendHealth(backend_id="b"), 0.0
     under_way: list[bool] = []
     for event, seconds in events:
         now += seconds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +15,10 @@ from shared.adapters.documents.routing import DocumentHints
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.application.background import Background
 from shared.application.ports.routing import Hint
-from shared.application.routing.backend_slot import Lease, retry_after
+from shared.application.routing.backend_slot import BackendSlot
 from shared.application.routing.dispatch import Dispatcher, WaitingPolicy
 from shared.domain.errors import BackendUnavailable, RateLimitExceeded, ResidencyViolation, StorageUnavailable
+from shared.domain.routing.answer import classify, retry_after
 from shared.domain.routing.backend_health import BreakerPolicy, BreakerState
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 from shared.domain.routing.residency import Residency
@@ -51,51 +52,72 @@ class Process:
         policy = WaitingPolicy(**{"seconds": 10.0, "at_most": 100, **waiting})
         self.dispatcher = Dispatcher(self.clock, self.background, self.hints, name, policy, BreakerPolicy())
         names = tuple(each.backend_id for each in backends)
-        self.deployment = Deployment("d", names)
+        self.deployment = Deployment(name="d", backends=names)
         self.catalog = Catalog({"d": self.deployment}, {each.backend_id: each for each in backends})
 
-    def pool(self, tenant: Tenant | None = None, beside: str = "") -> Pool:
-        return self.dispatcher.pool(self.catalog, tenant or ACME, self.deployment, beside)
+    def pool(self, tenant: Tenant | None = None, same_resource_as: str = "") -> Pool:
+        return self.dispatcher.pool(self.catalog, tenant or ACME, self.deployment, same_resource_as)
 
-    async def lease(self, tenant: Tenant | None = None, **how: Any) -> Lease:
-        return await self.dispatcher.lease(self.pool(), tenant or ACME, 10, **how)
+    async def slot(self, tenant: Tenant | None = None, **how: Any) -> BackendSlot:
+        return await self.dispatcher.wait_for_slot(self.pool(), tenant or ACME, 10, **how)
 
     def state(self, name: str) -> BreakerState:
         return self.dispatcher.health(self.catalog.backends[name]).state(self.clock.monotonic())
 
 
 def backend(name: str, **more: Any) -> Backend:
-    return replace(Backend(name, f"https://{name}.invalid", "d", "m", "swedencentral", zone="eu"), **more)
+    return replace(
+        Backend(
+            backend_id=name,
+            endpoint=f"https://{name}.invalid",
+            upstream_deployment="d",
+            model="m",
+            region="swedencentral",
+            zone="eu",
+        ),
+        **more,
+    )
 
 
-ACME, OTHER = Tenant("acme", "Acme", NOW), Tenant("other", "Other", NOW)
+ACME, OTHER = (
+    Tenant(tenant_id="acme", name="Acme", created_at=NOW),
+    Tenant(tenant_id="other", name="Other", created_at=NOW),
+)
 
 
-def used(lease: Lease, status: int = 200, headers: list[tuple[bytes, bytes]] = OK) -> None:
-    lease.judge(status, headers)
-    lease.release()
+@dataclass(frozen=True)
+class Head:
+    """The head of a backend's answer."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+def used(slot: BackendSlot, status: int = 200, headers: list[tuple[bytes, bytes]] = OK) -> None:
+    slot.judge(classify(Head(status, headers)), headers)
+    slot.release()
 
 
 @virtually
 async def test_a_backend_that_is_ready_is_leased_at_once_and_counted_until_released() -> None:
     process = Process(backend("a"))
-    lease = await process.lease()
-    assert (lease.backend.backend_id, lease.health.in_flight, lease.is_probe) == ("a", 1, False)
-    used(lease)
-    assert (lease.health.in_flight, lease.health.requests, lease.health.latency_seconds) == (0, 1, 0.0)
+    slot = await process.slot()
+    assert (slot.backend.backend_id, slot.health.in_flight, slot.is_probe) == ("a", 1, False)
+    used(slot)
+    assert (slot.health.in_flight, slot.health.requests, slot.health.latency_seconds) == (0, 1, 0.0)
 
 
 @virtually
 async def test_a_request_waits_for_a_place_and_later_ones_wait_behind_it() -> None:
     process = Process(backend("a", max_concurrent_requests=1))
-    held = await process.lease()
+    held = await process.slot()
     served: list[int] = []
 
     async def one(number: int) -> None:
-        lease = await process.lease()
+        slot = await process.slot()
         served.append(number)
         await asyncio.sleep(1)
-        used(lease)
+        used(slot)
 
     tasks = [asyncio.create_task(one(number)) for number in range(3)]
     await asyncio.sleep(2)
@@ -110,10 +132,10 @@ async def test_a_request_waits_for_a_place_and_later_ones_wait_behind_it() -> No
 @virtually
 async def test_a_request_waits_until_a_refusal_is_over() -> None:
     process = Process(backend("a"))
-    used(await process.lease(), 429, [(b"retry-after-ms", b"1500")])
-    lease = await process.lease()
+    used(await process.slot(), 429, [(b"retry-after-ms", b"1500")])
+    slot = await process.slot()
     assert process.clock.monotonic() == 1.5
-    used(lease)
+    used(slot)
     assert not process.dispatcher._timers
 
 
@@ -121,30 +143,30 @@ async def test_a_request_waits_until_a_refusal_is_over() -> None:
 async def test_waiting_that_would_be_in_vain_is_refused_at_once_with_the_time_to_wait() -> None:
     process = Process(backend("a"), backend("b"))
     for seconds in (b"30", b"20"):
-        used(await process.lease(), 429, [(b"retry-after", seconds)])
+        used(await process.slot(), 429, [(b"retry-after", seconds)])
     with pytest.raises(BackendUnavailable) as refused:
-        await process.lease()
+        await process.slot()
     assert (refused.value.retry_after_seconds, process.clock.monotonic()) == (20, 0)
     with pytest.raises(BackendUnavailable):
-        await process.lease(tried={"a", "b"})
+        await process.slot(tried={"a", "b"})
 
 
 @virtually
 async def test_a_queue_that_moves_too_slowly_is_refused_at_once_with_what_is_to_be_expected() -> None:
     process = Process(backend("a", max_concurrent_requests=2), seconds=9.0)
     for _ in range(2):
-        lease = await process.lease()
+        slot = await process.slot()
         await asyncio.sleep(4)
-        used(lease)
-    held = [await process.lease(), await process.lease()]
-    waiting = [asyncio.create_task(process.lease()) for _ in range(4)]
+        used(slot)
+    held = [await process.slot(), await process.slot()]
+    waiting = [asyncio.create_task(process.slot()) for _ in range(4)]
     await asyncio.sleep(0)
     with pytest.raises(BackendUnavailable) as refused:
-        await process.lease()
+        await process.slot()
     assert refused.value.retry_after_seconds == pytest.approx(10)
     assert process.clock.monotonic() == 8
-    for lease in held:
-        used(lease)
+    for slot in held:
+        used(slot)
     for task in waiting:
         used(await task)
 
@@ -152,17 +174,17 @@ async def test_a_queue_that_moves_too_slowly_is_refused_at_once_with_what_is_to_
 @virtually
 async def test_nobody_waits_longer_than_allowed() -> None:
     process = Process(backend("a", max_concurrent_requests=1), seconds=3.0)
-    held = await process.lease()
+    held = await process.slot()
     with pytest.raises(BackendUnavailable):
-        await process.lease()
+        await process.slot()
     assert process.clock.monotonic() == 3
     with pytest.raises(BackendUnavailable):
-        await process.lease(seconds=1)
+        await process.slot(seconds=1)
     assert process.clock.monotonic() == 4
     assert not process.dispatcher._queues
     used(held)
     with pytest.raises(BackendUnavailable):
-        await Process(backend("a", max_concurrent_requests=1), at_most=0, seconds=3.0).dispatcher.lease(
+        await Process(backend("a", max_concurrent_requests=1), at_most=0, seconds=3.0).dispatcher.wait_for_slot(
             _full(process), ACME, 0
         )
 
@@ -176,28 +198,28 @@ def _full(process: Process) -> Pool:
 @virtually
 async def test_a_caller_that_hangs_up_leaves_the_queue() -> None:
     process = Process(backend("a", max_concurrent_requests=1))
-    held = await process.lease()
-    gone, stays = asyncio.create_task(process.lease()), asyncio.create_task(process.lease())
+    held = await process.slot()
+    gone, stays = asyncio.create_task(process.slot()), asyncio.create_task(process.slot())
     await asyncio.sleep(0)
     gone.cancel()
     used(held)
-    lease = await stays
+    slot = await stays
     assert gone.cancelled()
-    assert lease.health.in_flight == 1
-    used(lease)
+    assert slot.health.in_flight == 1
+    used(slot)
 
 
 @virtually
 async def test_nobody_waits_behind_one_who_waits_for_another_backend() -> None:
     process = Process(backend("a"), backend("b", max_concurrent_requests=1))
-    held = await process.lease(tried={"a"})
-    picky = asyncio.create_task(process.lease(tried={"a"}))
+    held = await process.slot(tried={"a"})
+    picky = asyncio.create_task(process.slot(tried={"a"}))
     await asyncio.sleep(1)
-    lease = await process.lease()
-    assert (lease.backend.backend_id, process.clock.monotonic()) == ("a", 1)
+    slot = await process.slot()
+    assert (slot.backend.backend_id, process.clock.monotonic()) == ("a", 1)
     used(held)
     used(await picky)
-    used(lease)
+    used(slot)
 
 
 @virtually
@@ -207,10 +229,10 @@ async def test_a_noisy_tenant_cannot_starve_another() -> None:
 
     async def one(tenant: Tenant) -> None:
         began = process.clock.monotonic()
-        lease = await process.lease(tenant)
+        slot = await process.slot(tenant)
         waits[tenant.tenant_id].append(process.clock.monotonic() - began)
         await asyncio.sleep(1)
-        used(lease)
+        used(slot)
 
     noisy = [asyncio.create_task(one(ACME)) for _ in range(200)]
     await asyncio.sleep(0.5)
@@ -227,10 +249,10 @@ async def test_places_are_shared_by_the_priority_of_tenants() -> None:
     served: list[str] = []
 
     async def one(tenant: Tenant) -> None:
-        lease = await process.lease(tenant)
+        slot = await process.slot(tenant)
         served.append(tenant.tenant_id)
         await asyncio.sleep(1)
-        used(lease)
+        used(slot)
 
     urgent = replace(OTHER, priority=4)
     await asyncio.gather(*(one(tenant) for tenant in (ACME, urgent) for _ in range(40)))
@@ -241,22 +263,22 @@ async def test_places_are_shared_by_the_priority_of_tenants() -> None:
 async def test_a_tenant_has_only_so_many_requests_at_once() -> None:
     process = Process(backend("a"), seconds=5.0)
     tenant = replace(ACME, max_concurrent_requests=2)
-    assert await process.dispatcher.enter(ACME) is None
-    first, second = [await process.dispatcher.enter(tenant) for _ in range(2)]
+    assert await process.dispatcher.wait_for_turn(ACME) is None
+    first, second = [await process.dispatcher.wait_for_turn(tenant) for _ in range(2)]
     assert first is not None
     assert second is not None
-    third, fourth = (asyncio.create_task(process.dispatcher.enter(tenant)) for _ in range(2))
+    third, fourth = (asyncio.create_task(process.dispatcher.wait_for_turn(tenant)) for _ in range(2))
     await asyncio.sleep(1)
     first()
-    leave = await third
-    assert leave is not None
+    release = await third
+    assert release is not None
     assert process.clock.monotonic() == 1
     fourth.cancel()
     with pytest.raises(RateLimitExceeded) as refused:
-        await process.dispatcher.enter(tenant)
+        await process.dispatcher.wait_for_turn(tenant)
     assert (refused.value.retry_after_seconds, process.clock.monotonic()) == (1, 6)
     second()
-    leave()
+    release()
     assert (process.dispatcher._tenants, process.dispatcher._tenant_queues) == ({}, {})
 
 
@@ -268,9 +290,9 @@ async def test_who_waits_for_a_probe_is_told_at_once_that_it_failed() -> None:
     for _ in range(6):
         health.failed(now, "status 500", is_probe=True)
     await asyncio.sleep(1)
-    probe = await process.lease()
+    probe = await process.slot()
     assert probe.is_probe
-    waiting = asyncio.create_task(process.lease())
+    waiting = asyncio.create_task(process.slot())
     await asyncio.sleep(2)
     used(probe, 500)
     with pytest.raises(BackendUnavailable) as refused:
@@ -284,15 +306,15 @@ async def test_what_one_process_finds_out_another_knows_before_its_first_request
     one = Process(backend("a"), backend("b"), documents=documents)
     two = Process(backend("a"), backend("b"), documents=documents, name="two")
     for _ in range(3):
-        used(await one.lease(tried={"b"}), 500)
+        used(await one.slot(tried={"b"}), 500)
     await one.background.drain()
     (hint,) = await one.hints.load()
     assert (hint.backend_id, hint.instance, hint.down_until) == ("a", "one", NOW + timedelta(seconds=5))
     for process in (one, two):
-        process.dispatcher.learn([hint, replace(hint, backend_id="unknown")], process.catalog.backends)
+        process.dispatcher.apply_hints([hint, replace(hint, backend_id="unknown")], process.catalog.backends)
     assert (two.state("a"), two.dispatcher.health(two.catalog.backends["a"]).is_hinted) == (BreakerState.OPEN, True)
     assert not one.dispatcher.health(one.catalog.backends["a"]).is_hinted
-    used(await two.lease(), 429, [(b"retry-after-ms", b"100")])
+    used(await two.slot(), 429, [(b"retry-after-ms", b"100")])
     await two.background.drain()
     assert await one.hints.load() == [hint], "neither echoes nor moments are worth telling"
 
@@ -302,27 +324,35 @@ async def test_a_recovery_is_told_as_well() -> None:
     documents = InMemoryDocuments()
     one = Process(backend("a"), documents=documents)
     two = Process(backend("a"), documents=documents, name="two")
-    used(await one.lease(), 401)
+    used(await one.slot(), 401)
     await one.background.drain()
-    two.dispatcher.learn(await one.hints.load(), two.catalog.backends)
+    two.dispatcher.apply_hints(await one.hints.load(), two.catalog.backends)
     assert two.state("a") is BreakerState.OPEN
     await asyncio.sleep(60)
-    used(await one.lease())
+    used(await one.slot())
     await one.background.drain()
     (hint,) = await one.hints.load()
-    assert hint == Hint("a", "one", NOW + timedelta(seconds=60), NOW + timedelta(seconds=60), "")
-    two.dispatcher.learn([hint], two.catalog.backends)
+    assert hint == Hint(
+        backend_id="a",
+        instance="one",
+        noted_at=NOW + timedelta(seconds=60),
+        down_until=NOW + timedelta(seconds=60),
+        reason="",
+    )
+    two.dispatcher.apply_hints([hint], two.catalog.backends)
     assert two.state("a") is BreakerState.CLOSED
 
 
 @virtually
 async def test_who_waits_goes_ahead_once_another_process_knows_that_a_backend_is_up() -> None:
     process = Process(backend("a"), seconds=9.0)
-    hint = Hint("a", "another", NOW, NOW + timedelta(seconds=5), "status 500")
-    process.dispatcher.learn([hint], process.catalog.backends)
-    waiting = asyncio.create_task(process.lease())
+    hint = Hint(
+        backend_id="a", instance="another", noted_at=NOW, down_until=NOW + timedelta(seconds=5), reason="status 500"
+    )
+    process.dispatcher.apply_hints([hint], process.catalog.backends)
+    waiting = asyncio.create_task(process.slot())
     await asyncio.sleep(1)
-    process.dispatcher.learn([replace(hint, down_until=NOW)], process.catalog.backends)
+    process.dispatcher.apply_hints([replace(hint, down_until=NOW)], process.catalog.backends)
     used(await waiting)
     assert process.clock.monotonic() == 1
 
@@ -336,7 +366,7 @@ async def test_hints_that_cannot_be_stored_are_no_obstacle() -> None:
             raise StorageUnavailable
 
     process.dispatcher._hints = NoStore()  # type: ignore[assignment]
-    used(await process.lease(), 403)
+    used(await process.slot(), 403)
     await process.background.drain()
     assert process.state("a") is BreakerState.OPEN
 
@@ -344,10 +374,10 @@ async def test_hints_that_cannot_be_stored_are_no_obstacle() -> None:
 @virtually
 async def test_a_backend_at_another_address_is_another_backend() -> None:
     process = Process(backend("a"))
-    used(await process.lease(), 401)
+    used(await process.slot(), 401)
     assert process.state("a") is BreakerState.OPEN
     process.catalog = Catalog({"d": process.deployment}, {"a": backend("a", endpoint="https://mended.invalid")})
-    used(await process.lease())
+    used(await process.slot())
     assert process.state("a") is BreakerState.CLOSED
 
 
@@ -360,8 +390,8 @@ async def test_pools_are_kept_until_the_catalog_changes() -> None:
     assert process.pool() is pool
     process.catalog = replace(process.catalog, backends={**process.catalog.backends, "b": backend("b")})
     assert [each.backend.backend_id for each in process.pool().candidates] == ["a", "b"]
-    beside = process.pool(beside="https://b.invalid")
-    assert [each.backend.backend_id for each in beside.candidates] == ["b"]
+    same_resource_as = process.pool(same_resource_as="https://b.invalid")
+    assert [each.backend.backend_id for each in same_resource_as.candidates] == ["b"]
     own = replace(ACME, pools={"d": ("b",)})
     assert [each.backend.backend_id for each in process.pool(own).candidates] == ["b"]
 
@@ -374,26 +404,26 @@ async def test_a_pool_without_anybody_is_told_apart_from_one_that_lies_elsewhere
     process.catalog = Catalog({"d": process.deployment}, {"a": backend("a", weight=0)})
     with pytest.raises(BackendUnavailable):
         process.pool()
-    assert [each.backend.weight for each in process.pool(beside="https://a.invalid").candidates] == [0]
+    assert [each.backend.weight for each in process.pool(same_resource_as="https://a.invalid").candidates] == [0]
 
 
 @virtually
 async def test_an_attempt_that_ends_without_an_answer_leaves_the_probe_to_another() -> None:
     process = Process(backend("a"))
     for _ in range(3):
-        lease = await process.lease()
-        lease.failed("it broke")
-        lease.release()
+        slot = await process.slot()
+        slot.failed("it broke")
+        slot.release()
     await asyncio.sleep(5)
-    lease = await process.lease()
-    assert lease.is_probe
-    lease.release()
-    lease = await process.lease()
-    assert lease.is_probe
-    lease.judge(404, OK, lacks_deployment=True)
-    lease.release()
+    slot = await process.slot()
+    assert slot.is_probe
+    slot.release()
+    slot = await process.slot()
+    assert slot.is_probe
+    slot.judge(classify(Head(404), b"DeploymentNotFound"), OK)
+    slot.release()
     assert process.state("a") is BreakerState.OPEN
-    assert lease.health.is_misconfigured
+    assert slot.health.is_misconfigured
 
 
 @pytest.mark.parametrize(
@@ -412,10 +442,10 @@ def test_what_is_left_is_what_an_answer_says_where_there_is_a_limit(
     headers: list[tuple[bytes, bytes]], requests: int | None, tokens: int | None
 ) -> None:
     async def one() -> None:
-        lease = await Process(backend("a")).lease()
-        lease.health.note_room(-1, 7, 7)
-        lease.judge(400, headers)
-        assert (lease.health.remaining_requests, lease.health.remaining_tokens) == (requests, tokens)
+        slot = await Process(backend("a")).slot()
+        slot.health.note_headroom(-1, 7, 7)
+        slot.judge(classify(Head(400, headers)), headers)
+        assert (slot.health.remaining_requests, slot.health.remaining_tokens) == (requests, tokens)
 
     run_in_virtual_time(one())
 

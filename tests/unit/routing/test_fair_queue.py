@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from shared.application.routing.fair_queue import FairQueue, QueueFull
-from shared.domain.errors import CallerGone
+from shared.domain.errors import ClientDisconnected
 
 
 class Places:
@@ -133,20 +133,20 @@ async def test_who_cannot_be_served_is_passed_over_but_not_for_ever() -> None:
 
 
 async def test_who_hangs_up_is_not_served() -> None:
-    places, hung_up = Places(), asyncio.Event()
-    gone = asyncio.ensure_future(places.queue.wait("a", 1, lambda: places.take("a"), 60, hung_up.wait))
+    places, wait_for_disconnect = Places(), asyncio.Event()
+    gone = asyncio.ensure_future(places.queue.wait("a", 1, lambda: places.take("a"), 60, wait_for_disconnect.wait))
     await asyncio.sleep(0)
     stays = places.wait("b")
-    hung_up.set()
-    with pytest.raises(CallerGone):
+    wait_for_disconnect.set()
+    with pytest.raises(ClientDisconnected):
         await gone
     await places.free_up(1)
     assert await stays == "b"
 
 
 async def test_who_is_served_is_no_longer_watched() -> None:
-    places, hung_up = Places(), asyncio.Event()
-    served = asyncio.ensure_future(places.queue.wait("a", 1, lambda: places.take("a"), 60, hung_up.wait))
+    places, wait_for_disconnect = Places(), asyncio.Event()
+    served = asyncio.ensure_future(places.queue.wait("a", 1, lambda: places.take("a"), 60, wait_for_disconnect.wait))
     await asyncio.sleep(0)
     await places.free_up(1)
     assert await served == "a"

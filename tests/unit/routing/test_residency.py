@@ -86,14 +86,22 @@ def test_a_placement_that_cannot_be_is_refused(sku: str, region: str, zone: str,
 
 
 def backend(name: str, region: str = "swedencentral", zone: str = "eu", weight: int = 1) -> Backend:
-    return Backend(name, f"https://{name}.invalid", "d", "m", region, zone=zone, weight=weight)
+    return Backend(
+        backend_id=name,
+        endpoint=f"https://{name}.invalid",
+        upstream_deployment="d",
+        model="m",
+        region=region,
+        zone=zone,
+        weight=weight,
+    )
 
 
 CATALOG = Catalog(
     {
-        "d": Deployment("d", ("a", "gone"), fallbacks=("e", "nowhere")),
-        "e": Deployment("e", ("b", "a", "c"), fallbacks=("d",)),
-        "empty": Deployment("empty", ("gone",)),
+        "d": Deployment(name="d", backends=("a", "gone"), fallbacks=("e", "nowhere")),
+        "e": Deployment(name="e", backends=("b", "a", "c"), fallbacks=("d",)),
+        "empty": Deployment(name="empty", backends=("gone",)),
     },
     {each.backend_id: each for each in (backend("a"), backend("b"), backend("c", "eastus", "us"))},
 )
@@ -101,8 +109,10 @@ CATALOG = Catalog(
 
 def test_a_pool_is_the_deployments_own_backends_and_then_those_of_its_fallbacks() -> None:
     found = CATALOG.pool(CATALOG.deployments["d"])
-    assert [(level, each.backend_id) for level, each in found] == [(0, "a"), (1, "b"), (1, "c")]
-    assert [(level, each.backend_id) for level, each in CATALOG.pool(CATALOG.deployments["d"], ("c",))] == [(0, "c")]
+    assert [(fallback_index, each.backend_id) for fallback_index, each in found] == [(0, "a"), (1, "b"), (1, "c")]
+    assert [
+        (fallback_index, each.backend_id) for fallback_index, each in CATALOG.pool(CATALOG.deployments["d"], ("c",))
+    ] == [(0, "c")]
 
 
 def test_what_can_never_be_served_is_told_with_the_reason() -> None:

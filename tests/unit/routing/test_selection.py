@@ -24,14 +24,16 @@ class Members:
     def __init__(self, *backends: Backend, rng: Callable[[], float] | None = None) -> None:
         self.transitions = Transitions()
         self.healths = {
-            each.backend_id: BackendHealth(each.backend_id, self.transitions, most_at_once=each.max_concurrent_requests)
+            each.backend_id: BackendHealth(
+                backend_id=each.backend_id, transitions=self.transitions, most_at_once=each.max_concurrent_requests
+            )
             for each in backends
         }
         candidates = [Candidate(each, self.healths[each.backend_id]) for each in backends]
         self.pool = Pool(candidates, self.transitions, rng or random.Random(7).random)
 
     def chosen(self, now: float = 0, tokens: int = 0, **how: object) -> str | None:
-        found = self.pool.choose(now, tokens, **how)  # type: ignore[arg-type] # tried, home
+        found = self.pool.choose(now, tokens, **how)  # type: ignore[arg-type] # tried, affinity_point
         return found.backend.backend_id if found else None
 
     def counted(self, now: float = 0, draws: int = DRAWS, **how: object) -> Counter[str | None]:
@@ -39,7 +41,14 @@ class Members:
 
 
 def backend(name: str, weight: int = 1, **more: object) -> Backend:
-    fields = Backend(name, f"https://{name}.invalid", "d", "m", "swedencentral", weight=weight)
+    fields = Backend(
+        backend_id=name,
+        endpoint=f"https://{name}.invalid",
+        upstream_deployment="d",
+        model="m",
+        region="swedencentral",
+        weight=weight,
+    )
     return replace(fields, **more)  # type: ignore[arg-type]
 
 
@@ -118,8 +127,8 @@ def test_fallbacks_come_last_in_their_order() -> None:
     backends = [backend("own"), backend("second"), backend("first")]
     transitions = Transitions()
     candidates = [
-        Candidate(each, BackendHealth(each.backend_id, transitions), level)
-        for each, level in zip(backends, (0, 2, 1), strict=True)
+        Candidate(each, BackendHealth(backend_id=each.backend_id, transitions=transitions), fallback_index)
+        for each, fallback_index in zip(backends, (0, 2, 1), strict=True)
     ]
     pool = Pool(candidates, transitions)
     order = []
@@ -144,7 +153,7 @@ def test_who_is_slow_gets_less_in_proportion_but_never_nothing() -> None:
 def test_who_has_room_is_preferred_and_without_any_room_the_weights_count() -> None:
     members = Members(backend("a"), backend("b"), backend("c"))
     for name, tokens in (("a", 10), ("b", 99), ("c", 10)):
-        members.healths[name].note_room(0, None, tokens)
+        members.healths[name].note_headroom(0, None, tokens)
     assert members.counted(tokens=50) == {"b": DRAWS}
     counts = members.counted(tokens=100)
     assert all(counts[name] / DRAWS == pytest.approx(1 / 3, abs=0.04) for name in "abc")
@@ -184,18 +193,18 @@ def test_where_all_are_down_one_is_tried_now_and_then() -> None:
 
 def test_a_prompt_has_a_home_that_weights_decide_and_that_it_leaves_only_while_it_must() -> None:
     members = Members(backend("a", 3), backend("b", 1))
-    homes = {point / 64: members.chosen(home=point / 64) for point in range(64)}
+    homes = {point / 64: members.chosen(affinity_point=point / 64) for point in range(64)}
     assert Counter(homes.values()) == {"a": 48, "b": 16}
     point = next(point for point, home in homes.items() if home == "b")
-    assert members.counted(home=point) == {"b": DRAWS}
-    members.healths["b"].note_room(0, None, 1)
-    assert members.chosen(0, tokens=2, home=point) == "a"
+    assert members.counted(affinity_point=point) == {"b": DRAWS}
+    members.healths["b"].note_headroom(0, None, 1)
+    assert members.chosen(0, tokens=2, affinity_point=point) == "a"
     members.healths["b"].throttled(0, 9, "x", is_probe=False)
-    assert members.chosen(1, home=point) == "a"
-    assert members.chosen(9.5, home=point) == "b"
+    assert members.chosen(1, affinity_point=point) == "a"
+    assert members.chosen(9.5, affinity_point=point) == "b"
     for name, seconds in (("a", 0.1), ("b", 5)):
         members.healths[name].answered(10, seconds, is_probe=False)
-    assert members.counted(80, home=point)["a"] > DRAWS / 2, "too slow for a home"
+    assert members.counted(80, affinity_point=point)["a"] > DRAWS / 2, "too slow for a home"
 
 
 def test_it_is_known_when_somebody_will_be_ready() -> None:

@@ -16,7 +16,17 @@ from shared.domain.tenancy.tenant import Tenant, TenantState
 from tests.tools.ledgers import NOW
 
 BEFORE = Catalog(
-    {"d": Deployment("d", ("a",))}, {"a": Backend("a", "https://a.invalid", "d", "m", "swedencentral", zone="eu")}
+    {"d": Deployment(name="d", backends=("a",))},
+    {
+        "a": Backend(
+            backend_id="a",
+            endpoint="https://a.invalid",
+            upstream_deployment="d",
+            model="m",
+            region="swedencentral",
+            zone="eu",
+        )
+    },
 )
 AFTER = replace(BEFORE, backends={"a": replace(BEFORE.backends["a"], region="eastus", zone="us")})
 PICKY = Residency(("eu",), allow_global=False)
@@ -26,14 +36,16 @@ async def directory(*last: Tenant) -> DocumentTenants:
     """More tenants than a page has, and these at the end."""
     tenants = DocumentTenants(InMemoryDocuments())
     for number in range(500):
-        await tenants.insert(Tenant(f"t{number:03}", "", NOW, deployments=("d",)))
+        await tenants.insert(Tenant(tenant_id=f"t{number:03}", name="", created_at=NOW, deployments=("d",)))
     for tenant in last:
         await tenants.insert(tenant)
     return tenants
 
 
 async def test_every_tenant_is_looked_at() -> None:
-    picky = Tenant("z", "", NOW, deployments=("d", "none"), residency=PICKY, pools={"d": ("a",)})
+    picky = Tenant(
+        tenant_id="z", name="", created_at=NOW, deployments=("d", "none"), residency=PICKY, pools={"d": ("a",)}
+    )
     tenants = await directory(picky)
     await check_catalog(BEFORE, BEFORE, tenants, "region")
     with pytest.raises(InvalidRequest, match="'z'"):
@@ -42,7 +54,15 @@ async def test_every_tenant_is_looked_at() -> None:
 
 
 async def test_those_who_have_left_are_not() -> None:
-    gone = Tenant("z", "", NOW, deployments=("d",), residency=PICKY, state=TenantState.CLOSED, pools={"d": ("a",)})
+    gone = Tenant(
+        tenant_id="z",
+        name="",
+        created_at=NOW,
+        deployments=("d",),
+        residency=PICKY,
+        state=TenantState.CLOSED,
+        pools={"d": ("a",)},
+    )
     tenants = await directory(gone)
     await check_catalog(BEFORE, AFTER, tenants, "region")
     assert await users_of("a", Catalog(), tenants) == []

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from shared.adapters.azure_openai.formats import answers, bodies
-from shared.domain.inference.parsed_body import InferenceRequest
+from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.routing.catalog import Route
 
 
-class Buffered:
+class BufferedFormat:
     """The part of `InferenceFormat` that such operations share."""
 
-    def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:  # noqa: ARG002
-        return bodies.with_members(request.body, {"model": model} if model is not None else {})
+    def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:  # noqa: ARG002
+        return bodies.with_members(parsed.raw, {"model": model} if model is not None else {})
 
     def filtered_prompt(self, status: int, body: bytes) -> frozenset[str] | None:
         return answers.filtered_prompt(status, body)

@@ -13,7 +13,7 @@ import msgspec
 
 from shared.adapters.azure_openai.formats import bodies
 from shared.adapters.azure_openai.formats.choices import (
-    Choices,
+    ChoicesFormat,
     defaults_for,
     is_reasoning,
     reader_for,
@@ -21,7 +21,7 @@ from shared.adapters.azure_openai.formats.choices import (
 )
 from shared.adapters.azure_openai.formats.media import file_tokens, image_tokens
 from shared.domain.errors import InvalidRequest
-from shared.domain.inference.parsed_body import InferenceRequest
+from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.routing.catalog import Route
 
 _TOKENS_PER_MESSAGE: Final = 3
@@ -55,19 +55,19 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-class ChatCompletions(Choices):
+class ChatCompletions(ChoicesFormat):
     """Implements `InferenceFormat` for `/chat/completions`."""
 
     operation = "chat/completions"
 
-    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+    def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(_decoder, body)
         if not isinstance(fields.messages, list) or not fields.messages:
             raise InvalidRequest("'messages' is required and must be a non-empty array.", "messages")
         texts, media = _input_of(fields.messages, str(fields.model))
         texts += bodies.raw_texts((fields.tools, fields.functions, fields.response_format))
-        return InferenceRequest(
-            body=body,
+        return ParsedBody(
+            raw=body,
             content_type=content_type,
             model=bodies.text_or_none(fields.model),
             reader=reader_for(fields.stream, fields.stream_options),
@@ -79,20 +79,20 @@ class ChatCompletions(Choices):
             input_margin=_MARGIN_PER_REQUEST + _MARGIN_PER_MESSAGE * len(fields.messages) + media[1] - media[0],
         )
 
-    def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:
-        members = with_usage_asked_for(request)
+    def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
+        members = with_usage_asked_for(parsed)
         if model is not None:
             members["model"] = model
         if route.deployment.has_defaults:
-            members |= _defaults(request, route)
-        return bodies.with_members(request.body, members)
+            members |= _defaults(parsed, route)
+        return bodies.with_members(parsed.raw, members)
 
 
-def _defaults(request: InferenceRequest, route: Route) -> dict[str, Any]:
+def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
     """The deployment's defaults that the caller left out and the model accepts."""
-    deployment, fields = route.deployment, bodies.read(_decoder, request.body)
+    deployment, fields = route.deployment, bodies.read(_decoder, parsed.raw)
     members = defaults_for(route, has_temperature=bool(bytes(fields.temperature)), has_top_p=bool(bytes(fields.top_p)))
-    if deployment.max_output_tokens is not None and request.max_output_tokens is None:
+    if deployment.max_output_tokens is not None and parsed.max_output_tokens is None:
         cap = "max_completion_tokens" if is_reasoning(route.backend.model) else "max_tokens"
         members[cap] = deployment.max_output_tokens
     if deployment.system_prompt:

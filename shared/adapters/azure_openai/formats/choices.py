@@ -11,7 +11,7 @@ import msgspec
 
 from shared.adapters.azure_openai.formats import answers, bodies
 from shared.adapters.azure_openai.formats.events import EventReader, data_of, events_in
-from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
 _USAGE: Final = b'"completion_tokens"'
@@ -44,14 +44,16 @@ class _Answer(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Answer)
 
 
-class Choices:
+class ChoicesFormat:
     """The part of `InferenceFormat` that both operations share."""
 
-    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
+    def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_decoder, body)
         usage = None if answer.usage is None else answer.usage.disjoint()
         texts = _texts_by_choice([answer]) if usage is None else ()
-        return Completion(usage, frozenset(_findings_of(answer)), texts, service_tier=answer.service_tier or "")
+        return Completion(
+            usage=usage, findings=frozenset(_findings_of(answer)), texts=texts, service_tier=answer.service_tier or ""
+        )
 
     def filtered_prompt(self, status: int, body: bytes) -> frozenset[str] | None:
         return answers.filtered_prompt(status, body)
@@ -116,11 +118,11 @@ def reader_for(stream: object, options: object) -> Callable[[], EventReader] | N
     return _whole_reader if isinstance(options, dict) and options.get("include_usage") is True else _reader
 
 
-def with_usage_asked_for(request: InferenceRequest) -> dict[str, Any]:
+def with_usage_asked_for(parsed: ParsedBody) -> dict[str, Any]:
     """`stream_options` that ask for usage, where a streaming caller did not."""
-    if request.reader is not _reader:
+    if parsed.reader is not _reader:
         return {}
-    options = bodies.member(request.body, "stream_options")
+    options = bodies.member(parsed.raw, "stream_options")
     return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from shared.adapters.azure_openai.formats import bodies
-from shared.adapters.azure_openai.formats.choices import Choices, defaults_for, reader_for, with_usage_asked_for
-from shared.domain.inference.parsed_body import InferenceRequest
+from shared.adapters.azure_openai.formats.choices import ChoicesFormat, defaults_for, reader_for, with_usage_asked_for
+from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.routing.catalog import Route
 
 _CAP_WITHOUT_ONE: Final = 16
@@ -36,16 +36,16 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-class Completions(Choices):
+class Completions(ChoicesFormat):
     """Implements `InferenceFormat` for `/completions`."""
 
     operation = "completions"
 
-    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+    def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(_decoder, body)
         texts, tokens, inputs = bodies.prompts(fields.prompt, "prompt")
-        return InferenceRequest(
-            body=body,
+        return ParsedBody(
+            raw=body,
             content_type=content_type,
             model=bodies.text_or_none(fields.model),
             reader=reader_for(fields.stream, fields.stream_options),
@@ -57,12 +57,12 @@ class Completions(Choices):
             input_margin=_MARGIN * inputs,
         )
 
-    def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:
-        members = with_usage_asked_for(request)
+    def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
+        members = with_usage_asked_for(parsed)
         if model is not None:
             members["model"] = model
         if route.deployment.has_sampling:
-            fields = bodies.read(_decoder, request.body)
+            fields = bodies.read(_decoder, parsed.raw)
             stated = {"has_temperature": bool(bytes(fields.temperature)), "has_top_p": bool(bytes(fields.top_p))}
             members |= defaults_for(route, **stated)
-        return bodies.with_members(request.body, members)
+        return bodies.with_members(parsed.raw, members)

@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from shared.adapters.azure_openai.formats import answers, bodies
-from shared.adapters.azure_openai.formats.buffered import Buffered
-from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.adapters.azure_openai.formats.buffered import BufferedFormat
+from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.price_book import INPUT_TOKENS
 
 _MARGIN_PER_INPUT: Final = 2
@@ -31,16 +31,16 @@ _decoder = msgspec.json.Decoder(_Body)
 _answer_decoder = msgspec.json.Decoder(_Answer)
 
 
-class Embeddings(Buffered):
+class Embeddings(BufferedFormat):
     """Implements `InferenceFormat` for `/embeddings`."""
 
     operation = "embeddings"
 
-    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+    def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(_decoder, body)
         texts, tokens, inputs = bodies.prompts(fields.input, "input")
-        return InferenceRequest(
-            body=body,
+        return ParsedBody(
+            raw=body,
             content_type=content_type,
             model=bodies.text_or_none(fields.model),
             user=bodies.first_text(fields.user),
@@ -50,6 +50,6 @@ class Embeddings(Buffered):
             basis=INPUT_TOKENS,
         )
 
-    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
+    def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_answer_decoder, body)
-        return Completion(None if answer.usage is None else answer.usage.disjoint())
+        return Completion(usage=None if answer.usage is None else answer.usage.disjoint())

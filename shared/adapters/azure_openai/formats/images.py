@@ -12,10 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from shared.adapters.azure_openai.formats import answers, bodies
-from shared.adapters.azure_openai.formats.buffered import Buffered
+from shared.adapters.azure_openai.formats.buffered import BufferedFormat
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
-from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.price_book import images_of
 from shared.domain.pricing.usage import Usage
 
@@ -58,20 +58,20 @@ class ImageReader(TypedEventReader):
     last = frozenset({"image_generation.completed"})
 
 
-class ImageGenerations(Buffered):
+class ImageGenerations(BufferedFormat):
     """Implements `InferenceFormat` for `/images/generations`."""
 
     operation = "images/generations"
 
-    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+    def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(_decoder, body)
         if not isinstance(fields.prompt, str) or not fields.prompt:
             raise InvalidRequest("'prompt' is required and must be a string.", "prompt")
         images = bodies.largest(fields.n) or 1
         partial_images = (bodies.largest(fields.partial_images) or 0) * _TOKENS_OF_PARTIAL_IMAGE
         variant = f"{_word(fields.quality, _DEFAULT_QUALITY)} {_word(fields.size, _DEFAULT_SIZE)}"
-        return InferenceRequest(
-            body=body,
+        return ParsedBody(
+            raw=body,
             content_type=content_type,
             model=bodies.text_or_none(fields.model),
             reader=partial(ImageReader, _ONE_IMAGE) if fields.stream is True else None,
@@ -85,10 +85,10 @@ class ImageGenerations(Buffered):
             basis=images_of(variant[:_MAX_VARIANT_CHARACTERS]),
         )
 
-    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
+    def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_answer_decoder, body)
         stated = None if answer.usage is None else answer.usage.disjoint()
-        return Completion(stated, units=Usage(images=len(answer.data or ())))
+        return Completion(usage=stated, units=Usage(images=len(answer.data or ())))
 
 
 def _word(value: object, default: str) -> str:

@@ -7,13 +7,13 @@ from email.message import Message
 from typing import Final
 
 from shared.domain.errors import InvalidRequest
-from shared.domain.values import value
+from shared.domain.values import record
 
 _MAX_PARTS: Final = 64
 _MAX_HEAD_BYTES: Final = 8_192
 
 
-@value
+@record
 class Part:
     """A part's name, the name of its file, and where in the body its content is: `[start, end)`."""
 
@@ -61,7 +61,12 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[Part]:
         if head_end < 0 or end < 0:
             raise InvalidRequest("The body ends within a part.")
         disposition = _disposition(body[place:head_end])
-        yield Part(_parameter(disposition, "name"), _parameter(disposition, "filename"), min(head_end + 4, end), end)
+        yield Part(
+            name=_parameter(disposition, "name"),
+            filename=_parameter(disposition, "filename"),
+            start=min(head_end + 4, end),
+            end=end,
+        )
         place = end + 2
     raise InvalidRequest(f"The body has more than {_MAX_PARTS} parts.")
 

@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from shared.adapters.azure_openai.formats import answers, bodies
-from shared.adapters.azure_openai.formats.buffered import Buffered
+from shared.adapters.azure_openai.formats.buffered import BufferedFormat
 from shared.adapters.azure_openai.formats.choices import defaults_for
 from shared.adapters.azure_openai.formats.media import file_tokens, image_tokens
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
-from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
 _TOKENS_PRIMING_THE_ANSWER: Final = 3
@@ -94,12 +94,12 @@ class ResponseReader(TypedEventReader):
         return not self.ended
 
 
-class Responses(Buffered):
+class Responses(BufferedFormat):
     """Implements `InferenceFormat` for `/responses`."""
 
     operation = "responses"
 
-    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+    def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(_decoder, body)
         if fields.conversation is not None:
             raise InvalidRequest("'conversation' is not supported: use 'previous_response_id'.", "conversation")
@@ -110,8 +110,8 @@ class Responses(Buffered):
             texts += bodies.texts_in(fields.instructions)
             usual, most = usual + _TOKENS_PER_ITEM + _TOKENS_OF_ROLE, most + _TOKENS_PER_ITEM + _TOKENS_OF_ROLE
         texts += bodies.texts_in(fields.tools)
-        return InferenceRequest(
-            body=body,
+        return ParsedBody(
+            raw=body,
             content_type=content_type,
             model=bodies.text_or_none(fields.model),
             reader=ResponseReader if fields.stream is True else None,
@@ -126,29 +126,29 @@ class Responses(Buffered):
             is_stored=fields.store is not False,
         )
 
-    def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:
+    def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
         members: dict[str, Any] = {} if model is None else {"model": model}
         if route.deployment.has_defaults:
-            members |= _defaults(request, route)
-        return bodies.with_members(request.body, members)
+            members |= _defaults(parsed, route)
+        return bodies.with_members(parsed.raw, members)
 
-    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
+    def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_answer_decoder, body)
         return Completion(
-            None if answer.usage is None else answer.usage.disjoint(),
-            frozenset(answers.findings_of(answer.content_filters or ())),
-            [] if answer.usage else [text for item in answer.output or () for text in _texts_of(item)],
+            usage=None if answer.usage is None else answer.usage.disjoint(),
+            findings=frozenset(answers.findings_of(answer.content_filters or ())),
+            texts=[] if answer.usage else [text for item in answer.output or () for text in _texts_of(item)],
             service_tier=answer.service_tier or "",
             response_id=answer.id,
             is_running=answer.status in _RUNNING,
         )
 
 
-def _defaults(request: InferenceRequest, route: Route) -> dict[str, Any]:
+def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
     """The deployment's defaults that the caller left out and the model accepts."""
-    deployment, fields = route.deployment, bodies.read(_decoder, request.body)
+    deployment, fields = route.deployment, bodies.read(_decoder, parsed.raw)
     members = defaults_for(route, has_temperature=bool(bytes(fields.temperature)), has_top_p=bool(bytes(fields.top_p)))
-    if deployment.max_output_tokens is not None and request.max_output_tokens is None:
+    if deployment.max_output_tokens is not None and parsed.max_output_tokens is None:
         members["max_output_tokens"] = deployment.max_output_tokens
     if deployment.system_prompt:
         own = bodies.first_text(fields.instructions)

@@ -13,10 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from shared.adapters.azure_openai.formats import bodies
-from shared.adapters.azure_openai.formats.buffered import Buffered
+from shared.adapters.azure_openai.formats.buffered import BufferedFormat
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
-from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.price_book import SPEECH
 from shared.domain.pricing.usage import Usage
 
@@ -69,19 +69,19 @@ class SoundReader:
         return []
 
 
-class Speech(Buffered):
+class Speech(BufferedFormat):
     """Implements `InferenceFormat` for `/audio/speech`."""
 
     operation = "audio/speech"
 
-    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+    def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(_decoder, body)
         if not isinstance(fields.input, str) or not fields.input:
             raise InvalidRequest("'input' is required and must be a string.", "input")
         spoken = Usage(speech_characters=len(fields.input))
         is_events = fields.stream_format == "sse"
-        return InferenceRequest(
-            body=body,
+        return ParsedBody(
+            raw=body,
             content_type=content_type,
             model=bodies.text_or_none(fields.model),
             reader=partial(SpeechReader, spoken) if is_events else partial(SoundReader, spoken),
@@ -94,6 +94,6 @@ class Speech(Buffered):
             basis=SPEECH,
         )
 
-    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
+    def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         """Speech is always streamed; were it not, its characters would be known all the same."""
-        return Completion(None, units=request.units)
+        return Completion(usage=None, units=parsed.units)

@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from shared.adapters.azure_openai.formats import answers
-from shared.adapters.azure_openai.formats.buffered import Buffered
+from shared.adapters.azure_openai.formats.buffered import BufferedFormat
 from shared.adapters.azure_openai.formats.multipart import parts_of, with_content, with_field
 from shared.adapters.azure_openai.formats.sound import duration
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
-from shared.domain.inference.parsed_body import Completion, InferenceRequest
+from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.price_book import SOUND
 from shared.domain.pricing.usage import NOTHING_USED, Usage
 from shared.domain.routing.catalog import Route
@@ -45,13 +45,13 @@ class TranscriptReader(TypedEventReader):
     last = frozenset({"transcript.text.done"})
 
 
-class Transcriptions(Buffered):
+class Transcriptions(BufferedFormat):
     """Implements `InferenceFormat` for `/audio/transcriptions` and `/audio/translations`."""
 
     def __init__(self, operation: str) -> None:
         self.operation = operation
 
-    def read_request(self, body: bytes, content_type: str) -> InferenceRequest:
+    def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         parts = parts_of(body, content_type)
         names = [part.name for part in parts]
         for name in ("file", "model"):
@@ -64,8 +64,8 @@ class Transcriptions(Buffered):
         if sound is None:
             raise InvalidRequest("'file' is required.", "file")
         probable, longest = map(math.ceil, duration(body[sound.start : sound.end], sound.filename))
-        return InferenceRequest(
-            body=body,
+        return ParsedBody(
+            raw=body,
             content_type=content_type,
             model=fields.get("model"),
             reader=TranscriptReader if fields.get("stream") == "true" else None,
@@ -79,21 +79,21 @@ class Transcriptions(Buffered):
             basis=SOUND,
         )
 
-    def forwarded_body(self, request: InferenceRequest, route: Route, model: str | None) -> bytes:  # noqa: ARG002
+    def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:  # noqa: ARG002
         if model is None:
-            return request.body
-        for part in parts_of(request.body, request.content_type):
+            return parsed.raw
+        for part in parts_of(parsed.raw, parsed.content_type):
             if part.name == "model":
-                return with_content(request.body, part, model)
-        return with_field(request.body, request.content_type, "model", model)
+                return with_content(parsed.raw, part, model)
+        return with_field(parsed.raw, parsed.content_type, "model", model)
 
-    def read_completion(self, request: InferenceRequest, body: bytes) -> Completion:  # noqa: ARG002 - the port
+    def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         if not body.startswith(b"{"):
-            return Completion(None, texts=[body.decode("utf-8", "replace")])
+            return Completion(usage=None, texts=[body.decode("utf-8", "replace")])
         answer = answers.read(_answer_decoder, body)
         usage = answer.usage
         if usage is not None and usage.type != "duration":
-            return Completion(usage.disjoint())
+            return Completion(usage=usage.disjoint())
         seconds = answer.duration if usage is None else usage.seconds
         known = Usage(audio_seconds=math.ceil(seconds)) if isinstance(seconds, int | float) else NOTHING_USED
-        return Completion(None, texts=[answer.text], units=known)
+        return Completion(usage=None, texts=[answer.text], units=known)
