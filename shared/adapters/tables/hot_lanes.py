@@ -224,7 +224,7 @@ class HotLanes:
             share = first_share(balances[0], account.lanes) if own.transferred == Amount() else Amount()
             chosen = plan_pulls(shortage(own, amount), share, others)
             if own.refusal(amount) is None:  # the committer refused on an older copy
-                self.source.committer(lane).forget()
+                self.source.committer(lane).forget_balance()
                 return None
             if not chosen:
                 until = self.clock.monotonic() + NEGATIVE_CACHE_SECONDS
@@ -242,7 +242,7 @@ class HotLanes:
         """Raises `InsufficientAvailable` where the donor no longer has `amount`."""
         transfer = TransferOut(rid_at(self.clock.now()), receiver.number, amount)
         giving = self.source.committer(donor)
-        giving.forget()  # another process writes there
+        giving.forget_balance()  # another process writes there
         await giving.submit(transfer)
         await self._arrive(donor, transfer)
 

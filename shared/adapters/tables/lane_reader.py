@@ -33,7 +33,7 @@ GiveUp: TypeAlias = Callable[[], None]
 
 
 @value
-class Copy:
+class BalanceCopy:
     """The balance row as last seen."""
 
     balance: Balance
@@ -58,7 +58,7 @@ class LaneReader:
         self.table = table_of(self.lane.period)
         self.partition = partition_of(self.lane)
 
-    async def balance(self, give_up: GiveUp) -> Copy:
+    async def balance(self, give_up: GiveUp) -> BalanceCopy:
         """The balance row, opened if it does not exist.
 
         Raises `PeriodNotOpen` for a vault where no limit to open it is known, and for another lane where there is no
@@ -70,7 +70,7 @@ class LaneReader:
             except TableMissing:
                 row = None
             if row is not None:
-                return Copy(balance_from(row.fields), row.etag, self.clock.monotonic())
+                return BalanceCopy(balance_from(row.fields), row.etag, self.clock.monotonic())
             await self._open(give_up)
 
     async def row(self, key: str, give_up: GiveUp) -> Row | None:

@@ -123,7 +123,7 @@ class _Outage:
 def _swap_store(ledger: Any, store: Any) -> None:
     ledger._store = store
     for committer in ledger._committers.values():
-        committer.store = committer.reader.store = store
+        committer._store = committer.reader.store = store
 
 
 async def test_an_answer_that_is_no_stream_although_one_was_asked_for_is_passed_on_whole(stack: Stack) -> None:
