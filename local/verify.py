@@ -1,4 +1,4 @@
-"""`make verify`: run `shared.verify` with the settings of the running `make run`."""
+"""`make verify`: run `tallygate verify` with the settings of the running `make run`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def main() -> int:
     except OSError:
         print(f"{path} is not there: start 'make run' first.", file=sys.stderr)
         return 2
-    from shared.verify import main as verify
+    from shared.cli.__main__ import run
 
-    return verify(sys.argv[1:] or ["--period", f"{datetime.now(UTC):%Y-%m}"])
+    return run(["verify", *(sys.argv[1:] or ["--period", f"{datetime.now(UTC):%Y-%m}"])])
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def further_gateway(document: dict[str, Any]) -> tuple[subprocess.Popen[bytes], 
 
 def verify(document: dict[str, Any], period: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **document["gateway_env"]}
-    command = [sys.executable, "-m", "shared.verify", "--period", period]
+    command = [sys.executable, "-m", "shared.cli", "verify", "--period", period]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

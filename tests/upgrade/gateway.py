@@ -20,7 +20,8 @@ import pytest
 from azure.functions.timer import TimerRequest
 
 from local.simulator.server import Kept, Record, Simulator
-from shared import backup, composition, verify
+from shared.cli.__main__ import run
+from shared.composition import adapters as composition
 from tests.tools.stack import API_VERSION, SIMULATOR_KEY, indexed_functions, running_host, running_simulator
 from tests.upgrade.storage import FACTS, Storage
 
@@ -114,11 +115,11 @@ class FrozenGateway:
 
     async def export(self, period: str, file: Path) -> None:
         """Write a period's archive."""
-        await _backup("export", "--period", period, "--file", str(file))
+        await _archive("backup", "--period", period, "--file", str(file))
 
     async def restore(self, file: Path) -> None:
         """Insert an archive's rows."""
-        await _backup("restore", "--file", str(file))
+        await _archive("restore", "--file", str(file))
 
 
 @asynccontextmanager
@@ -155,13 +156,13 @@ def _idle_timers(folder: Path) -> Iterator[None]:
 async def _verify(*arguments: str) -> list[str]:
     printed = io.StringIO()
     with redirect_stdout(printed), redirect_stderr(io.StringIO()):
-        status = await asyncio.to_thread(verify.main, [*arguments, "--json"])
+        status = await asyncio.to_thread(run, ["verify", *arguments, "--json"])
     document = json.loads(printed.getvalue())
     assert document["tenants"] > 0
     assert status == bool(document["findings"])
     return [f"{each['invariant']} {each['tenant_id']}: {each['message']}" for each in document["findings"]]
 
 
-async def _backup(*arguments: str) -> None:
+async def _archive(*arguments: str) -> None:
     with redirect_stdout(io.StringIO()):
-        assert await asyncio.to_thread(backup.main, arguments) == 0
+        assert await asyncio.to_thread(run, arguments) == 0

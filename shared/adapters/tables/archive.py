@@ -9,10 +9,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from pydantic import TypeAdapter
@@ -34,6 +34,14 @@ _ATTEMPTS_ON_MOVING_LANE: Final = 20
 _BATCH: Final = 50
 _prices = TypeAdapter(list[Price])
 _price = TypeAdapter(Price)
+
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the number of parts that are done, and of all parts."""
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Report progress to nobody."""
 
 
 class ArchiveDamaged(GatewayError):
@@ -58,8 +66,11 @@ class PeriodArchive:
         self._store = store
         self._prices = prices
 
-    async def export(self, period: str, path: Path) -> int:
-        """Write the file and count its rows. Raises `PeriodMoves` for a lane that never holds still."""
+    async def export(self, period: str, path: Path, report: Progress = _ignore) -> int:
+        """Write the file; returns the number of its rows. Reports tenants.
+
+        Raises `PeriodMoves` for a lane that changes during each of several readings, and `LedgerUnavailable`.
+        """
         prices = _prices.dump_python(list(await self._prices.load()), mode="json")
         digest, count = hashlib.sha256(), 0
         with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
@@ -71,7 +82,7 @@ class PeriodArchive:
 
             write({"format": FORMAT, "period": period, "prices": prices})
             try:
-                async for line in self._rows(period):
+                async for line in self._rows(period, report):
                     write(line)
                     count += 1
             except AnswerLost as error:
@@ -79,25 +90,27 @@ class PeriodArchive:
             file.write(msgspec.json.encode({"rows": count, "sha256": digest.hexdigest()}) + b"\n")
         return count
 
-    async def restore(self, path: Path) -> str:
-        """Insert every row that is not there; returns the period. It can be repeated after a failure.
+    async def restore(self, path: Path, report: Progress = _ignore) -> str:
+        """Insert every row that does not exist; returns the period. Reports rows. Idempotent.
 
-        Raises `ArchiveDamaged` before anything is written, and `AlreadyExists` where a row holds something else.
+        Raises `ArchiveDamaged` before anything is written, `AlreadyExists` where a row has other content, and
+        `LedgerUnavailable`.
         """
         head = _read_head(path)
-        for _ in _read_rows(path):
-            pass  # nothing is written before the whole file has proved to be undamaged
+        rows = sum(1 for _ in _read_rows(path))  # nothing is written before the whole file has proved to be intact
         for row in head["prices"]:
             await self._prices.insert(_price.validate_python(row))
         try:
-            await self._insert_all(path)
+            await self._insert_all(path, rows, report)
         except AnswerLost as error:
             raise LedgerUnavailable from error
         return str(head["period"])
 
-    async def _rows(self, period: str) -> AsyncIterator[_Line]:
+    async def _rows(self, period: str, report: Progress) -> AsyncIterator[_Line]:
         registered = [row async for row in self._store.scan(REGISTRY_TABLE, period, "", "~")]
-        for _, rows in groupby(registered, key=lambda row: lane_from(row.key, period).tenant_id):
+        by_tenant = groupby(registered, key=lambda row: lane_from(row.key, period).tenant_id)
+        tenants = [[*rows] for _, rows in by_tenant]
+        for done, rows in enumerate(tenants, start=1):
             partitions = []
             for row in rows:
                 yield _Line(REGISTRY_TABLE, period, row.key, plain(row.fields))
@@ -107,6 +120,7 @@ class PeriodArchive:
             for partition in partitions:
                 async for line in self._rollups(table_of(period).replace("ledger", "rollup"), partition):
                     yield line
+            report(done, len(tenants))
 
     async def _lanes(self, table: str, partitions: list[str]) -> AsyncIterator[_Line]:
         """All lanes of a tenant as they were at one moment: entries as they are read, the rest once nothing moved."""
@@ -154,15 +168,17 @@ class PeriodArchive:
         except TableMissing:
             return None
 
-    async def _insert_all(self, path: Path) -> None:
+    async def _insert_all(self, path: Path, rows: int, report: Progress) -> None:
         batch: list[_Line] = []
-        for line in _read_rows(path):
+        for done, line in enumerate(_read_rows(path)):
             if batch and (len(batch) == _BATCH or (batch[0].table, batch[0].partition) != (line.table, line.partition)):
                 await self._insert(batch)
                 batch = []
+                report(done, rows)
             batch.append(line)
         if batch:
             await self._insert(batch)
+        report(rows, rows)
 
     async def _insert(self, batch: list[_Line]) -> None:
         table, partition = batch[0].table, batch[0].partition

@@ -255,6 +255,10 @@ class VerifyLedger:
                 found = await self._tenant(lane, prices)
                 yield lane.tenant_id, [Finding(invariant, lane.tenant_id, message) for invariant, message in found]
 
+    async def count_tenants(self, period: str, only: str | None = None) -> int:
+        """Count the tenants that a verification of the period reads. Raises `LedgerUnavailable`."""
+        return len({lane.tenant_id async for lane in self._ledger.lanes(period, only)})
+
     async def _tenant(self, vault: Lane, prices: PriceBook) -> list[tuple[str, str]]:
         books: dict[Lane, _Books] = {}
         transfers = _Transfers()

@@ -67,7 +67,7 @@ class Reservation:
     created: str = stored("time of creation, RFC 3339 in UTC with milliseconds", always=True)
     deadline: str = stored("time from which a sweep may expire it", always=True)
     instance: str = stored("process that holds it", always=True)
-    attempt: Attempt = stored("the attempt")
+    attempt: Attempt = stored("the attempt", always=True, may_be_missing=True)
     units: Usage = stored("units other than tokens that expiry may charge", prefix="usage_", default=NOTHING_USED)
 
 

@@ -1,0 +1,74 @@
+"""`tallygate backup` and `tallygate restore`: the books of a billing period as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from shared.cli.command import Period, print_json, progress, run_to_end
+from shared.composition.gateway import build
+from shared.settings import read_settings
+
+
+@click.command()
+@click.option("--period", type=Period(), required=True, help="The period to write, open or closed.")
+@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The file to write.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def backup(period: str, file: Path, *, as_json: bool) -> int:
+    """Write the books of a billing period to a file.
+
+    The file holds every row of the ledger and its rollups, and the price book. Each tenant's lanes are written as they
+    were at one moment. A gateway may go on serving meanwhile.
+
+    \b
+    Example:
+      tallygate backup --period 2026-11 --file 2026-11.gz
+    """
+    rows = run_to_end(_backup(period, file))
+    if as_json:
+        print_json({"period": period, "rows": rows, "file": str(file)})
+    else:
+        click.echo(f"{rows} rows of {period} are in {file}")
+    return 0
+
+
+@click.command()
+@click.option(
+    "--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="The file to read."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def restore(file: Path, *, as_json: bool) -> int:
+    """Insert the rows of a file into an empty storage account.
+
+    Nothing is written if the file is damaged. A row that exists with other content stops the command. It can be
+    repeated after a failure.
+
+    \b
+    Example:
+      tallygate restore --file 2026-11.gz
+    """
+    period = run_to_end(_restore(file))
+    if as_json:
+        print_json({"period": period, "file": str(file)})
+    else:
+        click.echo(f"{period} is restored from {file}")
+    return 0
+
+
+async def _backup(period: str, file: Path) -> int:
+    gateway = await build(read_settings())
+    try:
+        with progress("Tenants written") as report:
+            return await gateway.ledger.archive.export(period, file, report)
+    finally:
+        await gateway.aclose()
+
+
+async def _restore(file: Path) -> str:
+    gateway = await build(read_settings())
+    try:
+        with progress("Rows restored") as report:
+            return await gateway.ledger.archive.restore(file, report)
+    finally:
+        await gateway.aclose()
