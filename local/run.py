@@ -40,7 +40,9 @@ class LocalSecrets:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
+    # A shell without job control starts background processes with SIGINT ignored, and Python then leaves it so.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _interrupt)
     try:
         with LocalRun(Path(os.environ.get("TALLYGATE_DATA", ".local"))) as run:
             run.start()

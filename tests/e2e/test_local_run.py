@@ -34,7 +34,7 @@ class Run:
         self.process: subprocess.Popen[str] | None = None
         self.output = ""
 
-    def start(self) -> dict[str, Any]:
+    def start(self, *prefix: str) -> dict[str, Any]:
         environment = {
             **os.environ,
             "TALLYGATE_DATA": str(self.data),
@@ -42,7 +42,7 @@ class Run:
             **self.settings,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "local.run"],
+            [*prefix, sys.executable, "-m", "local.run"],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -175,6 +175,16 @@ async def test_it_serves_keeps_its_state_and_ends_what_it_started(run: Run) -> N
     assert run.stop(signal.SIGINT) == 0
     assert not (run.data / "run.json").exists()
     assert (run.data / "secrets.json").stat().st_mode & 0o077 == 0
+
+
+IGNORING_SIGINT = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+"""Starts a command as a shell without job control starts it in the background."""
+
+
+def test_it_ends_on_sigint_where_that_was_ignored_when_it_started(run: Run) -> None:
+    run.start(*IGNORING_SIGINT)
+    assert run.stop(signal.SIGINT) == 0
+    assert "Stopped." in run.output
 
 
 def test_a_second_run_that_cannot_start_leaves_the_first_one_alone(run: Run) -> None:
