@@ -89,7 +89,7 @@ soak:
 
 hooks:
 	$(SETUP) development
-	$(BIN)/pre-commit install --hook-type pre-commit --hook-type commit-msg
+	$(BIN)/pre-commit install
 
 UPGRADE ?= --upgrade
 COMPILE := .tools/uv/bin/uv pip compile --quiet $(UPGRADE) --generate-hashes --no-header --no-annotate
