@@ -1,68 +1,108 @@
-# make run: a working gateway on this machine.   make test: the whole test suite.   Both set up what they need.
+# make run            a working gateway on this machine: storage, a simulated Azure OpenAI and a demo tenant
+# make test           the whole test suite with the coverage gate; PYTEST_ARGUMENTS restricts it
+# make unit           the unit tests: no storage, no coverage, seconds
+# make unit-313       the same on Python 3.13, which is what is deployed
+# make prove          the proofs: simulation, mutants, machines, fuzz
+# make check          format, lint, types, import contracts
+# make format         format and fix what can be fixed
+# make verify         the books of the running gateway against every invariant; PERIOD=YYYY-MM
+# make simulate       the ledger under seeded faults and crashes; COUNT=10000 schedules from FIRST=0
+# make soak           real processes under faults and kills for SECONDS=600
+# make bench          what the gateway costs, as ratios to a bare proxy in the same run
+# make bench-compare  the paired bench of this checkout against OLD=main, on BENCH_PYTHON=3.13
+# make lock           new lock files with the newest releases; UPGRADE= keeps the pins there are
+# make hooks          install the pre-commit hooks of this checkout
+# make setup          what `make run` starts with, without starting it
+# make clean          remove what setup installed
+# Each target sets up what it needs and nothing else. PYTHON=python3.12 chooses the Python of the environment.
 
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
-AZURITE := .tools/azurite/.installed
-CONFORMANCE := .venv-conformance/.installed
-PYTEST_WORKERS ?= auto
+BIN := .venv/bin
+SETUP := @$(PYTHON) -m local.setup
+UNIT := -m pytest -n $${PYTEST_WORKERS:-auto} tests/unit
+UNIT_313 := .venv-conformance/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock bench simulate soak verify clean
+.PHONY: help setup run test unit unit-313 prove check format bench bench-compare simulate soak verify lock hooks clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
-	@echo "make check: format, lint, types, import contracts.   make bench: what is measured, as ratios.   make lock: new lock files.   make simulate: the ledger under faults."
 
-setup: $(STAMP) $(AZURITE)
+setup:
+	$(SETUP) run
 
-$(STAMP): requirements-dev.txt local/setup_venv.py
-	@$(PYTHON) local/setup_venv.py $(VENV) requirements-dev.txt
-
-$(AZURITE): $(STAMP) local/azurite/package-lock.json local/setup_azurite.py
-	@$(BIN)/python -m local.setup_azurite
-
-run: setup
+run:
+	$(SETUP) run
 	@exec $(BIN)/python -m local.run
 
-test: setup
-	@$(BIN)/python -m local.setup_conformance
-	@$(BIN)/python -m local.setup_clients
-	@$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --durations=15 --cov --cov-report=term $(PYTEST_ARGUMENTS)
+test:
+	$(SETUP) development
+	@$(BIN)/python -m local.run_tests $(PYTEST_ARGUMENTS)
 
-check: $(STAMP)
+unit:
+	$(SETUP) development
+	@$(BIN)/python $(UNIT) $(PYTEST_ARGUMENTS)
+
+unit-313:
+	$(SETUP) conformance
+	@test -x $(UNIT_313) || { echo "Python 3.13 is needed; name it with CONFORMANCE_PYTHON."; exit 2; }
+	@$(UNIT_313) $(UNIT) $(PYTEST_ARGUMENTS)
+
+prove:
+	$(SETUP) development
+	@$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-auto} --durations=5 tests/proof $(PYTEST_ARGUMENTS)
+
+check:
+	$(SETUP) development
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(STAMP)
+format:
+	$(SETUP) development
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup
+bench:
+	$(SETUP) development azurite
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.ledger
 	@$(BIN)/python -m bench.memory
 	@$(BIN)/python -m bench.routing
 
-verify: $(STAMP)
+bench-compare:
+	$(SETUP) development azurite
+	@$(BIN)/python -m bench.compare --old $(OLD) --python $(or $(BENCH_PYTHON),3.13) $(BENCH_ARGUMENTS)
+
+verify:
+	$(SETUP) run
 	@$(BIN)/python -m local.verify $(if $(PERIOD),--period $(PERIOD))
 
-simulate: $(STAMP)
-	@$(BIN)/python -m tests.tools.simulation --first $(or $(FIRST),0) --count $(or $(COUNT),10000)
+simulate:
+	$(SETUP) development
+	@$(BIN)/python -m tests.proof.simulation --first $(or $(FIRST),0) --count $(or $(COUNT),10000)
 
-soak: setup
-	@$(BIN)/python -m tests.soak --seconds $(or $(SECONDS),600)
+soak:
+	$(SETUP) development azurite
+	@$(BIN)/python -m tests.proof.soak --seconds $(or $(SECONDS),600)
 
-UV_COMPILE := $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate
-lock: $(STAMP)
-	$(UV_COMPILE) --universal --python-version 3.11 requirements.in -o requirements.txt
-	$(UV_COMPILE) --universal --python-version 3.11 requirements.in requirements-dev.in -o requirements-dev.txt
-	$(UV_COMPILE) --universal --python-version 3.11 requirements-node.in -o requirements-node.txt
-	$(UV_COMPILE) --universal --python-version 3.11 requirements-clients.in -o requirements-clients.txt
-	$(UV_COMPILE) --python-version 3.13 requirements.in requirements-conformance.in -o requirements-conformance.txt
+hooks:
+	$(SETUP) development
+	$(BIN)/pre-commit install
+
+UPGRADE ?= --upgrade
+COMPILE := .tools/uv/bin/uv pip compile --quiet $(UPGRADE) --generate-hashes --no-header --no-annotate
+COMPILE_311 := $(COMPILE) --universal --python-version 3.11
+lock:
+	$(SETUP) development
+	$(COMPILE_311) requirements-uv.in -o requirements-uv.txt
+	$(COMPILE_311) requirements.in -o requirements.txt
+	$(COMPILE_311) requirements-local.in -o requirements-local.txt
+	$(COMPILE_311) requirements.in requirements-dev.in -o requirements-dev.txt
+	$(COMPILE_311) requirements-node.in -o requirements-node.txt
+	$(COMPILE_311) requirements-clients.in -o requirements-clients.txt
+	$(COMPILE) --python-version 3.13 requirements.in requirements-conformance.in -o requirements-conformance.txt
 
 clean:
-	rm -rf $(VENV) .venv-conformance .venv-clients .tools
+	rm -rf .venv .venv-* .tools

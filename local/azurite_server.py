@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.setup_azurite import SERVER, find_node
+from local.setup.node_packages import AZURITE_SERVER, find_node
 
 ACCOUNT = "tallygate"
 
@@ -29,7 +29,7 @@ def new_account_key() -> str:
 def azurite_command(ports: AzuritePorts, folder: Path | None, *extra: str) -> list[str]:
     """The command line of an Azurite on loopback."""
     found = find_node()
-    if found is None or not SERVER.exists():
+    if found is None or not AZURITE_SERVER.exists():
         raise FileNotFoundError("Azurite is not installed. Run 'make setup'.")
     place = ["--inMemoryPersistence"] if folder is None else ["--location", str(folder)]
     listeners = [
@@ -38,7 +38,7 @@ def azurite_command(ports: AzuritePorts, folder: Path | None, *extra: str) -> li
         for option in ("Host=127.0.0.1", f"Port={port}")
     ]
     quiet = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
-    return [found[0], str(SERVER), *place, *_separated(listeners), *quiet, *extra]
+    return [found[0], str(AZURITE_SERVER), *place, *_separated(listeners), *quiet, *extra]
 
 
 def start_azurite(

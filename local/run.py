@@ -5,43 +5,23 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from local.azurite_server import ACCOUNT, AzuritePorts, new_account_key, start_azurite
+from local.demo import REGIONS, TENANT, Demo, DemoFailed
+from local.ready import ready_block
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60
 STOP_SECONDS = 30
-DEMO_TENANT = "demo"
-DEMO_QUOTA_TOKENS = 1_000_000
-DEMO_BUDGET_USD = "25.00"
-PRICES_USD_PER_MILLION = {
-    "gpt-4o": {"input": "2.50", "cached_input": "1.25", "output": "10.00"},
-    "gpt-4o-mini": {"input": "0.15", "cached_input": "0.075", "output": "0.60"},
-    "o4-mini": {"input": "1.10", "cached_input": "0.275", "output": "4.40"},
-    "gpt-35-turbo-instruct": {"input": "1.50", "output": "2.00"},
-    "text-embedding-3-small": {"input": "0.02"},
-    "dall-e-3": {"images": "80000", "images standard 1024x1024": "40000", "images hd 1024x1024": "80000",
-                 "images hd 1024x1792": "120000", "images hd 1792x1024": "120000"},
-    "gpt-image-1": {"input": "5.00", "output": "40.00"},
-    "whisper": {"audio_seconds": "100"},
-    "gpt-4o-transcribe": {"input": "2.50", "audio_input": "6.00", "output": "10.00"},
-    "tts-hd": {"speech_characters": "30"},
-    "gpt-4o-mini-tts": {"input": "0.60", "output": "12.00"},
-}  # fmt: skip
-"""By meter; of images also by variant."""
-PRICES_FROM = "2024-10-01T00:00:00Z"
 
 
 class CannotRun(Exception):
@@ -60,7 +40,9 @@ class LocalSecrets:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
+    # A shell without job control starts background processes with SIGINT ignored, and Python then leaves it so.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _interrupt)
     try:
         with LocalRun(Path(os.environ.get("TALLYGATE_DATA", ".local"))) as run:
             run.start()
@@ -80,6 +62,7 @@ class LocalRun:
         self._data = data.resolve()
         self._port = _port_setting("TALLYGATE_PORT", 7071)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._run_file: Path | None = None
 
     def __enter__(self) -> LocalRun:
         return self
@@ -96,7 +79,8 @@ class LocalRun:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-        (self._data / "run.json").unlink(missing_ok=True)
+        if self._run_file is not None:
+            self._run_file.unlink(missing_ok=True)
 
     def start(self) -> None:
         kept = self._prepare()
@@ -115,16 +99,17 @@ class LocalRun:
             raise CannotRun(str(error)) from None
         self._await_port("azurite", table)
         print("Starting the simulated Azure OpenAI ...", flush=True)
-        command = [sys.executable, "-m", "local.simulator", "--port", str(simulator_port)]
+        place = ["--port", str(simulator_port), "--regions", ",".join(REGIONS)]
+        command = [sys.executable, "-m", "local.simulator", *place]
         self._spawn("simulator", command, {"SIMULATOR_API_KEY": kept.simulator_key})
         self._await_port("simulator", simulator_port)
         print("Starting the gateway ...", flush=True)
         gateway_command = [sys.executable, "-m", "local.functions_host"]
         self._spawn("gateway", gateway_command, environment | {"TALLYGATE_PORT": str(self._port)})
         self._await_port("gateway", self._port)
-        kept = self._seed(kept, simulator_url)
-        self._write_run_file(kept, simulator_url, environment, gateway_command)
-        self._introduce(kept, simulator_url, environment)
+        kept = self._set_up_demo(kept, simulator_url)
+        document = self._write_run_file(kept, simulator_url, environment, gateway_command)
+        print(ready_block(document, self._data), flush=True)
 
     def wait(self) -> int:
         """Until a process ends, which none should by itself."""
@@ -191,99 +176,36 @@ class LocalRun:
     def _log(self, name: str) -> Path:
         return self._data / f"{name}.log"
 
-    def _seed(self, kept: LocalSecrets, simulator_url: str) -> LocalSecrets:
-        """Backends, deployments and prices as this run has them; the tenant and its key once."""
-        for model, prices in PRICES_USD_PER_MILLION.items():
-            backend = f"sim-swedencentral-{model}"
-            definition = {
-                "endpoint": f"{simulator_url}/swedencentral",
-                "upstream_deployment": model,
-                "model": model,
-                "region": "swedencentral",
-                "zone": "eu",
-                "auth": "api_key",
-            }
-            self._manage(kept, "PUT", f"/manage/backends/{backend}", definition)
-            self._manage(kept, "PUT", f"/manage/deployments/{model}", {"backends": [backend]})
-            for meter_and_variant, price in prices.items():
-                meter, _, variant = meter_and_variant.partition(" ")
-                row = {"model": model, "meter": meter, "usd_per_million": price, "effective_from": PRICES_FROM}
-                named = {"variant": variant} if variant else {}
-                self._manage(kept, "POST", "/manage/prices", {**row, **named, "source": "demo price"})
-        if kept.tenant_key:
-            return kept
-        tenant = {
-            "tenant_id": DEMO_TENANT,
-            "name": "Demo",
-            "cost_center": "CC-1000",
-            "deployments": list(PRICES_USD_PER_MILLION),
-            "monthly_quota_tokens": DEMO_QUOTA_TOKENS,
-            "monthly_budget_usd": DEMO_BUDGET_USD,
-        }
-        self._manage(kept, "POST", "/manage/tenants", tenant, accept=(201, 409))
-        key = self._manage(kept, "POST", f"/manage/tenants/{DEMO_TENANT}/keys", {})
-        kept = LocalSecrets(**{**asdict(kept), "tenant_key": key["key"]})
+    def _set_up_demo(self, kept: LocalSecrets, simulator_url: str) -> LocalSecrets:
+        """Configure the gateway as this run needs it. The tenant and its key are created once in a data folder."""
+        demo = Demo(f"http://127.0.0.1:{self._port}", kept.admin_key)
+        try:
+            demo.configure(simulator_url)
+            if kept.tenant_key:
+                return kept
+            kept = replace(kept, tenant_key=demo.create_tenant())
+        except DemoFailed as error:
+            raise CannotRun(f"{error}; see {self._log('gateway')}") from None
         _write_private(self._data / "secrets.json", asdict(kept))
         return kept
 
-    def _manage(
-        self, kept: LocalSecrets, method: str, path: str, body: dict[str, Any], accept: tuple[int, ...] = (200, 201)
-    ) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}{path}",
-            json.dumps(body).encode(),
-            {"api-key": kept.admin_key, "content-type": "application/json"},
-            method=method,
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                answer: dict[str, Any] = json.load(response)
-                return answer
-        except urllib.error.HTTPError as error:
-            if error.code in accept:
-                return {}
-            raise CannotRun(f"{method} {path} was answered {error.code}; see {self._log('gateway')}") from None
-        except OSError as error:
-            raise CannotRun(f"the gateway did not answer {method} {path}: {error}") from None
-
     def _write_run_file(
         self, kept: LocalSecrets, simulator_url: str, environment: dict[str, str], command: list[str]
-    ) -> None:
+    ) -> dict[str, Any]:
         document = {
             "url": f"http://127.0.0.1:{self._port}",
             "admin_key": kept.admin_key,
-            "tenant_id": DEMO_TENANT,
+            "tenant_id": TENANT,
             "tenant_key": kept.tenant_key,
             "simulator_url": simulator_url,
             "table_endpoint": environment["TALLYGATE_TABLE_ENDPOINT"],
-            "pids": {name: process.pid for name, process in self._processes.items()},
+            "pids": {"run": os.getpid()} | {name: process.pid for name, process in self._processes.items()},
             "gateway_command": command,
             "gateway_env": environment,
         }
-        _write_private(self._data / "run.json", document)
-
-    def _introduce(self, kept: LocalSecrets, simulator_url: str, environment: dict[str, str]) -> None:
-        url = f"http://127.0.0.1:{self._port}"
-        body = json.dumps({"messages": [{"role": "user", "content": "Hello!"}]})
-        print(
-            f"""
-Tallygate is running.  Ctrl-C stops it; what it holds stays in {self._data}.
-
-  gateway      {url}
-  simulator    {simulator_url}
-  tables       {environment["TALLYGATE_TABLE_ENDPOINT"]}
-  tenant       {DEMO_TENANT}
-  tenant key   {kept.tenant_key}
-  admin key    {kept.admin_key}
-
-Try it:
-
-  curl -s '{url}/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21' \\
-    -H 'api-key: {kept.tenant_key}' -H 'content-type: application/json' \\
-    -d {shlex.quote(body)}
-""",
-            flush=True,
-        )
+        self._run_file = self._data / "run.json"
+        _write_private(self._run_file, document)
+        return document
 
 
 def _write_private(path: Path, document: dict[str, Any]) -> None:

@@ -9,9 +9,14 @@ import pytest
 from hypothesis import settings
 
 from tests.tools.stack import AzuriteAccount, Stack, running_azurite, running_stack
+from tests.tools.suite_minutes import SuiteMinutes
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SuiteMinutes(), "suite minutes")
 
 
 @pytest.fixture(scope="session")

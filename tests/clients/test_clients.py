@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from local.setup_azurite import find_node
-from local.setup_clients import NODE_CLIENTS, VENV
+from local.setup.needs import CLIENTS
+from local.setup.node_packages import NODE_CLIENTS, find_node
 from tests.tools.sounds import wav
 from tests.tools.stack import API_VERSION, MODELS, Stack
 
 HERE = Path(__file__).parent
-PYTHON = VENV / "bin" / "python"
+PYTHON = CLIENTS.python
 
 
 def needs(path: Path) -> None:
     if path.exists():
         return
     if os.environ.get("CI"):
-        pytest.fail("CI needs the clients; run 'python -m local.setup_clients'.")
-    pytest.skip("the clients are not installed: 'python -m local.setup_clients'")
+        pytest.fail("CI needs the clients; run 'python -m local.setup clients'.")
+    pytest.skip("the clients are not installed: 'python -m local.setup clients'")
 
 
 async def run(stack: Stack, *command: str, **settings: str) -> dict[str, Any]:
@@ -85,11 +85,11 @@ async def test_a_library_works_unchanged(stack: Stack, client: str) -> None:
 
 @pytest.mark.parametrize("family", ["dated", "v1"])
 async def test_the_node_sdk_works_unchanged(stack: Stack, family: str, tmp_path: Path) -> None:
-    needs(NODE_CLIENTS / "node_modules")
+    needs(NODE_CLIENTS.modules)
     node = find_node()
     assert node is not None
     (tmp_path / "hello.wav").write_bytes(wav(1))
-    settings = {"CLIENTS": str(NODE_CLIENTS), "SOUND": str(tmp_path / "hello.wav"), "FAMILY": family}
+    settings = {"CLIENTS": str(NODE_CLIENTS.folder), "SOUND": str(tmp_path / "hello.wav"), "FAMILY": family}
     got = await run(stack, node[0], str(HERE / "node" / "client.mjs"), **settings)
     assert got["text"] == got["streamed"]
     assert got["response"] == got["responseStreamed"] == got["retrieved"]

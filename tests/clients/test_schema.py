@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from local.setup_clients import VENV
+from local.setup.needs import CLIENTS
 from tests.clients.test_clients import needs
 from tests.tools.stack import ADMIN_KEY, Stack
 
-SCHEMATHESIS = VENV / "bin" / "schemathesis"
+SCHEMATHESIS = CLIENTS.folder / "bin" / "schemathesis"
 CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformance"
 
 

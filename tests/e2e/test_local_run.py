@@ -34,7 +34,7 @@ class Run:
         self.process: subprocess.Popen[str] | None = None
         self.output = ""
 
-    def start(self) -> dict[str, Any]:
+    def start(self, *prefix: str) -> dict[str, Any]:
         environment = {
             **os.environ,
             "TALLYGATE_DATA": str(self.data),
@@ -42,7 +42,11 @@ class Run:
             **self.settings,
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "local.run"], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+            [*prefix, sys.executable, "-m", "local.run"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         deadline = time.monotonic() + START_SECONDS
         while not (self.data / "run.json").exists():
@@ -91,6 +95,14 @@ class Api:
                 return response.status if complete else 0, response.headers.get("x-gateway-request-id", "")
         except aiohttp.ClientError:
             return 0, ""
+
+    async def region(self) -> str:
+        """The region that serves a chat of the demo tenant."""
+        target = f"{self.document['url']}/openai/v1/chat/completions"
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}]}
+        async with self.session.post(target, json=body, headers={"api-key": self.document["tenant_key"]}) as response:
+            assert response.status == 200, await response.text()
+            return response.headers["x-gateway-region"]
 
     async def simulator(self) -> list[dict[str, Any]]:
         async with self.session.get(f"{self.document['simulator_url']}/_sim/requests") as response:
@@ -147,8 +159,8 @@ async def test_it_serves_keeps_its_state_and_ends_what_it_started(run: Run) -> N
         before = await api.entries("demo")
     assert run.stop() == 0
     assert "Try it:" in run.output
-    for secret in (first["tenant_key"], first["admin_key"]):
-        assert secret in run.output
+    named = (first["tenant_key"], first["admin_key"], "/docs", "/me/usage", "make verify", "/_sim/faults")
+    assert [each for each in named if each not in run.output] == []
     for pid in first["pids"].values():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -163,6 +175,36 @@ async def test_it_serves_keeps_its_state_and_ends_what_it_started(run: Run) -> N
     assert run.stop(signal.SIGINT) == 0
     assert not (run.data / "run.json").exists()
     assert (run.data / "secrets.json").stat().st_mode & 0o077 == 0
+
+
+IGNORING_SIGINT = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+"""Starts a command as a shell without job control starts it in the background."""
+
+
+def test_it_ends_on_sigint_where_that_was_ignored_when_it_started(run: Run) -> None:
+    run.start(*IGNORING_SIGINT)
+    assert run.stop(signal.SIGINT) == 0
+    assert "Stopped." in run.output
+
+
+def test_a_second_run_that_cannot_start_leaves_the_first_one_alone(run: Run) -> None:
+    document = run.start()
+    second = {**os.environ, "TALLYGATE_DATA": str(run.data), "TALLYGATE_PORT": document["url"].rsplit(":")[-1]}
+    ended = subprocess.run([sys.executable, "-m", "local.run"], cwd=ROOT, env=second, capture_output=True, check=False)
+    assert ended.returncode == 2
+    assert json.loads((run.data / "run.json").read_text()) == document
+
+
+async def test_another_region_takes_over_when_the_first_fails(run: Run) -> None:
+    document = run.start()
+    async with aiohttp.ClientSession() as session:
+        api = Api(session, document)
+        assert await api.region() == "swedencentral"
+        fault = {"kind": "status", "status": 503, "region": "swedencentral", "count": None}
+        await session.post(f"{document['simulator_url']}/_sim/faults", json=fault)
+        assert await api.region() == "germanywestcentral"
+        await session.post(f"{document['simulator_url']}/_sim/faults", json={**fault, "region": "germanywestcentral"})
+        assert await api.region() == "eastus"
 
 
 def run_curl(document: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import pytest
 from openai import AsyncAzureOpenAI
 from yarl import URL
 
-from local.setup_conformance import VENV
+from local.setup.needs import CONFORMANCE
 from tests.functions.inference.test_sdk_operations import USES
 from tests.tools.stack import (
     ADMIN_KEY,
@@ -32,7 +32,7 @@ from tests.tools.stack import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-PYTHON = VENV / "bin" / "python"
+PYTHON = CONFORMANCE.python
 HOSTS = ("local host", "worker library")
 
 
@@ -51,8 +51,8 @@ async def host(request: pytest.FixtureRequest, own_azurite: AzuriteAccount, tmp_
     if request.param == "worker library":
         if not PYTHON.exists():
             if os.environ.get("CI"):
-                pytest.fail("CI needs Python 3.13 for the conformance suite; run 'python -m local.setup_conformance'.")
-            pytest.skip("no Python 3.13 was found by 'python -m local.setup_conformance'")
+                pytest.fail("CI needs Python 3.13 for the conformance suite; run 'python -m local.setup conformance'.")
+            pytest.skip("no Python 3.13 was found by 'python -m local.setup conformance'")
         python = PYTHON
         command = ["python", "-m", "tests.tools.worker_host"]
     port = free_port()

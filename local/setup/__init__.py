@@ -1,0 +1,1 @@
+"""Install what this checkout needs, into folders of its own."""

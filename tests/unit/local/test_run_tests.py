@@ -1,0 +1,34 @@
+"""Plans of `make test`: what is set up, and when the coverage gate applies."""
+
+from __future__ import annotations
+
+import pytest
+
+from local.run_tests import Plan, plan
+
+EVERYTHING = ("clients", "conformance", "azurite")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "planned"),
+    [
+        ((), Plan(EVERYTHING, is_whole=True)),
+        (("-q", "--maxfail=1", "--color=no"), Plan(EVERYTHING, is_whole=True)),
+        (("tests",), Plan(EVERYTHING, is_whole=True)),
+        (("tests/unit",), Plan((), is_whole=False)),
+        (("tests/unit/local/test_run_tests.py::test_plan[x]", "-x"), Plan((), is_whole=False)),
+        (("tests/architecture", "tests/contract"), Plan(("azurite",), is_whole=False)),
+        (("tests/e2e",), Plan(("azurite",), is_whole=False)),
+        (("tests/functions",), Plan(("conformance", "azurite"), is_whole=False)),
+        (("tests/functions/test_host.py",), Plan(("azurite",), is_whole=False)),
+        (("tests/clients/test_schema.py",), Plan(("clients", "azurite"), is_whole=False)),
+        (("-k", "ledger"), Plan(EVERYTHING, is_whole=False)),
+        (("-m", "not slow"), Plan(EVERYTHING, is_whole=False)),
+        (("--deselect=tests/unit",), Plan(EVERYTHING, is_whole=False)),
+        (("--lf",), Plan(EVERYTHING, is_whole=False)),
+    ],
+)
+def test_a_run_needs_what_its_paths_need_and_is_whole_without_a_selection(
+    arguments: tuple[str, ...], planned: Plan
+) -> None:
+    assert plan(arguments) == planned
