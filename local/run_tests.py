@@ -13,8 +13,8 @@ from local.setup.steps import ROOT
 
 _NEEDED_BY = {
     "clients": ("tests/clients",),
-    "conformance": ("tests/functions/test_conformance.py",),
-    "azurite": ("tests/clients", "tests/contract", "tests/e2e", "tests/functions"),
+    "conformance": ("tests/functions/host/test_conformance.py",),
+    "azurite": ("tests/clients", "tests/contract", "tests/e2e", "tests/functions", "tests/upgrade"),
 }
 """Paths of tests, by what `local.setup` installs for them."""
 _SELECTING = {
