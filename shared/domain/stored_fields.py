@@ -6,9 +6,8 @@ declaration. Names and types of stored fields never change: rows of earlier vers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from operator import attrgetter
 from types import UnionType
 from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
@@ -96,7 +95,7 @@ class Codec(Generic[T]):
         self._cls = cls
         self._readers = tuple(_readers(cls, prefix, without))
         self._names = tuple(each.name for each in self.fields)
-        self._values: Callable[[T], tuple[FieldValue, ...]] = attrgetter(*(each.path for each in self.fields))
+        self._values: Callable[[T], tuple[FieldValue, ...]] = _compile([each.path for each in self.fields])
         self._always = frozenset(each.name for each in self.fields if each.is_always_written)
 
     def write(self, value: T) -> Fields:
@@ -109,6 +108,13 @@ class Codec(Generic[T]):
     def read(self, row: Mapping[str, FieldValue], **derived: object) -> T:
         """Build the value object from a stored row. `derived` gives the fields that are not stored."""
         return self._cls(**{name: read(row) for name, read in self._readers}, **derived)
+
+
+def _compile(paths: Sequence[str]) -> Callable[[Any], tuple[FieldValue, ...]]:
+    """Compile a function that returns the values at these attribute paths. It costs half of `attrgetter` (ADR 12)."""
+    values = "".join(f"value.{path}, " for path in paths)
+    compiled: Callable[[Any], tuple[FieldValue, ...]] = eval(f"lambda value: ({values})")  # noqa: S307 - declared names
+    return compiled
 
 
 _Reader: TypeAlias = Callable[[Mapping[str, FieldValue]], object]

@@ -63,9 +63,6 @@ class CommitQueue:
         Settlements come before reservations. A batch has one operation for each reservation id, and no more rows than
         one entity group transaction may have.
         """
-        if len(self._waiting) == 1:
-            only = self._waiting.popleft()
-            return [only] if only.is_owed else []
         batch: list[Pending] = []
         later: list[Pending] = []
         rids: set[str] = set()

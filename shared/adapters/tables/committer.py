@@ -63,7 +63,6 @@ class Committer:
         self._chain = chain
         self._clock = clock
         self._after_close = after_close
-        self._loop = asyncio.get_running_loop()
         self._queue = CommitQueue()
         self._recovery = CommitRecovery(reader, self._acknowledge)
         self._copy: BalanceCopy | None = None
@@ -93,10 +92,10 @@ class Committer:
 
     def enqueue(self, operation: Operation) -> asyncio.Future[Balance]:
         """Accept an operation for the next commit."""
-        pending = Pending(operation, self._loop.create_future())
+        pending = Pending(operation, asyncio.get_running_loop().create_future())
         self._queue.add(pending)
         if self._runner is None:
-            self._runner = self._loop.create_task(self._run())
+            self._runner = asyncio.create_task(self._run())
         return pending.answer
 
     async def finish(self) -> None:
@@ -111,13 +110,13 @@ class Committer:
         return copy.balance.open_reservations == isinstance(operation, Settle)
 
     async def _commit_in_caller(self, operation: Operation, copy: BalanceCopy) -> Balance:
-        """Commit one operation without a task of its own.
+        """Commit one operation without a task of its own, which saves a twentieth of a lone request's CPU (ADR 12).
 
         Anything but plain success is left to a task, which goes on when the caller is cancelled.
         """
-        pending = Pending(operation, self._loop.create_future())
+        pending = Pending(operation, asyncio.get_running_loop().create_future())
         unfinished = [pending]
-        turn = self._runner = self._loop.create_future()
+        turn = self._runner = asyncio.get_running_loop().create_future()
         try:
             plan = self._plan_on(copy, unfinished)
             if not (plan.is_empty or plan.refused or plan.failed):
@@ -129,7 +128,7 @@ class Committer:
             pending.answer.cancel()
             raise
         finally:
-            self._runner = self._loop.create_task(self._run(unfinished)) if unfinished or self._queue else None
+            self._runner = asyncio.create_task(self._run(unfinished)) if unfinished or self._queue else None
             turn.set_result(None)
         return await pending.answer
 
@@ -147,7 +146,7 @@ class Committer:
                 pending.fail(LedgerUnavailable())
             raise
         finally:
-            self._runner = self._loop.create_task(self._run()) if self._queue else None
+            self._runner = asyncio.create_task(self._run()) if self._queue else None
 
     async def _commit_or_fail(self, batch: list[Pending]) -> None:
         """Commit a batch. An error is told to those who wait for it."""
@@ -257,7 +256,7 @@ class Committer:
                 self._acknowledge(pending, plan.balance)
 
     def _acknowledge(self, pending: Pending, balance: Balance) -> None:
-        """Tell a waiter that its operation is in the books. Voids a hold whose waiter has gone, or was told otherwise."""
+        """Tell a waiter that its operation is in the books. Voids a hold that its waiter no longer knows of."""
         operation = pending.operation
         if isinstance(operation, Reserve) and pending.answer.done():
             self.enqueue(Settle(operation.reservation, Outcome(kind=EntryKind.VOID, error_code="abandoned")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -88,8 +88,25 @@ class Balance:
     owner_until: str = stored("end of that lease", default="")
 
     def copy(self) -> Balance:
-        """Return a copy to plan on."""
-        return replace(self)
+        """Return a copy to plan on. Written out, because `dataclasses.replace` costs four times as much (ADR 12)."""
+        return Balance(
+            head=self.head,
+            limit=self.limit,
+            limit0=self.limit0,
+            state=self.state,
+            used=self.used,
+            reserved=self.reserved,
+            excess=self.excess,
+            open_reservations=self.open_reservations,
+            seq=self.seq,
+            version=self.version,
+            recent=self.recent,
+            arrivals=self.arrivals,
+            transferred=self.transferred,
+            granted=self.granted,
+            owner=self.owner,
+            owner_until=self.owner_until,
+        )
 
     @property
     def recent_text(self) -> str:

@@ -74,8 +74,16 @@ async def serve(stack: Stack) -> asyncio.Task[Served]:
     tenant = (await gateway.tenancy.tenants.get(stack.tenant)).value
     body = b'{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":20}'
     call = IncomingCall(
-        request_id="r", body=body, content_type="application/json", deployment="gpt-4o", base="/openai", api_version=API_VERSION, headers={}, user="", wait_for_disconnect=asyncio.Event().wait
-    )  # fmt: skip
+        request_id="r",
+        body=body,
+        content_type="application/json",
+        deployment="gpt-4o",
+        base="/openai",
+        api_version=API_VERSION,
+        headers={},
+        user="",
+        wait_for_disconnect=asyncio.Event().wait,
+    )
     caller = TenantPrincipal(tenant, "key")
     return asyncio.create_task(gateway.inference.serve(caller, call, gateway.inference.formats["chat/completions"]))
 

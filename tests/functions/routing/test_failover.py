@@ -576,8 +576,15 @@ async def test_what_is_sent_as_a_form_names_the_model_where_another_servers_api_
 @pytest.mark.parametrize("auth", ["api_key", "managed_identity"])
 async def test_another_servers_health_is_asked_by_its_own_api(stack: Stack, auth: str) -> None:
     probe = (await stack.gateway()).readiness._probe
-    backend = Backend(backend_id="onprem", endpoint=f"{stack.simulator_url}/{SWEDEN}/openai/v1", upstream_deployment="gpt-4o", model="gpt-4o", region=SWEDEN,
-                      api=BackendApi.OPENAI, auth=BackendAuth(auth))  # fmt: skip
+    backend = Backend(
+        backend_id="onprem",
+        endpoint=f"{stack.simulator_url}/{SWEDEN}/openai/v1",
+        upstream_deployment="gpt-4o",
+        model="gpt-4o",
+        region=SWEDEN,
+        api=BackendApi.OPENAI,
+        auth=BackendAuth(auth),
+    )
     assert await probe.reachable(backend) is (auth == "api_key")
 
 
