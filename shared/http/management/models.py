@@ -16,8 +16,9 @@ from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS
 from shared.domain.ledger.entries import ExpiryPolicy
 from shared.domain.ledger.lanes import MAX_LANES
 from shared.domain.pricing.money import pusd_from_usd, pusd_per_token
+from shared.domain.pricing.price_book import Price
 from shared.domain.pricing.usage import Meter
-from shared.domain.routing.catalog import BackendApi, BackendAuth
+from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth, Deployment
 from shared.domain.routing.residency import Residency
 from shared.domain.tenancy.tenant import DisconnectPolicy
 
@@ -180,6 +181,10 @@ class PriceInsertion(_Model):
     variant: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = None
     source: Text = ""
 
+    def to_domain(self) -> Price:
+        """Return the price."""
+        return Price(**self.model_dump())
+
 
 class BackendDefinition(_Model):
     """One Azure OpenAI resource and deployment, or another server with OpenAI's API. A weight of 0 drains it.
@@ -206,6 +211,10 @@ class BackendDefinition(_Model):
     headers: dict[HeaderName, HeaderText] = {}
     max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
 
+    def to_domain(self, backend_id: str) -> Backend:
+        """Return the backend of this id."""
+        return Backend(backend_id=backend_id, **self.model_dump())
+
 
 class DeploymentDefinition(_Model):
     """The pool behind a public name. Caps and sampling are sent upstream where the caller sets none and the model takes
@@ -219,6 +228,11 @@ class DeploymentDefinition(_Model):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     system_prompt: Annotated[StrictStr, Field(max_length=16_384)] = ""
+
+    def to_domain(self, name: str) -> Deployment:
+        """Return the deployment of this name."""
+        fields = self.model_dump() | {"backends": tuple(self.backends), "fallbacks": tuple(self.fallbacks)}
+        return Deployment(name=name, **fields)
 
 
 class RouteQuestion(_Model):
