@@ -11,6 +11,7 @@ from shared.application.ports.tenancy import Versioned
 from shared.composition.gateway import Gateway
 from shared.domain.ledger.amounts import Amount
 from shared.domain.pricing.money import pusd_from_usd
+from shared.domain.tenancy.grant import TenantGrant
 from shared.domain.tenancy.tenant import Tenant
 from shared.http.endpoint import for_administrators, json_response, list_response
 from shared.http.management.models import Grant, TenantChange, TenantRegistration
@@ -24,8 +25,8 @@ _tenant_json = TypeAdapter(Tenant)
 @for_administrators
 async def register_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants`."""
-    stated = (await read_model(request, TenantRegistration, MODEL_BYTES)).stated()
-    tenant = Tenant(**{"name": stated["tenant_id"], "created_at": gateway.clock.now(), **stated})
+    registration = await read_model(request, TenantRegistration, MODEL_BYTES)
+    tenant = registration.to_domain(gateway.clock.now())
     return _tenant_response(await gateway.tenancy.tenants.register(tenant, actor), 201)
 
 
@@ -48,7 +49,7 @@ async def change_tenant(gateway: Gateway, request: Request, actor: Actor) -> Res
     change = await read_model(request, TenantChange, MODEL_BYTES)
     etag = request.headers.get("if-match", "*")
     tenant = await gateway.tenancy.tenants.change(
-        tenant_id_of(request), change.stated(), etag, actor, reason=change.reason
+        tenant_id_of(request), change.apply, etag, actor, reason=change.reason
     )
     return _tenant_response(tenant)
 
@@ -57,12 +58,15 @@ async def change_tenant(gateway: Gateway, request: Request, actor: Actor) -> Res
 async def grant_to_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants/{tenant}/grants`: tokens or dollars beyond a period's quota and budget."""
     grant = await read_model(request, Grant, MODEL_BYTES)
-    amount = Amount(grant.tokens, pusd_from_usd(grant.usd))
-    period, grant_id, balance = await gateway.tenancy.tenants.grant(
-        tenant_id_of(request), grant.period, grant.grant_id, amount, grant.reason, actor
+    granted = await gateway.tenancy.tenants.grant(
+        tenant_id_of(request),
+        Amount(grant.tokens, pusd_from_usd(grant.usd)),
+        actor,
+        reason=grant.reason,
+        period=grant.period,
+        grant_id=grant.grant_id,
     )
-    limit = {"quota_tokens": balance.limit.tokens, "budget_usd": usd_or_null(balance.limit.pusd)}
-    return json_response({"grant_id": grant_id, "period": period, **limit}, 201)
+    return json_response(_grant_document(granted), 201)
 
 
 @for_administrators
@@ -81,6 +85,15 @@ async def resume_tenant(gateway: Gateway, request: Request, actor: Actor) -> Res
 async def close_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`DELETE /manage/tenants/{tenant}`: closes it and keeps its records."""
     return _tenant_response(await gateway.tenancy.tenants.close(tenant_id_of(request), actor))
+
+
+def _grant_document(granted: TenantGrant) -> dict[str, object]:
+    return {
+        "grant_id": granted.grant_id,
+        "period": granted.period,
+        "quota_tokens": granted.limit.tokens,
+        "budget_usd": usd_or_null(granted.limit.pusd),
+    }
 
 
 def _tenant_response(tenant: Versioned[Tenant], status: int = 200) -> Response:
