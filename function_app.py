@@ -11,8 +11,8 @@ from shared import timers
 from shared.http import health, openapi
 from shared.http.console import reference
 from shared.http.inference import routes as inference
-from shared.http.management import catalog
-from shared.http.management import tenants as management
+from shared.http.management import backends, deployments, keys, prices, tenants, usage
+from shared.http.tenant import me as tenant
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
@@ -154,127 +154,127 @@ async def model_v1(req: Request) -> Response:
 
 @app.route("manage/tenants", methods=["GET"])
 async def list_tenants(req: Request) -> Response:
-    return await management.list_tenants(req)
+    return await tenants.list_tenants(req)
 
 
 @app.route("manage/tenants", methods=["POST"])
 async def register_tenant(req: Request) -> Response:
-    return await management.register_tenant(req)
+    return await tenants.register_tenant(req)
 
 
 @app.route("manage/tenants/{tenant}", methods=["GET"])
 async def get_tenant(req: Request) -> Response:
-    return await management.get_tenant(req)
+    return await tenants.get_tenant(req)
 
 
 @app.route("manage/tenants/{tenant}", methods=["PATCH"])
 async def change_tenant(req: Request) -> Response:
-    return await management.change_tenant(req)
+    return await tenants.change_tenant(req)
 
 
 @app.route("manage/tenants/{tenant}", methods=["DELETE"])
 async def close_tenant(req: Request) -> Response:
-    return await management.close_tenant(req)
+    return await tenants.close_tenant(req)
 
 
 @app.route("manage/tenants/{tenant}/suspend", methods=["POST"])
 async def suspend_tenant(req: Request) -> Response:
-    return await management.suspend_tenant(req)
+    return await tenants.suspend_tenant(req)
 
 
 @app.route("manage/tenants/{tenant}/resume", methods=["POST"])
 async def resume_tenant(req: Request) -> Response:
-    return await management.resume_tenant(req)
+    return await tenants.resume_tenant(req)
 
 
 @app.route("manage/tenants/{tenant}/grants", methods=["POST"])
 async def grant_to_tenant(req: Request) -> Response:
-    return await management.grant_to_tenant(req)
+    return await tenants.grant_to_tenant(req)
 
 
 @app.route("manage/tenants/{tenant}/keys", methods=["GET"])
 async def list_keys(req: Request) -> Response:
-    return await management.list_keys(req)
+    return await keys.list_keys(req)
 
 
 @app.route("manage/tenants/{tenant}/keys", methods=["POST"])
 async def create_key(req: Request) -> Response:
-    return await management.create_key(req)
+    return await keys.create_key(req)
 
 
 @app.route("manage/tenants/{tenant}/keys/{key}", methods=["DELETE"])
 async def revoke_key(req: Request) -> Response:
-    return await management.revoke_key(req)
+    return await keys.revoke_key(req)
 
 
 @app.route("manage/tenants/{tenant}/usage", methods=["GET"])
 async def tenant_usage(req: Request) -> Response:
-    return await management.tenant_usage(req)
+    return await usage.tenant_usage(req)
 
 
 @app.route("manage/tenants/{tenant}/entries", methods=["GET"])
 async def tenant_entries(req: Request) -> Response:
-    return await management.tenant_entries(req)
+    return await usage.tenant_entries(req)
 
 
 @app.route("manage/backends", methods=["GET"])
 async def list_backends(req: Request) -> Response:
-    return await catalog.list_backends(req)
+    return await backends.list_backends(req)
 
 
 @app.route("manage/backends/{backend}", methods=["GET"])
 async def get_backend(req: Request) -> Response:
-    return await catalog.get_backend(req)
+    return await backends.get_backend(req)
 
 
 @app.route("manage/backends/{backend}", methods=["PUT"])
 async def put_backend(req: Request) -> Response:
-    return await catalog.put_backend(req)
+    return await backends.put_backend(req)
 
 
 @app.route("manage/backends/{backend}", methods=["DELETE"])
 async def remove_backend(req: Request) -> Response:
-    return await catalog.remove_backend(req)
+    return await backends.remove_backend(req)
 
 
 @app.route("manage/route", methods=["POST"])
 async def explain_route(req: Request) -> Response:
-    return await catalog.explain_route(req)
+    return await backends.explain_route(req)
 
 
 @app.route("manage/deployments", methods=["GET"])
 async def list_deployments(req: Request) -> Response:
-    return await catalog.list_deployments(req)
+    return await deployments.list_deployments(req)
 
 
 @app.route("manage/deployments/{deployment}", methods=["GET"])
 async def get_deployment(req: Request) -> Response:
-    return await catalog.get_deployment(req)
+    return await deployments.get_deployment(req)
 
 
 @app.route("manage/deployments/{deployment}", methods=["PUT"])
 async def put_deployment(req: Request) -> Response:
-    return await catalog.put_deployment(req)
+    return await deployments.put_deployment(req)
 
 
 @app.route("manage/prices", methods=["GET"])
 async def list_prices(req: Request) -> Response:
-    return await catalog.list_prices(req)
+    return await prices.list_prices(req)
 
 
 @app.route("manage/prices", methods=["POST"])
 async def insert_price(req: Request) -> Response:
-    return await catalog.insert_price(req)
+    return await prices.insert_price(req)
 
 
 @app.route("me", methods=["GET"])
 async def me(req: Request) -> Response:
-    return await management.me(req)
+    return await tenant.me(req)
 
 
 @app.route("me/usage", methods=["GET"])
 async def my_usage(req: Request) -> Response:
-    return await management.my_usage(req)
+    return await tenant.my_usage(req)
 
 
 @app.route("healthz", methods=["GET"])

@@ -25,7 +25,7 @@ async def export_chargeback(*, past_due: bool) -> None:
     except PeriodNotOver as error:
         logger.warning("nothing exported: %s", error)
         return
-    logger.info("exported %s (past due: %s)", ", ".join(f"{name} {digest}" for name, digest in files.items()), past_due)
+    logger.info("exported %s (past due: %s)", ", ".join(f"{file.name} {file.sha256}" for file in files), past_due)
 
 
 async def expire_reservations(*, past_due: bool) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+from shared.adapters.statements.all_renderers import RENDERERS
+from shared.adapters.statements.json_manifest import JsonManifest
+from shared.adapters.statements.json_statements import JsonStatements
 from shared.application.billing.build_statement import BuildStatement
 from shared.application.billing.export_chargeback import ExportChargeback
 from shared.application.billing.report_usage import ReportUsage
@@ -26,13 +29,14 @@ class Billing:
 def wire_billing(adapters: Adapters, jobs: LedgerJobs) -> Billing:
     """Make the use cases of billing."""
     ledger, clock, tenants, reports = adapters.ledger, adapters.clock, adapters.tenants, adapters.reports
+    manifest = JsonManifest()
     grace = timedelta(hours=adapters.settings.close_grace_hours)
     return Billing(
         usage=ReportUsage(ledger, adapters.rollups, tenants),
         export_chargeback=ExportChargeback(
             ClosePeriod(ledger, jobs.expire_reservations, clock, grace),
-            BuildStatement(ledger, tenants, adapters.prices, reports),
+            BuildStatement(ledger, tenants, adapters.prices, reports, RENDERERS, manifest),
             clock,
         ),
-        verify_statements=VerifyStatements(ledger, reports),
+        verify_statements=VerifyStatements(ledger, reports, JsonStatements(), manifest),
     )

@@ -6,7 +6,7 @@ https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter-ann
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 
@@ -28,23 +28,8 @@ class Severity(StrEnum):
     HIGH = "high"
 
 
+VERDICTS = ("filtered", "detected")
 _SEVERITIES = tuple(Severity)
-_ABOVE_SAFE = frozenset(_SEVERITIES)
-_VERDICTS = ("filtered", "detected")
-_NOTHING_FOUND = ({"filtered": False, "severity": "safe"}, {"filtered": False, "detected": False})
-"""What most answers hold, compared whole."""
-
-
-def findings(results: Mapping[str, object]) -> Iterator[str]:
-    """The findings of one `content_filter_results` object."""
-    for category, verdict in results.items():
-        if verdict not in _NOTHING_FOUND and isinstance(verdict, dict):
-            severity = verdict.get("severity")
-            if isinstance(severity, str) and severity in _ABOVE_SAFE:
-                yield f"{category}:{severity}"
-            for name in _VERDICTS:
-                if verdict.get(name) is True:
-                    yield f"{category}:{name}"
 
 
 def findings_text(found: Iterable[str]) -> str:
@@ -59,10 +44,10 @@ def findings_from_text(text: str) -> list[str]:
 
 def is_flagged(text: str) -> bool:
     """Whether noted findings tell that something was filtered or detected."""
-    return any(finding.endswith(_VERDICTS) for finding in findings_from_text(text))
+    return any(finding.endswith(VERDICTS) for finding in findings_from_text(text))
 
 
 def refused_categories(found: Collection[str], threshold: Severity) -> list[str]:
     """The categories that a tenant which blocks does not want: filtered, detected, or as severe as `threshold`."""
-    unwanted = (*_VERDICTS, *_SEVERITIES[_SEVERITIES.index(threshold) :])
+    unwanted = (*VERDICTS, *_SEVERITIES[_SEVERITIES.index(threshold) :])
     return sorted({category for category, _, what in (each.partition(":") for each in found) if what in unwanted})

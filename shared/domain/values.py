@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar, dataclass_transform
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform
 
 from shared.domain.stored_fields import stored
 
@@ -24,6 +24,12 @@ def value(cls: type[_T]) -> type[_T]:
 def record(cls: type[_T]) -> type[_T]:
     """Make a value object with more than three fields: the same as `value`, built by keyword only."""
     return dataclass(slots=True, unsafe_hash=True, kw_only=True)(cls)
+
+
+class ValueObject(Protocol):
+    """Any dataclass, for code that only reads its fields."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 def field_names(cls: type[Any]) -> tuple[str, ...]:

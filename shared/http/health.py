@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +19,6 @@ async def healthz(request: Request) -> Response:  # noqa: ARG001 - a route
 @endpoint
 async def readyz(gateway: Gateway, _request: Request, _request_id: str) -> Response:
     """`GET /readyz`: ledger, configuration and at least one backend can be reached; 503 if not."""
-    checks = await gateway.readiness()
-    is_ready = all(checks.values())
-    return json_response({"status": "ready" if is_ready else "not_ready", "checks": checks}, 200 if is_ready else 503)
+    readiness = await gateway.readiness()
+    status, code = ("ready", 200) if readiness.is_ready else ("not_ready", 503)
+    return json_response({"status": status, "checks": asdict(readiness)}, code)

@@ -20,6 +20,8 @@ from shared.domain.pricing.money import (
     MAX_PERIOD_PUSD,
     allocate_cents,
     cents,
+    parse_cents,
+    parse_usd,
     pusd_from_usd,
     pusd_per_token,
     usd,
@@ -37,6 +39,7 @@ from shared.domain.pricing.price_book import (
     images_of,
 )
 from shared.domain.pricing.usage import Meter, Usage, disjoint_usage
+from shared.domain.stored_fields import Fields
 from shared.domain.tenancy.keys import new_gateway_key, parse_gateway_key
 from tests.tools.ledgers import PRICES, VERSION, attempt
 
@@ -55,6 +58,25 @@ def test_usd_is_exact(pusd: int, text: str) -> None:
 @given(st.integers(0, MAX_PERIOD_PUSD))
 def test_usd_reads_back(pusd: int) -> None:
     assert pusd_from_usd(usd(pusd)) == pusd
+
+
+@given(st.integers(-(10**30), 10**30))
+def test_written_amounts_of_any_sign_and_size_read_back(amount: int) -> None:
+    assert parse_usd(usd(amount)) == amount
+    assert parse_cents(usd_of_cents(amount)) == amount
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.0", "+1.00", "1e3", "NaN", " 1.00", "1.00\n", "\u0661.\u0660\u0660", "0.0000000000001"]
+)
+def test_text_that_is_no_written_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an amount in USD"):
+        parse_usd(text)
+
+
+def test_a_fraction_of_a_cent_is_no_amount_in_cents() -> None:
+    with pytest.raises(ValueError, match="not a whole number of cents"):
+        parse_cents("1.001")
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "NaN", "Infinity", "9000000.01", "1e-13", "1e30"])
@@ -296,7 +318,7 @@ def test_entries_read_back_from_their_fields() -> None:
 
 
 @given(st.dictionaries(st.text(), st.text() | st.integers(-(2**63), 2**63 - 1) | st.booleans()))
-def test_the_faster_encoder_gives_the_canonical_bytes(fields: dict[str, object]) -> None:
+def test_the_faster_encoder_gives_the_canonical_bytes(fields: Fields) -> None:
     assert encode_canonical(fields) == canonical(fields)
 
 

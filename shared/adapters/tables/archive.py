@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 from pydantic import TypeAdapter
@@ -52,6 +52,12 @@ class PeriodMoves(GatewayError):
     """A lane changed during each of several readings."""
 
 
+class _Head(msgspec.Struct):
+    format: str
+    period: str
+    prices: list[dict[str, str | None]]
+
+
 class _Line(msgspec.Struct, array_like=True):
     table: str
     partition: str
@@ -80,7 +86,7 @@ class PeriodArchive:
                 digest.update(encoded)
                 file.write(encoded)
 
-            write({"format": FORMAT, "period": period, "prices": prices})
+            write(_Head(format=FORMAT, period=period, prices=prices))
             try:
                 async for line in self._rows(period, report):
                     write(line)
@@ -98,13 +104,13 @@ class PeriodArchive:
         """
         head = _read_head(path)
         rows = sum(1 for _ in _read_rows(path))  # nothing is written before the whole file has proved to be intact
-        for row in head["prices"]:
+        for row in head.prices:
             await self._prices.insert(_price.validate_python(row))
         try:
             await self._insert_all(path, rows, report)
         except AnswerLost as error:
             raise LedgerUnavailable from error
-        return str(head["period"])
+        return head.period
 
     async def _rows(self, period: str, report: Progress) -> AsyncIterator[_Line]:
         registered = [row async for row in self._store.scan(REGISTRY_TABLE, period, "", "~")]
@@ -204,12 +210,12 @@ def _are_same(before: dict[str, Row], after: dict[str, Row]) -> bool:
     return {key: row.fields for key, row in before.items()} == {key: row.fields for key, row in after.items()}
 
 
-def _read_head(path: Path) -> dict[str, Any]:
+def _read_head(path: Path) -> _Head:
     try:
-        found = msgspec.json.decode(next(_lines(path), b""))
+        found = msgspec.json.decode(next(_lines(path), b""), type=_Head)
     except msgspec.DecodeError:
         found = None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if found is None or found.format != FORMAT:
         raise ArchiveDamaged(f"{path} is not an archive of a period.")
     return found
 

@@ -1,19 +1,17 @@
-"""Write down who changed what."""
+"""Record administrative acts."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from shared.application.ports.audit import AuditLog
 from shared.application.ports.clock import Clock
 from shared.domain.audit.events import AuditEvent
 from shared.domain.identifiers import new_rid
-from shared.domain.values import value
+from shared.domain.values import ValueObject, value
 
 
 @value
 class Actor:
-    """Who acts, and from which address."""
+    """An administrator, and the address of the request."""
 
     name: str
     source_address: str = ""
@@ -32,9 +30,10 @@ class RecordAudit:
         action: str,
         target: str,
         *,
-        before: Mapping[str, object] | None = None,
-        after: Mapping[str, object] | None = None,
+        before: ValueObject | None = None,
+        after: ValueObject | None = None,
     ) -> None:
+        """Append an act to the audit log. Raises `StorageUnavailable`."""
         event = AuditEvent(
             event_id=new_rid(),
             at=self._clock.now(),

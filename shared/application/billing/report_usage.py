@@ -1,47 +1,58 @@
-"""What a tenant has used in a period, and its entries."""
+"""Report a tenant's usage in a period, and list its entries."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from shared.application.ports.ledger import Ledger, RollupStore
 from shared.application.ports.tenancy import TenantDirectory
-from shared.domain.billing.statements import utilization_percent
-from shared.domain.errors import InvalidRequest, LedgerUnavailable, NotFound
-from shared.domain.ledger.balance import Balance, Lane, LaneState
+from shared.domain.billing.usage_report import Grouping, UsageReport, grouped, total_of
+from shared.domain.errors import LedgerUnavailable, NotFound
+from shared.domain.ledger.amounts import NOTHING
+from shared.domain.ledger.balance import Lane, LaneState
 from shared.domain.ledger.entries import LedgerEntry
 from shared.domain.ledger.lanes import combined
 from shared.domain.ledger.rollup import Rollup, RollupKey, rolled_up
-from shared.domain.pricing.money import usd
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import value
 
-GROUPS: dict[str, Callable[[RollupKey], str]] = {
-    "deployment": lambda key: key.deployment,
-    "user": lambda key: key.user,
-    "day": lambda key: key.day,
-}
 _ATTEMPTS_ON_MOVING_WATERMARK = 5
 
 EntryCursor: TypeAlias = Mapping[int, int]
-"""Of each lane, the number that the entries of the next page are below."""
+"""By lane, the number that the entries of the next page are below."""
 
 
 @value
 class EntryFilter:
-    """Which entries to list; times are RFC 3339 in UTC, `[start, end)`."""
+    """The entries to list. Times are RFC 3339 in UTC, `[start, end)`."""
 
     start: str = ""
     end: str = "~"
     user: str | None = None
 
     def accepts(self, entry: LedgerEntry) -> bool:
+        """Return whether the entry is to be listed."""
         user = entry.attempt.user if entry.attempt else None
         return self.start <= entry.timestamp < self.end and self.user in (None, user)
+
+
+@value
+class LaneEntry:
+    """An entry and the lane that it is in."""
+
+    lane: Lane
+    entry: LedgerEntry
+
+
+@value
+class EntryPage:
+    """Entries, newest first, and the cursor of the next page; `None` on the last."""
+
+    entries: tuple[LaneEntry, ...]
+    next_cursor: EntryCursor | None
 
 
 class ReportUsage:
@@ -52,37 +63,46 @@ class ReportUsage:
         self._rollups = rollups
         self._tenants = tenants
 
-    async def usage(self, tenant_id: str, period: str, group_by: Collection[str]) -> dict[str, Any]:
-        """The report of api.md: totals, and a list for each group. A period without requests reports zeros."""
+    async def usage(self, tenant_id: str, period: str, group_by: Collection[Grouping]) -> UsageReport:
+        """Report totals and sums by deployment and by each of `group_by`. A period without requests reports zeros.
+
+        Raises `NotFound`, and `LedgerUnavailable` while the rollups change too fast to be read.
+        """
         tenant = await self._tenant(tenant_id)
         balances = await self._ledger.balances(tenant_id, period)
-        total, groups = await self._sums(balances, group_by)
-        lists = {
-            f"{group}s": [_identity(group, *key) | _document(sums) for key, sums in sorted(found.items())]
-            for group, found in groups.items()
-        }
+        lanes = await asyncio.gather(*(self._rolled_up(lane, balance.seq) for lane, balance in balances.items()))
+        rollups = [*chain.from_iterable(lanes)]
         balance = combined([*balances.values()]) if balances else None
-        return _report(tenant, period, balance, total) | lists
+        return UsageReport(
+            tenant=tenant,
+            period=period,
+            state=balance.state if balance else LaneState.OPEN,
+            used=balance.used if balance else NOTHING,
+            reserved=balance.reserved if balance else NOTHING,
+            limit=balance.limit if balance else tenant.limit,
+            total=total_of(sums for _, sums in rollups),
+            groups={each: grouped(rollups, each) for each in (Grouping.DEPLOYMENT, *group_by)},
+        )
 
     async def entries(
         self, tenant_id: str, period: str, chosen: EntryFilter, cursor: EntryCursor | None, limit: int
-    ) -> tuple[list[tuple[Lane, LedgerEntry]], EntryCursor | None]:
-        """At most `limit` entries of all lanes, newest first, and the cursor of the next page."""
+    ) -> EntryPage:
+        """List at most `limit` entries of all lanes, newest first. Raises `NotFound`."""
         await self._tenant(tenant_id)
         balances = await self._ledger.balances(tenant_id, period)
         below = {lane: (cursor or {}).get(lane.number, balance.seq + 1) for lane, balance in balances.items()}
         newest = {lane: self._newest_first(lane, below[lane], limit) for lane in below}
         heads = {lane: await anext(entries, None) for lane, entries in newest.items()}
-        found: list[tuple[Lane, LedgerEntry]] = []
+        found: list[LaneEntry] = []
         while waiting := {lane: head for lane, head in heads.items() if head is not None}:
             lane = max(waiting, key=lambda lane: waiting[lane].timestamp)
             if chosen.accepts(waiting[lane]):
                 if len(found) == limit:
-                    return found, {lane.number: seq for lane, seq in below.items()}
-                found.append((lane, waiting[lane]))
+                    return EntryPage(tuple(found), {lane.number: seq for lane, seq in below.items()})
+                found.append(LaneEntry(lane, waiting[lane]))
             below[lane] = waiting[lane].seq
             heads[lane] = await anext(newest[lane], None)
-        return found, None
+        return EntryPage(tuple(found), None)
 
     async def _newest_first(self, lane: Lane, below: int, page: int) -> AsyncIterator[LedgerEntry]:
         while below > 1:
@@ -91,24 +111,8 @@ class ReportUsage:
                 yield entry
             below = first
 
-    async def _sums(
-        self, balances: Mapping[Lane, Balance], group_by: Collection[str]
-    ) -> tuple[Rollup, dict[str, dict[tuple[str, str], Rollup]]]:
-        unknown = [group for group in group_by if group not in GROUPS]
-        if unknown:
-            raise InvalidRequest(f"'group_by' takes {', '.join(GROUPS)}.", "group_by")
-        total = Rollup()
-        groups: dict[str, dict[tuple[str, str], Rollup]] = {group: {} for group in ("deployment", *group_by)}
-        lanes = await asyncio.gather(*(self._rolled_up(lane, balance.seq) for lane, balance in balances.items()))
-        for key, sums in chain.from_iterable(lanes):
-            total += sums
-            for group, found in groups.items():
-                name = (GROUPS[group](key), key.model if group == "deployment" else "")
-                found[name] = found.get(name, Rollup()) + sums
-        return total, groups
-
     async def _rolled_up(self, lane: Lane, last: int) -> list[tuple[RollupKey, Rollup]]:
-        """All sums of a lane up to entry `last`: rollups, and the short tail that is not among them yet."""
+        """Return all sums of a lane up to entry `last`: rollups, and the short tail that is not among them yet."""
         for _ in range(_ATTEMPTS_ON_MOVING_WATERMARK):
             mark = await self._rollups.watermark(lane)
             rows = [row async for row in self._rollups.rows(lane)]
@@ -122,51 +126,3 @@ class ReportUsage:
         if found is None:
             raise NotFound(f"No tenant '{tenant_id}' is registered.")
         return found.value
-
-
-def _identity(group: str, value: str, model: str) -> dict[str, object]:
-    return {group: value, "model": model} if model else {group: value}
-
-
-def _document(sums: Rollup) -> dict[str, object]:
-    return {
-        "requests": sums.requests,
-        "input_tokens": sums.usage.input_tokens,
-        "cached_input_tokens": sums.usage.cached_input,
-        "output_tokens": sums.usage.output_tokens,
-        "total_tokens": sums.tokens,
-        "cost_usd": usd(sums.cost_pusd),
-        "content_filter": _by_category(sums),
-    }
-
-
-def _report(tenant: Tenant, period: str, balance: Balance | None, total: Rollup) -> dict[str, Any]:
-    limit = balance.limit if balance else tenant.limit
-    used = balance.used.tokens if balance else 0
-    return {
-        "tenant_id": tenant.tenant_id,
-        "tenant_name": tenant.name,
-        "cost_center": tenant.cost_center,
-        "period": period,
-        "period_state": (balance.state if balance else LaneState.OPEN).lower(),
-        "tokens_used": used,
-        "tokens_reserved": balance.reserved.tokens if balance else 0,
-        "quota_tokens": limit.tokens,
-        "utilization_percent": utilization_percent(used, limit.tokens),
-        "total_cost_usd": usd(balance.used.pusd if balance else 0),
-        "budget_usd": None if limit.pusd is None else usd(limit.pusd),
-        "requests": total.requests,
-        "failed_requests": total.failed_requests,
-        "estimated_tokens": total.estimated_tokens,
-        "content_filter_flags": total.content_filter_flags,
-        "content_filter": _by_category(total),
-    }
-
-
-def _by_category(sums: Rollup) -> dict[str, dict[str, int]]:
-    """What the content filter found: how many requests by category and severity or verdict."""
-    counts: dict[str, dict[str, int]] = defaultdict(dict)
-    for finding, count in sorted(sums.findings.items()):
-        category, _, what = finding.partition(":")
-        counts[category][what] = count
-    return counts

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable
-from decimal import Decimal
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 from shared.application.ledger.verify_ledger import Finding
-from shared.application.ports.billing import ReportStore
+from shared.application.ports.billing import ManifestFormat, ReportStore, StatementFormat
 from shared.application.ports.ledger import Ledger
+from shared.domain.billing.manifest import Manifest, StatementFile
+from shared.domain.billing.statements import PeriodStatements, Statement, chain_heads
 from shared.domain.ledger.lanes import combined
-from shared.domain.pricing.money import usd
+from shared.domain.pricing.money import usd, usd_of_cents
 
 _INVARIANT = "I12"
 
@@ -20,72 +18,94 @@ _INVARIANT = "I12"
 class VerifyStatements:
     """Invariant I12. A period without a manifest has no files to check."""
 
-    def __init__(self, ledger: Ledger, reports: ReportStore) -> None:
+    def __init__(
+        self, ledger: Ledger, reports: ReportStore, statements: StatementFormat, manifest: ManifestFormat
+    ) -> None:
         self._ledger = ledger
         self._reports = reports
+        self._statements = statements
+        self._manifest = manifest
 
     async def __call__(self, period: str) -> list[Finding]:
-        """What is wrong with the period's files."""
-        manifest = await self._reports.read(f"{period}/manifest.json")
-        if manifest is None:
+        """List what is wrong with the period's files."""
+        content = await self._reports.read(f"{period}/{self._manifest.file_name}")
+        if content is None:
             return []
         try:
-            stated = json.loads(manifest)
-            contents = {file["name"]: await self._reports.read(f"{period}/{file['name']}") for file in stated["files"]}
-            statements = json.loads(contents["statements.json"] or b"{}")
-            found = [*_files(stated["files"], contents), *_sums(stated, statements)]
-            for bill in statements["tenants"]:
-                found += await self._against_the_books(period, bill)
-        except (ValueError, KeyError, TypeError) as error:
-            found = [f"the files of {period} cannot be read: {error!r}"]
-        return [Finding(_INVARIANT, "", message) for message in found]
+            messages = await self._contradictions(period, self._manifest.read(content))
+        except ValueError as error:
+            messages = [f"the files of {period} cannot be read: {error}"]
+        return [Finding(_INVARIANT, "", message) for message in messages]
 
-    async def _against_the_books(self, period: str, bill: dict[str, Any]) -> list[str]:
-        name = bill["tenant_id"]
+    async def _contradictions(self, period: str, manifest: Manifest) -> list[str]:
+        contents = {file.name: await self._reports.read(f"{period}/{file.name}") for file in manifest.files}
+        found = list(_changed_files(manifest.files, contents))
+        if self._statements.file_name not in contents:
+            return [*found, f"the manifest does not name {self._statements.file_name}"]
+        content = contents[self._statements.file_name]
+        return found if content is None else [*found, *await self._wrong_statements(period, manifest, content)]
+
+    async def _wrong_statements(self, period: str, manifest: Manifest, content: bytes) -> list[str]:
+        try:
+            statements = self._statements.read(content)
+        except ValueError as error:
+            return [f"{self._statements.file_name} of {period} cannot be read: {error}"]
+        found = [*_wrong_totals(manifest, statements), *_wrong_sums(statements)]
+        for bill in statements.statements:
+            found += await self._against_the_books(period, bill)
+        return found
+
+    async def _against_the_books(self, period: str, bill: Statement) -> list[str]:
+        name = bill.tenant_id
         balances = await self._ledger.balances(name, period)
         if not balances:
             return [f"{name} has a bill and no books"]
         total = combined([*balances.values()])
-        heads = {f"{lane.number:02}": balance.head for lane, balance in balances.items()}
         return [
-            f"{name}: {what} is {stated} in the bill and {booked} in the books"
-            for what, stated, booked in (
-                ("tokens_used", bill["tokens_used"], total.used.tokens),
-                ("exact_cost_usd", bill["exact_cost_usd"], usd(total.used.pusd)),
-                ("entries", bill["entries"], total.seq),
-                ("chain_heads", bill["chain_heads"], heads),
+            f"{name}: {field} is {stated} in the bill and {booked} in the books"
+            for field, stated, booked in (
+                ("tokens_used", bill.tokens_used, total.used.tokens),
+                ("exact_cost_usd", usd(bill.cost_pusd), usd(total.used.pusd)),
+                ("entries", bill.entries, total.seq),
+                ("chain_heads", bill.chain_heads, chain_heads(balances)),
             )
             if stated != booked
         ]
 
 
-def _files(stated: Iterable[dict[str, Any]], contents: dict[str, bytes | None]) -> list[str]:
-    found = []
-    for file in stated:
-        content = contents[file["name"]]
+def _changed_files(files: Iterable[StatementFile], contents: Mapping[str, bytes | None]) -> Iterator[str]:
+    for file in files:
+        content = contents[file.name]
         if content is None:
-            found.append(f"{file['name']} is missing")
-        elif (len(content), hashlib.sha256(content).hexdigest()) != (file["bytes"], file["sha256"]):
-            found.append(f"{file['name']} is not what the manifest names")
-    return found
+            yield f"{file.name} is missing"
+        elif StatementFile.of(file.name, content) != file:
+            yield f"{file.name} is not what the manifest names"
 
 
-def _sums(manifest: dict[str, Any], statements: dict[str, Any]) -> list[str]:
-    bills = statements["tenants"]
-    sums = [
-        ("total_tokens", manifest["total_tokens"], sum(bill["tokens_used"] for bill in bills)),
-        ("total_entries", manifest["total_entries"], sum(bill["entries"] for bill in bills)),
-        ("total_cost_usd", manifest["total_cost_usd"], _added(bills, "total_cost_usd")),
-        ("total_cost_usd of all", statements["total_cost_usd"], _added(bills, "total_cost_usd")),
-        ("cost_centers", statements["total_cost_usd"], _added(statements["cost_centers"], "cost_usd")),
-    ]
+def _wrong_totals(manifest: Manifest, statements: PeriodStatements) -> Iterator[str]:
+    bills = statements.statements
+    yield from _unequal("total_tokens", manifest.tokens, sum(bill.tokens_used for bill in bills))
+    yield from _unequal("total_entries", manifest.entries, sum(bill.entries for bill in bills))
+    yield from _unequal_cents("total_cost_usd", manifest.cost_cents, (bill.cost_cents for bill in bills))
+
+
+def _wrong_sums(statements: PeriodStatements) -> Iterator[str]:
+    total, bills = statements.cost_cents, statements.statements
+    yield from _unequal_cents("total_cost_usd of all", total, (bill.cost_cents for bill in bills))
+    yield from _unequal_cents("cost_centers", total, statements.cost_centers.values())
     for bill in bills:
-        name, lines = bill["tenant_id"], bill["lines"]
-        sums.append((f"total_cost_usd of {name}", bill["total_cost_usd"], _added(lines, "cost_usd")))
-        exact = _added(lines, "exact_cost_usd", lambda total: total.normalize())
-        sums.append((f"exact_cost_usd of {name}", Decimal(bill["exact_cost_usd"]).normalize(), exact))
-    return [f"{what} is {stated}, its parts add up to {added}" for what, stated, added in sums if stated != added]
+        name = bill.tenant_id
+        yield from _unequal_cents(
+            f"total_cost_usd of {name}", bill.cost_cents, (line.cost_cents for line in bill.lines)
+        )
+        exact = sum(line.cost_pusd for line in bill.lines)
+        yield from _unequal(f"exact_cost_usd of {name}", usd(bill.cost_pusd), usd(exact))
 
 
-def _added(parts: Iterable[dict[str, Any]], field: str, shown: Callable[[Decimal], object] = "{:.2f}".format) -> object:
-    return shown(sum((Decimal(part[field]) for part in parts), Decimal()))
+def _unequal_cents(field: str, stated: int, parts: Iterable[int]) -> Iterator[str]:
+    return _unequal(field, usd_of_cents(stated), usd_of_cents(sum(parts)))
+
+
+def _unequal(field: str, stated: object, added: object) -> Iterator[str]:
+    if stated != added:
+        yield f"{field} is {stated}, its parts add up to {added}"

@@ -1,4 +1,4 @@
-"""Whether this process could serve a request now."""
+"""Check that this process could serve a request now."""
 
 from __future__ import annotations
 
@@ -9,8 +9,23 @@ from shared.application.ports.routing import BackendProbe, CatalogStore
 from shared.domain.errors import StorageUnavailable
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import Lane
+from shared.domain.values import value
 
 _NO_TENANT = "0"
+
+
+@value
+class Readiness:
+    """The parts that can be reached; `backend` means at least one of them."""
+
+    ledger: bool = False
+    configuration: bool = False
+    backend: bool = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether requests can be served."""
+        return self.ledger and self.configuration and self.backend
 
 
 class CheckReadiness:
@@ -23,21 +38,20 @@ class CheckReadiness:
         self._clock = clock
         self._checks = Cached(self._check, clock)
 
-    async def __call__(self) -> dict[str, bool]:
-        """Which of `ledger`, `configuration` and `backend` (at least one) can be reached."""
+    async def __call__(self) -> Readiness:
+        """Return the parts that can be reached, as of at most some seconds ago."""
         return await self._checks.get()
 
-    async def _check(self) -> dict[str, bool]:
-        checks = {"ledger": False, "configuration": False, "backend": False}
+    async def _check(self) -> Readiness:
         try:
             await self._ledger.balance(Lane(_NO_TENANT, str(BillingPeriod.containing(self._clock.now()))))
-            checks["ledger"] = True
-            backends = (await self._catalog.load()).backends.values()
-            checks["configuration"] = True
         except StorageUnavailable:
-            return checks
+            return Readiness()
+        try:
+            backends = (await self._catalog.load()).backends.values()
+        except StorageUnavailable:
+            return Readiness(ledger=True)
         for backend in backends:
             if await self._probe.reachable(backend):
-                checks["backend"] = True
-                break
-        return checks
+                return Readiness(ledger=True, configuration=True, backend=True)
+        return Readiness(ledger=True, configuration=True)

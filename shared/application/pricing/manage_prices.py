@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from shared.application.audit.record_audit import Actor, RecordAudit
 from shared.application.cached import Cached
 from shared.application.ports.pricing import PriceStore
@@ -22,7 +20,7 @@ class ManagePrices:
         """Add a row. There is no changing one: insert a later `effective_from` instead."""
         await self._store.insert(price)
         self._prices.invalidate()
-        await self._audit(actor, "price.insert", f"{price.model}/{price.price_id}", after=asdict(price))
+        await self._audit(actor, "price.insert", f"{price.model}/{price.price_id}", after=price)
         return price
 
     async def list(self) -> list[Price]:

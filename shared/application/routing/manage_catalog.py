@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from shared.application.audit.record_audit import Actor, RecordAudit
@@ -73,13 +73,7 @@ class ManageCatalog:
         await check_catalog(catalog, after, self._tenants, "weight" if backend.weight == 0 else "region")
         await self._store.put_backend(backend)
         self._catalog.invalidate()
-        await self._audit(
-            actor,
-            "backend.put",
-            backend.backend_id,
-            before=asdict(before) if before else None,
-            after=asdict(backend),
-        )
+        await self._audit(actor, "backend.put", backend.backend_id, before=before, after=backend)
         return backend
 
     async def remove_backend(self, backend_id: str, actor: Actor) -> None:
@@ -90,7 +84,7 @@ class ManageCatalog:
             raise InvalidRequest(f"The backend '{backend_id}' is in use by {', '.join(users[:5])}.", "backend")
         await self._store.remove_backend(backend_id)
         self._catalog.invalidate()
-        await self._audit(actor, "backend.remove", backend_id, before=asdict(before))
+        await self._audit(actor, "backend.remove", backend_id, before=before)
 
     async def put_deployment(self, deployment: Deployment, actor: Actor) -> Deployment:
         """Insert or replace.
@@ -107,13 +101,7 @@ class ManageCatalog:
         await check_catalog(catalog, after, self._tenants, "backends")
         await self._store.put_deployment(deployment)
         self._catalog.invalidate()
-        await self._audit(
-            actor,
-            "deployment.put",
-            deployment.name,
-            before=asdict(before) if before else None,
-            after=asdict(deployment),
-        )
+        await self._audit(actor, "deployment.put", deployment.name, before=before, after=deployment)
         return deployment
 
     def _require_allowed(self, endpoint: str) -> None:

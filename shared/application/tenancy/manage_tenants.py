@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from shared.application.audit.record_audit import Actor, RecordAudit
 from shared.application.ports.clock import Clock
@@ -16,12 +15,11 @@ from shared.application.tenancy.authenticate import Authenticate
 from shared.domain.errors import InvalidRequest, NotFound, VersionConflict
 from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount
-from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
-from shared.domain.pricing.money import usd
+from shared.domain.ledger.balance import Account, Lane, LaneState
+from shared.domain.tenancy.grant import TenantGrant
 from shared.domain.tenancy.tenant import Tenant, TenantState
 
 ANY_VERSION = "*"
-_ROUTED = frozenset({"deployments", "residency", "pools"})
 
 
 class ManageTenants:
@@ -47,7 +45,7 @@ class ManageTenants:
         """Raises `AlreadyExists`, and `InvalidRequest` where no backend could ever serve what it may call."""
         check_tenant(tenant, await self._catalog.load())
         stored = await self._tenants.insert(tenant)
-        await self._audit(actor, "tenant.register", tenant.tenant_id, after=asdict(tenant))
+        await self._audit(actor, "tenant.register", tenant.tenant_id, after=tenant)
         return stored
 
     async def get(self, tenant_id: str) -> Versioned[Tenant]:
@@ -64,76 +62,90 @@ class ManageTenants:
     async def change(
         self,
         tenant_id: str,
-        changes: Mapping[str, Any],
+        change: Callable[[Tenant], Tenant],
         etag: str,
         actor: Actor,
         *,
         action: str = "tenant.change",
         reason: str = "",
     ) -> Versioned[Tenant]:
-        """Replace the named fields of the version `etag` (`*`: of whichever is current when they are written).
+        """Apply `change` to the version `etag` (`*`: to the one that is current when it is written).
 
         A new quota or budget holds for the open periods from now on, by an entry with the reason. Raises `NotFound`,
         `VersionConflict`, and `InvalidRequest` where no backend could ever serve what it may call.
         """
-        before, after = await self._replace(tenant_id, changes, etag)
+        before, after = await self._replace(tenant_id, change, etag)
         self._authenticate.forget(tenant_id)
         await self._apply_limit(after.value, actor, reason)
-        await self._audit(actor, action, tenant_id, before=asdict(before.value), after=asdict(after.value))
+        await self._audit(actor, action, tenant_id, before=before.value, after=after.value)
         return after
 
     async def _replace(
-        self, tenant_id: str, changes: Mapping[str, Any], etag: str
+        self, tenant_id: str, change: Callable[[Tenant], Tenant], etag: str
     ) -> tuple[Versioned[Tenant], Versioned[Tenant]]:
-        catalog = None if _ROUTED.isdisjoint(changes) else await self._catalog.load()
         while True:
             before = await self.get(tenant_id)
-            changed = replace(before.value, **changes)
-            if catalog is not None:
-                check_tenant(changed, catalog)
+            after = change(before.value)
+            if after.routed_settings != before.value.routed_settings:
+                check_tenant(after, await self._catalog.load())
             try:
-                return before, await self._tenants.replace(changed, before.etag if etag == ANY_VERSION else etag)
+                return before, await self._tenants.replace(after, before.etag if etag == ANY_VERSION else etag)
             except VersionConflict:
                 if etag != ANY_VERSION:
                     raise
 
     async def grant(
-        self, tenant_id: str, period: str | None, grant_id: str | None, amount: Amount, reason: str, actor: Actor
-    ) -> tuple[str, str, Balance]:
+        self,
+        tenant_id: str,
+        amount: Amount,
+        actor: Actor,
+        *,
+        reason: str,
+        period: str | None = None,
+        grant_id: str | None = None,
+    ) -> TenantGrant:
         """Raise the limit of the current period, or of the next, by an entry; an id is granted once in a period.
 
-        Returns the period, the id and the balance after it. Raises `NotFound`, `InvalidRequest`, `PeriodNotOpen`.
+        Without an id it gets a new one. Raises `NotFound`, `InvalidRequest`, `PeriodNotOpen`.
         """
         tenant = (await self.get(tenant_id)).value
+        named = self._grantable(period)
+        if amount == Amount():
+            raise InvalidRequest("Name 'tokens' or 'usd' to grant.", "tokens")
+        account = Account(tenant_id=tenant_id, period=named, limit=tenant.limit)
+        grant_id = grant_id or new_rid()
+        balance = await self._ledger.grant(account, grant_id, amount, actor.name, reason)
+        granted = TenantGrant(period=named, grant_id=grant_id, amount=amount, reason=reason, limit=balance.limit)
+        await self._audit(actor, "tenant.grant", tenant_id, after=granted)
+        return granted
+
+    def _grantable(self, period: str | None) -> str:
+        """Return the period, by default the current one. Raises `InvalidRequest` for any but that and the next."""
         current = BillingPeriod.containing(self._clock.now())
         named = current if period is None else BillingPeriod.parse(period)
         if named not in (current, current.next()):
             raise InvalidRequest(f"'period' must be {current} or {current.next()}.", "period")
-        if amount == Amount():
-            raise InvalidRequest("Name 'tokens' or 'usd' to grant.", "tokens")
-        account, chosen = Account(tenant_id=tenant_id, period=str(named), limit=tenant.limit), grant_id or new_rid()
-        balance = await self._ledger.grant(account, chosen, amount, actor.name, reason)
-        granted = {"period": str(named), "grant_id": chosen, "tokens": amount.tokens, "usd": usd(amount.pusd)}
-        await self._audit(actor, "tenant.grant", tenant_id, after=granted | {"reason": reason})
-        return str(named), chosen, balance
+        return str(named)
 
     async def suspend(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
         """Refuse the tenant's requests until it is resumed."""
-        return await self._move(tenant_id, TenantState.SUSPENDED, actor, "tenant.suspend")
+        return await self._set_state(tenant_id, TenantState.SUSPENDED, actor, "tenant.suspend")
 
     async def resume(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
         """Serve a suspended tenant again."""
-        return await self._move(tenant_id, TenantState.ACTIVE, actor, "tenant.resume")
+        return await self._set_state(tenant_id, TenantState.ACTIVE, actor, "tenant.resume")
 
     async def close(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
         """Refuse the tenant's requests for good; its records stay."""
-        return await self._move(tenant_id, TenantState.CLOSED, actor, "tenant.close")
+        return await self._set_state(tenant_id, TenantState.CLOSED, actor, "tenant.close")
 
-    async def _move(self, tenant_id: str, state: TenantState, actor: Actor, action: str) -> Versioned[Tenant]:
+    async def _set_state(self, tenant_id: str, state: TenantState, actor: Actor, action: str) -> Versioned[Tenant]:
         tenant = await self.get(tenant_id)
         if tenant.value.state is TenantState.CLOSED and state is not TenantState.CLOSED:
             raise InvalidRequest("A closed tenant stays closed.", "state")
-        return await self.change(tenant_id, {"state": state}, tenant.etag, actor, action=action)
+        return await self.change(
+            tenant_id, lambda current: replace(current, state=state), tenant.etag, actor, action=action
+        )
 
     async def _apply_limit(self, tenant: Tenant, actor: Actor, reason: str) -> None:
         current = BillingPeriod.containing(self._clock.now())

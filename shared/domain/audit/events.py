@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
-from shared.domain.values import record
+from shared.domain.values import ValueObject, record
 
 
 @record
 class AuditEvent:
-    """An administrative act: who did what to which object, with the object before and after it."""
+    """An administrative act by an actor on a target, with the object before and after it."""
 
     event_id: str
     at: datetime
     actor: str
     action: str
     target: str
-    before: Mapping[str, object] | None = None
-    after: Mapping[str, object] | None = None
+    before: ValueObject | None = None
+    after: ValueObject | None = None
     source_address: str = ""

@@ -7,6 +7,8 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 
+from shared.domain.stored_fields import FieldValue
+
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -21,11 +23,11 @@ class HashChain:
     `encode` must give the bytes of `canonical`; an adapter may know a faster way to them.
     """
 
-    def __init__(self, key: bytes, encode: Callable[[Mapping[str, object]], bytes] | None = None) -> None:
+    def __init__(self, key: bytes, encode: Callable[[Mapping[str, FieldValue]], bytes] | None = None) -> None:
         self._keyed = hmac.new(key, digestmod=hashlib.sha256)
         self._encode = encode or canonical
 
-    def extend(self, head: str, fields: Mapping[str, object]) -> str:
+    def extend(self, head: str, fields: Mapping[str, FieldValue]) -> str:
         """The head after an entry with these fields, every one of which is covered."""
         seal = self._keyed.copy()  # a key is worked in once: that costs as much as an entry
         seal.update(head.encode() + self._encode(fields))
@@ -35,6 +37,6 @@ class HashChain:
         return "HashChain(key=***)"
 
 
-def canonical(fields: Mapping[str, object]) -> bytes:
+def canonical(fields: Mapping[str, FieldValue]) -> bytes:
     """The one byte string for a set of fields, in any order: JSON with sorted names, no spaces, UTF-8."""
     return _encode(fields).encode()

@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from shared.domain.ledger.balance import Balance
-from shared.domain.ledger.entries import LedgerEntry
+from shared.domain.ledger.balance import Balance, Lane
+from shared.domain.ledger.entries import EntryKind, LedgerEntry
 from shared.domain.ledger.rollup import Rollup, sums_of
 from shared.domain.pricing.money import allocate_cents, cents
 from shared.domain.pricing.price_book import PriceBook
@@ -52,20 +52,44 @@ class Statement:
     lines: tuple[StatementLine, ...]
 
 
+@record
+class PeriodStatements:
+    """The statements of all tenants of a closed period.
+
+    `cost_cents` is the sum of the statements' costs, and so is the sum of `cost_centers`, which is in cents by name.
+    `closed_at` is the time of the last `close` entry.
+    """
+
+    period: str
+    closed_at: str
+    statements: tuple[Statement, ...]
+    cost_centers: Mapping[str, int]
+    cost_cents: int
+
+
 @dataclass(slots=True)
 class Tally:
-    """Sums over entries, fed one at a time."""
+    """Sums over a tenant's entries, fed one at a time, and the facts of the latest ones."""
 
     prices: PriceBook
     sums: Rollup = Rollup()
     quantities: Counter[LineKey] = field(default_factory=Counter)
     costs: dict[LineKey, int] = field(default_factory=lambda: defaultdict(int))
+    cost_center: str = ""
+    """The cost center of the latest request."""
+    closed_at: str = ""
+    """The time of the latest `close` entry."""
+    _latest: str = ""
 
     def add(self, entry: LedgerEntry) -> None:
         """Count one entry. Late entries carry differences, so that plain sums are right."""
+        if entry.kind is EntryKind.CLOSE:
+            self.closed_at = max(self.closed_at, entry.timestamp)
         attempt, outcome = entry.attempt, entry.outcome
         if attempt is None or outcome is None:
             return
+        if entry.timestamp >= self._latest:
+            self._latest, self.cost_center = entry.timestamp, attempt.cost_center
         self.sums += sums_of(entry, outcome)
         rate_card = self.prices.of_version(attempt.price_version)
         for meter, quantity, price in zip(METERS, outcome.usage.buckets, rate_card.pusd_per_unit, strict=True):
@@ -119,6 +143,23 @@ def statement(
         chain_heads=chain_heads,
         entries=balance.seq,
         lines=tally.lines(),
+    )
+
+
+def chain_heads(balances: Mapping[Lane, Balance]) -> dict[str, str]:
+    """Return each lane's last hash, by the lane's number in two digits."""
+    return {f"{lane.number:02}": balance.head for lane, balance in balances.items()}
+
+
+def period_statements(period: str, closed_at: str, statements: Iterable[Statement]) -> PeriodStatements:
+    """Return the statements of a period with their totals."""
+    statements = tuple(statements)
+    return PeriodStatements(
+        period=period,
+        closed_at=closed_at,
+        statements=statements,
+        cost_centers=cost_centers(statements),
+        cost_cents=sum(bill.cost_cents for bill in statements),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
 from typing import TypeVar
@@ -12,6 +13,7 @@ PUSD_PER_USD = 10**12
 PUSD_PER_CENT = 10**10
 MAX_PERIOD_USD = 9_000_000
 MAX_PERIOD_PUSD = MAX_PERIOD_USD * PUSD_PER_USD
+_WRITTEN = re.compile(r"(-?)([0-9]{1,30})\.([0-9]{2,12})")
 
 
 def pusd_from_usd(text: str) -> int:
@@ -41,6 +43,23 @@ def usd_of_cents(amount: int) -> str:
     """`123` cents as `1.23`."""
     sign, magnitude = ("-", -amount) if amount < 0 else ("", amount)
     return f"{sign}{magnitude // 100}.{magnitude % 100:02}"
+
+
+def parse_usd(text: str) -> int:
+    """Return the pUSD that `usd` wrote as `text`, of any sign and size. Raises `ValueError` for any other text."""
+    written = _WRITTEN.fullmatch(text)
+    if written is None:
+        raise ValueError(f"{text!r} is not an amount in USD")
+    sign, whole, fraction = written.groups()
+    return int(f"{sign}{whole}{fraction:0<12}")
+
+
+def parse_cents(text: str) -> int:
+    """Return the cents that `usd_of_cents` wrote as `text`. Raises `ValueError` for any other text."""
+    amount, rest = divmod(parse_usd(text), PUSD_PER_CENT)
+    if rest:
+        raise ValueError(f"{text!r} is not a whole number of cents")
+    return amount
 
 
 def allocate_cents(lines: Mapping[LineT, int]) -> dict[LineT, int]:

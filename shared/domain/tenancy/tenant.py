@@ -67,6 +67,11 @@ class Tenant:
         return _limit(self.monthly_quota_tokens, self.monthly_budget_usd)
 
     @property
+    def routed_settings(self) -> tuple[object, ...]:
+        """The settings that decide which backends may serve the tenant."""
+        return self.deployments, self.residency, self.pools
+
+    @property
     def has_rate_limits(self) -> bool:
         """Whether any limit a minute is set."""
         return self.requests_per_minute is not None or self.tokens_per_minute is not None

@@ -1,14 +1,26 @@
-"""What the management API takes. The same models validate requests and describe them in `/openapi.json`.
+"""Bodies of the management API. The same models validate requests and describe them in `/openapi.json`.
 
-To add a tenant setting, add it here and to `shared/domain/tenancy.py`.
+To add a tenant setting, add it to `Tenant` in `shared/domain/tenancy/tenant.py` and to `TenantSettings`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+    field_validator,
+)
 
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.identifiers import TENANT_ID
@@ -16,11 +28,15 @@ from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS
 from shared.domain.ledger.entries import ExpiryPolicy
 from shared.domain.ledger.lanes import MAX_LANES
 from shared.domain.pricing.money import pusd_from_usd, pusd_per_token
+from shared.domain.pricing.price_book import Price
 from shared.domain.pricing.usage import Meter
-from shared.domain.routing.catalog import BackendApi, BackendAuth
+from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth, Deployment
 from shared.domain.routing.residency import Residency
-from shared.domain.tenancy.tenant import DisconnectPolicy
+from shared.domain.tenancy.tenant import DisconnectPolicy, Tenant
 
+_NULLABLE_SETTINGS: Final = frozenset(
+    name for name, hint in get_type_hints(Tenant).items() if NoneType in get_args(hint)
+)
 _MAX_TOKENS = MAX_PERIOD_TOKENS
 _MAX_PER_MINUTE = 10**12
 _GATEWAYS_OWN_HEADERS = frozenset(
@@ -43,12 +59,6 @@ def _in_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("must carry a time zone, for example 2026-11-01T00:00:00Z")
     return moment.astimezone(UTC)
-
-
-def _not_null(value: Any) -> Any:
-    if value is None:
-        raise ValueError("must not be null")
-    return value
 
 
 def _header_name(text: str) -> str:
@@ -86,8 +96,21 @@ class ResidencySettings(_Model):
         return Residency(tuple(self.zones), allow_global)
 
 
+def _without_null(schema: dict[str, Any]) -> None:
+    """Take null out of the description of settings that refuse it. It is the default of one that was not sent."""
+    for name, described in schema["properties"].items():
+        if name not in _NULLABLE_SETTINGS and "anyOf" in described:
+            described["anyOf"] = [each for each in described["anyOf"] if each != {"type": "null"}]
+            del described["default"]
+
+
 class TenantSettings(_Model):
-    """What may be changed of a tenant. A quota or budget of null means none; 0 means nothing is allowed."""
+    """The settings of a tenant that may be changed. A quota or budget of null means none; 0 allows nothing.
+
+    A setting may be null if it may be `None` in the domain's `Tenant`.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_without_null)
 
     name: Text | None = None
     cost_center: Text | None = None
@@ -109,25 +132,29 @@ class TenantSettings(_Model):
     expiry_policy: ExpiryPolicy | None = None
     tags: dict[Text, Text] | None = None
 
-    @field_validator(
-        "name", "cost_center", "contact", "deployments", "lanes", "residency", "on_disconnect", "expiry_policy",
-        "content_filter_policy", "content_filter_threshold", "tags", "pools", "priority",
-        mode="before",
-    )  # fmt: skip
+    @field_validator("*", mode="before")
     @classmethod
-    def _require_value(cls, value: Any) -> Any:
-        return _not_null(value)
+    def _refuse_null(cls, value: object, info: ValidationInfo) -> object:
+        if value is None and info.field_name not in _NULLABLE_SETTINGS:
+            raise ValueError("must not be null")
+        return value
 
-    def stated(self) -> dict[str, Any]:
-        """The fields that were sent, as the domain has them."""
-        fields = {name: getattr(self, name) for name in self.model_fields_set}
-        if self.residency is not None:
-            fields["residency"] = self.residency.to_domain()
-        if self.deployments is not None:
-            fields["deployments"] = tuple(self.deployments)
-        if self.pools is not None:
-            fields["pools"] = {name: tuple(backends) for name, backends in self.pools.items()}
-        return fields
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings that were sent, as the domain has them."""
+        sent = self.model_fields_set & TenantSettings.model_fields.keys()
+        return {name: _domain_value(getattr(self, name)) for name in sent}
+
+
+def _domain_value(sent: object) -> object:
+    match sent:
+        case ResidencySettings():
+            return sent.to_domain()
+        case list():
+            return tuple(_domain_value(each) for each in sent)
+        case dict():
+            return {name: _domain_value(each) for name, each in sent.items()}
+        case _:
+            return sent
 
 
 class TenantRegistration(TenantSettings):
@@ -136,16 +163,19 @@ class TenantRegistration(TenantSettings):
     tenant_id: Annotated[StrictStr, Field(pattern=f"^{TENANT_ID.pattern}$")]
     name: Text = ""
 
+    def to_domain(self, created_at: datetime) -> Tenant:
+        """Return the tenant, whose name is its id unless one was sent."""
+        return Tenant(tenant_id=self.tenant_id, created_at=created_at, **{"name": self.tenant_id, **self._settings()})
+
 
 class TenantChange(TenantSettings):
-    """What to change of a tenant, and why, for the entry of a new quota or budget."""
+    """The settings of a tenant to change, and the reason, for the entry of a new quota or budget."""
 
     reason: Reason = "tenant changed"
 
-    def stated(self) -> dict[str, Any]:
-        fields = super().stated()
-        fields.pop("reason", None)
-        return fields
+    def apply(self, tenant: Tenant) -> Tenant:
+        """Return the tenant with the settings that were sent."""
+        return replace(tenant, **self._settings())
 
 
 class Grant(_Model):
@@ -180,6 +210,10 @@ class PriceInsertion(_Model):
     variant: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = None
     source: Text = ""
 
+    def to_domain(self) -> Price:
+        """Return the price."""
+        return Price(**self.model_dump())
+
 
 class BackendDefinition(_Model):
     """One Azure OpenAI resource and deployment, or another server with OpenAI's API. A weight of 0 drains it.
@@ -206,6 +240,10 @@ class BackendDefinition(_Model):
     headers: dict[HeaderName, HeaderText] = {}
     max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
 
+    def to_domain(self, backend_id: str) -> Backend:
+        """Return the backend of this id."""
+        return Backend(backend_id=backend_id, **self.model_dump())
+
 
 class DeploymentDefinition(_Model):
     """The pool behind a public name. Caps and sampling are sent upstream where the caller sets none and the model takes
@@ -219,6 +257,11 @@ class DeploymentDefinition(_Model):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     system_prompt: Annotated[StrictStr, Field(max_length=16_384)] = ""
+
+    def to_domain(self, name: str) -> Deployment:
+        """Return the deployment of this name."""
+        fields = self.model_dump() | {"backends": tuple(self.backends), "fallbacks": tuple(self.fallbacks)}
+        return Deployment(name=name, **fields)
 
 
 class RouteQuestion(_Model):

@@ -91,6 +91,10 @@ async def test_a_row_that_holds_something_else_is_not_overwritten(tmp_path: Path
         lambda content: gzip.compress(gzip.decompress(content).replace(b"charge", b"chargX", 1)),
         lambda content: gzip.compress(b"\n".join(gzip.decompress(content).split(b"\n")[:-3])),
         lambda _: b"not gzip",
+        lambda content: gzip.compress(gzip.decompress(content).replace(b'"period"', b'"perios"', 1)),
+        lambda content: gzip.compress(
+            gzip.decompress(content).replace(b"tallygate-period-1", b"tallygate-period-9", 1)
+        ),
         lambda content: content[:60] + bytes(8) + content[68:],
     ],
 )

@@ -24,6 +24,7 @@ from shared.application.ledger.roll_up_usage import MAX_ROWS, RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ports.ledger import Watermark
 from shared.domain.audit.hash_chain import HashChain
+from shared.domain.billing.usage_report import Grouping
 from shared.domain.errors import LedgerUnavailable
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.rollup import Rollup, RollupKey
@@ -131,14 +132,14 @@ async def test_reports_are_the_same_before_and_after_and_in_between(store: Table
     books = Books(store, tenant)
     await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
     await books.serve(6, users=2)
-    before = await books.report.usage(tenant, PERIOD, ["user", "day"])
+    before = await books.report.usage(tenant, PERIOD, [Grouping.USER, Grouping.DAY])
     await books.roll_up.lane(Lane(tenant, PERIOD))
-    assert await books.report.usage(tenant, PERIOD, ["user", "day"]) == before
+    assert await books.report.usage(tenant, PERIOD, [Grouping.USER, Grouping.DAY]) == before
     await books.serve(6, users=2)
     await books.ledger.change_limit(account(tenant, tokens=None), "ann", "an entry that is about no request")
-    after = await books.report.usage(tenant, PERIOD, ["user", "day"])
-    assert (after["requests"], after["tokens_used"]) == (12, 2 * before["tokens_used"])
-    assert [user["requests"] for user in after["users"]] == [6, 6]
+    after = await books.report.usage(tenant, PERIOD, [Grouping.USER, Grouping.DAY])
+    assert (after.total.requests, after.used.tokens) == (12, 2 * before.used.tokens)
+    assert [user.sums.requests for user in after.groups[Grouping.USER]] == [6, 6]
 
 
 async def test_a_report_over_many_entries_takes_a_handful_of_storage_operations(tenant: str) -> None:
@@ -149,7 +150,7 @@ async def test_a_report_over_many_entries_takes_a_handful_of_storage_operations(
     await books.roll_up.lane(Lane(tenant, PERIOD))
     await books.serve(5)
     store.operations = store.rows = 0
-    assert (await books.report.usage(tenant, PERIOD, ["user"]))["requests"] == 3005
+    assert (await books.report.usage(tenant, PERIOD, [Grouping.USER])).total.requests == 3005
     assert store.operations <= 6
     assert store.rows <= 1 + 3 + 5
 

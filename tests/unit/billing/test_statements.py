@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from shared.adapters.on_disk.table_store import DiskSet
+from shared.adapters.statements.json_manifest import JsonManifest
+from shared.adapters.statements.json_statements import JsonStatements
 from shared.application.billing.verify_statements import VerifyStatements
 from tests.tools.ledgers import account, charge, reservation
 from tests.unit.ledger.test_periods import CLOSING_TIME, World
@@ -29,7 +31,17 @@ async def exported() -> World:
 
 
 async def found(world: World) -> list[str]:
-    return [each.message for each in await VerifyStatements(world.ledger, world.reports)("2026-11")]
+    verify = VerifyStatements(world.ledger, world.reports, JsonStatements(), JsonManifest())
+    return [each.message for each in await verify("2026-11")]
+
+
+def _manifest(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]], None]:
+    def spoil(files: dict[str, bytes]) -> None:
+        manifest = json.loads(files["manifest.json"])
+        change(manifest)
+        files["manifest.json"] = json.dumps(manifest).encode()
+
+    return spoil
 
 
 def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]], None]:
@@ -54,7 +66,28 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
             ["statements.csv is not what the manifest names"],
         ),
         (lambda files: files.update({"manifest.json": b"{"}), ["the files of 2026-11 cannot be read"]),
-        (lambda files: files.pop("statements.json"), ["the files of 2026-11 cannot be read: KeyError('tenants')"]),
+        (
+            lambda files: files.update({"manifest.json": b'{"x":' + b"[" * 10**6}),
+            ["the files of 2026-11 cannot be read"],
+        ),
+        (_manifest(lambda manifest: manifest.pop("files")), ["the files of 2026-11 cannot be read"]),
+        (_manifest(lambda manifest: manifest["files"].pop(0)), ["the manifest does not name statements.json"]),
+        (_manifest(lambda manifest: manifest.update(total_cost_usd="ten")), ["the files of 2026-11 cannot be read"]),
+        (_manifest(lambda manifest: manifest.update(total_tokens=1)), ["total_tokens is 1, its parts add up to 34"]),
+        (lambda files: files.pop("statements.json"), ["statements.json is missing"]),
+        (
+            lambda files: files.update({"statements.json": b"\xff"}),
+            ["statements.json is not what the manifest names", "statements.json of 2026-11 cannot be read"],
+        ),
+        (_statements(lambda document: document.pop("tenants")), ["statements.json of 2026-11 cannot be read"]),
+        (
+            _statements(lambda document: document["tenants"][0].update(total_cost_usd="0.001")),
+            ["statements.json of 2026-11 cannot be read: '0.001' is not a whole number of cents"],
+        ),
+        (
+            _statements(lambda document: document["tenants"][0].update(exact_cost_usd="1E+9")),
+            ["statements.json of 2026-11 cannot be read: '1E+9' is not an amount in USD"],
+        ),
         (
             _statements(lambda document: document["tenants"][0].update(tokens_used=1)),
             ["total_tokens is 34, its parts add up to 18", "acme: tokens_used is 1 in the bill and 17 in the books"],

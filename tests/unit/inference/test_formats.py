@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from shared.adapters.azure_openai.formats.all_formats import FORMATS
+from shared.adapters.azure_openai.formats.findings import findings
 from shared.adapters.azure_openai.formats.responses import ResponseReader
 from shared.adapters.azure_openai.formats.sound import duration
 from shared.adapters.azure_openai.formats.transcriptions import TranscriptReader
-from shared.domain.content_filter import Severity, findings, findings_from_text, findings_text, refused_categories
+from shared.domain.content_filter import Severity, findings_from_text, findings_text, refused_categories
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.usage import Usage
 from tests.tools.sounds import wav

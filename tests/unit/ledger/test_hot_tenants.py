@@ -18,10 +18,11 @@ from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.rows import entry_key
 from shared.adapters.tables.store import Delete, Insert, Merge, Row
-from shared.application.billing.report_usage import EntryFilter, ReportUsage
+from shared.application.billing.report_usage import EntryFilter, LaneEntry, ReportUsage
 from shared.application.ledger.level_lanes import LevelLanes
 from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.ledger.verify_promises import VerifyPromises
+from shared.domain.billing.usage_report import Grouping
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
@@ -57,9 +58,9 @@ async def rolled_up(world: World) -> TableRollups:
 async def test_a_report_is_of_all_lanes(tmp_path: Path) -> None:
     world = await a_busy_tenant()
     for rollups in (TableRollups(InMemoryTableStore()), await rolled_up(world)):
-        report = await ReportUsage(world.ledger, rollups, world.tenants).usage("acme", PERIOD, ["user"])
-        assert (report["requests"], report["tokens_used"], report["quota_tokens"]) == (4, 4 * 17, 1000)
-        assert [user["total_tokens"] for user in report["users"]] == [4 * 17]
+        report = await ReportUsage(world.ledger, rollups, world.tenants).usage("acme", PERIOD, [Grouping.USER])
+        assert (report.total.requests, report.used.tokens, report.limit.tokens) == (4, 4 * 17, 1000)
+        assert [user.sums.tokens for user in report.groups[Grouping.USER]] == [4 * 17]
     assert await world.findings() == {"acme": []}
     archive = PeriodArchive(world.rows, DocumentPrices(InMemoryDocuments()))
     await archive.export(PERIOD, tmp_path / "a.gz")
@@ -72,21 +73,22 @@ async def test_a_report_is_of_all_lanes(tmp_path: Path) -> None:
 async def test_entries_are_listed_newest_first_over_all_lanes() -> None:
     world = await a_busy_tenant()
     usage = ReportUsage(world.ledger, TableRollups(world.rows), world.tenants)
-    every, _ = await usage.entries("acme", PERIOD, EntryFilter(), None, 100)
-    times = [entry.timestamp for _, entry in every]
+    every = (await usage.entries("acme", PERIOD, EntryFilter(), None, 100)).entries
+    times = [each.entry.timestamp for each in every]
     assert times == sorted(times, reverse=True)
-    assert {lane.number for lane, _ in every} == {0, 1, 2}
-    paged: list[tuple[Lane, LedgerEntry]] = []
+    assert {each.lane.number for each in every} == {0, 1, 2}
+    paged: list[LaneEntry] = []
     cursor = None
     while True:
-        page, cursor = await usage.entries("acme", PERIOD, EntryFilter(), cursor, 2)
-        paged += page
+        page = await usage.entries("acme", PERIOD, EntryFilter(), cursor, 2)
+        paged += page.entries
+        cursor = page.next_cursor
         if cursor is None:
             break
-        assert len(page) == 2
-    assert paged == every
-    anns, _ = await usage.entries("acme", PERIOD, EntryFilter(user="ann"), None, 100)
-    assert [(lane.number, entry.kind) for lane, entry in anns] == [(2, "charge"), (1, "charge")] * 2
+        assert len(page.entries) == 2
+    assert tuple(paged) == every
+    anns = (await usage.entries("acme", PERIOD, EntryFilter(user="ann"), None, 100)).entries
+    assert [(each.lane.number, each.entry.kind) for each in anns] == [(2, "charge"), (1, "charge")] * 2
 
 
 async def test_a_tenant_has_one_bill_over_all_of_its_lanes() -> None:

@@ -13,6 +13,8 @@ from shared.adapters.documents.tenancy import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.statements.all_renderers import RENDERERS
+from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import Delete, Insert, Merge
@@ -24,6 +26,7 @@ from shared.application.ledger.expire_reservations import ExpireReservations
 from shared.application.ledger.open_period import OpenPeriod
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.domain.audit.hash_chain import HashChain
+from shared.domain.billing.manifest import StatementFile
 from shared.domain.errors import AlreadyExists, UnpricedModel
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
@@ -52,7 +55,7 @@ class World:
         prices = Cached(self._prices, self.clock)
         self.expire = ExpireReservations(self.tenants, self.ledger, prices, self.clock)
         self.close = ClosePeriod(self.ledger, self.expire, self.clock, timedelta(hours=48))
-        self.build = BuildStatement(self.ledger, self.tenants, PriceRows(), self.reports)
+        self.build = BuildStatement(self.ledger, self.tenants, PriceRows(), self.reports, RENDERERS, JsonManifest())
         self.export = ExportChargeback(self.close, self.build, self.clock)
         self.open = OpenPeriod(self.tenants, self.ledger, self.clock)
 
@@ -194,14 +197,16 @@ async def test_statements_are_written_once_and_a_rerun_changes_no_byte(world: Wo
         await world.ledger.reserve(account(), held)
         await world.ledger.settle(held, charge())
     world.clock.moment = CLOSING_TIME
-    digests = await world.export()
-    files = {name: await world.reports.read(f"2026-11/{name}") for name in digests}
+    written = await world.export()
+    assert [file.name for file in written] == ["statements.json", "statements.csv", "manifest.json"]
+    files = {file.name: await world.reports.read(f"2026-11/{file.name}") for file in written}
+    assert written == tuple(StatementFile.of(name, content or b"") for name, content in files.items())
     found = await world.tenants.get("acme")
     assert found is not None
     await world.tenants.replace(replace(found.value, name="Renamed"), "*")
     world.clock.seconds += 86_400
-    assert await world.export() == digests
-    assert {name: await world.reports.read(f"2026-11/{name}") for name in digests} == files
+    assert await world.export() == written
+    assert {file.name: await world.reports.read(f"2026-11/{file.name}") for file in written} == files
 
     statements = json.loads(files["statements.json"] or b"")
     acme, idle = statements["tenants"]
@@ -213,7 +218,7 @@ async def test_statements_are_written_once_and_a_rerun_changes_no_byte(world: Wo
     manifest = json.loads(files["manifest.json"] or b"")
     assert manifest["total_tokens"] == 51
     assert {each["name"]: each["sha256"] for each in manifest["files"]} == {
-        name: digest for name, digest in digests.items() if name != "manifest.json"
+        file.name: file.sha256 for file in written if file.name != "manifest.json"
     }
     csv = (files["statements.csv"] or b"").decode().splitlines()
     assert csv[1].startswith("2026-11,acme,'=acme,CC-1,gpt-4o,gpt-4o,input,24,0.00,0.00006")

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from shared.domain.content_filter import findings
+from shared.adapters.azure_openai.formats.findings import findings
 from shared.domain.errors import BackendBroken
 from shared.domain.pricing.usage import Usage, disjoint_usage
 

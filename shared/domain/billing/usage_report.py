@@ -1,0 +1,78 @@
+"""A tenant's usage in a period: totals, and sums by deployment, user or day."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from enum import StrEnum
+
+from shared.domain.ledger.amounts import Amount, Limit
+from shared.domain.ledger.balance import LaneState
+from shared.domain.ledger.rollup import Rollup, RollupKey
+from shared.domain.tenancy.tenant import Tenant
+from shared.domain.values import record, value
+
+
+class Grouping(StrEnum):
+    """A property of requests by which a report sums them."""
+
+    DEPLOYMENT = "deployment"
+    USER = "user"
+    DAY = "day"
+
+    def of(self, key: RollupKey) -> Group:
+        """Return the group that a rollup belongs to. A deployment is shown once for each model behind it."""
+        match self:
+            case Grouping.DEPLOYMENT:
+                return Group(key.deployment, key.model)
+            case Grouping.USER:
+                return Group(key.user)
+            case Grouping.DAY:
+                return Group(key.day)
+
+
+@value
+class Group:
+    """One deployment, user or day. `model` is empty unless it is a deployment."""
+
+    name: str
+    model: str = ""
+
+
+@value
+class GroupUsage:
+    """The sums of one group."""
+
+    group: Group
+    sums: Rollup
+
+
+@record
+class UsageReport:
+    """A tenant's usage in a period. `limit` is the quota and budget with what was granted on top.
+
+    `total` sums all requests; `groups` has a list for each grouping, in order of the groups' names.
+    """
+
+    tenant: Tenant
+    period: str
+    state: LaneState
+    used: Amount
+    reserved: Amount
+    limit: Limit
+    total: Rollup
+    groups: Mapping[Grouping, tuple[GroupUsage, ...]]
+
+
+def total_of(sums: Iterable[Rollup]) -> Rollup:
+    """Add sums up."""
+    return sum(sums, Rollup())
+
+
+def grouped(rollups: Collection[tuple[RollupKey, Rollup]], grouping: Grouping) -> tuple[GroupUsage, ...]:
+    """Sum rollups by group, in order of the groups' names."""
+    found: dict[Group, Rollup] = {}
+    for key, sums in rollups:
+        group = grouping.of(key)
+        found[group] = found.get(group, Rollup()) + sums
+    in_order = sorted(found, key=lambda group: (group.name, group.model))
+    return tuple(GroupUsage(group, found[group]) for group in in_order)

@@ -1,0 +1,29 @@
+"""`/me`: a tenant's view of itself, by its own key."""
+
+from __future__ import annotations
+
+from pydantic import TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.composition.gateway import Gateway
+from shared.domain.tenancy.tenant import Tenant
+from shared.http.endpoint import for_tenants, json_response
+from shared.http.usage_report import usage_response
+
+_tenant_json = TypeAdapter(Tenant)
+_ADMINISTRATORS_ONLY = {"contact", "tags"}
+
+
+@for_tenants
+async def me(_gateway: Gateway, _request: Request, principal: TenantPrincipal) -> Response:
+    """`GET /me`: the tenant of the key, without what only administrators see."""
+    shown = _tenant_json.dump_python(principal.tenant, mode="json", exclude=_ADMINISTRATORS_ONLY)
+    return json_response(shown | {"key_id": principal.key_id})
+
+
+@for_tenants
+async def my_usage(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
+    """`GET /me/usage?period=YYYY-MM&group_by=deployment,user,day`."""
+    return await usage_response(gateway, request, principal.tenant.tenant_id)
