@@ -13,6 +13,8 @@ class InferenceFormat(Protocol):
 
     operation: str
     """The path behind the deployment or behind `/openai/v1`, for example `chat/completions`."""
+    is_multipart: bool
+    """True for bodies of `multipart/form-data`; false for JSON."""
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         """Raises `InvalidRequest`."""
