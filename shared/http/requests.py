@@ -1,8 +1,7 @@
-"""Requests in: credentials, bodies within their limit, and the parts of the path as the caller sent them."""
+"""Reads requests: credentials, bodies within their limit, and the parts of the path as the caller sent them."""
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
@@ -11,12 +10,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from shared.application.audit.record_audit import Actor
-from shared.application.tenancy.authenticate import AdministratorPrincipal, TenantPrincipal
-from shared.composition.gateway import Gateway
+from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
 from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound, RequestTooLarge
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-_API_VERSION = re.compile(rb"(?:^|&)api-version=([^&]*)")
 _DOT_SEGMENTS = (b".", b"..")
 _MAX_PAGE = 500
 _DEFAULT_PAGE = 100
@@ -36,28 +33,17 @@ def credential_of(headers: dict[bytes, bytes]) -> str | None:
     return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
-def api_version_of(request: Request) -> str:
-    """The query parameter `api-version`, empty if it was not sent."""
-    return _api_version(request.scope["query_string"])
-
-
-@lru_cache(maxsize=64)
-def _api_version(query: bytes) -> str:
-    found = _API_VERSION.search(query)
-    return _unquoted(found[1]).decode("latin-1") if found else ""
-
-
-async def tenant_principal(gateway: Gateway, headers: dict[bytes, bytes]) -> TenantPrincipal:
-    """The calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for an administrator, who has no quota."""
-    principal = await gateway.tenancy.authenticate.identify(credential_of(headers))
+async def tenant_principal(authenticate: Authenticate, headers: dict[bytes, bytes]) -> TenantPrincipal:
+    """Return the calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for an administrator."""
+    principal = await authenticate.identify(credential_of(headers))
     if isinstance(principal, AdministratorPrincipal):
         raise InsufficientRole
     return principal
 
 
-async def administrator(gateway: Gateway, request: Request) -> Actor:
-    """The acting administrator. Raises `InvalidApiKey` or, for a tenant's key, `InsufficientRole`."""
-    principal = await gateway.tenancy.authenticate.identify(credential_of(headers_of(request)))
+async def administrator(authenticate: Authenticate, request: Request) -> Actor:
+    """Return the acting administrator. Raises `InvalidApiKey`, or `InsufficientRole` for a tenant's key."""
+    principal = await authenticate.identify(credential_of(headers_of(request)))
     if isinstance(principal, TenantPrincipal):
         raise InsufficientRole
     return Actor(principal.actor, request.client.host if request.client else "")
@@ -113,16 +99,17 @@ def path_segment(request: Request, index: int) -> str:
 @lru_cache(maxsize=256)
 def _segment(raw_path: bytes, index: int) -> str:
     segments = raw_path.split(b"/")
-    if any(_unquoted(each) in _DOT_SEGMENTS for each in segments):
+    if any(unquoted(each) in _DOT_SEGMENTS for each in segments):
         raise NotFound("No such route.")
     segment = segments[index + 1]
     try:
-        return _unquoted(segment).decode()
+        return unquoted(segment).decode()
     except UnicodeDecodeError:
         raise InvalidRequest("The path is not valid UTF-8.") from None
 
 
-def _unquoted(text: bytes) -> bytes:
+def unquoted(text: bytes) -> bytes:
+    """Decode percent signs."""
     return unquote_to_bytes(text) if b"%" in text else text
 
 
