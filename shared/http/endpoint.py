@@ -19,7 +19,7 @@ from shared.composition.inference import Inference
 from shared.composition.process import current_gateway
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
-from shared.http.errors import error_response
+from shared.http.errors import error_response, misconfigured_response
 from shared.http.requests import administrator, headers_of, tenant_principal
 from shared.settings import SettingsInvalid
 
@@ -80,7 +80,7 @@ def _route(
             gateway = await current_gateway()
         except SettingsInvalid as error:
             logger.critical("%s", error)
-            return json_response({"error": {"code": "misconfigured", "message": "The gateway is misconfigured."}}, 500)
+            return misconfigured_response()
         try:
             return await handler(use_cases(gateway), request, request_id, *args, **kwargs)
         except GatewayError as error:

@@ -8,8 +8,6 @@ import subprocess
 from pathlib import Path
 
 import function_app
-import shared.domain.errors as errors
-from shared.http.errors import STATUSES
 from tests.tools.stack import indexed_functions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,16 +26,6 @@ def test_every_function_is_anonymous_to_the_host_and_one_line() -> None:
     for handler in [function.handler for function in http] + [function.handler for function in timers]:
         source = inspect.getsource(handler)
         assert len(source.strip().splitlines()) <= MAX_ROUTE_LINES, source
-
-
-def test_every_error_has_a_status() -> None:
-    roots = {errors.GatewayError, errors.PeriodExhausted, errors.BackendFailed}
-    named = {
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, errors.GatewayError) and kind not in roots
-    }
-    assert all(STATUSES.keys() & kind.__mro__ for kind in named)
 
 
 def test_only_settings_read_the_environment() -> None:
