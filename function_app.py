@@ -1,7 +1,7 @@
-"""The table of contents: every route and timer of the gateway. Each delegates; nothing is decided here.
+"""Every route and timer of the gateway. Each function delegates in one line.
 
-Every HTTP function is anonymous to the host and authenticates itself: the host's function keys know no tenants.
-Annotations are read by the Functions worker: `Request` in, `Response` out, and no union of responses.
+Every HTTP function is anonymous to the host and authenticates its caller itself: the host's function keys know no
+tenants. The Functions worker reads the annotations: a `Request` in, a `Response` out, and no union of responses.
 """
 
 import azure.functions as func

@@ -1,4 +1,4 @@
-"""Reads requests: credentials, bodies within their limit, and the parts of the path as the caller sent them."""
+"""Reads requests: credentials, bodies up to their limit, and segments of the path."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _DEFAULT_PAGE = 100
 
 
 def headers_of(request: Request) -> dict[bytes, bytes]:
-    """The headers by lower-case name; of one that is sent twice, the last."""
+    """Return the headers by lower-case name. If one was sent twice, the last counts."""
     return dict(request.scope["headers"])
 
 
 def credential_of(headers: dict[bytes, bytes]) -> str | None:
-    """The credential in `api-key`, or in `Authorization: Bearer`."""
+    """Return the credential in `api-key`, or in `Authorization: Bearer`; `None` if there is none."""
     key = headers.get(b"api-key")
     if key:
         return key.decode("latin-1")
@@ -50,7 +50,10 @@ async def administrator(authenticate: Authenticate, request: Request) -> Actor:
 
 
 async def read_body(request: Request, headers: dict[bytes, bytes], limit: int) -> bytes:
-    """The body, read no further than `limit` bytes. Raises `RequestTooLarge`, and `InvalidRequest` if compressed."""
+    """Return the body. Reads no more than `limit` bytes.
+
+    Raises `RequestTooLarge`, and `InvalidRequest` for a compressed body or a caller that disconnects.
+    """
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise InvalidRequest("Compressed request bodies are not supported.", "Content-Encoding")
     stated = headers.get(b"content-length", b"")
@@ -72,13 +75,13 @@ async def read_body(request: Request, headers: dict[bytes, bytes], limit: int) -
 
 
 async def wait_for_disconnect(request: Request) -> None:
-    """Return when the caller of a request whose body was read has gone."""
+    """Return when the caller has disconnected. Call it only after the body was read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 async def read_model(request: Request, model: type[ModelT], limit: int) -> ModelT:
-    """The JSON body as a model. Raises `InvalidRequest` naming the first field that is wrong or unknown."""
+    """Return the JSON body as a model. Raises `InvalidRequest` naming the first field that is wrong or unknown."""
     body = await read_body(request, headers_of(request), limit)
     try:
         return model.model_validate_json(body or b"{}")
@@ -89,9 +92,10 @@ async def read_model(request: Request, model: type[ModelT], limit: int) -> Model
 
 
 def path_segment(request: Request, index: int) -> str:
-    """One segment of the path as sent, decoded once, so that `%2F` stays inside its segment on every host.
+    """Return one segment of the path, decoded once. `%2F` stays inside its segment on every host.
 
-    A host resolves dot segments before it chooses the route, so that a path with any names two things: `NotFound`.
+    Raises `NotFound` for a path with dot segments: the host resolved them to choose the route, so that the segments
+    as sent belong to another path. Raises `InvalidRequest` for bytes that are not UTF-8.
     """
     return _segment(request.scope["raw_path"], index)
 
@@ -114,7 +118,7 @@ def unquoted(text: bytes) -> bytes:
 
 
 def page_query(request: Request) -> tuple[int, str | None]:
-    """`limit` and `cursor` of a list."""
+    """Return the query parameters `limit` and `cursor` of a list. Raises `InvalidRequest`."""
     query = request.query_params
     text = query.get("limit", str(_DEFAULT_PAGE))
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_PAGE):
