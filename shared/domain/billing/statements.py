@@ -57,9 +57,9 @@ class Tally:
     """Sums over entries, fed one at a time."""
 
     prices: PriceBook
-    sums: Rollup = Rollup()
-    quantities: Counter[LineKey] = field(default_factory=Counter)
-    costs: dict[LineKey, int] = field(default_factory=lambda: defaultdict(int))
+    sums: Rollup = field(default=Rollup(), init=False)
+    quantities: Counter[LineKey] = field(default_factory=Counter, init=False)
+    costs: dict[LineKey, int] = field(default_factory=lambda: defaultdict(int), init=False)
 
     def add(self, entry: LedgerEntry) -> None:
         """Count one entry. Late entries carry differences, so that plain sums are right."""
