@@ -1,17 +1,20 @@
-"""What the layout promises: one table of contents, one table of errors, no secret and no address in the repository."""
+"""The layout: routes of one line, one reader of the environment, short files, and no secrets in the repository."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import function_app
 from tests.tools.stack import indexed_functions
 
 ROOT = Path(__file__).resolve().parents[2]
-MAX_LINES = 420
+MAX_LINES = 300
+LONGER: Mapping[str, str] = {"function_app.py": "one function for each route and timer, in one list"}
+"""Files that may be longer, with the reason why splitting them would hurt."""
 MAX_ROUTE_LINES = 4
 
 
@@ -40,10 +43,10 @@ def test_azure_functions_is_known_to_the_table_of_contents_alone() -> None:
     assert function_app.app is not None
 
 
-def test_files_are_short() -> None:
-    for path in [*(ROOT / "shared").rglob("*.py"), ROOT / "function_app.py"]:
-        lines = len(path.read_text().splitlines())
-        assert lines <= MAX_LINES, f"{path} has {lines} lines"
+def test_files_are_short_unless_a_reason_is_given() -> None:
+    paths = [ROOT / "function_app.py", *(ROOT / "shared").rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in paths}
+    assert {path for path, lines in lengths.items() if lines > MAX_LINES} == LONGER.keys()
 
 
 def test_no_key_and_no_registry_address_is_committed() -> None:
