@@ -1,7 +1,7 @@
-"""The table of contents: every route and timer of the gateway. Each delegates; nothing is decided here.
+"""Every route and timer of the gateway. Each function delegates in one line.
 
-Every HTTP function is anonymous to the host and authenticates itself: the host's function keys know no tenants.
-Annotations are read by the Functions worker: `Request` in, `Response` out, and no union of responses.
+Every HTTP function is anonymous to the host and authenticates its caller itself: the host's function keys know no
+tenants. The Functions worker reads the annotations: a `Request` in, a `Response` out, and no union of responses.
 """
 
 import azure.functions as func
@@ -10,6 +10,7 @@ from azurefunctions.extensions.http.fastapi import Request, Response
 from shared import timers
 from shared.http import health, openapi
 from shared.http.console import reference
+from shared.http.inference import models, stored_responses
 from shared.http.inference import routes as inference
 from shared.http.management import backends, deployments, keys, prices, tenants, usage
 from shared.http.tenant import me as tenant
@@ -19,137 +20,137 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 @app.route("openai/deployments/{deployment}/chat/completions", methods=["POST"])
 async def chat_completions(req: Request) -> Response:
-    return await inference.chat_completions(req)
+    return await inference.dated("chat/completions", req)
 
 
 @app.route("openai/v1/chat/completions", methods=["POST"])
 async def chat_completions_v1(req: Request) -> Response:
-    return await inference.chat_completions_v1(req)
+    return await inference.v1("chat/completions", req)
 
 
 @app.route("openai/deployments/{deployment}/completions", methods=["POST"])
 async def completions(req: Request) -> Response:
-    return await inference.completions(req)
+    return await inference.dated("completions", req)
 
 
 @app.route("openai/v1/completions", methods=["POST"])
 async def completions_v1(req: Request) -> Response:
-    return await inference.completions_v1(req)
+    return await inference.v1("completions", req)
 
 
 @app.route("openai/deployments/{deployment}/embeddings", methods=["POST"])
 async def embeddings(req: Request) -> Response:
-    return await inference.embeddings(req)
+    return await inference.dated("embeddings", req)
 
 
 @app.route("openai/v1/embeddings", methods=["POST"])
 async def embeddings_v1(req: Request) -> Response:
-    return await inference.embeddings_v1(req)
+    return await inference.v1("embeddings", req)
 
 
 @app.route("openai/deployments/{deployment}/images/generations", methods=["POST"])
 async def images(req: Request) -> Response:
-    return await inference.images(req)
+    return await inference.dated("images/generations", req)
 
 
 @app.route("openai/v1/images/generations", methods=["POST"])
 async def images_v1(req: Request) -> Response:
-    return await inference.images_v1(req)
+    return await inference.v1("images/generations", req)
 
 
 @app.route("openai/deployments/{deployment}/audio/transcriptions", methods=["POST"])
 async def transcriptions(req: Request) -> Response:
-    return await inference.transcriptions(req)
+    return await inference.dated("audio/transcriptions", req)
 
 
 @app.route("openai/v1/audio/transcriptions", methods=["POST"])
 async def transcriptions_v1(req: Request) -> Response:
-    return await inference.transcriptions_v1(req)
+    return await inference.v1("audio/transcriptions", req)
 
 
 @app.route("openai/deployments/{deployment}/audio/translations", methods=["POST"])
 async def translations(req: Request) -> Response:
-    return await inference.translations(req)
+    return await inference.dated("audio/translations", req)
 
 
 @app.route("openai/v1/audio/translations", methods=["POST"])
 async def translations_v1(req: Request) -> Response:
-    return await inference.translations_v1(req)
+    return await inference.v1("audio/translations", req)
 
 
 @app.route("openai/deployments/{deployment}/audio/speech", methods=["POST"])
 async def speech(req: Request) -> Response:
-    return await inference.speech(req)
+    return await inference.dated("audio/speech", req)
 
 
 @app.route("openai/v1/audio/speech", methods=["POST"])
 async def speech_v1(req: Request) -> Response:
-    return await inference.speech_v1(req)
+    return await inference.v1("audio/speech", req)
 
 
 @app.route("openai/responses", methods=["POST"])
 async def create_response(req: Request) -> Response:
-    return await inference.create_response(req)
+    return await inference.dated("responses", req)
 
 
 @app.route("openai/responses/{response}", methods=["GET"])
 async def get_response(req: Request) -> Response:
-    return await inference.get_response(req)
+    return await stored_responses.dated(req)
 
 
 @app.route("openai/responses/{response}", methods=["DELETE"])
 async def delete_response(req: Request) -> Response:
-    return await inference.delete_response(req)
+    return await stored_responses.dated(req)
 
 
 @app.route("openai/responses/{response}/cancel", methods=["POST"])
 async def cancel_response(req: Request) -> Response:
-    return await inference.cancel_response(req)
+    return await stored_responses.dated(req, "/cancel")
 
 
 @app.route("openai/responses/{response}/input_items", methods=["GET"])
 async def list_input_items(req: Request) -> Response:
-    return await inference.list_input_items(req)
+    return await stored_responses.dated(req, "/input_items")
 
 
 @app.route("openai/v1/responses", methods=["POST"])
 async def create_response_v1(req: Request) -> Response:
-    return await inference.create_response_v1(req)
+    return await inference.v1("responses", req)
 
 
 @app.route("openai/v1/responses/{response}", methods=["GET"])
 async def get_response_v1(req: Request) -> Response:
-    return await inference.get_response_v1(req)
+    return await stored_responses.v1(req)
 
 
 @app.route("openai/v1/responses/{response}", methods=["DELETE"])
 async def delete_response_v1(req: Request) -> Response:
-    return await inference.delete_response_v1(req)
+    return await stored_responses.v1(req)
 
 
 @app.route("openai/v1/responses/{response}/cancel", methods=["POST"])
 async def cancel_response_v1(req: Request) -> Response:
-    return await inference.cancel_response_v1(req)
+    return await stored_responses.v1(req, "/cancel")
 
 
 @app.route("openai/v1/responses/{response}/input_items", methods=["GET"])
 async def list_input_items_v1(req: Request) -> Response:
-    return await inference.list_input_items_v1(req)
+    return await stored_responses.v1(req, "/input_items")
 
 
 @app.route("openai/models", methods=["GET"])
-async def models(req: Request) -> Response:
-    return await inference.list_models(req)
+async def list_models(req: Request) -> Response:
+    return await models.list_models(req)
 
 
 @app.route("openai/v1/models", methods=["GET"])
-async def models_v1(req: Request) -> Response:
-    return await inference.list_models(req)
+async def list_models_v1(req: Request) -> Response:
+    return await models.list_models(req)
 
 
 @app.route("openai/v1/models/{model}", methods=["GET"])
-async def model_v1(req: Request) -> Response:
-    return await inference.get_model(req)
+async def get_model_v1(req: Request) -> Response:
+    return await models.get_model(req)
 
 
 @app.route("manage/tenants", methods=["GET"])

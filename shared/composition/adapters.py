@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 KEEP_WARM_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters:
     """Connections to storage, backends and the identity endpoint, and the ports over them."""
 

@@ -20,7 +20,7 @@ from shared.composition.tenancy import Tenancy, wire_tenancy
 from shared.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """Every use case of one process, by subject."""
 

@@ -22,7 +22,7 @@ from shared.composition.pricing import Pricing
 from shared.composition.routing import Routing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inference:
     """Everything that an inference route needs, and nothing else of the gateway."""
 

@@ -24,7 +24,7 @@ from shared.composition.pricing import Pricing
 from shared.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerJobs:
     """The books, the jobs that timers run over them, and what verifies and archives them."""
 

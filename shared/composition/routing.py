@@ -15,7 +15,7 @@ from shared.domain.routing.backend_health import BreakerPolicy
 from shared.domain.routing.catalog import Catalog
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
     """Gives backends to requests, explains the choice, and manages backends and deployments."""
 

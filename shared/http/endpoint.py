@@ -1,11 +1,12 @@
-"""What every route has in common: a request id, the gateway, a principal, and errors told in one way."""
+"""The frame of every route: a request id, the use cases that its handler needs, its caller, and errors told one way."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import Any, TypeAlias
+from operator import attrgetter
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -14,61 +15,89 @@ from starlette.responses import Response
 from shared.application.audit.record_audit import Actor
 from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.composition.gateway import Gateway
+from shared.composition.inference import Inference
 from shared.composition.process import current_gateway
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
-from shared.http.errors import error_response
+from shared.http.errors import error_response, misconfigured_response
 from shared.http.requests import administrator, headers_of, tenant_principal
 from shared.settings import SettingsInvalid
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+UseCasesT = TypeVar("UseCasesT")
+P = ParamSpec("P")
 logger = logging.getLogger("tallygate")
 
 
-def endpoint(handler: Callable[[Gateway, Request, str], Awaitable[Response]]) -> Endpoint:
-    """A route from a handler that takes the gateway, the request and its new id."""
+def endpoint(
+    handler: Callable[Concatenate[Gateway, Request, str, P], Awaitable[Response]],
+) -> Callable[Concatenate[Request, P], Awaitable[Response]]:
+    """Make a route from a handler that gets the whole gateway, the request and its new id."""
+    return _route(_whole, handler)
+
+
+def for_inference(
+    handler: Callable[Concatenate[Inference, Request, str, P], Awaitable[Response]],
+) -> Callable[Concatenate[Request, P], Awaitable[Response]]:
+    """Make a route from a handler that gets the use cases of inference only, the request and its new id.
+
+    The handler authenticates the tenant itself, because it reads the headers only once.
+    """
+    return _route(attrgetter("inference"), handler)
+
+
+def for_administrators(handler: Callable[[Gateway, Request, Actor], Awaitable[Response]]) -> Endpoint:
+    """Make a route that only an administrator may call; the handler gets who that is."""
 
     @wraps(handler)
-    async def serve(request: Request) -> Response:
+    async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
+        return await handler(gateway, request, await administrator(gateway.tenancy.authenticate, request))
+
+    return endpoint(authorize)
+
+
+def for_tenants(handler: Callable[[Gateway, Request, TenantPrincipal], Awaitable[Response]]) -> Endpoint:
+    """Make a route that only a tenant's own key may call; the handler gets the tenant."""
+
+    @wraps(handler)
+    async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
+        caller = await tenant_principal(gateway.tenancy.authenticate, headers_of(request))
+        return await handler(gateway, request, caller)
+
+    return endpoint(authorize)
+
+
+def _route(
+    use_cases: Callable[[Gateway], UseCasesT],
+    handler: Callable[Concatenate[UseCasesT, Request, str, P], Awaitable[Response]],
+) -> Callable[Concatenate[Request, P], Awaitable[Response]]:
+    """Make a route that answers every `GatewayError` of its handler. Further arguments go to the handler."""
+
+    @wraps(handler)
+    async def serve(request: Request, /, *args: P.args, **kwargs: P.kwargs) -> Response:
         request_id = new_rid()
         try:
             gateway = await current_gateway()
         except SettingsInvalid as error:
             logger.critical("%s", error)
-            return json_response({"error": {"code": "misconfigured", "message": "The gateway is misconfigured."}}, 500)
+            return misconfigured_response()
         try:
-            return await handler(gateway, request, request_id)
+            return await handler(use_cases(gateway), request, request_id, *args, **kwargs)
         except GatewayError as error:
             return error_response(error, request_id, gateway.clock.now())
 
     return serve
 
 
-def for_administrators(handler: Callable[[Gateway, Request, Actor], Awaitable[Response]]) -> Endpoint:
-    """A route that only an administrator may call; the handler gets who that is."""
-
-    @wraps(handler)
-    async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
-        return await handler(gateway, request, await administrator(gateway, request))
-
-    return endpoint(authorize)
-
-
-def for_tenants(handler: Callable[[Gateway, Request, TenantPrincipal], Awaitable[Response]]) -> Endpoint:
-    """A route for a tenant's own key."""
-
-    @wraps(handler)
-    async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
-        return await handler(gateway, request, await tenant_principal(gateway, headers_of(request)))
-
-    return endpoint(authorize)
+def _whole(gateway: Gateway) -> Gateway:
+    return gateway
 
 
 def json_response(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
+    """Make a JSON answer."""
     return Response(msgspec.json.encode(document), status, headers, "application/json")
 
 
 def list_response(data: list[Any], next_cursor: str | None = None) -> Response:
-    """A page of a list, and the cursor of the next."""
+    """Make one page of a list, with the cursor of the next page."""
     return json_response({"data": data, "next_cursor": next_cursor})

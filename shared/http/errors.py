@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -10,9 +11,14 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
+from shared.adapters.identity.credentials import IdentityUnavailable
+from shared.adapters.tables.archive import ArchiveDamaged, PeriodMoves
 from shared.application.ledger.close_period import PeriodNotOver
 from shared.domain import errors
+from shared.domain.ledger.operations import InsufficientAvailable, LaneLeased, ReservationsOpen
 from shared.domain.rate_limit import LimitStatus
+
+logger = logging.getLogger("tallygate")
 
 STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, "invalid_request"),
@@ -36,33 +42,58 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.RateLimitExceeded: (429, "rate_limit_exceeded"),
     errors.BackendBroken: (502, "backend_error"),
     errors.BackendUnavailable: (503, "no_backend_available"),
+    errors.ClientDisconnected: (503, "no_backend_available"),
     errors.LedgerUnavailable: (503, "ledger_unavailable"),
     errors.StorageUnavailable: (503, "ledger_unavailable"),
+    IdentityUnavailable: (503, "ledger_unavailable"),
     errors.BackendTimeout: (504, "backend_timeout"),
 }
+NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
+    ReservationsOpen: "only the timer that closes a period meets it",
+    InsufficientAvailable: "the lane that wanted the tokens looks for others",
+    LaneLeased: "the process that wanted the lane tries another one",
+    ArchiveDamaged: "archives are restored from the command line",
+    PeriodMoves: "archives are written from the command line",
+}
+"""Errors that no caller gets, with the reason. If one escapes all the same, the answer is `INTERNAL_ERROR`."""
+INTERNAL_ERROR: Final = (500, "internal_error")
+MISCONFIGURED: Final = (500, "misconfigured")
 LEDGER_RETRY_AFTER_SECONDS: Final = 5
 
 
 def error_response(error: errors.GatewayError, request_id: str, now: datetime) -> Response:
-    """The answer that tells a caller what went wrong. Messages never echo a credential, prompt or backend address."""
-    status, code = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-    body = {
-        "error": {
-            "code": code,
-            "message": f"{error} (request id: {request_id})",
-            "type": code,
-            "param": error.param if isinstance(error, errors.InvalidRequest) else None,
-            **_details(error),
-        }
-    }
+    """Make the answer for an error. Messages never echo a credential, prompt or backend address.
+
+    An error without a status is logged and gets `INTERNAL_ERROR`, without its message.
+    """
+    (status, code), message = _status_of(error), str(error)
+    if code == INTERNAL_ERROR[1]:
+        logger.error("%s has no status (request id: %s)", type(error).__name__, request_id, exc_info=error)
+        message = "The gateway failed."
+    param = error.param if isinstance(error, errors.InvalidRequest) else None
+    body = _body(code, f"{message} (request id: {request_id})", param, **_details(error))
     headers = {"x-gateway-request-id": request_id} | rate_headers(error.limit_status) | _advice(error, now)
     if error.attempts is not None:
         headers["x-gateway-attempts"] = str(error.attempts)
-    return Response(msgspec.json.encode(body), status, headers, "application/json")
+    return Response(body, status, headers, "application/json")
+
+
+def _status_of(error: errors.GatewayError) -> tuple[int, str]:
+    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), INTERNAL_ERROR)
+
+
+def misconfigured_response() -> Response:
+    """Make the answer of a gateway whose settings are wrong. Its log names them; the caller must not see them."""
+    status, code = MISCONFIGURED
+    return Response(_body(code, "The gateway is misconfigured.", None), status, None, "application/json")
+
+
+def _body(code: str, message: str, param: str | None, **details: object) -> bytes:
+    return msgspec.json.encode({"error": {"code": code, "message": message, "type": code, "param": param, **details}})
 
 
 def _details(error: errors.GatewayError) -> dict[str, object]:
-    """What Azure says beside the message of a filtered answer."""
+    """Return the further fields with which Azure explains a filtered prompt."""
     if not isinstance(error, errors.ContentFiltered):
         return {}
     results = {category: {"filtered": True} for category in error.categories}
@@ -74,7 +105,7 @@ def _details(error: errors.GatewayError) -> dict[str, object]:
 
 
 def rate_headers(statuses: Iterable[LimitStatus]) -> dict[str, str]:
-    """`x-ratelimit-*` of the tenant; durations as OpenAI writes them."""
+    """Return the headers `x-ratelimit-*` of the tenant, with durations as OpenAI writes them."""
     return {
         f"x-ratelimit-{name}-{status.unit}": text
         for status in statuses
@@ -87,7 +118,7 @@ def rate_headers(statuses: Iterable[LimitStatus]) -> dict[str, str]:
 
 
 def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
-    """What the caller should do next, in headers that SDKs obey."""
+    """Return the headers that tell SDKs when to retry, and how to authenticate."""
     match error:
         case errors.InvalidApiKey():
             return {"WWW-Authenticate": "Bearer"}

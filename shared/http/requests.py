@@ -1,8 +1,7 @@
-"""Requests in: credentials, bodies within their limit, and the parts of the path as the caller sent them."""
+"""Reads requests: credentials, bodies up to their limit, and segments of the path."""
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
@@ -11,24 +10,22 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from shared.application.audit.record_audit import Actor
-from shared.application.tenancy.authenticate import AdministratorPrincipal, TenantPrincipal
-from shared.composition.gateway import Gateway
+from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
 from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound, RequestTooLarge
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-_API_VERSION = re.compile(rb"(?:^|&)api-version=([^&]*)")
 _DOT_SEGMENTS = (b".", b"..")
 _MAX_PAGE = 500
 _DEFAULT_PAGE = 100
 
 
 def headers_of(request: Request) -> dict[bytes, bytes]:
-    """The headers by lower-case name; of one that is sent twice, the last."""
+    """Return the headers by lower-case name. If one was sent twice, the last counts."""
     return dict(request.scope["headers"])
 
 
 def credential_of(headers: dict[bytes, bytes]) -> str | None:
-    """The credential in `api-key`, or in `Authorization: Bearer`."""
+    """Return the credential in `api-key`, or in `Authorization: Bearer`; `None` if there is none."""
     key = headers.get(b"api-key")
     if key:
         return key.decode("latin-1")
@@ -36,35 +33,27 @@ def credential_of(headers: dict[bytes, bytes]) -> str | None:
     return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
-def api_version_of(request: Request) -> str:
-    """The query parameter `api-version`, empty if it was not sent."""
-    return _api_version(request.scope["query_string"])
-
-
-@lru_cache(maxsize=64)
-def _api_version(query: bytes) -> str:
-    found = _API_VERSION.search(query)
-    return _unquoted(found[1]).decode("latin-1") if found else ""
-
-
-async def tenant_principal(gateway: Gateway, headers: dict[bytes, bytes]) -> TenantPrincipal:
-    """The calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for an administrator, who has no quota."""
-    principal = await gateway.tenancy.authenticate.identify(credential_of(headers))
+async def tenant_principal(authenticate: Authenticate, headers: dict[bytes, bytes]) -> TenantPrincipal:
+    """Return the calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for an administrator."""
+    principal = await authenticate.identify(credential_of(headers))
     if isinstance(principal, AdministratorPrincipal):
         raise InsufficientRole
     return principal
 
 
-async def administrator(gateway: Gateway, request: Request) -> Actor:
-    """The acting administrator. Raises `InvalidApiKey` or, for a tenant's key, `InsufficientRole`."""
-    principal = await gateway.tenancy.authenticate.identify(credential_of(headers_of(request)))
+async def administrator(authenticate: Authenticate, request: Request) -> Actor:
+    """Return the acting administrator. Raises `InvalidApiKey`, or `InsufficientRole` for a tenant's key."""
+    principal = await authenticate.identify(credential_of(headers_of(request)))
     if isinstance(principal, TenantPrincipal):
         raise InsufficientRole
     return Actor(principal.actor, request.client.host if request.client else "")
 
 
 async def read_body(request: Request, headers: dict[bytes, bytes], limit: int) -> bytes:
-    """The body, read no further than `limit` bytes. Raises `RequestTooLarge`, and `InvalidRequest` if compressed."""
+    """Return the body. Reads no more than `limit` bytes.
+
+    Raises `RequestTooLarge`, and `InvalidRequest` for a compressed body or a caller that disconnects.
+    """
     if headers.get(b"content-encoding", b"identity") != b"identity":
         raise InvalidRequest("Compressed request bodies are not supported.", "Content-Encoding")
     stated = headers.get(b"content-length", b"")
@@ -86,13 +75,13 @@ async def read_body(request: Request, headers: dict[bytes, bytes], limit: int) -
 
 
 async def wait_for_disconnect(request: Request) -> None:
-    """Return when the caller of a request whose body was read has gone."""
+    """Return when the caller has disconnected. Call it only after the body was read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 async def read_model(request: Request, model: type[ModelT], limit: int) -> ModelT:
-    """The JSON body as a model. Raises `InvalidRequest` naming the first field that is wrong or unknown."""
+    """Return the JSON body as a model. Raises `InvalidRequest` naming the first field that is wrong or unknown."""
     body = await read_body(request, headers_of(request), limit)
     try:
         return model.model_validate_json(body or b"{}")
@@ -103,9 +92,10 @@ async def read_model(request: Request, model: type[ModelT], limit: int) -> Model
 
 
 def path_segment(request: Request, index: int) -> str:
-    """One segment of the path as sent, decoded once, so that `%2F` stays inside its segment on every host.
+    """Return one segment of the path, decoded once. `%2F` stays inside its segment on every host.
 
-    A host resolves dot segments before it chooses the route, so that a path with any names two things: `NotFound`.
+    Raises `NotFound` for a path with dot segments: the host resolved them to choose the route, so that the segments
+    as sent belong to another path. Raises `InvalidRequest` for bytes that are not UTF-8.
     """
     return _segment(request.scope["raw_path"], index)
 
@@ -113,21 +103,22 @@ def path_segment(request: Request, index: int) -> str:
 @lru_cache(maxsize=256)
 def _segment(raw_path: bytes, index: int) -> str:
     segments = raw_path.split(b"/")
-    if any(_unquoted(each) in _DOT_SEGMENTS for each in segments):
+    if any(unquoted(each) in _DOT_SEGMENTS for each in segments):
         raise NotFound("No such route.")
     segment = segments[index + 1]
     try:
-        return _unquoted(segment).decode()
+        return unquoted(segment).decode()
     except UnicodeDecodeError:
         raise InvalidRequest("The path is not valid UTF-8.") from None
 
 
-def _unquoted(text: bytes) -> bytes:
+def unquoted(text: bytes) -> bytes:
+    """Decode percent signs."""
     return unquote_to_bytes(text) if b"%" in text else text
 
 
 def page_query(request: Request) -> tuple[int, str | None]:
-    """`limit` and `cursor` of a list."""
+    """Return the query parameters `limit` and `cursor` of a list. Raises `InvalidRequest`."""
     query = request.query_params
     text = query.get("limit", str(_DEFAULT_PAGE))
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_PAGE):

@@ -1,20 +1,20 @@
-"""What the layout promises: one table of contents, one table of errors, no secret and no address in the repository."""
+"""The layout: routes of one line, one reader of the environment, short files, and no secrets in the repository."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import function_app
-import shared.domain.errors as errors
-from shared.http.errors import STATUSES
-from shared.http.openapi import OPERATIONS
 from tests.tools.stack import indexed_functions
 
 ROOT = Path(__file__).resolve().parents[2]
-MAX_LINES = 420
+MAX_LINES = 300
+LONGER: Mapping[str, str] = {"function_app.py": "one function for each route and timer, in one list"}
+"""Files that may be longer, with the reason why splitting them would hurt."""
 MAX_ROUTE_LINES = 4
 
 
@@ -23,29 +23,12 @@ def tracked_files() -> list[Path]:
     return [ROOT / name for name in listed.splitlines() if (ROOT / name).is_file()]
 
 
-def test_every_route_is_described_and_every_description_is_a_route() -> None:
-    http, _ = indexed_functions()
-    declared = {(method, f"/{function.route}") for function in http for method in function.methods}
-    described = {(operation.method, operation.path) for operation in OPERATIONS}
-    assert declared == described
-
-
 def test_every_function_is_anonymous_to_the_host_and_one_line() -> None:
     http, timers = indexed_functions()
     assert {function.auth_level for function in http} == {"anonymous"}
     for handler in [function.handler for function in http] + [function.handler for function in timers]:
         source = inspect.getsource(handler)
         assert len(source.strip().splitlines()) <= MAX_ROUTE_LINES, source
-
-
-def test_every_error_has_a_status() -> None:
-    roots = {errors.GatewayError, errors.PeriodExhausted, errors.BackendFailed}
-    named = {
-        kind
-        for kind in vars(errors).values()
-        if isinstance(kind, type) and issubclass(kind, errors.GatewayError) and kind not in roots
-    }
-    assert all(STATUSES.keys() & kind.__mro__ for kind in named)
 
 
 def test_only_settings_read_the_environment() -> None:
@@ -60,10 +43,10 @@ def test_azure_functions_is_known_to_the_table_of_contents_alone() -> None:
     assert function_app.app is not None
 
 
-def test_files_are_short() -> None:
-    for path in [*(ROOT / "shared").rglob("*.py"), ROOT / "function_app.py"]:
-        lines = len(path.read_text().splitlines())
-        assert lines <= MAX_LINES, f"{path} has {lines} lines"
+def test_files_are_short_unless_a_reason_is_given() -> None:
+    paths = [ROOT / "function_app.py", *(ROOT / "shared").rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in paths}
+    assert {path for path, lines in lengths.items() if lines > MAX_LINES} == LONGER.keys()
 
 
 def test_no_key_and_no_registry_address_is_committed() -> None:

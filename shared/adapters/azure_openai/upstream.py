@@ -20,7 +20,7 @@ _LARGE_BODY_BYTES = 1_048_576
 _NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamTimeouts:
     """Bounds in seconds, each named in the error it causes."""
 

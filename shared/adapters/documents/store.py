@@ -7,7 +7,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
     """A stored document and the ETag of its version."""
 

@@ -119,7 +119,7 @@ class PeriodArchive:
         for done, rows in enumerate(tenants, start=1):
             partitions = []
             for row in rows:
-                yield _Line(REGISTRY_TABLE, period, row.key, plain(row.fields))
+                yield _Line(table=REGISTRY_TABLE, partition=period, key=row.key, fields=plain(row.fields))
                 partitions.append(row.key)
             async for line in self._lanes(table_of(period), partitions):
                 yield line
@@ -137,7 +137,7 @@ class PeriodArchive:
             for partition, balance in balances.items():
                 for range_ in _MOVABLE:
                     rest += [line async for line in self._scan(table, partition, *range_)]
-                rest.append(_Line(table, partition, BALANCE_KEY, dict(balance.fields)))
+                rest.append(_Line(table=table, partition=partition, key=BALANCE_KEY, fields=dict(balance.fields)))
                 end = entry_key(int(balance.fields["seq"]) + 1)
                 async for line in self._scan(table, partition, unread[partition], end):
                     yield line
@@ -154,7 +154,10 @@ class PeriodArchive:
             marks = await self._get_all(table, [partition], _WATERMARK)
             rows = [line async for line in self._scan(table, partition, *_ROLLUPS)]
             if _are_same(marks, await self._get_all(table, list(marks), _WATERMARK)):
-                rows += [_Line(table, partition, _WATERMARK, dict(mark.fields)) for mark in marks.values()]
+                rows += [
+                    _Line(table=table, partition=partition, key=_WATERMARK, fields=dict(mark.fields))
+                    for mark in marks.values()
+                ]
                 for line in rows:
                     yield line
                 return
@@ -162,7 +165,7 @@ class PeriodArchive:
 
     async def _scan(self, table: str, partition: str, first: str, end: str) -> AsyncIterator[_Line]:
         async for row in self._store.scan(table, partition, first, end):
-            yield _Line(table, partition, row.key, plain(row.fields))
+            yield _Line(table=table, partition=partition, key=row.key, fields=plain(row.fields))
 
     async def _get_all(self, table: str, partitions: list[str], key: str) -> dict[str, Row]:
         found = {partition: await self._get(table, partition, key) for partition in partitions}

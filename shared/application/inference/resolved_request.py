@@ -49,7 +49,7 @@ class ResolvedRequest:
         return self.input_tokens + self.output_tokens
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ServingState:
     """Everything about a request that changes while it is served."""
 

@@ -99,7 +99,7 @@ def _are_two_sides(one: tuple[Lane, LedgerEntry], other: tuple[Lane, LedgerEntry
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Books:
     """What the entries of one lane add up to."""
 

@@ -13,24 +13,29 @@ class InferenceFormat(Protocol):
 
     operation: str
     """The path behind the deployment or behind `/openai/v1`, for example `chat/completions`."""
+    is_multipart: bool
+    """True for bodies of `multipart/form-data`; false for JSON."""
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
-        """Raises `InvalidRequest`."""
+        """Parse the body of a request. Raises `InvalidRequest`."""
         ...
 
     def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
-        """The body to send to the route's backend: the caller's bytes, with `model` set where it is given, and
-        with those of the deployment's defaults that the caller left out and the backend's model accepts."""
+        """Return the body to send to the route's backend.
+
+        It is the caller's bytes, with `model` set if given. Fields that the caller left out get the deployment's
+        defaults, as far as the backend's model accepts them.
+        """
         ...
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:
-        """Raises `BackendBroken` if the answer cannot be read."""
+        """Read a whole answer. Raises `BackendBroken` if it cannot be read."""
         ...
 
     def filtered_prompt(self, status: int, body: bytes) -> frozenset[str] | None:
-        """What upstream's filter found in a prompt that it refused, or `None` if it did not."""
+        """Return the findings of the content filter if it refused the prompt; `None` for any other answer."""
         ...
 
     def error_event(self, code: str, message: str) -> bytes:
-        """How an error is told once a stream of events has begun."""
+        """Return the event that tells of an error in a stream that has begun."""
         ...

@@ -72,14 +72,14 @@ class Tally:
     """Sums over a tenant's entries, fed one at a time, and the facts of the latest ones."""
 
     prices: PriceBook
-    sums: Rollup = Rollup()
-    quantities: Counter[LineKey] = field(default_factory=Counter)
-    costs: dict[LineKey, int] = field(default_factory=lambda: defaultdict(int))
-    cost_center: str = ""
+    sums: Rollup = field(default=Rollup(), init=False)
+    quantities: Counter[LineKey] = field(default_factory=Counter, init=False)
+    costs: dict[LineKey, int] = field(default_factory=lambda: defaultdict(int), init=False)
+    cost_center: str = field(default="", init=False)
     """The cost center of the latest request."""
-    closed_at: str = ""
+    closed_at: str = field(default="", init=False)
     """The time of the latest `close` entry."""
-    _latest: str = ""
+    _latest: str = field(default="", init=False)
 
     def add(self, entry: LedgerEntry) -> None:
         """Count one entry. Late entries carry differences, so that plain sums are right."""

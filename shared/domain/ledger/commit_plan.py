@@ -97,7 +97,7 @@ Change: TypeAlias = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Plan:
     """What one commit would do: the balance after it, the rows it changes, and what it refuses."""
 

@@ -48,7 +48,7 @@ class BreakerPolicy:
     """How long after its last failure an open backend may be tried where nobody else is ready."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Window:
     """Requests and failures of about the last window: the current part of it and the one before."""
 

@@ -1,4 +1,4 @@
-"""The page at `/docs`: `/openapi.json`, to read and to try. It is one file and loads nothing from elsewhere."""
+"""The page at `/docs`: shows `/openapi.json` and sends its requests. One file; it loads nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INLINE = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 async def reference(request: Request) -> Response:  # noqa: ARG001 - a route
-    """`GET /docs`."""
+    """Serve `GET /docs`."""
     page, policy = _page()
     headers = {
         "content-security-policy": policy,
@@ -29,7 +29,7 @@ async def reference(request: Request) -> Response:  # noqa: ARG001 - a route
 
 @cache
 def _page() -> tuple[bytes, str]:
-    """The page, and the policy that lets it run its own script and style and ask this gateway, and nothing else."""
+    """Return the page and its content security policy: its own script and style, and requests to this gateway only."""
     page = _PAGE.read_bytes()
     allowed = {
         tag.decode(): base64.b64encode(hashlib.sha256(content).digest()).decode()

@@ -1,4 +1,4 @@
-"""A streamed answer over ASGI: each event as it comes, comments in silence, and word when the caller has gone."""
+"""Streams an answer over ASGI: events as they arrive, comments in silence, until the end or a disconnect."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from shared.application.inference.meter_stream import StreamCut
 KEEP_ALIVE = b": keep-alive\n\n"
 _QUIET_TICKS = 3
 _NEVER = 86_400.0
-"""Seconds, more than any answer takes."""
+"""Seconds, longer than any answer takes."""
 
 
 class Streamed(Protocol):
-    """An answer that comes bit by bit."""
+    """An answer that arrives in parts."""
 
     @property
     def is_text(self) -> bool:
-        """Whether it is made of events, between which comments may be sent."""
+        """True if the answer consists of events: comments may be sent between them."""
         ...
 
     async def forward(self, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Give every bit to `send`. Raises `StreamCut` where a broken connection must tell the caller of an error."""
+        """Pass every part to `send`. Raises `StreamCut` to break the connection where it cannot tell of an error."""
         ...
 
     def abandon(self) -> None:
-        """The caller has gone."""
+        """Stop: the caller has disconnected."""
         ...
 
 
 class EventStreamResponse(Response):
-    """Releases what is streamed. The request's identity is in it: contextvars are not set while a stream runs."""
+    """Sends a streamed answer.
+
+    The stream knows its own request, because the host sets no context variables while a stream runs.
+    """
 
     def __init__(self, stream: Streamed, headers: Sequence[tuple[bytes, bytes]], keep_alive_seconds: float) -> None:
         super().__init__(status_code=200)
@@ -65,7 +68,7 @@ class EventStreamResponse(Response):
 
 
 class _Caller:
-    """The other end of the stream: watched for its going, and kept warm in silence."""
+    """Watches the caller's connection for a disconnect, and sends comments when nothing else was sent."""
 
     def __init__(self, task: asyncio.Task[object], receive: Receive, send: Send, keep_alive_seconds: float) -> None:
         self.has_gone = False
@@ -80,7 +83,7 @@ class _Caller:
         self._timer = self._loop.call_later(self._tick_seconds, self._tick)
 
     def send(self, events: bytes) -> Awaitable[None]:
-        """Part of the body. The server takes it only when the caller has room for it."""
+        """Send part of the body. The result is awaited until the caller's connection accepts it."""
         self._is_quiet = False
         return self._send({"type": "http.response.body", "body": events, "more_body": True})
 
@@ -99,7 +102,7 @@ class _Caller:
         self._task.cancel()
 
     def _tick(self) -> None:
-        """Looks at intervals whether anything was sent: events themselves need not look at a clock."""
+        """Check at intervals if anything was sent, so that sending an event need not read the clock."""
         self._quiet_ticks = self._quiet_ticks + 1 if self._is_quiet else 0
         self._is_quiet = True
         if self._quiet_ticks == _QUIET_TICKS:

@@ -17,11 +17,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from shared.http import examples
-from shared.http.management import models
-from shared.http.openapi import OPERATIONS
+from shared.http.operation import InferenceOperation
+from shared.http.operations import INFERENCE_OPERATIONS, OPERATIONS, PARAMETER_EXAMPLES
 from tests.functions.inference.test_operations import form
-from tests.tools.stack import Stack
+from tests.tools.stack import API_VERSION, Stack
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -39,30 +38,34 @@ async def test_every_operation_is_described_and_every_body_has_an_example(stack:
         assert found["summary"]
         names = [each["name"] for each in found["parameters"]]
         assert names[: operation.path.count("{")] == re.findall(r"{(\w+)}", operation.path)
-        takes_body = bool(operation.body or operation.inference)
-        assert takes_body == ("requestBody" in found)
+        assert (operation.example is not None) == ("requestBody" in found)
         for content in found.get("requestBody", {}).get("content", {}).values():
             assert content["example"]
             assert set(content["schema"].get("required", ())) <= set(content["example"])
 
 
-@pytest.mark.parametrize("operation", examples.INFERENCE)
+@pytest.mark.parametrize("row", INFERENCE_OPERATIONS, ids=lambda row: row.path)
 @pytest.mark.parametrize("dated", [True, False])
-async def test_examples_of_inference_work(stack: Stack, operation: str, dated: bool) -> None:
-    model, example = examples.MODELS[operation], dict(examples.INFERENCE[operation])
+async def test_examples_of_inference_work(stack: Stack, row: InferenceOperation, dated: bool) -> None:
+    operation = row.operations[0 if dated else 1]
+    example = {**(operation.example or {})}
+    sent: dict[str, Any] = {"json": example}
     if "file" in example:
-        data = form(response_format="json") if dated else form(response_format="json", model=model)
-        status, _, body = await stack.infer(operation, model, form=data, dated=dated)
-    elif operation == "responses":
-        status, _, body = await stack.infer(operation, model, example, dated=False)
-    else:
-        status, _, body = await stack.infer(operation, model, example, dated=dated)
-    assert (status, bool(body)) == (200, True)
+        sent = {"data": form(**{name: text for name, text in example.items() if name != "file"})}
+    url = stack.url + operation.path.replace("{deployment}", row.model)
+    query = {"api-version": API_VERSION} if dated else {}
+    async with stack.session.post(url, params=query, headers={"api-key": stack.key}, **sent) as response:
+        assert (response.status, bool(await response.read())) == (operation.success, True)
+    await stack.settled()
+    (entry,) = await stack.entries()
+    assert (entry["operation"], entry["deployment"]) == (row.path, row.model)
 
 
-@pytest.mark.parametrize("name", examples.MANAGEMENT)
-def test_examples_of_management_are_valid(name: str) -> None:
-    getattr(models, name).model_validate_json(json.dumps(examples.MANAGEMENT[name]))
+async def test_examples_of_management_work_in_the_order_of_the_table(stack: Stack) -> None:
+    managed = [operation for operation in OPERATIONS if operation.body is not None]
+    for operation in managed:
+        path = operation.path.format_map(PARAMETER_EXAMPLES)
+        await stack.manage(operation.method, path, operation.example, status=operation.success)
 
 
 async def test_the_page_may_run_its_own_script_and_nothing_else(stack: Stack) -> None:

@@ -10,6 +10,8 @@ from shared.domain.routing.catalog import Route
 class BufferedFormat:
     """The part of `InferenceFormat` that such operations share."""
 
+    is_multipart = False
+
     def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:  # noqa: ARG002
         return bodies.with_members(parsed.raw, {"model": model} if model is not None else {})
 

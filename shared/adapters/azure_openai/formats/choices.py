@@ -47,6 +47,8 @@ _decoder = msgspec.json.Decoder(_Answer)
 class ChoicesFormat:
     """The part of `InferenceFormat` that both operations share."""
 
+    is_multipart = False
+
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_decoder, body)
         usage = None if answer.usage is None else answer.usage.disjoint()

@@ -48,6 +48,8 @@ class TranscriptReader(TypedEventReader):
 class Transcriptions(BufferedFormat):
     """Implements `InferenceFormat` for `/audio/transcriptions` and `/audio/translations`."""
 
+    is_multipart = True
+
     def __init__(self, operation: str) -> None:
         self.operation = operation
 
