@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from local.setup.steps import ROOT
 
-_NEEDED_BY = {
+NEEDED_BY = {
     "clients": ("tests/clients",),
     "conformance": ("tests/functions/host/test_conformance.py",),
     "azurite": ("tests/clients", "tests/contract", "tests/e2e", "tests/functions", "tests/upgrade"),
@@ -43,9 +43,7 @@ def plan(arguments: Sequence[str]) -> Plan:
     """Plan a run from pytest's arguments: paths and node ids restrict it, options such as `-k` select from it."""
     paths = [path for path in map(_path_of, arguments) if path is not None]
     asked = paths or [PurePosixPath("tests")]
-    needs = tuple(
-        need for need, places in _NEEDED_BY.items() if any(_meet(path, at) for path in asked for at in places)
-    )
+    needs = tuple(need for need, places in NEEDED_BY.items() if any(_meet(path, at) for path in asked for at in places))
     return Plan(needs, is_whole=PurePosixPath("tests") in asked and not any(map(_selects, arguments)))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from local.run_tests import Plan, plan
+from local.run_tests import NEEDED_BY, Plan, plan
+from local.setup.steps import ROOT
 
 EVERYTHING = ("clients", "conformance", "azurite")
 
@@ -32,3 +33,8 @@ def test_a_run_needs_what_its_paths_need_and_is_whole_without_a_selection(
     arguments: tuple[str, ...], planned: Plan
 ) -> None:
     assert plan(arguments) == planned
+
+
+def test_what_is_needed_is_told_of_paths_that_exist() -> None:
+    places = [place for each in NEEDED_BY.values() for place in each]
+    assert [place for place in places if not (ROOT / place).exists()] == []
