@@ -100,7 +100,7 @@ def path_segment(request: Request, index: int) -> str:
     return _segment(request.scope["raw_path"], index)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256)  # ADR 12
 def _segment(raw_path: bytes, index: int) -> str:
     segments = raw_path.split(b"/")
     if any(unquoted(each) in _DOT_SEGMENTS for each in segments):

@@ -22,8 +22,5 @@ class _BufferedResponse(Response):
     """An answer in one piece, with the backend's status and bytes."""
 
     def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        # The base class is not initialised: it would build default headers for every request.
-        self.status_code = status
-        self.body = body
-        self.background = None
+        super().__init__(body, status)
         self.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final
 
 from starlette.requests import Request
@@ -22,12 +21,7 @@ def api_version_of(request: Request, base: str) -> str:
 
     Raises `InvalidRequest` where `base` is `DATED` and the parameter is no date.
     """
-    return _read(request.scope["query_string"], base)
-
-
-@lru_cache(maxsize=64)
-def _read(query: bytes, base: str) -> str:
-    found = _PARAMETER.search(query)
+    found = _PARAMETER.search(request.scope["query_string"])
     api_version = unquoted(found[1]).decode("latin-1") if found else ""
     if base == DATED and _DATE.fullmatch(api_version) is None:
         raise InvalidRequest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 
 from shared.application.inference.attempt_backend import Served
@@ -63,14 +62,7 @@ def _headers_of_backend(
 ) -> list[tuple[bytes, bytes]]:
     kept = [header for header in headers if header[0] not in _NOT_RETURNED]
     kept.append((b"x-gateway-request-id", request_id.encode()))
-    kept += _headers_that_name(backend.backend_id, backend.region)
+    kept.append((b"x-gateway-backend", backend.backend_id.encode("latin-1", "replace")))
+    kept.append((b"x-gateway-region", backend.region.encode("latin-1", "replace")))
+    kept.append((b"x-gateway-cache", b"bypass"))
     return kept
-
-
-@lru_cache(maxsize=1024)
-def _headers_that_name(backend_id: str, region: str) -> tuple[tuple[bytes, bytes], ...]:
-    return (
-        (b"x-gateway-backend", backend_id.encode("latin-1", "replace")),
-        (b"x-gateway-region", region.encode("latin-1", "replace")),
-        (b"x-gateway-cache", b"bypass"),
-    )
