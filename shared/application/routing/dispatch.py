@@ -80,7 +80,7 @@ class Dispatcher:
         if health is None or known_address != address:
             health = BackendHealth(backend_id=backend.backend_id, transitions=self._transitions, policy=self._breaker)
             self._healths[backend.backend_id] = (address, health)
-        health.most_at_once = backend.max_concurrent_requests
+        health.max_concurrent_requests = backend.max_concurrent_requests
         return health
 
     def pool(self, catalog: Catalog, tenant: Tenant, deployment: Deployment, same_resource_as: str = "") -> Pool:
