@@ -1,4 +1,4 @@
-"""Administrative acts, as the audit log keeps them."""
+"""Events of the audit log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.domain.values import record
 
 @record
 class AuditEvent:
-    """An administrative act: who did what to which object, with the object before and after it."""
+    """One administrative act: its actor, action and target, and the target before and after it."""
 
     event_id: str
     at: datetime
