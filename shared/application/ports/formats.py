@@ -9,28 +9,31 @@ from shared.domain.routing.catalog import Route
 
 
 class InferenceFormat(Protocol):
-    """The wire format of one inference operation."""
+    """The format of the requests and answers of one inference operation."""
 
     operation: str
     """The path behind the deployment or behind `/openai/v1`, for example `chat/completions`."""
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
-        """Raises `InvalidRequest`."""
+        """Parse a request's body. Raises `InvalidRequest` if it is malformed or not supported."""
         ...
 
     def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
-        """The body to send to the route's backend: the caller's bytes, with `model` set where it is given, and
-        with those of the deployment's defaults that the caller left out and the backend's model accepts."""
+        """Return the body to send to the route's backend: the caller's bytes with these changes.
+
+        - `model` replaces the caller's model unless it is `None`.
+        - Defaults of the deployment that the caller left out are added if the backend's model accepts them.
+        """
         ...
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:
-        """Raises `BackendBroken` if the answer cannot be read."""
+        """Parse a completed answer. Raises `BackendBroken` if it cannot be read."""
         ...
 
     def filtered_prompt(self, status: int, body: bytes) -> frozenset[str] | None:
-        """What upstream's filter found in a prompt that it refused, or `None` if it did not."""
+        """Return the findings in a prompt that upstream's content filter refused; `None` for any other answer."""
         ...
 
     def error_event(self, code: str, message: str) -> bytes:
-        """How an error is told once a stream of events has begun."""
+        """Return the event that reports an error in a stream that has begun."""
         ...
