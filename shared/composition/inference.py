@@ -57,6 +57,7 @@ def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pric
             ResolveRequest(catalog, adapters.responses, routing.dispatcher, admit),
             AttemptBackend(admit, adapters.upstream, clock, adapters.background, drains),
             routing.dispatcher,
+            routing.turns,
             clock,
             adapters.background,
             FailoverPolicy(settings.max_attempts, settings.failover_timeout_seconds),
