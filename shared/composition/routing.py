@@ -19,7 +19,7 @@ from shared.domain.routing.catalog import Catalog
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Gives backends to requests, explains the choice, and manages backends and deployments."""
+    """The use cases that give backends to requests, explain the choice, and manage backends and deployments."""
 
     configured: Cached[Catalog]
     dispatcher: Dispatcher
