@@ -14,6 +14,7 @@ from shared.domain.errors import InvalidRequest
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PERIOD = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _MAX_NAME_LENGTH = 128
+# UUIDv7: 48 bits of milliseconds, version 7, 12 free bits, variant 2, 62 free bits.
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _FREE_BITS = (1 << 80) - 1 & ~(0xF << 76 | 0b11 << 62)
 
@@ -41,16 +42,20 @@ class BillingPeriod:
 
     @property
     def start(self) -> datetime:
+        """The first moment of the period."""
         return datetime(self.year, self.month, 1, tzinfo=UTC)
 
     @property
     def end(self) -> datetime:
+        """The first moment after the period."""
         return self.next().start
 
     def next(self) -> BillingPeriod:
+        """Return the period after this one."""
         return BillingPeriod(self.year + 1, 1) if self.month == 12 else BillingPeriod(self.year, self.month + 1)
 
     def previous(self) -> BillingPeriod:
+        """Return the period before this one."""
         return BillingPeriod(self.year - 1, 12) if self.month == 1 else BillingPeriod(self.year, self.month - 1)
 
     def __str__(self) -> str:
@@ -98,7 +103,9 @@ def checked_name(text: str, param: str) -> str:
     Raises `InvalidRequest` otherwise; the error names `param`.
     """
     if not 0 < len(text) <= _MAX_NAME_LENGTH or not text.isprintable() or text.strip() != text:
-        raise InvalidRequest(f"'{param}' must have 1 to {_MAX_NAME_LENGTH} printable characters.", param)
+        raise InvalidRequest(
+            f"'{param}' must have 1 to {_MAX_NAME_LENGTH} printable characters, no spaces around them.", param
+        )
     return text
 
 

@@ -51,7 +51,7 @@ class Arrivals:
         requests = _arrival(self.requests, limits.lanes, limits.requests, moment)
         arrival = _arrival(self.tokens, tokens * limits.lanes, limits.tokens, moment)
         wait = max(requests, arrival) - moment - _MINUTE
-        if limits.lanes > 1:
+        if limits.lanes > 1:  # a request larger than the lane's part waits until the lane is idle, not for ever
             wait = min(wait, max(self.requests, self.tokens) - moment)
         return Arrivals(requests, arrival), max(0, wait) / 1_000_000
 
@@ -95,7 +95,7 @@ def _status(unit: str, limit: int, lanes: int, ahead: int) -> LimitStatus:
 def _arrival(arrival: int, cost: int, per_minute: int | None, moment: int) -> int:
     if per_minute is None:
         return 0
-    return max(arrival, moment) - (-cost * _MINUTE // per_minute)
+    return max(arrival, moment) - (-cost * _MINUTE // per_minute)  # rounded up, so that the rate is never exceeded
 
 
 def _microseconds(moment: datetime) -> int:

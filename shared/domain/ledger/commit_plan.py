@@ -155,7 +155,7 @@ class Plan:
     def _change(self, operation: ResolvingChange | LaneChange) -> None:
         if self.balance.state is LaneState.CLOSED:
             if isinstance(operation, BeginClosing | Close):
-                return
+                return  # closing again changes nothing
             raise PeriodNotOpen("The billing period is closed.")
         if isinstance(operation, (Settle, Expire)):
             self._resolve(operation)
@@ -209,6 +209,7 @@ class Plan:
         transferred = operation.amount
         kind = EntryKind.TRANSFER_IN
         if isinstance(operation, TransferOut):
+            # The donor was chosen on an older balance, and may have reserved more since.
             if transferred.excess_over(available(self.balance)) != Amount():
                 raise InsufficientAvailable("The lane has less available than the transfer takes.")
             transferred, kind = Amount() - transferred, EntryKind.TRANSFER_OUT
@@ -296,5 +297,6 @@ def plan_commit(
     for operation in operations:
         plan.apply(operation)
     balance.version += 1
+    # After a lost answer, the recent ids tell if this commit was stored.
     balance.recent = (commit_id, *base.recent[: RECENT_COMMITS - 1])
     return plan

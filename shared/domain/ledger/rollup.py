@@ -53,6 +53,7 @@ class Rollup:
 
     @property
     def findings_text(self) -> str:
+        """The counts of findings as they are stored, sorted."""
         return ",".join(f"{finding}={count}" for finding, count in sorted(self.findings.items()))
 
     def __add__(self, other: Rollup) -> Rollup:

@@ -155,6 +155,7 @@ class PriceBook:
         if known is None or not known[0] <= at < known[1]:
             matching = [price for price in self._by_model.get(sku.model, ()) if _matches(price, sku, basis.variant)]
             changes = [price.effective_from for price in matching]
+            # The card holds from the last change of a matching row until the next one.
             since = max((change for change in changes if change <= at), default=_EVER)
             until = min((change for change in changes if change > at), default=_NEVER)
             known = since, until, self._resolve(sku, matching, at, basis)

@@ -169,7 +169,7 @@ class BackendHealth:
             self.remaining_tokens -= tokens
         if self.open_until is None:
             return False
-        if self.is_throttled:
+        if self.is_throttled:  # the backend itself stated that it is ready now, so no probe is needed
             self.close(now)
             return False
         self.is_probing = True
@@ -227,7 +227,7 @@ class BackendHealth:
     def throttled(self, now: float, seconds: float | None, error: str, *, is_probe: bool) -> None:
         """Note that the backend refuses requests for `seconds`; `None` if it did not state a time."""
         self._note_error(now, error)
-        self.is_throttled = self.open_until is None or self.is_throttled
+        self.is_throttled = self.open_until is None or self.is_throttled  # after failures a probe is still needed
         self._open(now, self.policy.throttled_seconds if seconds is None else seconds, error, is_probe=is_probe)
 
     def misconfigured(self, now: float, error: str, *, is_probe: bool) -> None:

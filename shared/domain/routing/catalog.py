@@ -57,6 +57,7 @@ class Backend:
 
     @property
     def placement(self) -> Placement:
+        """The place of the backend, for residency."""
         return Placement(self.sku, self.region, self.zone)
 
     @property
@@ -66,10 +67,12 @@ class Backend:
 
     @property
     def is_provisioned(self) -> bool:
+        """The backend has provisioned capacity, which is paid for whether it is used or not."""
         return "Provisioned" in self.sku
 
     @property
     def price_key(self) -> PriceKey:
+        """The key of its prices."""
         return _price_key(model=self.model, model_version=self.model_version, sku=self.sku, region=self.region)
 
 
@@ -94,6 +97,7 @@ class Deployment:
 
     @property
     def has_sampling(self) -> bool:
+        """The deployment has a default for `temperature` or `top_p`."""
         return self.temperature is not None or self.top_p is not None
 
     @property
