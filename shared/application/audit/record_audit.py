@@ -1,4 +1,4 @@
-"""Write down who changed what."""
+"""Record administrative acts in the audit log."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from shared.domain.values import value
 
 @value
 class Actor:
-    """Who acts, and from which address."""
+    """The person or process that acts, and its network address."""
 
     name: str
     source_address: str = ""
 
 
 class RecordAudit:
-    """Every management change calls this once it is done, with the object before and after it."""
+    """Records one change. Management use cases call it after the change is stored."""
 
     def __init__(self, log: AuditLog, clock: Clock) -> None:
         self._log = log
@@ -35,6 +35,10 @@ class RecordAudit:
         before: Mapping[str, object] | None = None,
         after: Mapping[str, object] | None = None,
     ) -> None:
+        """Append an event with the target before and after the change. Raises `StorageUnavailable`.
+
+        The change then stands without a record: the caller sees the error and repeats the change.
+        """
         event = AuditEvent(
             event_id=new_rid(),
             at=self._clock.now(),

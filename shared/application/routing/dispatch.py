@@ -64,7 +64,7 @@ class Dispatcher:
         - Raises `ResidencyViolation` if none is in a place that the tenant allows.
         - Raises `BackendUnavailable` if none is configured, or all are drained.
         """
-        if catalog is not self._catalog:
+        if catalog is not self._catalog:  # it is loaded again every few seconds, mostly without a change
             if catalog != self._catalog:
                 self._pools.clear()
             self._catalog = catalog
@@ -193,7 +193,7 @@ class Dispatcher:
         queue, seconds = self._queues[pool], pool.seconds_until_ready(self._clock.monotonic())
         queue.advance()
         if seconds is not None and seconds > self._waiting.seconds:
-            queue.refuse_all()
+            queue.refuse_all()  # no one can be served in time, so callers learn it now
         self._schedule_advance(pool)
 
     def _schedule_advance(self, pool: Pool) -> None:
