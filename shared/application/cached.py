@@ -64,7 +64,7 @@ class Cached(Generic[T]):
 
 
 def _retrieve(task: asyncio.Task[T]) -> None:
-    """Retrieve the error of a failed load. Whoever needs the value next loads again and gets the error.
+    """Retrieve the error of a failed load. The next reader of the value loads again and gets the error.
 
     Only errors that are no `StorageUnavailable` are logged, because they are defects.
     """

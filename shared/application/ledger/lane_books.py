@@ -33,7 +33,7 @@ class StringSet(Protocol):
 
 @record
 class LaneSnapshot:
-    """Everything that a lane stored beside its entries when it was read."""
+    """Everything except entries that a lane stored when it was read."""
 
     balance: Balance
     held: Mapping[str, Amount]

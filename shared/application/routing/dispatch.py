@@ -91,7 +91,7 @@ class Dispatcher:
     def take_slot_now(
         self, pool: Pool, tokens: int, tried: Collection[str] = (), affinity_point: float | None = None
     ) -> BackendSlot | None:
-        """Take a slot as `take_slot` does, but not while others wait for the pool: nobody overtakes them."""
+        """Take a slot as `take_slot` does, but not while others wait for the pool, who would be overtaken."""
         return None if pool in self._queues else self.take_slot(pool, tokens, tried, affinity_point)
 
     async def wait_for_slot(

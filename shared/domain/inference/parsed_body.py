@@ -55,7 +55,7 @@ class ParsedBody:
     texts: Sequence[str] = ()
     """The texts whose tokens are input tokens."""
     fixed_tokens: int = 0
-    """Input tokens beside those of `texts`."""
+    """Input tokens in addition to those of `texts`."""
     input_margin: int = 0
     """The most by which the count of input tokens may be too low."""
     choices: int = 0

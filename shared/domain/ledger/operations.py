@@ -1,6 +1,6 @@
 """Operations on a lane of the ledger, and their errors. `commit_plan` implements them.
 
-- `rows` is the number of rows that an operation changes beside the balance; a transaction holds at most 100.
+- `rows` is the number of rows that an operation changes in addition to the balance; a transaction holds at most 100.
 - `rid` is the id of the reservation, transfer or grant; empty if there is none. A commit holds one operation a `rid`,
   because a transaction may change a row only once.
 """

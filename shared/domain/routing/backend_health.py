@@ -133,7 +133,7 @@ class BackendHealth:
         return self.max_concurrent_requests is not None and self.in_flight >= self.max_concurrent_requests
 
     def has_headroom(self, now: float, tokens: int) -> bool:
-        """Tell whether the rate limits that the backend last stated leave room for a request of `tokens` tokens.
+        """Tell whether the rate limits that the backend last stated allow a request of `tokens` tokens.
 
         A limit that it did not state, or stated over a minute ago, is no obstacle.
         """

@@ -51,7 +51,7 @@ class Backend:
     """Identity provider of a sovereign cloud; empty for the public cloud."""
     api: BackendApi = BackendApi.AZURE
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers to send with every request, beside the caller's."""
+    """Headers to send with every request, in addition to the caller's."""
     max_concurrent_requests: int | None = None
     """The most requests that one process sends at the same time; `None` for no limit."""
 
@@ -102,7 +102,7 @@ class Deployment:
 
     @property
     def has_defaults(self) -> bool:
-        """The gateway may have to add fields to a body, beside setting its model."""
+        """The gateway may have to add fields to a body, and not only set its model."""
         return self.max_output_tokens is not None or bool(self.system_prompt) or self.has_sampling
 
 

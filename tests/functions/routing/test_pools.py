@@ -265,7 +265,7 @@ async def test_connections_are_kept_and_used_again(stack: Stack) -> None:
     for _ in range(9):
         await stack.chat()
     gateway = await stack.gateway()
-    session: Any = gateway.inference.serve._upstream._session  # type: ignore[attr-defined]
+    session: Any = gateway.inference.serve._attempt._upstream._session  # type: ignore[attr-defined]
     assert session.connector is not None
     assert sum(len(each) for each in session.connector._conns.values()) == 1
     assert not session.connector.use_dns_cache
