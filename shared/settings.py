@@ -1,4 +1,4 @@
-"""Every setting of the gateway, read once from the environment. A missing or wrong one fails at start, by its name."""
+"""Settings of the gateway, read once from the environment. Reference: docs/reference/configuration.md."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class SettingsInvalid(Exception):
-    """The environment does not make a gateway. The message names each variable; it never shows a value."""
+    """Settings are missing or wrong. The message names each variable, and never shows a value."""
 
 
 class Settings(BaseSettings):
-    """Names are those of the environment variables, in lower case. Secrets are masked in every representation."""
+    """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     tallygate_storage: Literal["tables", "memory"] = "tables"
-    """`memory` keeps everything in the process: for benches and first looks, never for production."""
+    """`memory` keeps everything in the process, for benches and trials. Never use it in production."""
     tallygate_table_endpoint: str = ""
     tallygate_blob_endpoint: str = ""
     tallygate_storage_account_name: str = ""
     tallygate_storage_account_key: SecretStr = SecretStr("")
-    """Set only where no identity is to be had, as with an emulator; otherwise the identity below is used."""
+    """Only for an account without identities, such as an emulator. If empty, the gateway's identity is used."""
     audit_chain_key: SecretStr
-    """Key of the HMAC that chains ledger entries, at least 32 characters."""
+    """Key of the HMAC that chains ledger entries; at least 32 characters."""
     admin_api_key: SecretStr = SecretStr("")
-    """Management key for bootstrapping, at least 32 characters; none if empty."""
+    """Management key for the first steps; at least 32 characters. If empty, there is none."""
 
     use_managed_identity: bool = True
-    """`false` signs in as a developer does (`DefaultAzureCredential`)."""
+    """`false` uses the identity of a developer (`DefaultAzureCredential`)."""
     azure_client_id: str = ""
     azure_openai_api_key: SecretStr = SecretStr("")
-    """Key for backends whose `auth` is `api_key`."""
+    """Key for the backends whose `auth` is `api_key`."""
 
     backend_host_suffixes: str = ".openai.azure.com,.cognitiveservices.azure.com,.services.ai.azure.com"
     allow_loopback_backends: bool = False
@@ -45,18 +45,21 @@ class Settings(BaseSettings):
     backend_idle_timeout_seconds: float = Field(default=60, gt=0)
     backend_total_timeout_seconds: float = Field(default=900, gt=0)
     max_attempts: int = Field(default=4, gt=0)
-    """How many backends one request may be sent to."""
+    """The most attempts at one request."""
     failover_timeout_seconds: float = Field(default=220, gt=0)
-    """For how long after its arrival a request may begin another attempt, and wait for the head of its answer."""
+    """The time after a request's first slot within which another attempt may begin, and answers must begin."""
     queue_timeout_seconds: float = Field(default=5, ge=0)
-    """How long a request may wait for a backend, or for its tenant's turn."""
+    """The longest wait of a request for a backend, or for its tenant's turn."""
     max_queued: int = Field(default=1000, ge=0)
-    """How many requests may wait so for one pool of backends, or of one tenant."""
+    """The most requests that may wait for one pool of backends, or for the turn of one tenant."""
     drain_timeout_seconds: float = Field(default=60, gt=0)
+    """The longest time for which a stream is read on after its client has disconnected."""
     max_drains: int = Field(default=500, ge=0)
-    """How many streams are read on at once after their callers have gone; more are cut, and estimated."""
+    """The most streams that are drained at the same time. Further ones are cut, and their usage is estimated."""
     keep_alive_seconds: float = Field(default=15, gt=0)
+    """The silence after which a stream gets a comment, so that proxies keep its connection."""
     close_grace_hours: float = Field(default=48, ge=0)
+    """The time after the end of a period for late settlements, before it is closed."""
     website_instance_id: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
     @model_validator(mode="after")
@@ -76,11 +79,12 @@ class Settings(BaseSettings):
 
     @property
     def host_suffixes(self) -> tuple[str, ...]:
+        """The suffixes of `backend_host_suffixes`, which are separated by commas."""
         return tuple(suffix.strip() for suffix in self.backend_host_suffixes.split(",") if suffix.strip())
 
 
 def read_settings() -> Settings:
-    """The settings of this process's environment; raises `SettingsInvalid`."""
+    """Read the settings from the environment of this process. Raises `SettingsInvalid`."""
     try:
         return Settings()  # type: ignore[call-arg] # pydantic-settings fills it from the environment
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What the timer functions run. Each tolerates running late, twice or concurrently, and can be started by hand."""
+"""The work of the timer functions. Running one late, twice, concurrently or by hand is harmless."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ logger = logging.getLogger("tallygate")
 
 
 async def reset_monthly_quotas(*, past_due: bool) -> None:
-    """Open the current period for every tenant, from the 25th also the next, and start closing the one before."""
+    """Open the current period for all tenants, from day 25 also the next, and begin to close the previous one."""
     gateway = await current_gateway()
     opened = await gateway.ledger.open_period()
     logger.info("opened the period for %d tenants (past due: %s)", opened, past_due)
 
 
 async def export_chargeback(*, past_due: bool) -> None:
-    """Close the previous period once its grace is over, and write its statements."""
+    """Close the previous period after its grace time, and write its statements."""
     gateway = await current_gateway()
     try:
         files = await gateway.billing.export_chargeback()
@@ -29,7 +29,7 @@ async def export_chargeback(*, past_due: bool) -> None:
 
 
 async def expire_reservations(*, past_due: bool) -> None:
-    """Resolve reservations past their deadline."""
+    """Expire the reservations past their deadline."""
     gateway = await current_gateway()
     expired = await gateway.ledger.expire_reservations()
     if expired:
@@ -37,7 +37,7 @@ async def expire_reservations(*, past_due: bool) -> None:
 
 
 async def level_lanes(*, past_due: bool) -> None:
-    """Complete transfers between the lanes of hot tenants whose gateway died half-way."""
+    """Complete the transfers between lanes that a process left half done when it died."""
     gateway = await current_gateway()
     completed = await gateway.ledger.level_lanes()
     if completed:
@@ -45,7 +45,7 @@ async def level_lanes(*, past_due: bool) -> None:
 
 
 async def settle_background_responses(*, past_due: bool) -> None:
-    """Book the responses that upstream has made in the background."""
+    """Book the responses that upstream has completed in the background."""
     gateway = await current_gateway()
     settled = await gateway.inference.settle_background()
     if settled:

@@ -1,4 +1,4 @@
-"""Work that outlives the request that caused it: draining a stream, settling an abandoned attempt."""
+"""Background work that outlives its request: draining a stream, settling an abandoned attempt."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Coroutine
 
 
 class Background:
-    """Keeps tasks alive and lets a shutdown wait for them."""
+    """Holds references to tasks, so that they are not collected, and lets a shutdown wait for them."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
 
     def start(self, work: Coroutine[object, object, object]) -> None:
-        """Run `work` to its end, whoever goes away meanwhile."""
+        """Run `work` to its end in a task of its own, which no disconnect cancels."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     @property
     def is_busy(self) -> bool:
-        """Whether any work is left."""
+        """Some work has not ended."""
         return bool(self._tasks)
 
     async def drain(self) -> None:
-        """Return when no work is left."""
+        """Wait until all work has ended, also work that starts meanwhile."""
         while self.is_busy:
             await asyncio.wait(self._tasks)

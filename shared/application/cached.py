@@ -1,4 +1,4 @@
-"""Values that storage holds and every request needs: fresh within a bound, and never waited for while in use."""
+"""Cache values of storage that every request needs. Their age is bounded, and requests rarely wait for them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MAX_AGE_SECONDS = 25.0
 
 
 class Cached(Generic[T]):
-    """One value, reloaded in the background once it is `FRESH_SECONDS` old and never served past `MAX_AGE_SECONDS`.
+    """One value, reloaded in the background from `FRESH_SECONDS` on, and never returned after `MAX_AGE_SECONDS`.
 
-    Age counts from the start of the load, so a change is effective everywhere within the maximum age.
+    Its age counts from the start of the load. So all processes notice a change within the maximum age.
     """
 
     def __init__(self, load: Callable[[], Awaitable[T]], clock: Clock) -> None:
@@ -28,7 +28,7 @@ class Cached(Generic[T]):
         self._loading: asyncio.Task[T] | None = None
 
     async def get(self) -> T:
-        """The value; raises what `load` raises if there is none young enough."""
+        """Return the value; loads it if none is young enough. Raises the errors of `load`."""
         if self._loaded is not None:
             loaded_at, value = self._loaded
             age = self._clock.monotonic() - loaded_at
@@ -40,7 +40,7 @@ class Cached(Generic[T]):
         return await asyncio.shield(self._refresh())
 
     def invalidate(self) -> None:
-        """Load anew before the value is served again."""
+        """Discard the value, and the result of a load that is under way."""
         self._loaded = None
         self._loading = None
 
@@ -55,7 +55,7 @@ class Cached(Generic[T]):
         this = asyncio.current_task()
         try:
             value = await self._load()
-            if self._loading is this:
+            if self._loading is this:  # else `invalidate` has discarded this load
                 self._loaded = (started_at, value)
             return value
         finally:
@@ -64,6 +64,9 @@ class Cached(Generic[T]):
 
 
 def _retrieve(task: asyncio.Task[T]) -> None:
-    """A failed refresh in the background is told to whoever must wait for the next one."""
+    """Retrieve the error of a failed load. The next reader of the value loads again and gets the error.
+
+    Only errors that are no `StorageUnavailable` are logged, because they are defects.
+    """
     if not task.cancelled() and not isinstance(task.exception(), (StorageUnavailable, type(None))):
         task.get_loop().call_exception_handler({"message": "a refresh failed", "exception": task.exception()})

@@ -1,4 +1,4 @@
-"""The adapters of one process: made once from the settings, and shared by every use case."""
+"""Make the adapters of one process, which all use cases share, from the settings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEEP_WARM_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters:
-    """Connections to storage, backends and the identity endpoint, and the ports over them."""
+    """The connections to storage, backends and the identity provider, and the ports that they implement."""
 
     settings: Settings
     clock: Clock
@@ -60,7 +60,7 @@ class Adapters:
 
 
 async def connect(settings: Settings, clock: Clock | None) -> Adapters:
-    """Make every adapter, by default on the clock of the storage account. Sends no request."""
+    """Make all adapters. `clock` is by default corrected by the time of the storage account. Sends no request."""
     storage_clock = StorageClock()
     clock = clock or storage_clock
     resources = AsyncExitStack()
@@ -96,14 +96,15 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
 
 
 def hash_chain(settings: Settings) -> HashChain:
-    """The chain over ledger entries, with the key of the settings."""
+    """Make the hash chain over ledger entries, with the key from the settings."""
     return HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
 
 
 def _session() -> aiohttp.ClientSession:
-    """Open the connection pool for backends: unbounded, kept warm, without cookies, bodies unchanged.
+    """Open the connection pool for backends, without a limit and without cookies.
 
-    Every new connection resolves its host name, so that a changed private endpoint takes effect at once.
+    - Bodies are not decompressed, because they are forwarded unchanged.
+    - Each new connection resolves its host name, so that a changed private endpoint takes effect at once.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_WARM_SECONDS, use_dns_cache=False),

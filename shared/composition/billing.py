@@ -1,4 +1,4 @@
-"""Wires usage reports and the monthly statements."""
+"""Wire the use cases of billing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.composition.ledger import LedgerJobs
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """Reports usage, closes months, writes their statements, and verifies them."""
+    """The use cases that report usage, close periods, write statements, and verify them."""
 
     usage: ReportUsage
     export_chargeback: ExportChargeback

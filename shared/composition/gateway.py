@@ -1,4 +1,4 @@
-"""One gateway: its use cases by subject, wired for one process."""
+"""Wire the gateway of one process: all its use cases, by subject."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """Every use case of one process, by subject."""
+    """The use cases of one process, by subject."""
 
     settings: Settings
     clock: Clock
@@ -37,14 +37,14 @@ class Gateway:
     resources: AsyncExitStack
 
     async def aclose(self) -> None:
-        """Finish what is owed to the books, then close connections."""
+        """Finish background work and commits, then close all connections."""
         await self.background.drain()
         await self.ledger.books.drain()
         await self.resources.aclose()
 
 
 async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
-    """Wire a gateway, by default on the clock of its storage account. Sends no request to storage or backends."""
+    """Wire a gateway. `clock` is by default corrected by the time of the storage account. Sends no request."""
     adapters = await connect(settings, clock)
     audit = RecordAudit(adapters.audit_log, adapters.clock)
     pricing = wire_pricing(adapters, audit)

@@ -1,4 +1,4 @@
-"""Wires the inference operations."""
+"""Wire the use cases of inference."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shared.composition.routing import Routing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inference:
-    """Everything that an inference route needs, and nothing else of the gateway."""
+    """The use cases and settings that inference routes need, and nothing else of the gateway."""
 
     clock: Clock
     authenticate: Authenticate
@@ -57,6 +57,7 @@ def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pric
             ResolveRequest(catalog, adapters.responses, routing.dispatcher, admit),
             AttemptBackend(admit, adapters.upstream, clock, adapters.background, drains),
             routing.dispatcher,
+            routing.turns,
             clock,
             adapters.background,
             FailoverPolicy(settings.max_attempts, settings.failover_timeout_seconds),

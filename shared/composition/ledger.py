@@ -1,4 +1,4 @@
-"""Wires the ledger, the jobs that keep it, and what verifies it."""
+"""Wire the ledger, its timer jobs, and its verification."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from shared.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerJobs:
-    """The books, the jobs that timers run over them, and what verifies and archives them."""
+    """The books, and the use cases that keep, verify and archive them."""
 
     books: Ledger
     open_period: OpenPeriod
@@ -54,7 +54,7 @@ def wire_ledger(adapters: Adapters, pricing: Pricing) -> LedgerJobs:
 
 
 async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, str]:
-    """Restore an archived period into a temporary file; returns what verifies it, and the period.
+    """Restore an archived period into a temporary file. Returns its verification, and the period.
 
     Raises `ArchiveDamaged`. Sends no request to storage.
     """

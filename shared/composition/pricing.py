@@ -1,4 +1,4 @@
-"""Wires the price book."""
+"""Wire the price book."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from shared.domain.pricing.price_book import PriceBook
 
 @dataclass(frozen=True, slots=True)
 class Pricing:
-    """Looks prices up, and manages them."""
+    """The price book of this process, and the use case that manages its rows."""
 
     book: Cached[PriceBook]
     prices: ManagePrices
 
 
 def wire_pricing(adapters: Adapters, audit: RecordAudit) -> Pricing:
-    """Make the price book of this process and the use case that inserts prices."""
+    """Make the price book and the use case of prices."""
 
     async def load() -> PriceBook:
         return PriceBook(await adapters.prices.load())

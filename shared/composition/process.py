@@ -1,4 +1,4 @@
-"""The gateway of this process: built when the first request or timer needs it."""
+"""The gateway of this process, which the first request or timer builds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _gateway: asyncio.Task[Gateway] | None = None
 
 
 def current_gateway() -> asyncio.Future[Gateway]:
-    """Return the gateway of this process; builds it from the environment on the first call.
+    """Return the gateway of this process. The first call builds it from the environment.
 
-    Raises `SettingsInvalid` when awaited. After a failure the next call builds anew.
+    Awaiting it raises `SettingsInvalid` if settings are missing or wrong. After a failure the next call builds again.
     """
     global _gateway  # noqa: PLW0603 - a process has one gateway
     if _gateway is None or (_gateway.done() and _gateway.exception() is not None):
@@ -25,14 +25,14 @@ def current_gateway() -> asyncio.Future[Gateway]:
 
 
 def settle_heap(_: object = None) -> None:
-    """Exempt everything that was imported from garbage collection, and collect less often (ADR 12)."""
+    """Exempt all objects that exist now from garbage collection, and collect less often (ADR 12)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 async def close_current_gateway() -> None:
-    """Finish and release the gateway of this process, if there is one."""
+    """Close the gateway of this process, if there is one."""
     global _gateway
     if _gateway is not None:
         gateway, _gateway = await _gateway, None

@@ -1,4 +1,4 @@
-"""Wires the choice of backends."""
+"""Wire the use cases that choose backends."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from shared.application.audit.record_audit import RecordAudit
 from shared.application.cached import Cached
-from shared.application.routing.dispatch import Dispatcher, WaitingPolicy
+from shared.application.routing.dispatch import Dispatcher
 from shared.application.routing.explain_route import ExplainRoute
+from shared.application.routing.fair_queue import WaitingPolicy
 from shared.application.routing.manage_catalog import ManageCatalog
+from shared.application.routing.tenant_turns import TenantTurns
 from shared.composition.adapters import Adapters
 from shared.domain.routing.backend_health import BreakerPolicy
 from shared.domain.routing.catalog import Catalog
@@ -17,23 +19,25 @@ from shared.domain.routing.catalog import Catalog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """Gives backends to requests, explains the choice, and manages backends and deployments."""
+    """The use cases that give backends to requests, explain the choice, and manage backends and deployments."""
 
     configured: Cached[Catalog]
     dispatcher: Dispatcher
+    turns: TenantTurns
     explain: ExplainRoute
     catalog: ManageCatalog
 
 
 def wire_routing(adapters: Adapters, audit: RecordAudit) -> Routing:
-    """Make the dispatcher of this process and the use cases around it."""
+    """Make the dispatcher and the tenant turns of this process, and the use cases that need them."""
     settings, clock = adapters.settings, adapters.clock
+    waiting = WaitingPolicy(settings.queue_timeout_seconds, settings.max_queued)
     dispatcher = Dispatcher(
         clock,
         adapters.background,
         adapters.hints,
         settings.website_instance_id,
-        WaitingPolicy(settings.queue_timeout_seconds, settings.max_queued),
+        waiting,
         BreakerPolicy(),
     )
 
@@ -47,6 +51,7 @@ def wire_routing(adapters: Adapters, audit: RecordAudit) -> Routing:
     return Routing(
         configured=configured,
         dispatcher=dispatcher,
+        turns=TenantTurns(waiting),
         explain=ExplainRoute(adapters.tenants, configured, dispatcher, clock),
         catalog=ManageCatalog(
             adapters.catalog,

@@ -1,4 +1,7 @@
-"""Storage of one process: Azure Storage (or an emulator), or memory. Imports only the SDKs that the settings need."""
+"""Open the storage of one process: Azure Storage or an emulator, or memory.
+
+Only the SDKs that the settings need are imported, because importing them slows a cold start.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class Storage:
 async def open_storage(
     settings: Settings, tokens: CachedTokens, clock: StorageClock, resources: AsyncExitStack
 ) -> Storage:
-    """Make the clients of the account that the settings name; `resources` closes them. Sends no request."""
+    """Make the clients of the storage account that the settings name. `resources` closes them. Sends no request."""
     if settings.tallygate_storage == "memory":
         return Storage(InMemoryTableStore(), InMemoryDocuments(), InMemoryReports())
 

@@ -1,4 +1,4 @@
-"""Wires the use cases of tenants, their keys, and callers."""
+"""Wire the use cases of tenants, keys and callers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.composition.adapters import Adapters
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:
-    """Authenticates callers; manages tenants and their keys."""
+    """The use cases that authenticate callers, and manage tenants and their keys."""
 
     authenticate: Authenticate
     tenants: ManageTenants
@@ -21,7 +21,7 @@ class Tenancy:
 
 
 def wire_tenancy(adapters: Adapters, audit: RecordAudit) -> Tenancy:
-    """Make the use cases. `authenticate` forgets a tenant as soon as this process changes it."""
+    """Make the use cases of tenancy. They share `authenticate`, which forgets a tenant that they change."""
     tenants, keys, clock = adapters.tenants, adapters.keys, adapters.clock
     admin_key = adapters.settings.admin_api_key.get_secret_value()
     authenticate = Authenticate(tenants, keys, clock, admin_key)

@@ -1,7 +1,7 @@
-"""What the content filter of Azure OpenAI found in a prompt or completion, and what a tenant wants done about it.
+"""Findings of the content filter of Azure OpenAI, and a tenant's policy for them.
 
-https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter-annotations. A finding is written
-`{category}:{severity}` for a severity above safe, `{category}:detected` and `{category}:filtered`.
+A finding is written `{category}:{severity}` for a severity above safe, `{category}:detected` or `{category}:filtered`.
+Source: https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter-annotations
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from enum import StrEnum
 
 
 class ContentFilterPolicy(StrEnum):
-    """What is done about findings. Upstream's own verdicts pass through untouched in every case."""
+    """A tenant's policy for findings. Upstream's own verdicts pass through unchanged under every policy."""
 
     PASS = "pass"
     ANNOTATE = "annotate"
     """Name the findings in a header of the answer."""
     BLOCK = "block"
-    """Refuse what is found at or above the threshold, also where the deployment only annotates."""
+    """Refuse findings at or above the threshold, even if the deployment only annotates them."""
 
 
 class Severity(StrEnum):
-    """How bad it is, ascending."""
+    """Severity of a finding, ascending."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -33,21 +33,21 @@ _SEVERITIES = tuple(Severity)
 
 
 def findings_text(found: Iterable[str]) -> str:
-    """Findings as an entry keeps them: sorted, with commas between."""
+    """Join findings as a ledger entry stores them: sorted, separated by commas."""
     return ",".join(sorted(found)) if found else ""
 
 
 def findings_from_text(text: str) -> list[str]:
-    """The inverse of `noted`."""
+    """Split stored findings; the inverse of `findings_text`."""
     return text.split(",") if text else []
 
 
 def is_flagged(text: str) -> bool:
-    """Whether noted findings tell that something was filtered or detected."""
+    """Tell whether stored findings include a filtered or detected category."""
     return any(finding.endswith(VERDICTS) for finding in findings_from_text(text))
 
 
 def refused_categories(found: Collection[str], threshold: Severity) -> list[str]:
-    """The categories that a tenant which blocks does not want: filtered, detected, or as severe as `threshold`."""
+    """List the categories that the policy `block` refuses: filtered, detected, or at least as severe as `threshold`."""
     unwanted = (*VERDICTS, *_SEVERITIES[_SEVERITIES.index(threshold) :])
     return sorted({category for category, _, what in (each.partition(":") for each in found) if what in unwanted})

@@ -1,4 +1,4 @@
-"""What can go wrong, as facts. HTTP statuses for these stand in `shared/http/errors.py`, nowhere else."""
+"""Errors of the gateway, named as facts. Only `shared/http/errors.py` maps them to HTTP statuses."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from shared.domain.rate_limit import LimitStatus
 
 
 class GatewayError(Exception):
-    """Root of everything the gateway refuses or fails at; the message is safe to show to a caller."""
+    """Root of all errors of the gateway. Its message is safe to show to a caller."""
 
     limit_status: Sequence[LimitStatus] = ()
-    """What the tenant's limits a minute have left, where that is known."""
+    """The tenant's remaining rate limits; empty if they are not known."""
     attempts: int | None = None
-    """How many attempts were made of the request, where it came to that."""
+    """Number of attempts at the request; `None` if it was refused before any could be made."""
 
 
 class InvalidRequest(GatewayError):
-    """The caller's input is malformed. `param` names the offending field, if one can be named."""
+    """The caller's input is malformed. `param` names the wrong field; `None` if no single field is wrong."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class InvalidRequest(GatewayError):
 
 
 class ContentFiltered(GatewayError):
-    """The tenant does not want what the content filter found, whatever the deployment does about it."""
+    """The tenant's policy refuses these findings of the content filter."""
 
     def __init__(self, categories: Sequence[str]) -> None:
         super().__init__(
@@ -41,7 +41,7 @@ class RequestTooLarge(GatewayError):
 
 
 class InvalidApiKey(GatewayError):
-    """No credential, or one that is unknown, revoked or expired: deliberately indistinguishable."""
+    """The credential is missing, unknown, revoked or expired. Callers cannot tell these cases apart."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -58,25 +58,25 @@ class InsufficientRole(GatewayError):
 
 
 class TenantSuspended(GatewayError):
-    """The tenant exists but may not be served."""
+    """The tenant is suspended or closed, so its requests are refused."""
 
     def __init__(self) -> None:
         super().__init__("The tenant is suspended or closed. Ask the platform team to resume it.")
 
 
 class ResidencyViolation(GatewayError):
-    """No backend of the deployment lies where the tenant's data may be processed."""
+    """No backend of the deployment is in a place where the tenant's data may be processed."""
 
 
 class DeploymentNotFound(GatewayError):
-    """Unknown, or not this tenant's: indistinguishable."""
+    """The deployment does not exist, or is not assigned to this tenant. Callers cannot tell these cases apart."""
 
     def __init__(self) -> None:
         super().__init__("The API deployment for this resource does not exist or is not assigned to this tenant.")
 
 
 class ResponseNotFound(GatewayError):
-    """A response that does not exist, or is another tenant's: indistinguishable."""
+    """The response does not exist, or belongs to another tenant. Callers cannot tell these cases apart."""
 
     def __init__(self) -> None:
         super().__init__("No such response is known. It was deleted, was not stored, or is older than 30 days.")
@@ -87,7 +87,7 @@ class NotFound(GatewayError):
 
 
 class AlreadyExists(GatewayError):
-    """A managed object of that name exists."""
+    """A managed object with that name already exists."""
 
 
 class VersionConflict(GatewayError):
@@ -98,11 +98,11 @@ class VersionConflict(GatewayError):
 
 
 class UnpricedModel(GatewayError):
-    """No price applies: the request is refused, never served free of charge."""
+    """No price applies. The gateway refuses the request; it never serves free of charge."""
 
 
 class PeriodExhausted(GatewayError):
-    """The month's quota or budget would be exceeded. `retry_at` is when the next period begins."""
+    """The month's quota or budget would be exceeded. `retry_at` is the beginning of the next period."""
 
     def __init__(self, message: str, retry_at: datetime) -> None:
         super().__init__(message)
@@ -110,15 +110,15 @@ class PeriodExhausted(GatewayError):
 
 
 class QuotaExceeded(PeriodExhausted):
-    """The month's tokens would be exceeded."""
+    """The month's token quota would be exceeded."""
 
 
 class BudgetExceeded(PeriodExhausted):
-    """The month's dollars would be exceeded."""
+    """The month's budget would be exceeded."""
 
 
 class RateLimitExceeded(GatewayError):
-    """The tenant's requests or tokens of this minute are used up."""
+    """The tenant's requests or tokens per minute, or its concurrent requests, are used up."""
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
@@ -126,22 +126,22 @@ class RateLimitExceeded(GatewayError):
 
 
 class PeriodNotOpen(GatewayError):
-    """The billing period is closing or closed and admits no reservation or change."""
+    """The billing period is closing or closed. It admits no reservation and no change."""
 
 
 class StorageUnavailable(GatewayError):
-    """Storage refused, timed out, or its answer was lost."""
+    """Storage refused a request, timed out, or its answer was lost."""
 
     def __init__(self, message: str = "The ledger cannot be reached, so the request was not served.") -> None:
         super().__init__(message)
 
 
 class LedgerUnavailable(StorageUnavailable):
-    """The ledger cannot be reached: requests are refused, never served unmetered."""
+    """The ledger cannot be reached. The gateway refuses requests; it never serves them unmetered."""
 
 
 class BackendFailed(GatewayError):
-    """No backend served the request. `retry_after_seconds` is when the first may be ready, where that is known."""
+    """No backend served the request. `retry_after_seconds` is the time until one may be ready, where known."""
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -149,14 +149,14 @@ class BackendFailed(GatewayError):
 
 
 class BackendUnavailable(BackendFailed):
-    """No backend could take the request. Nothing was billed."""
+    """No backend could accept the request. Nothing was billed."""
 
 
 class ClientDisconnected(BackendUnavailable):
-    """The caller hung up before a backend was ready for it."""
+    """The client disconnected while its request waited for a backend."""
 
     def __init__(self) -> None:
-        super().__init__("The caller went away.")
+        super().__init__("The client disconnected while its request waited for a backend.")
 
 
 class BackendBroken(BackendFailed):
@@ -164,8 +164,8 @@ class BackendBroken(BackendFailed):
 
 
 class OperationNotFound(BackendFailed):
-    """No backend knows the path that was asked for, perhaps because of the caller's api-version."""
+    """No backend knows the requested path. The caller's api-version may be the reason."""
 
 
 class BackendTimeout(BackendFailed):
-    """The backend did not answer within the named timeout."""
+    """The backend did not answer within the timeout that the message names."""

@@ -1,4 +1,4 @@
-"""Names and numbers that identify things, and the billing period."""
+"""Identifiers, names, timestamps, and the billing period."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from shared.domain.errors import InvalidRequest
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PERIOD = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _MAX_NAME_LENGTH = 128
+# UUIDv7: 48 bits of milliseconds, version 7, 12 free bits, variant 2, 62 free bits.
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _FREE_BITS = (1 << 80) - 1 & ~(0xF << 76 | 0b11 << 62)
 
@@ -27,7 +28,7 @@ class BillingPeriod:
 
     @classmethod
     def parse(cls, text: str) -> BillingPeriod:
-        """Read `YYYY-MM`; anything else is an `InvalidRequest`."""
+        """Parse `YYYY-MM`. Raises `InvalidRequest` for anything else."""
         match = _PERIOD.fullmatch(text)
         if match is None or match[1] == "0000":
             raise InvalidRequest("A billing period is written YYYY-MM, for example 2026-11.", "period")
@@ -35,22 +36,26 @@ class BillingPeriod:
 
     @classmethod
     def containing(cls, moment: datetime) -> BillingPeriod:
-        """The period of a moment, which must carry a time zone."""
+        """Return the period that contains a moment. The moment must have a time zone."""
         in_utc = moment.astimezone(UTC)
         return _period(in_utc.year, in_utc.month)
 
     @property
     def start(self) -> datetime:
+        """The first moment of the period."""
         return datetime(self.year, self.month, 1, tzinfo=UTC)
 
     @property
     def end(self) -> datetime:
+        """The first moment after the period."""
         return self.next().start
 
     def next(self) -> BillingPeriod:
+        """Return the period after this one."""
         return BillingPeriod(self.year + 1, 1) if self.month == 12 else BillingPeriod(self.year, self.month + 1)
 
     def previous(self) -> BillingPeriod:
+        """Return the period before this one."""
         return BillingPeriod(self.year - 1, 12) if self.month == 1 else BillingPeriod(self.year, self.month - 1)
 
     def __str__(self) -> str:
@@ -61,17 +66,20 @@ _period = lru_cache(maxsize=64)(BillingPeriod)
 
 
 def new_rid() -> str:
-    """A UUIDv7 (RFC 9562) as 32 hexadecimal digits: sortable by time, unique, and not a secret."""
+    """Return a new UUIDv7 as 32 hexadecimal digits: unique, sortable by time, and not a secret.
+
+    Source: https://www.rfc-editor.org/rfc/rfc9562#name-uuid-version-7
+    """
     return _uuid7(time.time_ns() // 1_000_000, random.getrandbits(80))
 
 
 def rid_at(moment: datetime) -> str:
-    """The same for a given moment."""
+    """Return a new UUIDv7 of the given moment."""
     return _uuid7(int(moment.timestamp() * 1000), random.getrandbits(80))
 
 
 def first_rid(moment: datetime) -> str:
-    """What no id of this moment or later sorts before."""
+    """Return the lower bound of a moment's rids: none of this moment or later sorts before it."""
     return _uuid7(int(moment.timestamp() * 1000), 0)
 
 
@@ -80,7 +88,7 @@ def _uuid7(milliseconds: int, tail: int) -> str:
 
 
 def checked_tenant_id(text: str) -> str:
-    """Return `text` if it may be a tenant id, else raise `InvalidRequest`."""
+    """Return `text` if it is a valid tenant id. Raises `InvalidRequest` otherwise."""
     if TENANT_ID.fullmatch(text) is None:
         raise InvalidRequest(
             "A tenant id has 1 to 40 lower-case letters, digits and hyphens and starts with a letter or digit.",
@@ -90,13 +98,18 @@ def checked_tenant_id(text: str) -> str:
 
 
 def checked_name(text: str, param: str) -> str:
-    """Return `text` if it may name a deployment or backend: 1 to 128 printable characters."""
+    """Return `text` if it is a valid name: 1 to 128 printable characters, no spaces around them.
+
+    Raises `InvalidRequest` otherwise; the error names `param`.
+    """
     if not 0 < len(text) <= _MAX_NAME_LENGTH or not text.isprintable() or text.strip() != text:
-        raise InvalidRequest(f"'{param}' must have 1 to {_MAX_NAME_LENGTH} printable characters.", param)
+        raise InvalidRequest(
+            f"'{param}' must have 1 to {_MAX_NAME_LENGTH} printable characters, no spaces around them.", param
+        )
     return text
 
 
 def timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds: how every stored and shown time is written."""
+    """Format a moment as every stored and shown time is written: RFC 3339 in UTC with milliseconds."""
     in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     return f"{in_utc.date().isoformat()}T{in_utc.time().isoformat('milliseconds')}Z"

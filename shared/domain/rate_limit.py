@@ -1,8 +1,12 @@
-"""Requests and tokens per minute by GCRA, the generic cell rate algorithm: two numbers of state, no window to reset.
+"""Rate limits of a tenant: requests and tokens per minute, by the generic cell rate algorithm (GCRA).
 
-What is admitted is the upper bound that is reserved, as Azure OpenAI itself counts. A tenant that was idle may use a
-whole minute's worth at once; after that it is served at its rate. Where several lanes serve a tenant, each has an equal
-part of the rate, and admits a request that is larger than its part once it has been idle for long enough.
+- Its state is two numbers, and there is no window to reset.
+- A request counts with the upper bound of its tokens, as Azure OpenAI counts it.
+- An idle tenant may use a whole minute's limit at once. After that it is served at the limit's rate.
+- If several lanes serve a tenant, each has an equal part of the rate. A request larger than that part is admitted
+  once the lane has been idle long enough.
+
+Sources: https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm and
 https://learn.microsoft.com/azure/ai-services/openai/how-to/quota (how rate limits are counted)
 """
 
@@ -14,12 +18,12 @@ from shared.domain.stored_fields import stored
 from shared.domain.values import record, value
 
 _MINUTE = 60_000_000
-"""In microseconds, as all times here."""
+"""Microseconds, as all times in this module."""
 
 
 @value
 class RateLimits:
-    """A tenant's limits a minute; `None` means none. `lanes` is how many share them evenly."""
+    """A tenant's limits per minute; `None` means no limit. `lanes` is the number of lanes that share them evenly."""
 
     requests: int | None = None
     tokens: int | None = None
@@ -28,20 +32,26 @@ class RateLimits:
 
 @value
 class Arrivals:
-    """The state: when all that was admitted would have been served at the limit's rate, in microseconds since 1970."""
+    """State of the rate limits: the theoretical arrival time of each unit, in microseconds since 1970.
+
+    At that time everything admitted so far would have been served at the limit's rate.
+    """
 
     requests: int = stored("of requests", name="requests_arrival", int64=True, default=0)
     tokens: int = stored("of tokens", name="tokens_arrival", int64=True, default=0)
 
     def admit(self, limits: RateLimits, tokens: int, now: datetime) -> tuple[Arrivals, float]:
-        """The state after one more request that may use `tokens`, and in how many seconds it may come: 0 for now."""
+        """Admit one request of at most `tokens` tokens.
+
+        Returns the state after it, and the seconds until it may be admitted; 0 means now. Does not change this state.
+        """
         if limits.requests is None and limits.tokens is None:
             return _UNLIMITED, 0.0
         moment = _microseconds(now)
         requests = _arrival(self.requests, limits.lanes, limits.requests, moment)
         arrival = _arrival(self.tokens, tokens * limits.lanes, limits.tokens, moment)
         wait = max(requests, arrival) - moment - _MINUTE
-        if limits.lanes > 1:
+        if limits.lanes > 1:  # a request larger than the lane's part waits until the lane is idle, not for ever
             wait = min(wait, max(self.requests, self.tokens) - moment)
         return Arrivals(requests, arrival), max(0, wait) / 1_000_000
 
@@ -51,7 +61,7 @@ _UNLIMITED = Arrivals()
 
 @record
 class LimitStatus:
-    """What one limit has left, for `x-ratelimit-*`. `reset_seconds` is when all of it is available again."""
+    """The rest of one limit, for the headers `x-ratelimit-*`. All of it is available again in `reset_seconds`."""
 
     unit: str
     limit: int
@@ -60,7 +70,7 @@ class LimitStatus:
 
 
 def limit_status(limits: RateLimits, arrivals: Arrivals, now: datetime) -> list[LimitStatus]:
-    """One for each limit that the tenant has."""
+    """Return the status of each limit that the tenant has."""
     moment = _microseconds(now)
     return [
         _status(unit, limit, limits.lanes, arrival - moment)
@@ -85,7 +95,7 @@ def _status(unit: str, limit: int, lanes: int, ahead: int) -> LimitStatus:
 def _arrival(arrival: int, cost: int, per_minute: int | None, moment: int) -> int:
     if per_minute is None:
         return 0
-    return max(arrival, moment) - (-cost * _MINUTE // per_minute)
+    return max(arrival, moment) - (-cost * _MINUTE // per_minute)  # rounded up, so that the rate is never exceeded
 
 
 def _microseconds(moment: datetime) -> int:

@@ -62,10 +62,12 @@ def stored(
 ) -> Any:
     """Declare a dataclass field that is stored.
 
-    `name` is the stored name, by default the field's. A field that holds another value object stores that object's
-    fields, each with `prefix` before its name. `via` is the attribute path to the plain value, and `parse` its inverse,
-    where the field is not a plain value itself. `always` writes it even if it is empty, and requires it when it is
-    read, unless rows of earlier versions lack it (`may_be_missing`).
+    - `name` is the stored name, by default the field's.
+    - `prefix` precedes the names of the fields of a nested value object.
+    - `via` is the attribute path to the plain value, and `parse` its inverse, for fields of other types.
+    - `int64` stores the value as `Edm.Int64`, because it can exceed 2^31.
+    - `always` writes the field even if it is empty, and requires it when a row is read.
+    - `may_be_missing` lifts that requirement, because rows of earlier versions lack the field.
     """
     declaration = _Declaration(
         meaning=meaning,
@@ -86,7 +88,7 @@ def stored(
 class Codec(Generic[T]):
     """Writes a value object as plain fields, and reads it back. A field that was left out reads as empty.
 
-    Reading raises `KeyError` if a field is missing that is always written.
+    Reading raises `KeyError` if the row lacks a field that is always written.
     """
 
     def __init__(self, cls: type[T], *, prefix: str = "", without: frozenset[str] = frozenset()) -> None:

@@ -1,4 +1,4 @@
-"""Value objects: immutable to the type checker, plain to the interpreter (ADR 12)."""
+"""Value objects: immutable for the type checker, plain for the interpreter (ADR 12)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _T = TypeVar("_T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, stored))
 def value(cls: type[_T]) -> type[_T]:
-    """Make a slotted dataclass of at most three fields, compared and hashed by them.
+    """Make a value object with at most three fields: a slotted dataclass, compared and hashed by its fields.
 
-    The type checker refuses assignments to its fields; the interpreter does not, because a frozen dataclass
-    sets each field by a function call.
+    Only the type checker refuses assignments to its fields. A frozen dataclass would also refuse them at run time. But
+    it sets each field by a function call, which is slow (ADR 12).
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, stored))
 def record(cls: type[_T]) -> type[_T]:
-    """Make a value object with more than three fields: the same as `value`, built by keyword only."""
+    """Make a value object with more than three fields. It is built by keyword only, and otherwise like a `value`."""
     return dataclass(slots=True, unsafe_hash=True, kw_only=True)(cls)
 
 

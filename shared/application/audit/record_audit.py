@@ -1,4 +1,4 @@
-"""Record administrative acts."""
+"""Record administrative acts in the audit log."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from shared.domain.values import ValueObject, value
 
 @value
 class Actor:
-    """An administrator, and the address of the request."""
+    """The person or process that acts, and its network address."""
 
     name: str
     source_address: str = ""
 
 
 class RecordAudit:
-    """Every management change calls this once it is done, with the object before and after it."""
+    """Records one change. Management use cases call it after the change is stored."""
 
     def __init__(self, log: AuditLog, clock: Clock) -> None:
         self._log = log
@@ -33,7 +33,10 @@ class RecordAudit:
         before: ValueObject | None = None,
         after: ValueObject | None = None,
     ) -> None:
-        """Append an act to the audit log. Raises `StorageUnavailable`."""
+        """Append an event with the target before and after the change. Raises `StorageUnavailable`.
+
+        The change then stands without a record: the caller sees the error and repeats the change.
+        """
         event = AuditEvent(
             event_id=new_rid(),
             at=self._clock.now(),

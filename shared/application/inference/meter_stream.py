@@ -1,4 +1,4 @@
-"""Pass a streamed answer on as it comes, and book it before its last event is released."""
+"""Forward a streamed answer as it arrives, and book it before its last event is sent."""
 
 from __future__ import annotations
 
@@ -18,34 +18,42 @@ from shared.domain.inference.parsed_body import EventReader
 from shared.domain.tenancy.tenant import DisconnectPolicy, Tenant
 
 _PACK_BYTES = 262_144
+"""Events kept unpacked, in bytes."""
 
 
 class Drains:
-    """How long, and how many at once, streams are read on for their usage after their callers have gone."""
+    """Limits for draining streams: reading them on for their usage after their clients have disconnected."""
 
-    def __init__(self, seconds: float, at_most: int) -> None:
-        self.seconds = seconds
-        self._free = at_most
+    def __init__(self, seconds: float, max_drains: int) -> None:
+        """`seconds` limits each drain, and `max_drains` the number of drains at the same time."""
+        self._seconds = seconds
+        self._free = max_drains
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Raises `TimeoutError` when its time is over, or at once if too many others are under way."""
+    async def drain(self) -> AsyncIterator[None]:
+        """Limit the draining of one stream.
+
+        Raises `TimeoutError` when its time is over, and at once if too many others are under way.
+        """
         if not self._free:
             raise TimeoutError
         self._free -= 1
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(self._seconds):
                 yield
         finally:
             self._free += 1
 
 
 class StreamCut(Exception):
-    """What is streamed has no words for an error: the caller learns of it by a connection that breaks."""
+    """The stream cannot report an error, because it is sound. Breaking the connection tells the client."""
 
 
 class MeteredStream:
-    """One stream. Either `forward` runs to its end, or `abandon` is called when the caller has gone."""
+    """One streamed answer, which is booked exactly once.
+
+    `forward` runs to its end, or `abandon` is called because the client has disconnected.
+    """
 
     def __init__(
         self,
@@ -71,34 +79,35 @@ class MeteredStream:
 
     @property
     def is_text(self) -> bool:
-        """Whether it is made of events, between which comments may be sent."""
+        """The stream consists of server-sent events, between which comments may be sent."""
         return self._reader.is_text
 
     async def forward(self, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Give complete events to `send` as they come. An error ends them as an event of its own.
+        """Forward the stream to `send`, only complete events, and book it before the events that end it.
 
-        Raises `StreamCut` where it can't.
+        An error ends the stream as an event of its own. Raises `StreamCut` if the stream cannot hold one.
         """
         try:
-            await self._response.forward(self._taker(send))
+            await self._response.forward(self._chunk_handler(send))
             await self._complete()
         except (BackendBroken, BackendTimeout) as error:
-            await self._tell(send, await self._broken(error))
+            await self._send_error(send, await self._book_broken(error))
         except ContentFiltered as error:
             self._background.start(self._finish_without_caller("content_filter"))
-            await self._tell(send, error)
+            await self._send_error(send, error)
         except StorageUnavailable as error:
-            await self._tell(send, error)
+            await self._send_error(send, error)
         else:
             if ending := self._annotation() + self._reader.ending():
                 await send(ending)
 
     def abandon(self) -> None:
-        """The caller has gone: book what is consumed all the same, in the background."""
+        """Book the stream in the background, because its client has disconnected. Does nothing if it is booked."""
         if not self._is_booked:
             self._background.start(self._finish_without_caller("client_disconnected"))
 
-    def _taker(self, send: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None] | None]:
+    def _chunk_handler(self, send: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None] | None]:
+        """Return the function that each chunk passes through. It is chosen once, because it runs for each chunk."""
         feed, keep = self._reader.feed, self._delivered.keep
 
         def take(chunk: bytes) -> Awaitable[None] | None:
@@ -128,13 +137,14 @@ class MeteredStream:
                 raise ContentFiltered(refused)
 
     async def _complete(self) -> None:
+        """Book a stream that came to its end. One without a mark of its end and without a usage was cut off."""
         if not self._reader.ended and self._reader.usage is None:
             raise BackendBroken("The backend ended the stream early.")
         self._slot.completed()
         await self._book("")
 
-    async def _broken(self, error: GatewayError) -> GatewayError:
-        """Book what was delivered; the error to tell."""
+    async def _book_broken(self, error: GatewayError) -> GatewayError:
+        """Book the delivered part of a stream that broke. Returns the error to report to the client."""
         self._slot.failed(str(error))
         try:
             await self._book(_code_of(error))
@@ -142,24 +152,28 @@ class MeteredStream:
             return unavailable
         return error
 
-    async def _tell(self, send: Callable[[bytes], Awaitable[None]], error: GatewayError) -> None:
+    async def _send_error(self, send: Callable[[bytes], Awaitable[None]], error: GatewayError) -> None:
         if not self._reader.is_text:
             raise StreamCut
         await send(self._format.error_event(_code_of(error), str(error)))
 
     async def _finish_without_caller(self, error_code: str) -> None:
+        """Drain the stream if the tenant's policy says so, and book it.
+
+        A background response is left to a timer instead, because upstream goes on working on it.
+        """
         self._is_booked = True
         if self._attempt.is_background and self._reader.response_id:
             self._close()
-            with suppress(StorageUnavailable):  # then the reservation expires by the tenant's policy
+            with suppress(StorageUnavailable):  # the reservation then expires by the tenant's policy
                 await self._attempt.defer(self._reader.response_id)
             return
         if self._tenant.on_disconnect is DisconnectPolicy.DRAIN:
             try:
-                async with self._drains.one():
+                async with self._drains.drain():
                     await self._response.forward(self._drop)
             except (BackendBroken, BackendTimeout, TimeoutError):
-                pass  # what upstream did not state is estimated
+                pass  # the usage that upstream did not state is estimated
         try:
             await self._book(error_code)
         except StorageUnavailable:
@@ -169,7 +183,7 @@ class MeteredStream:
         self._reader.feed(chunk)
 
     def _annotation(self) -> bytes:
-        """The findings as a comment, for a tenant that wants them named."""
+        """Return the findings as a comment of the stream, for a tenant whose policy is `annotate`."""
         if self._tenant.content_filter_policy is ContentFilterPolicy.ANNOTATE and self._reader.findings:
             return f": content-filter {findings_text(self._reader.findings)}\n\n".encode()
         return b""
@@ -179,7 +193,7 @@ class MeteredStream:
         self._slot.release()
 
     async def _book(self, error_code: str) -> None:
-        """Settle once: with upstream's usage if it was stated, else with the input and what was delivered."""
+        """Settle the attempt: with the usage that upstream stated, else with the input and the delivered text."""
         self._is_booked = True
         self._close()
         reader = self._reader
@@ -206,9 +220,9 @@ def _code_of(error: GatewayError) -> str:
 
 
 class _DeliveredText:
-    """Keeps what was delivered for the rare stream without a stated usage.
+    """Keeps the delivered events, to estimate the usage of the rare stream that states none.
 
-    Long streams are packed as they grow: events repeat each other so much that little is left of them.
+    Packs long streams as they grow. Events repeat each other so much that they compress very well.
     """
 
     def __init__(self) -> None:
@@ -217,6 +231,7 @@ class _DeliveredText:
         self._packed: list[bytes] = []
 
     def keep(self, events: bytes) -> None:
+        """Add delivered events."""
         self._recent.append(events)
         self._recent_bytes += len(events)
         if self._recent_bytes > _PACK_BYTES:
@@ -225,5 +240,6 @@ class _DeliveredText:
             self._recent_bytes = 0
 
     def parts(self) -> Iterator[bytes]:
+        """Yield the delivered events in order."""
         yield from map(zlib.decompress, self._packed)
         yield b"".join(self._recent)

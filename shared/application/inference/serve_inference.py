@@ -15,6 +15,7 @@ from shared.application.ports.clock import Clock
 from shared.application.ports.formats import InferenceFormat
 from shared.application.routing.backend_slot import BackendSlot
 from shared.application.routing.dispatch import Dispatcher
+from shared.application.routing.tenant_turns import TenantTurns
 from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.domain.errors import BackendUnavailable, GatewayError, TenantSuspended
 from shared.domain.tenancy.tenant import TenantState
@@ -37,6 +38,7 @@ class ServeInference:
         resolve: ResolveRequest,
         attempt: AttemptBackend,
         dispatcher: Dispatcher,
+        turns: TenantTurns,
         clock: Clock,
         background: Background,
         failover: FailoverPolicy,
@@ -45,6 +47,7 @@ class ServeInference:
         self._attempt = attempt
         self._hedge = Hedge(attempt, dispatcher, background, failover.attempts)
         self._dispatcher = dispatcher
+        self._turns = turns
         self._clock = clock
         self._background = background
         self._failover = failover
@@ -59,7 +62,7 @@ class ServeInference:
         request = await self._resolve(caller, call, format_)
         state = ServingState(input_tokens={request.model: request.input_tokens})
         if caller.tenant.max_concurrent_requests is not None:
-            state.release_turn = await self._dispatcher.wait_for_turn(caller.tenant, call.wait_for_disconnect)
+            state.release_turn = await self._turns.wait(caller.tenant, call.wait_for_disconnect)
         try:
             return await self._serve(request, state)
         except GatewayError as error:

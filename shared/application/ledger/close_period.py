@@ -1,4 +1,4 @@
-"""Close a month: admit nothing, wait out the grace, expire what is left, write each lane's `close` entry."""
+"""Close a billing period: admit nothing, expire open reservations, write the `close` entry of each lane."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from shared.domain.ledger.balance import Account
 
 
 class PeriodNotOver(GatewayError):
-    """The period, or its grace, has not ended."""
+    """The period or its grace time has not ended, so it cannot be closed."""
 
 
 class ClosePeriod:
-    """Idempotent and resumable: what is closed stays closed, what is not is closed by the next run."""
+    """Closes a period after a grace time for late settlements. Idempotent; the next run continues one that failed."""
 
     def __init__(self, ledger: Ledger, expire: ExpireReservations, clock: Clock, grace: timedelta) -> None:
         self._ledger = ledger
@@ -27,9 +27,11 @@ class ClosePeriod:
         self._grace = grace
 
     async def __call__(self, period: BillingPeriod) -> int:
-        """Close all lanes of every tenant and count the tenants.
+        """Close all lanes of all tenants in a period. Returns the number of tenants.
 
-        Raises `PeriodNotOver`, or `ReservationsOpen` for a live hold.
+        - Raises `PeriodNotOver` before the end of the grace time.
+        - Raises `ReservationsOpen` if a reservation is open whose deadline is not over.
+        - Raises `LedgerUnavailable`, and `UnpricedModel` if the prices of an open reservation are missing.
         """
         if self._clock.now() < period.end + self._grace:
             raise PeriodNotOver(

@@ -1,4 +1,4 @@
-"""Resolve reservations whose gateway died, by their tenant's policy, so that no hold stays for ever."""
+"""Expire reservations past their deadline, whose process has died, so that no hold stays for ever."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from shared.domain.pricing.usage import NOTHING_USED, Usage
 
 
 class ExpireReservations:
-    """What the timer of the same name does. A late settlement corrects what it charged."""
+    """The use case of the timer `expire_reservations`. A late settlement corrects its charges.
+
+    Running late, twice or concurrently is harmless.
+    """
 
     def __init__(self, tenants: TenantDirectory, ledger: Ledger, prices: Cached[PriceBook], clock: Clock) -> None:
         self._tenants = tenants
@@ -27,15 +30,16 @@ class ExpireReservations:
         self._clock = clock
 
     async def __call__(self) -> int:
-        """Sweep the current and the previous period; returns how many reservations were past their deadline.
+        """Expire reservations of the current and the previous period. Returns the number past their deadline.
 
-        Raises `UnpricedModel` after all others are resolved if one's prices are no longer in the book.
+        Raises `LedgerUnavailable`. If the prices of a reservation are missing, expires all others, and then raises
+        `UnpricedModel`.
         """
         current = BillingPeriod.containing(self._clock.now())
         return sum([await self.sweep(str(period)) for period in (current.previous(), current)])
 
     async def sweep(self, period: str, tenant_id: str | None = None) -> int:
-        """Sweep every lane of one period, or of one tenant in it."""
+        """Expire reservations of one period, or of one tenant in it. Returns and raises the same as a call."""
         unpriced: list[UnpricedModel] = []
         swept = [await self._sweep_lane(lane, unpriced) async for lane in self._ledger.lanes(period, tenant_id)]
         if unpriced:
@@ -63,7 +67,7 @@ class ExpireReservations:
 
 
 def _charged(reservation: Reservation, policy: ExpiryPolicy) -> Usage:
-    """Of what was held: nothing, what was sent in, or all of it."""
+    """Return the part of a hold that the policy charges: nothing, the input, or all of it."""
     if policy is ExpiryPolicy.NONE:
         return NOTHING_USED
     if policy is ExpiryPolicy.INPUT:

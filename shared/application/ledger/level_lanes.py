@@ -1,4 +1,4 @@
-"""Complete what gateways that died left between the lanes of hot tenants."""
+"""Complete transfers between the lanes of hot tenants that a process left half done when it died."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from shared.domain.ledger.balance import Account
 
 
 class LevelLanes:
-    """What the timer of the same name does. Running late, twice or concurrently is harmless."""
+    """The use case of the timer `level_lanes`. Running late, twice or concurrently is harmless."""
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
 
     async def __call__(self) -> int:
-        """Level the previous and the current period; returns how many transfers had to be completed."""
+        """Level the lanes of the previous and the current period. Returns the number of completed transfers.
+
+        Raises `LedgerUnavailable`.
+        """
         current = BillingPeriod.containing(self._clock.now())
         completed = 0
         for period in (str(current.previous()), str(current)):

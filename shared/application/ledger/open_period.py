@@ -1,4 +1,4 @@
-"""Open a month for every tenant, ahead of time where possible. Nothing is reset: a period is a new partition."""
+"""Open a billing period for all tenants, before it begins if possible. Nothing is reset: a period has its own rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _PAGE = 500
 
 
 class OpenPeriod:
-    """What `reset_monthly_quotas` does. Requests open what it missed; running it late, twice or never is harmless."""
+    """The use case of the timer `reset_monthly_quotas`. Running late, twice or never is harmless.
+
+    The first request of a tenant opens the period if the timer did not.
+    """
 
     def __init__(self, tenants: TenantDirectory, ledger: Ledger, clock: Clock, page_size: int = _PAGE) -> None:
         self._page_size = page_size
@@ -24,7 +27,10 @@ class OpenPeriod:
         self._clock = clock
 
     async def __call__(self) -> int:
-        """Open the current period, from the 25th also the next; start closing the one before. Counts tenants."""
+        """Open the current period, from day 25 also the next, and begin to close the previous one.
+
+        Returns the number of tenants that are not closed. Raises `StorageUnavailable` and `LedgerUnavailable`.
+        """
         now = self._clock.now()
         current = BillingPeriod.containing(now)
         periods = [current, current.next()] if now.day >= PRE_OPENING_DAY else [current]

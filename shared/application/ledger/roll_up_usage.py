@@ -1,4 +1,4 @@
-"""Sum new entries into rollups, each exactly once, whoever else does the same at the same time."""
+"""Sum new entries into rollups. Each entry is counted exactly once, even if several processes do it at once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.rollup import Rollup, RollupKey, rollup_of
 
 MAX_ROWS = 99
-"""A transaction has 100 rows, one of which is the watermark."""
+"""A transaction has at most 100 rows, and one of them is the watermark."""
 
 
 class RollUpUsage:
-    """What the timer `roll_up_usage` does. It resumes at the watermark, so running late, twice or never is harmless."""
+    """The use case of the timer `roll_up_usage`. Running late, twice or never is harmless.
+
+    It continues at the watermark.
+    """
 
     def __init__(self, ledger: Ledger, rollups: RollupStore, clock: Clock) -> None:
         self._ledger = ledger
@@ -21,7 +24,10 @@ class RollUpUsage:
         self._clock = clock
 
     async def __call__(self) -> int:
-        """Roll up the previous and the current period; returns how many entries were added."""
+        """Roll up the previous and the current period. Returns the number of added entries.
+
+        Raises `LedgerUnavailable`.
+        """
         current = BillingPeriod.containing(self._clock.now())
         added = 0
         for period in (str(current.previous()), str(current)):
@@ -30,7 +36,7 @@ class RollUpUsage:
         return added
 
     async def lane(self, lane: Lane) -> int:
-        """Roll up one lane to its end; returns how many entries this call added."""
+        """Roll up one lane to its last entry. Returns the number of entries that this call added."""
         balance = await self._ledger.balance(lane)
         last = balance.seq if balance else 0
         added = 0
@@ -41,7 +47,7 @@ class RollUpUsage:
         return added
 
     async def _next(self, lane: Lane, since: Watermark, last: int) -> tuple[int, dict[RollupKey, Rollup]]:
-        """As many entries as fit into one transaction: the number of the last, and their sums."""
+        """Sum as many entries as fit into one transaction. Returns the number of the last one, and the sums."""
         sums: dict[RollupKey, Rollup] = {}
         seq = since.seq
         async for entry in self._ledger.entries(lane, since.seq + 1, last):

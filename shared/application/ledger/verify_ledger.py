@@ -1,22 +1,18 @@
-"""Check the books of a period against the invariants of docs/ledger.md."""
+"""Verify the books of a period against the invariants of docs/reference/ledger.md."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
 
+from shared.application.ledger.lane_books import LaneBooks, LaneSnapshot, StringSet
+from shared.application.ledger.transfers import Transfers, Violation
 from shared.application.ports.ledger import Ledger, RollupStore
 from shared.application.ports.pricing import PriceStore
 from shared.domain.audit.hash_chain import HashChain
-from shared.domain.errors import UnpricedModel
-from shared.domain.ledger.amounts import NOTHING, Amount, Limit
 from shared.domain.ledger.balance import Balance, Lane, LaneState
-from shared.domain.ledger.entries import EntryKind, LedgerEntry
 from shared.domain.ledger.lanes import lane_limit
-from shared.domain.ledger.rollup import Rollup, RollupKey, rollup_of
 from shared.domain.pricing.price_book import PriceBook
-from shared.domain.values import record, value
+from shared.domain.values import value
 
 INVARIANTS = {
     "I1": "entries of a lane are exactly 1..B.seq",
@@ -31,207 +27,26 @@ INVARIANTS = {
     "I10": "entry cost = price(usage, price version)",
     "I11": "rollups = entries up to the watermark",
     "I12": "the manifest's totals = entries; statement lines add up to the total",
-    "I13": "what clients were told is booked once; every admitted reservation ends",
+    "I13": "each answer that a client received is booked once; each reservation ends",
 }
-_TERMINAL = frozenset({EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE})
-_ATTEMPTS_ON_MOVING_LANES = 20
+_MAX_READINGS = 20
 
 
 @value
 class Finding:
-    """One violation, with the row or sum that shows it."""
+    """One violation of an invariant. The message names the row or sum that shows it."""
 
     invariant: str
     tenant_id: str
     message: str
 
 
-class Members(Protocol):
-    """A set of strings that may be too many for memory."""
-
-    def add(self, member: str, /) -> None:
-        """Make `member` one of the set."""
-        ...
-
-    def __contains__(self, member: object, /) -> bool:
-        """Whether `member` is one of the set."""
-        ...
-
-
-@dataclass(slots=True)
-class _Transfers:
-    """What went out of a tenant's lanes and has not been seen to come in, and the other way round."""
-
-    out: dict[str, tuple[Lane, LedgerEntry]] = field(default_factory=dict)
-    arrived: dict[str, tuple[Lane, LedgerEntry]] = field(default_factory=dict)
-    findings: list[tuple[str, str]] = field(default_factory=list)
-
-    def add(self, lane: Lane, entry: LedgerEntry) -> None:
-        """Match the two sides of a transfer as soon as both are seen."""
-        xid = entry.reference.partition("/")[2]
-        ours, others = self.out, self.arrived
-        if entry.kind is EntryKind.TRANSFER_IN:
-            ours, others = others, ours
-        if xid in ours:
-            self.findings.append(("I8", f"entry {entry.seq} of lane {lane.number} repeats transfer {xid}"))
-        elif (other := others.pop(xid, None)) is None:
-            ours[xid] = lane, entry
-        elif not _are_two_sides((lane, entry), other):
-            self.findings.append(("I8", f"the two sides of transfer {xid} differ"))
-
-    def unmatched(self, *, is_closed: bool) -> list[tuple[str, str]]:
-        """What came in without having gone out; of a closed tenant also what never arrived."""
-        missing = [("I8", f"transfer {xid} came into lane {lane.number} and went out of none")
-                   for xid, (lane, _) in self.arrived.items()]  # fmt: skip
-        lost = [("I8", f"transfer {xid} went out of lane {lane.number} and never arrived")
-                for xid, (lane, _) in self.out.items() if is_closed]  # fmt: skip
-        return self.findings + missing + lost
-
-
-def _are_two_sides(one: tuple[Lane, LedgerEntry], other: tuple[Lane, LedgerEntry]) -> bool:
-    (lane, entry), (other_lane, other_entry) = one, other
-    assert entry.transferred is not None
-    assert other_entry.transferred is not None
-    return (
-        entry.transferred + other_entry.transferred == Amount()
-        and int(entry.reference.partition("/")[0]) == other_lane.number
-        and int(other_entry.reference.partition("/")[0]) == lane.number
-    )
-
-
-@dataclass(slots=True, kw_only=True)
-class _Books:
-    """What the entries of one lane add up to."""
-
-    lane: Lane
-    chain: HashChain
-    prices: PriceBook
-    transfers: _Transfers
-    resolved: Members
-    head: str
-    limit: Limit
-    seq: int = 0
-    used: Amount = NOTHING
-    excess: Amount = NOTHING
-    transferred: Amount = NOTHING
-    last_kind: EntryKind | None = None
-    watermark: int = 0
-    rollups: dict[RollupKey, Rollup] = field(default_factory=dict)
-    expired: set[str] = field(default_factory=set)
-    adjusted: set[str] = field(default_factory=set)
-    findings: list[tuple[str, str]] = field(default_factory=list)
-
-    def add(self, entry: LedgerEntry) -> None:
-        self.seq += 1
-        self._expect("I1", entry.seq == self.seq, f"entry {entry.seq} stands where {self.seq} belongs")
-        self.head = self.chain.extend(self.head, entry.fields())
-        self._expect("I2", entry.hash == self.head, f"entry {entry.seq} does not continue the chain")
-        self.head = entry.hash
-        self.used += entry.amount
-        self.last_kind = entry.kind
-        if entry.kind in _TERMINAL:
-            self._add_terminal(entry)
-        elif entry.kind is EntryKind.LATE:
-            was_expired = entry.rid in self.expired
-            self._expect("I6", was_expired, f"entry {entry.seq} is late without an expiry of {entry.rid}")
-            self.expired.discard(entry.rid)
-            self.excess += entry.amount.excess_over(Amount())
-        elif entry.kind is EntryKind.ADJUST:
-            self._expect(
-                "I6", entry.reference not in self.adjusted, f"entry {entry.seq} adjusts {entry.reference} again"
-            )
-            self.adjusted.add(entry.reference)
-            self.excess += entry.amount.excess_over(Amount())
-        elif entry.transferred is not None:
-            self.transferred += entry.transferred
-            self.transfers.add(self.lane, entry)
-        elif entry.limit is not None:
-            self.limit = entry.limit
-        self._check_cost(entry)
-        if entry.seq <= self.watermark:
-            self.roll_up(entry)
-
-    def roll_up(self, entry: LedgerEntry) -> None:
-        """Count an entry that stored rollups count."""
-        if found := rollup_of(entry):
-            key, added = found
-            self.rollups[key] = self.rollups.get(key, Rollup()) + added
-
-    def _add_terminal(self, entry: LedgerEntry) -> None:
-        self._expect("I5", entry.rid not in self.resolved, f"entry {entry.seq} resolves {entry.rid} again")
-        self.resolved.add(entry.rid)
-        if entry.kind is EntryKind.EXPIRE:
-            self.expired.add(entry.rid)
-        self.excess += entry.amount.excess_over(entry.reserved)
-
-    def _check_cost(self, entry: LedgerEntry) -> None:
-        if entry.attempt is None or entry.outcome is None:
-            return
-        try:
-            cost = self.prices.of_version(entry.attempt.price_version).cost(entry.outcome.usage)
-        except UnpricedModel as error:
-            self.findings.append(("I10", f"entry {entry.seq}: {error}"))
-            return
-        tokens = entry.outcome.usage.total_tokens
-        self._expect("I10", cost == entry.amount.pusd, f"entry {entry.seq} costs {entry.amount.pusd}, not {cost} pUSD")
-        self._expect("I10", tokens == entry.amount.tokens, f"entry {entry.seq} has {entry.amount.tokens}, not {tokens}")
-
-    def _expect(self, invariant: str, holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
-        if not holds:
-            self.findings.append((invariant, message))
-
-    def compared(self, moment: _Moment) -> list[tuple[str, str]]:
-        """Everything that is wrong with the entries, and with what else the lane held at one moment."""
-        before = [*self.findings]
-        self._compare(moment.balance, moment.held)
-        for key in self.rollups.keys() | moment.rollups.keys():
-            summed, stored = self.rollups.get(key), moment.rollups.get(key)
-            self._expect("I11", summed == stored, f"the rollup of {key} is {stored}, its entries sum to {summed}")
-        found, self.findings = self.findings, before
-        return found
-
-    def _compare(self, balance: Balance, held: Mapping[str, Amount]) -> None:
-        reserved = sum(held.values(), Amount())
-        both = [rid for rid in held if rid in self.resolved]
-        committed = balance.used + balance.reserved
-        self._expect("I1", self.seq == balance.seq, f"{self.seq} entries, the balance says {balance.seq}")
-        self._expect("I2", self.head == balance.head, "the chain does not end at the balance's head")
-        self._expect("I3", self.used == balance.used, f"entries sum to {self.used}, the balance says {balance.used}")
-        self._expect("I4", reserved == balance.reserved, f"holds sum to {reserved}, not {balance.reserved}")
-        self._expect(
-            "I4", len(held) == balance.open_reservations, f"{len(held)} holds, not {balance.open_reservations}"
-        )
-        self._expect("I5", not both, f"open and resolved at once: {', '.join(sorted(both))}")
-        self._expect("I7", self.excess == balance.excess, f"excess is {self.excess}, the balance says {balance.excess}")
-        for unit in ("tokens", "pusd"):
-            first, limit = getattr(balance.limit0, unit), getattr(balance.limit, unit)
-            was_lowered = limit is not None and (first is None or limit < first)
-            room = None if limit is None else limit + getattr(balance.transferred, unit) + getattr(balance.excess, unit)
-            is_kept = room is None or getattr(committed, unit) <= room
-            self._expect("I7", is_kept or was_lowered, f"used and reserved {unit} exceed limit and excess")
-        self._expect("I8", self.limit == balance.limit, f"entries give {self.limit}, the balance says {balance.limit}")
-        self._expect(
-            "I8",
-            self.transferred == balance.transferred,
-            f"{self.transferred} was moved, the balance says {balance.transferred}",
-        )
-        if balance.state is LaneState.CLOSED:
-            is_closed = self.last_kind is EntryKind.CLOSE and not held
-            self._expect("I9", is_closed, "the lane is CLOSED, but its last entry is not close or a hold is open")
-
-
-@record
-class _Moment:
-    """What a lane held when it was read, beside its entries."""
-
-    balance: Balance
-    held: Mapping[str, Amount]
-    rollups: Mapping[RollupKey, Rollup]
-    watermark: int
-
-
 class VerifyLedger:
-    """Reads every lane of a period. A tenant whose lanes move while they are read is read on until they hold still."""
+    """The use case of `tallygate verify`. It reads each lane of a period, and changes nothing.
+
+    - A tenant whose lanes change during the reading is read on from there, at most 20 times.
+    - `new_set` makes the sets of rids, which may not fit into memory.
+    """
 
     def __init__(
         self,
@@ -239,7 +54,7 @@ class VerifyLedger:
         rollups: RollupStore,
         prices: PriceStore,
         chain: HashChain,
-        new_set: Callable[[], Members] = set,
+        new_set: Callable[[], StringSet] = set,
     ) -> None:
         self._ledger = ledger
         self._rollups = rollups
@@ -248,7 +63,10 @@ class VerifyLedger:
         self._new_set = new_set
 
     async def __call__(self, period: str, only: str | None = None) -> AsyncIterator[tuple[str, list[Finding]]]:
-        """Each tenant, or only one, with what is wrong with its books."""
+        """Yield each tenant, or only the tenant `only`, with the violations in its books.
+
+        Raises `LedgerUnavailable`, and `StorageUnavailable` if prices cannot be read.
+        """
         prices = PriceBook(await self._prices.load())
         async for lane in self._ledger.lanes(period, only):
             if lane == lane.vault:
@@ -259,35 +77,37 @@ class VerifyLedger:
         """Count the tenants that a verification of the period reads. Raises `LedgerUnavailable`."""
         return len({lane.tenant_id async for lane in self._ledger.lanes(period, only)})
 
-    async def _tenant(self, vault: Lane, prices: PriceBook) -> list[tuple[str, str]]:
-        books: dict[Lane, _Books] = {}
-        transfers = _Transfers()
-        for _ in range(_ATTEMPTS_ON_MOVING_LANES):
-            moments: dict[Lane, _Moment] = {}
-            found: list[tuple[str, str]] = []
+    async def _tenant(self, vault: Lane, prices: PriceBook) -> list[Violation]:
+        """Read a tenant's lanes until all invariants hold, or nothing changed during the reading."""
+        books: dict[Lane, LaneBooks] = {}
+        transfers = Transfers()
+        for _ in range(_MAX_READINGS):
+            snapshots: dict[Lane, LaneSnapshot] = {}
+            found: list[Violation] = []
             for lane, balance in (await self._ledger.balances(vault.tenant_id, vault.period)).items():
                 if lane not in books:
-                    genesis = self._ledger.genesis(lane)
-                    resolved = self._new_set()
-                    books[lane] = _Books(
-                        lane=lane,
-                        chain=self._chain,
-                        prices=prices,
-                        transfers=transfers,
-                        resolved=resolved,
-                        head=genesis,
-                        limit=balance.limit0,
-                    )
-                moments[lane] = await self._read(lane, balance, books[lane])
+                    books[lane] = self._open_books(lane, balance, prices, transfers)
+                snapshots[lane] = await self._read(lane, balance, books[lane])
                 where = f"lane {lane.number}: " if lane.number else ""
-                found += [(invariant, where + message) for invariant, message in books[lane].compared(moments[lane])]
-            found += _between(moments, transfers)
-            if not found or await self._held_still(vault, moments):
+                found += [(invariant, where + message) for invariant, message in books[lane].compare(snapshots[lane])]
+            found += _compare_lanes(snapshots, transfers)
+            if not found or await self._is_unchanged(vault, snapshots):
                 return found
-        return [*found, ("I4", f"the lanes moved during each of {_ATTEMPTS_ON_MOVING_LANES} readings")]
+        return [*found, ("I4", f"the lanes changed during each of {_MAX_READINGS} readings")]
 
-    async def _read(self, lane: Lane, balance: Balance, books: _Books) -> _Moment:
-        """Read what is new of a lane's entries, and everything else of it."""
+    def _open_books(self, lane: Lane, balance: Balance, prices: PriceBook, transfers: Transfers) -> LaneBooks:
+        return LaneBooks(
+            lane=lane,
+            chain=self._chain,
+            prices=prices,
+            transfers=transfers,
+            resolved=self._new_set(),
+            head=self._ledger.genesis(lane),
+            limit=balance.limit0,
+        )
+
+    async def _read(self, lane: Lane, balance: Balance, books: LaneBooks) -> LaneSnapshot:
+        """Add the new entries of a lane to its books, and return everything else that it stores."""
         mark = (await self._rollups.watermark(lane)).seq
         async for entry in self._ledger.entries(lane, books.watermark + 1, min(mark, books.seq)):
             books.roll_up(entry)
@@ -295,24 +115,24 @@ class VerifyLedger:
         async for entry in self._ledger.entries(lane, books.seq + 1, balance.seq):
             books.add(entry)
         held = {hold.rid: hold.amount async for hold in self._ledger.reservations(lane)}
-        return _Moment(
+        return LaneSnapshot(
             balance=balance,
             held=held,
             rollups={key: sums async for key, sums in self._rollups.rows(lane)},
             watermark=mark,
         )
 
-    async def _held_still(self, vault: Lane, moments: Mapping[Lane, _Moment]) -> bool:
+    async def _is_unchanged(self, vault: Lane, snapshots: Mapping[Lane, LaneSnapshot]) -> bool:
         after = await self._ledger.balances(vault.tenant_id, vault.period)
-        marks = [(await self._rollups.watermark(lane)).seq for lane in moments]
+        marks = [(await self._rollups.watermark(lane)).seq for lane in snapshots]
         return {lane: balance.version for lane, balance in after.items()} == {
-            lane: moment.balance.version for lane, moment in moments.items()
-        } and marks == [moment.watermark for moment in moments.values()]
+            lane: snapshot.balance.version for lane, snapshot in snapshots.items()
+        } and marks == [snapshot.watermark for snapshot in snapshots.values()]
 
 
-def _between(moments: Mapping[Lane, _Moment], transfers: _Transfers) -> list[tuple[str, str]]:
-    """What is wrong between a tenant's lanes: their limits, and what moves from one to the other."""
-    balances = {lane: moment.balance for lane, moment in moments.items()}
+def _compare_lanes(snapshots: Mapping[Lane, LaneSnapshot], transfers: Transfers) -> list[Violation]:
+    """Return the violations between a tenant's lanes: in their limits, and in the transfers between them."""
+    balances = {lane: snapshot.balance for lane, snapshot in snapshots.items()}
     own = [lane_limit(balance.limit) for lane, balance in balances.items() if lane == lane.vault]
     found = [
         ("I8", f"lane {lane.number} has a limit of its own")
@@ -320,4 +140,4 @@ def _between(moments: Mapping[Lane, _Moment], transfers: _Transfers) -> list[tup
         if lane.number and [balance.limit] != own
     ]
     is_closed = all(balance.state is LaneState.CLOSED for balance in balances.values())
-    return found + transfers.unmatched(is_closed=is_closed)
+    return found + transfers.all_violations(is_closed=is_closed)

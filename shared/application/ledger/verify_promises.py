@@ -1,4 +1,4 @@
-"""Check what was promised to clients: what they were told is booked, and what was admitted comes to an end."""
+"""Verify invariant I13: each answer that a client received is booked once, and each reservation ends."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import EntryKind
 
 _INVARIANT = "I13"
-_SWEEP_PATIENCE = timedelta(minutes=10)
-"""The sweep runs every minute; so long after a deadline nothing is open unless it does not run at all."""
+_EXPIRY_TOLERANCE = timedelta(minutes=10)
+"""Expiry runs every minute. A reservation open this long after its deadline shows that it does not run."""
 _BOOKED = frozenset({EntryKind.CHARGE, EntryKind.EXPIRE})
 
 
 class VerifyPromises:
-    """Invariant I13, from the clients' side."""
+    """The use case of `tallygate verify --acknowledged`. It compares a client's own records with the books."""
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
 
     async def __call__(self, period: str, acknowledged: Collection[str], only: str | None = None) -> list[Finding]:
-        """What was not kept. `acknowledged` are the request ids of answers that clients have received as complete."""
-        overdue = timestamp(self._clock.now() - _SWEEP_PATIENCE)
+        """Return the violations. `acknowledged` holds the request ids of answers that clients received completely.
+
+        Raises `LedgerUnavailable`.
+        """
+        overdue = timestamp(self._clock.now() - _EXPIRY_TOLERANCE)
         found: list[Finding] = []
         booked: Counter[str] = Counter()
         async for lane in self._ledger.lanes(period, only):
@@ -45,7 +48,7 @@ class VerifyPromises:
         return found
 
     async def _booked(self, lane: Lane, acknowledged: Collection[str]) -> Counter[str]:
-        """How often each of these requests is booked in a lane."""
+        """Count the entries of a lane that book each of these requests."""
         balance = await self._ledger.balance(lane)
         entries = self._ledger.entries(lane, 1, balance.seq if balance else 0)
         return Counter(

@@ -8,8 +8,11 @@ from shared.domain.audit.events import AuditEvent
 
 
 class AuditLog(Protocol):
-    """Administrative acts. Raises `StorageUnavailable`."""
+    """The append-only log of administrative acts."""
 
     async def record(self, event: AuditEvent) -> None:
-        """Append an event."""
+        """Append an event. Raises `StorageUnavailable`; the event may then be stored all the same.
+
+        Raises `AlreadyExists` if an event with this id is stored.
+        """
         ...

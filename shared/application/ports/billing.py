@@ -9,17 +9,17 @@ from shared.domain.billing.statements import PeriodStatements
 
 
 class ReportStore(Protocol):
-    """Files of a closed period. Raises `StorageUnavailable`."""
+    """The report files of closed periods. All methods raise `StorageUnavailable`."""
 
     async def write_once(self, path: str, content: bytes) -> None:
-        """Write a file that does not exist; an existing one with the same content is left as it is.
+        """Create a file. Atomic, and idempotent: does nothing if the file exists with the same content.
 
-        Raises `AlreadyExists` if a file with other content is there.
+        Raises `AlreadyExists` if it exists with other content.
         """
         ...
 
     async def read(self, path: str) -> bytes | None:
-        """The file's content, or `None`."""
+        """Return the content of a file; `None` if it does not exist."""
         ...
 
 

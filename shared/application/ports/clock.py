@@ -1,4 +1,4 @@
-"""The port to time."""
+"""The port to the clock."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time, as far as the gateway decides by it."""
+    """The time by which the gateway decides. Tests replace it by a virtual clock."""
 
     def now(self) -> datetime:
-        """The current time in UTC."""
+        """Return the current time in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards."""
+        """Return a number of seconds that never decreases. Only differences have a meaning."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after `seconds`."""
+        """Wait for `seconds`."""
         ...

@@ -9,7 +9,7 @@ from shared.domain.routing.catalog import Route
 
 
 class InferenceFormat(Protocol):
-    """The wire format of one inference operation."""
+    """The format of the requests and answers of one inference operation."""
 
     operation: str
     """The path behind the deployment or behind `/openai/v1`, for example `chat/completions`."""
@@ -17,25 +17,25 @@ class InferenceFormat(Protocol):
     """True for bodies of `multipart/form-data`; false for JSON."""
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
-        """Parse the body of a request. Raises `InvalidRequest`."""
+        """Parse a request's body. Raises `InvalidRequest` if it is malformed or not supported."""
         ...
 
     def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
-        """Return the body to send to the route's backend.
+        """Return the body to send to the route's backend: the caller's bytes with these changes.
 
-        It is the caller's bytes, with `model` set if given. Fields that the caller left out get the deployment's
-        defaults, as far as the backend's model accepts them.
+        - `model` replaces the caller's model unless it is `None`.
+        - Defaults of the deployment that the caller left out are added if the backend's model accepts them.
         """
         ...
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:
-        """Read a whole answer. Raises `BackendBroken` if it cannot be read."""
+        """Parse a completed answer. Raises `BackendBroken` if it cannot be read."""
         ...
 
     def filtered_prompt(self, status: int, body: bytes) -> frozenset[str] | None:
-        """Return the findings of the content filter if it refused the prompt; `None` for any other answer."""
+        """Return the findings in a prompt that upstream's content filter refused; `None` for any other answer."""
         ...
 
     def error_event(self, code: str, message: str) -> bytes:
-        """Return the event that tells of an error in a stream that has begun."""
+        """Return the event that reports an error in a stream that has begun."""
         ...

@@ -11,66 +11,67 @@ from shared.domain.routing.catalog import Backend
 
 
 class ResponseDirectory(Protocol):
-    """Responses that upstream keeps, by owner. Raises `StorageUnavailable`."""
+    """The owners of the responses that upstream stores. All methods raise `StorageUnavailable` and are atomic."""
 
     async def get(self, tenant_id: str, response_id: str) -> StoredResponse | None:
-        """A tenant's response; `None` if it is another's."""
+        """Return a tenant's response; `None` if it is unknown or another tenant's."""
         ...
 
     async def put(self, stored: StoredResponse) -> None:
-        """Insert or replace."""
+        """Insert or replace a response. Idempotent."""
         ...
 
     async def remove(self, tenant_id: str, response_id: str) -> None:
-        """Forget a response; harmless if it is unknown."""
+        """Remove a response. Does nothing if it is unknown."""
         ...
 
     async def defer(self, response_id: str, reservation: Reservation) -> None:
-        """Note that upstream still works on it, and what is to be settled then; idempotent."""
+        """Store the reservation of a response that upstream still works on, to be settled later. Idempotent."""
         ...
 
     def deferred(self) -> AsyncIterator[tuple[str, Reservation]]:
-        """Every response that is noted so."""
+        """Yield the id and reservation of each deferred response."""
         ...
 
     async def resolve(self, response_id: str) -> None:
-        """Take the note away; harmless if there is none."""
+        """Remove a deferred response, because it is settled. Does nothing if there is none."""
         ...
 
 
 class Tokenizer(Protocol):
-    """Counts tokens."""
+    """Counts tokens without any request."""
 
     def count(self, text: str, model: str) -> int:
-        """Tokens of `text` under the vocabulary of `model`."""
+        """Return the number of tokens of `text` under the vocabulary of `model`."""
         ...
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived and whose body has not been read. Names of headers are in lower case."""
+    """An answer whose head has arrived, and whose body is not read yet. Names of headers are in lower case."""
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
 
     async def read(self) -> bytes:
-        """The whole body. Raises `BackendBroken` or `BackendTimeout`."""
+        """Read and return the whole body. Raises `BackendBroken` or `BackendTimeout`."""
         ...
 
     async def forward(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
-        """Give each part of the body to `take` as it arrives, and await what that returns before the next is read.
+        """Pass each chunk of the body to `take` as it arrives. Returns at the end of the body.
 
-        Returns at the end of the body. After a cancellation it may be called again and goes on where it stopped.
-        Raises `BackendBroken` or `BackendTimeout`.
+        - Awaits what `take` returns, if anything, before the next chunk is read. A slow client so slows the backend.
+        - After a cancellation it may be called again, and continues with the next chunk.
+        - Raises `BackendBroken` or `BackendTimeout`.
         """
         ...
 
     def close(self) -> None:
-        """Drop the connection if the body was not read to its end."""
+        """End the use of the answer. Drops the connection unless the body was read to its end."""
         ...
 
 
 class Upstream(Protocol):
-    """Forwards a request to a backend."""
+    """Sends requests to backends."""
 
     async def send(
         self,
@@ -81,9 +82,11 @@ class Upstream(Protocol):
         headers: Mapping[str, str],
         head_seconds: float | None = None,
     ) -> UpstreamResponse:
-        """Send and return when the response's head is there, for which at most `head_seconds` are waited.
+        """Send one request, and return when the head of its answer has arrived.
 
-        `path` follows the backend's endpoint, query included. Raises `BackendUnavailable` if the request provably was
-        not processed, `BackendTimeout` or `BackendBroken` if it may have been.
+        - `path` follows the backend's endpoint and includes the query.
+        - `head_seconds` is the longest time to wait for the head; `None` for the configured time.
+        - Raises `BackendUnavailable` if the backend provably did not process the request.
+        - Raises `BackendTimeout` or `BackendBroken` if it may have processed it.
         """
         ...

@@ -15,7 +15,7 @@ from shared.domain.values import value
 
 @value
 class Hold:
-    """A reservation that is held, in the lane that it names, and that lane's balance and limits a minute."""
+    """A held reservation, with the balance and the rate limits of its lane."""
 
     reservation: Reservation
     balance: Balance
@@ -23,114 +23,126 @@ class Hold:
 
 
 class Ledger(Protocol):
-    """The books. All methods raise `LedgerUnavailable` when storage cannot be reached."""
+    """The books of all tenants. Invariants and rows: docs/reference/ledger.md.
+
+    Each method is one atomic operation on a lane unless it states otherwise. All methods raise `LedgerUnavailable` if
+    storage cannot be reached. Amounts are tokens and pUSD.
+    """
 
     async def open(self, account: Account) -> Balance:
-        """Open the account's vault if it is not open yet (insert-if-absent); idempotent."""
+        """Open the account's vault under its limit, unless it is open already. Idempotent."""
         ...
 
     async def reserve(self, account: Account, reservation: Reservation) -> Hold:
-        """Hold `reservation.amount`, opening the balance first if need be; what is settled is the hold's reservation.
+        """Hold `reservation.amount`. Opens the vault first if necessary.
 
-        An account with several lanes is held in this process's own, and room is fetched from the others.
-        Raises `QuotaExceeded`, `BudgetExceeded` or `PeriodNotOpen`. If the caller is cancelled, or storage fails,
-        a hold that was committed all the same is voided as soon as that is known.
+        - The reservation of the returned hold must be settled: its lane may differ from the one that was passed.
+        - If the account has several lanes, this process holds in its own, and fetches what it lacks from the others.
+        - If the caller is cancelled or storage fails, a hold that was committed all the same is voided later.
+        - Raises `QuotaExceeded`, `BudgetExceeded`, `RateLimitExceeded` or `PeriodNotOpen`; then nothing is held.
         """
         ...
 
     async def settle(self, reservation: Reservation, outcome: Outcome) -> Balance:
-        """Resolve a reservation with what was consumed (charge) or with nothing (void).
+        """Resolve a reservation: charge the consumption, or void it. Idempotent by `rid`.
 
-        Idempotent by `rid`. If the reservation has expired meanwhile, the difference is charged (late entry); if its
-        period has closed, in the period of now (adjust entry). After
-        `LedgerUnavailable` the settlement is not lost: it is retried for as long as this process lives.
+        - If the reservation has expired, the difference to the charge at expiry is booked as a late entry.
+        - If its period has closed, that difference is booked as an adjust entry in the current period.
+        - After `LedgerUnavailable` the settlement is not lost: this process retries it as long as it lives.
         """
         ...
 
     async def expire(self, reservation: Reservation, outcome: Outcome) -> Balance:
-        """Resolve a reservation past its deadline; does nothing if it is resolved already."""
+        """Resolve a reservation past its deadline. Idempotent: does nothing if it is resolved."""
         ...
 
     async def change_limit(self, account: Account, actor: str, reason: str) -> Balance:
-        """Make `account.limit` the period's quota and budget, by an entry; what was granted comes on top.
+        """Set the period's quota and budget to `account.limit`, by an entry. Grants are added to them.
 
-        Raises `PeriodNotOpen` if the period is closed.
+        Raises `PeriodNotOpen` if the period is closed. The vault changes atomically; other lanes follow.
         """
         ...
 
     async def grant(self, account: Account, grant_id: str, amount: Amount, actor: str, reason: str) -> Balance:
-        """Raise the period's limit by an entry, once for each id; opens the period if need be.
+        """Raise the period's limit by `amount`, by an entry. Opens the period if necessary. Idempotent by `grant_id`.
 
-        Raises `InvalidRequest` for a unit without a limit, `PeriodNotOpen` if the period is closed.
+        Raises `InvalidRequest` for a unit without a limit, and `PeriodNotOpen` if the period is closed.
         """
         ...
 
     async def level_lanes(self, account: Account) -> int:
-        """Complete what a dead process left between the lanes of a tenant; returns how many transfers were lost."""
+        """Complete the transfers between a tenant's lanes that a process left half done when it died.
+
+        Returns the number of transfers that it completed. Idempotent. Not atomic: each lane is one commit.
+        """
         ...
 
     async def begin_closing(self, account: Account) -> None:
-        """Admit no further reservation in any lane of this period; idempotent."""
+        """Admit no further reservation in any lane of the account's period. Idempotent. Not atomic over lanes."""
         ...
 
     async def close(self, account: Account) -> None:
-        """Write the `close` entry of every lane, the vault's last; idempotent.
+        """Write the `close` entry of every lane, the vault's last. Idempotent. Not atomic over lanes.
 
         Raises `ReservationsOpen` while any reservation is open.
         """
         ...
 
     async def balance(self, lane: Lane) -> Balance | None:
-        """The balance as stored now, or `None` if it was never opened."""
+        """Return a lane's balance as stored now; `None` if the lane was never opened."""
         ...
 
     async def balances(self, tenant_id: str, period: str) -> dict[Lane, Balance]:
-        """The balances of all lanes of a tenant's period, vault first; empty if it was never opened."""
+        """Return the balances of all lanes of a tenant's period, vault first; empty if it was never opened.
+
+        Each balance is read on its own, so transfers between lanes may be seen on one side only.
+        """
         ...
 
     def entries(self, lane: Lane, first: int, last: int) -> AsyncIterator[LedgerEntry]:
-        """The entries numbered `first` to `last`, ascending."""
+        """Yield the entries numbered `first` to `last`, ascending."""
         ...
 
     def reservations(self, lane: Lane) -> AsyncIterator[Reservation]:
-        """The open reservations."""
+        """Yield the open reservations of a lane."""
         ...
 
     def lanes(self, period: str, tenant_id: str | None = None) -> AsyncIterator[Lane]:
-        """Every lane that was ever opened in a period (the registry), ascending; or those of one tenant."""
+        """Yield each lane that was ever opened in a period, or those of one tenant, ascending."""
         ...
 
     def genesis(self, lane: Lane) -> str:
-        """The chain head before the first entry."""
+        """Return the head of a lane's hash chain before its first entry."""
         ...
 
     async def drain(self) -> None:
-        """Return when nothing that was accepted waits to be committed."""
+        """Wait until all accepted operations are committed."""
         ...
 
 
 @value
 class Watermark:
-    """The number of the last entry that is rolled up, and the version of the row that says so."""
+    """The number of the last entry that is rolled up, and the ETag of the row that stores it."""
 
     seq: int
     etag: str
 
 
 class RollupStore(Protocol):
-    """Sums of a lane's entries by day, deployment, user and model. All methods raise `LedgerUnavailable`."""
+    """The rollups of each lane's entries. All methods raise `LedgerUnavailable`."""
 
     async def watermark(self, lane: Lane) -> Watermark:
-        """How far a lane is rolled up; 0 where it never was."""
+        """Return the watermark of a lane; its number is 0 if the lane was never rolled up."""
         ...
 
     def rows(self, lane: Lane) -> AsyncIterator[tuple[RollupKey, Rollup]]:
-        """Every rollup of a lane."""
+        """Yield each rollup of a lane."""
         ...
 
     async def advance(self, lane: Lane, since: Watermark, seq: int, added: Mapping[RollupKey, Rollup]) -> bool:
-        """Add at most 99 sums and move the watermark from `since` to `seq`, all or nothing.
+        """Add at most 99 sums, and move the watermark from `since` to `seq`. Atomic.
 
-        `False` if the watermark is no longer `since`. After `LedgerUnavailable` read it to learn what happened.
+        - Returns `False` if the watermark is no longer `since`; then nothing has changed.
+        - After `LedgerUnavailable` it is unknown if they were added: read the watermark before another try.
         """
         ...

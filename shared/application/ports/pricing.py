@@ -9,12 +9,12 @@ from shared.domain.pricing.price_book import Price
 
 
 class PriceStore(Protocol):
-    """The insert-only price book. Raises `StorageUnavailable`."""
+    """The rows of the price book, which are only ever inserted. All methods raise `StorageUnavailable`."""
 
     async def load(self) -> Sequence[Price]:
-        """Every row."""
+        """Return all rows, in no particular order."""
         ...
 
     async def insert(self, price: Price) -> None:
-        """Add a row; inserting the identical row again changes nothing."""
+        """Insert a row. Idempotent: inserting the same row again changes nothing."""
         ...

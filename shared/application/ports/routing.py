@@ -11,28 +11,28 @@ from shared.domain.values import record
 
 
 class CatalogStore(Protocol):
-    """Backends and deployments. Raises `StorageUnavailable`."""
+    """The configured backends and deployments. All methods raise `StorageUnavailable`."""
 
     async def load(self) -> Catalog:
-        """Everything that is configured."""
+        """Return all backends and deployments."""
         ...
 
     async def put_backend(self, backend: Backend) -> None:
-        """Insert or replace."""
+        """Insert or replace a backend. The last writer wins."""
         ...
 
     async def remove_backend(self, backend_id: str) -> None:
-        """Forget a backend; harmless if it is unknown."""
+        """Remove a backend. Does nothing if it is unknown."""
         ...
 
     async def put_deployment(self, deployment: Deployment) -> None:
-        """Insert or replace."""
+        """Insert or replace a deployment. The last writer wins."""
         ...
 
 
 @record
 class Hint:
-    """What one process found out of a backend: that it is down until a moment, or, if that has passed, up again."""
+    """One process's observation of a backend: it is down until `down_until`, or up again if that is over."""
 
     backend_id: str
     instance: str
@@ -42,20 +42,20 @@ class Hint:
 
 
 class HintStore(Protocol):
-    """The latest hint of each backend. Raises `StorageUnavailable`."""
+    """The latest hint about each backend, shared by all processes. All methods raise `StorageUnavailable`."""
 
     async def load(self) -> Sequence[Hint]:
-        """Every hint."""
+        """Return all hints."""
         ...
 
     async def put(self, hint: Hint) -> None:
-        """Insert or replace."""
+        """Insert or replace the hint about a backend. The last writer wins."""
         ...
 
 
 class BackendProbe(Protocol):
-    """Asks a backend whether it is reachable and accepts the gateway's identity."""
+    """Checks that a backend can be reached and accepts the gateway's identity."""
 
     async def reachable(self, backend: Backend) -> bool:
-        """Whether the backend answers."""
+        """Tell whether the backend answers. Costs no tokens, and raises nothing."""
         ...

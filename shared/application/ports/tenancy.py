@@ -21,40 +21,46 @@ class Versioned(Generic[T]):
 
 
 class TenantDirectory(Protocol):
-    """Tenants by id. Raises `StorageUnavailable`."""
+    """The registered tenants. Each method is atomic and raises `StorageUnavailable`."""
 
     async def get(self, tenant_id: str) -> Versioned[Tenant] | None:
-        """The tenant, whatever its state."""
+        """Return a tenant in any state; `None` if it is not registered."""
         ...
 
     async def insert(self, tenant: Tenant) -> Versioned[Tenant]:
-        """Register a tenant; `AlreadyExists` if the id is taken."""
+        """Register a tenant. Raises `AlreadyExists` if its id is taken."""
         ...
 
     async def replace(self, tenant: Tenant, etag: str) -> Versioned[Tenant]:
-        """Replace the version named by `etag` (`*` for any); `VersionConflict` if it is not current."""
+        """Replace a tenant if `etag` names its current version; `*` names any version.
+
+        Raises `VersionConflict` otherwise.
+        """
         ...
 
     async def list(self, limit: int, cursor: str | None) -> tuple[list[Versioned[Tenant]], str | None]:
-        """At most `limit` tenants by id after `cursor`, and the cursor of the next page."""
+        """Return at most `limit` tenants in the order of ids, and the cursor of the next page.
+
+        The cursor is `None` for the first page, and `None` is returned with the last page.
+        """
         ...
 
 
 class KeyDirectory(Protocol):
-    """Gateway keys by tenant and key id. Raises `StorageUnavailable`."""
+    """The gateway keys of tenants. Each method is atomic and raises `StorageUnavailable`."""
 
     async def get(self, tenant_id: str, key_id: str) -> GatewayKey | None:
-        """The key, in force or not."""
+        """Return a key, in force or not; `None` if it is unknown."""
         ...
 
     async def insert(self, key: GatewayKey) -> None:
-        """Add a key."""
+        """Insert a key. Raises `AlreadyExists` if its id is taken."""
         ...
 
     async def replace(self, key: GatewayKey) -> None:
-        """Overwrite a key that exists."""
+        """Replace a key. Raises `VersionConflict` if it does not exist."""
         ...
 
     async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
-        """Every key of a tenant."""
+        """Return all keys of a tenant, in the order of key ids."""
         ...

@@ -9,7 +9,7 @@ from shared.domain.pricing.price_book import Price, PriceBook
 
 
 class ManagePrices:
-    """The insert-only price book."""
+    """The use cases of `/manage/prices`. Rows are only ever inserted. All methods raise `StorageUnavailable`."""
 
     def __init__(self, store: PriceStore, prices: Cached[PriceBook], audit: RecordAudit) -> None:
         self._store = store
@@ -17,13 +17,17 @@ class ManagePrices:
         self._audit = audit
 
     async def insert(self, price: Price, actor: Actor) -> Price:
-        """Add a row. There is no changing one: insert a later `effective_from` instead."""
+        """Insert a row, and return it. Idempotent: the same row again changes nothing.
+
+        To change a price, insert a row with a later `effective_from`. The row takes effect in this process at once, in
+        others within 25 s.
+        """
         await self._store.insert(price)
         self._prices.invalidate()
         await self._audit(actor, "price.insert", f"{price.model}/{price.price_id}", after=price)
         return price
 
     async def list(self) -> list[Price]:
-        """Every row, by model, meter and date."""
+        """Return all rows, ordered by model, meter and date."""
         rows = await self._store.load()
         return sorted(rows, key=lambda price: (price.model, price.meter, price.effective_from, price.price_id))

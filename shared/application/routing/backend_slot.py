@@ -82,9 +82,9 @@ class BackendSlot:
     def release(self) -> None:
         """Free the slot. An attempt that was never judged tells nothing about the backend."""
         if not self._is_judged:
-            self.health.gave_up(is_probe=self.is_probe)
+            self.health.abandoned(is_probe=self.is_probe)
         health = self.health
-        if health.most_at_once is None:
+        if health.max_concurrent_requests is None:
             health.in_flight -= 1
         else:
             health.finished(self._clock.monotonic() - self.started_at)

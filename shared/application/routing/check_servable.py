@@ -13,9 +13,11 @@ _PAGE = 500
 
 
 def check_tenant(tenant: Tenant, catalog: Catalog) -> None:
-    """Raises `InvalidRequest` where a tenant may call what can't serve it, or names what is not configured.
+    """Check the settings of one tenant against the catalog.
 
-    A deployment that does not exist yet is no obstacle: it may be made later.
+    - Raises `InvalidRequest` if a deployment of the tenant could never serve it.
+    - Raises `InvalidRequest` if its `pools` name a backend or deployment that it cannot use.
+    - A deployment that does not exist yet is no error: it may be configured later.
     """
     for name, backend_ids in tenant.pools.items():
         unknown = [backend_id for backend_id in backend_ids if backend_id not in catalog.backends]
@@ -29,9 +31,10 @@ def check_tenant(tenant: Tenant, catalog: Catalog) -> None:
 
 
 async def check_catalog(before: Catalog, after: Catalog, tenants: TenantDirectory, param: str) -> None:
-    """Raises `InvalidRequest` where a change of the catalog leaves a tenant unservable that was not so before.
+    """Check a change of the catalog against all tenants that are not closed.
 
-    A deployment that is new must serve everyone who may call it already.
+    - Raises `InvalidRequest`, with `param`, if a deployment could no longer serve a tenant that it served before.
+    - A new deployment must be able to serve all tenants that may call it.
     """
     async for tenant in _open_tenants(tenants):
         for name, obstacle in _obstacles(tenant, after, tenant.deployments):
@@ -43,7 +46,7 @@ async def check_catalog(before: Catalog, after: Catalog, tenants: TenantDirector
 
 
 async def users_of(backend_id: str, catalog: Catalog, tenants: TenantDirectory) -> list[str]:
-    """Where a backend is named: by deployments, and by pools of tenants."""
+    """List the users of a backend: deployments, and tenants whose pools name it."""
     users = [f"deployment '{each.name}'" for each in catalog.deployments.values() if backend_id in each.backends]
     return users + [
         f"tenant '{tenant.tenant_id}'"

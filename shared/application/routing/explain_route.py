@@ -1,4 +1,4 @@
-"""Explain, without a request, who would serve one: for each backend why it would, or why not."""
+"""Explain the route of a request without sending one: for each backend, why it would serve or not."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from shared.domain.values import record, value
 
 @record
 class ConsideredBackend:
-    """A backend of the pool. `fallback_index` is 0 for the deployment's own, else the number of the fallback it belongs to."""
+    """A backend of the pool, and the reason why it would be chosen or not."""
 
     backend: Backend
     fallback_index: int
+    """0 for the deployment's own pool, else the number of the fallback."""
     is_chosen: bool
     reason: str
 
 
 @value
 class RouteExplanation:
-    """The outcome, in words where nobody would serve, and every backend, in the order in which tiers are asked."""
+    """The outcome in words, and all backends in the order of preference."""
 
     outcome: str
     considered: Sequence[ConsideredBackend]
 
 
 class ExplainRoute:
-    """The use case behind `POST /manage/route`. It answers for the process that is asked, at this moment."""
+    """The use case of `POST /manage/route`. Its answer holds for this process at this moment."""
 
     def __init__(
         self, tenants: TenantDirectory, catalog: Cached[Catalog], dispatcher: Dispatcher, clock: Clock
@@ -46,7 +47,10 @@ class ExplainRoute:
         self._clock = clock
 
     async def __call__(self, tenant_id: str, name: str, tokens: int) -> RouteExplanation:
-        """Raises `NotFound`."""
+        """Explain the route of a request of `tokens` tokens to the deployment `name`. Changes nothing.
+
+        Raises `NotFound` if the tenant or the deployment does not exist.
+        """
         found, catalog = await self._tenants.get(tenant_id), await self._catalog.get()
         deployment = catalog.deployments.get(name)
         if found is None:
@@ -77,7 +81,7 @@ class ExplainRoute:
         backend = candidate.backend
         is_chosen = chosen is not None and chosen.backend == backend
         if is_chosen:
-            reason = "by lot among the ready backends of its tier, in proportion to weight and pace"
+            reason = "weighted random choice among the ready backends of its tier, by weight and latency"
         else:
             reason = self._why_not(candidate, tenant, tokens, chosen)
         return ConsideredBackend(
@@ -98,8 +102,8 @@ class ExplainRoute:
         if chosen is not None and chosen.tier < candidate.tier:
             return "a better tier can serve it"
         if not health.has_headroom(now, tokens):
-            return "no room: it said that less is left of its limits a minute"
-        return "another of its tier was drawn"
+            return "no headroom: its last answer left less of its rate limits than the request needs"
+        return "another backend of its tier was chosen"
 
 
 def _down(health: BackendHealth, now: float) -> str:

@@ -1,57 +1,72 @@
-"""A short queue that is fair to tenants: who has waited for few is served before who waits for many.
+"""Weighted fair queue: a tenant with few waiting requests is served before one with many.
 
-Weighted fair queueing (https://doi.org/10.1145/75246.75248) over requests: each takes a turn that is the shorter, the
-more weight its tenant has, and whoever's turn ends first is next.
+Each request gets a virtual finish time: a fixed step after that of its tenant's request before. The step is shorter for
+a tenant with more weight. The request with the earliest finish time is served first.
+
+Source: https://doi.org/10.1145/75246.75248
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from shared.domain.errors import ClientDisconnected
+from shared.domain.values import value
 
 T = TypeVar("T")
 WaitForDisconnect: TypeAlias = Callable[[], Coroutine[object, object, object]]
-"""Returns when a caller has gone."""
+"""Returns when the client has disconnected."""
 
-_LOOKS: Final = 8
+_MAX_PASSED_OVER: Final = 8
+"""Waiters that cannot be served before the search ends; a search of the whole queue would cost too much."""
+
+
+@value
+class WaitingPolicy:
+    """The longest wait of a request, and the most requests that may wait in one queue."""
+
+    seconds: float
+    max_waiting: int
 
 
 class QueueFull(Exception):
-    """Too many wait already, and none of them is less urgent."""
+    """Too many requests wait, and all of them come before this one."""
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter(Generic[T]):
     flow: str
-    turn_ends: float
+    finish_time: float
     serve: Callable[[], T | None]
     served: asyncio.Future[T]
 
 
 class FairQueue(Generic[T]):
-    """At most so many waiters; `advance` is to be called whenever somebody may be served.
+    """A queue of at most `max_waiting` waiters. A flow is the sequence of one tenant's requests.
 
-    `take_back` gets what was given to a waiter who had left in the same moment.
+    The owner calls `advance` whenever a waiter may be served. `take_back` gets a result whose waiter left at the moment
+    when it was served.
     """
 
-    def __init__(self, most: int, take_back: Callable[[T], None]) -> None:
-        self._most = most
+    def __init__(self, max_waiting: int, take_back: Callable[[T], None]) -> None:
+        self._max_waiting = max_waiting
         self._take_back = take_back
         self._waiters: list[_Waiter[T]] = []
-        self._turns_end: dict[str, float] = {}
-        self._time = 0.0
+        self._finish_times: dict[str, float] = {}
+        self._virtual_time = 0.0
 
     def __len__(self) -> int:
         return len(self._waiters)
 
     def ahead_of(self, flow: str, weight: int) -> int:
-        """How many a request that came now would wait for."""
-        turn_ends = self._turn_end(flow, weight)
-        return sum(waiter.turn_ends <= turn_ends for waiter in self._waiters)
+        """Count the waiters that would be served before a request that came now."""
+        finish_time = self._finish_time(flow, weight)
+        return sum(waiter.finish_time <= finish_time for waiter in self._waiters)
 
     async def wait(
         self,
@@ -61,17 +76,18 @@ class FairQueue(Generic[T]):
         seconds: float,
         wait_for_disconnect: WaitForDisconnect | None = None,
     ) -> T:
-        """What `serve` gives once it gives anything. Whoever is cancelled leaves the queue.
+        """Wait until `serve` returns a result other than `None`, and return that. A cancelled waiter leaves the queue.
 
-        Raises `TimeoutError` after so many seconds, `QueueFull` where too many are before it, also later on, and
-        `ClientDisconnected` once `wait_for_disconnect` returns.
+        - Raises `TimeoutError` after `seconds`.
+        - Raises `QueueFull` if the queue is full of earlier waiters, at once or when one enters later.
+        - Raises `ClientDisconnected` once `wait_for_disconnect` returns.
         """
         waiter = self._enter(flow, weight, serve)
         watch: asyncio.Future[object] | None = None
         if wait_for_disconnect is not None:
             watch = asyncio.ensure_future(wait_for_disconnect())
             watch.add_done_callback(lambda _: self._dismiss(waiter))
-        self.advance()  # those ahead may wait for what this one does not need
+        self.advance()  # waiters ahead may need a backend that this one does not need
         try:
             async with asyncio.timeout(seconds):
                 return await waiter.served
@@ -86,35 +102,33 @@ class FairQueue(Generic[T]):
                 watch.cancel()
 
     def advance(self) -> None:
-        """Serve whoever can be, in turn. Those who can't are passed over, some of them at most."""
-        refused = 0
-        for waiter in [each for each in self._waiters if not each.served.done()]:  # who is cancelled is about to leave
+        """Serve the waiters that can be served, in order. Passes over some that cannot."""
+        passed_over = 0
+        for waiter in [each for each in self._waiters if not each.served.done()]:  # a cancelled one is about to leave
             served = waiter.serve()
             if served is not None:
-                self._time = max(self._time, waiter.turn_ends)
+                self._virtual_time = max(self._virtual_time, waiter.finish_time)
                 self._remove(waiter)
                 waiter.served.set_result(served)
-            elif (refused := refused + 1) == _LOOKS:
+            elif (passed_over := passed_over + 1) == _MAX_PASSED_OVER:
                 break
 
     def refuse_all(self) -> None:
-        """Tell everybody that nobody will be served soon, as if too many were before them."""
+        """Refuse all waiters with `QueueFull`, because none can be served soon."""
         for waiter in [*self._waiters]:
             self._refuse(waiter, QueueFull())
 
     def _enter(self, flow: str, weight: int, serve: Callable[[], T | None]) -> _Waiter[T]:
-        waiter = _Waiter[T](flow, self._turn_end(flow, weight), serve, asyncio.get_running_loop().create_future())
-        if len(self._waiters) >= self._most:
+        served: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(flow=flow, finish_time=self._finish_time(flow, weight), serve=serve, served=served)
+        if len(self._waiters) >= self._max_waiting:
             last = self._waiters[-1] if self._waiters else waiter
-            if last.turn_ends <= waiter.turn_ends:
+            if last.finish_time <= waiter.finish_time:
                 raise QueueFull
             self._refuse(last, QueueFull())
-        self._turns_end[flow] = waiter.turn_ends
-        place = next(
-            (place for place, other in enumerate(self._waiters) if other.turn_ends > waiter.turn_ends),
-            len(self._waiters),
-        )
-        self._waiters.insert(place, waiter)
+        self._finish_times[flow] = waiter.finish_time
+        index = bisect(self._waiters, waiter.finish_time, key=attrgetter("finish_time"))
+        self._waiters.insert(index, waiter)
         return waiter
 
     def _dismiss(self, waiter: _Waiter[T]) -> None:
@@ -126,11 +140,11 @@ class FairQueue(Generic[T]):
         if not waiter.served.done():
             waiter.served.set_exception(error)
 
-    def _turn_end(self, flow: str, weight: int) -> float:
-        return max(self._time, self._turns_end.get(flow, 0.0)) + 1 / weight
+    def _finish_time(self, flow: str, weight: int) -> float:
+        return max(self._virtual_time, self._finish_times.get(flow, 0.0)) + 1 / weight
 
     def _remove(self, waiter: _Waiter[T]) -> None:
         self._waiters.remove(waiter)
         if not self._waiters:
-            self._turns_end.clear()
-            self._time = 0.0
+            self._finish_times.clear()
+            self._virtual_time = 0.0

@@ -19,9 +19,11 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class ManageCatalog:
-    """Changes are audited and effective in this process at once, in others within 25 s.
+    """The use cases of `/manage/backends` and `/manage/deployments`.
 
-    `host_suffixes` bounds where backends may be, so that the management API cannot make the gateway call elsewhere.
+    - Each change is recorded in the audit log. It takes effect in this process at once, in others within 25 s.
+    - `host_suffixes` limits the hosts of backends, so that the management API cannot make the gateway call others.
+    - All methods raise `StorageUnavailable`.
     """
 
     def __init__(
@@ -42,28 +44,31 @@ class ManageCatalog:
         self._allow_loopback = allow_loopback
 
     async def load(self) -> Catalog:
-        """Everything that is configured, as stored now."""
+        """Return all backends and deployments as stored now."""
         return await self._store.load()
 
     async def backend(self, backend_id: str) -> Backend:
-        """Raises `NotFound`."""
+        """Return a backend as stored now. Raises `NotFound`."""
         found = (await self.load()).backends.get(backend_id)
         if found is None:
             raise NotFound(f"No backend '{backend_id}' is configured.")
         return found
 
     async def deployment(self, name: str) -> Deployment:
-        """Raises `NotFound`."""
+        """Return a deployment as stored now. Raises `NotFound`."""
         found = (await self.load()).deployments.get(name)
         if found is None:
             raise NotFound(f"No deployment '{name}' is configured.")
         return found
 
     async def put_backend(self, backend: Backend, actor: Actor) -> Backend:
-        """Insert or replace; a zone that follows from the region is filled in.
+        """Insert or replace a backend, and return it as stored. Idempotent. Fills in the zone of a known region.
 
-        Raises `InvalidRequest` where the endpoint is not allowed, SKU, region and zone contradict each other, or a
-        tenant could no longer be served.
+        Raises `InvalidRequest` in these cases:
+
+        - The endpoint is not allowed.
+        - SKU, region and zone contradict each other.
+        - A tenant could no longer be served.
         """
         self._require_allowed(backend.endpoint)
         backend = replace(backend, zone=checked_placement(backend.sku, backend.region, backend.zone).zone)
@@ -77,7 +82,7 @@ class ManageCatalog:
         return backend
 
     async def remove_backend(self, backend_id: str, actor: Actor) -> None:
-        """Forget a backend. Raises `NotFound`, and `InvalidRequest` while a deployment or a tenant names it."""
+        """Remove a backend. Raises `NotFound`, and `InvalidRequest` while a deployment or a tenant names it."""
         catalog, before = await self.load(), await self.backend(backend_id)
         users = await users_of(backend_id, catalog, self._tenants)
         if users:
@@ -87,7 +92,7 @@ class ManageCatalog:
         await self._audit(actor, "backend.remove", backend_id, before=before)
 
     async def put_deployment(self, deployment: Deployment, actor: Actor) -> Deployment:
-        """Insert or replace.
+        """Insert or replace a deployment, and return it. Idempotent.
 
         Raises `InvalidRequest` if a backend or fallback does not exist, or a tenant could no longer be served.
         """

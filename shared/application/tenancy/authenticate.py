@@ -1,4 +1,4 @@
-"""Who is calling: a tenant by its key, or the administrator."""
+"""Authenticate callers: tenants by their gateway keys, and the administrator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import value
 
 _MAX_CACHED_KEYS = 10_000
-_NOBODY = secret_digest("")
+_NO_SECRET = secret_digest("")
 
 
 @value
@@ -38,7 +38,7 @@ _Known: TypeAlias = tuple[TenantPrincipal, GatewayKey]
 
 
 class Authenticate:
-    """Resolves a credential to a principal. A revoked key or changed tenant is noticed within 25 s everywhere."""
+    """Resolves credentials to principals. All processes notice a revoked key or a changed tenant within 25 s."""
 
     def __init__(
         self,
@@ -56,7 +56,10 @@ class Authenticate:
         self._known: OrderedDict[tuple[str, str], Cached[_Known | None]] = OrderedDict()
 
     async def identify(self, credential: str | None) -> TenantPrincipal | AdministratorPrincipal:
-        """The administrator if the credential is the admin key, else the tenant of a gateway key."""
+        """Return the administrator for the admin key, and the tenant for a gateway key that is in force.
+
+        Raises `InvalidApiKey` for any other credential, and `StorageUnavailable`.
+        """
         parsed = parse_gateway_key(credential) if credential else None
         if parsed is None:
             if credential and self._is_admin_key(credential):
@@ -65,7 +68,8 @@ class Authenticate:
         tenant_id, key_id, secret = parsed
         known = await self._cached(tenant_id, key_id).get()
         if known is None:
-            hmac.compare_digest(secret_digest(secret), _NOBODY)
+            # An unknown key id takes as long as a wrong secret, so that ids cannot be found by timing.
+            hmac.compare_digest(secret_digest(secret), _NO_SECRET)
             raise InvalidApiKey
         principal, key = known
         if not key.accepts(secret, self._clock.now):
@@ -73,7 +77,7 @@ class Authenticate:
         return principal
 
     def forget(self, tenant_id: str) -> None:
-        """Read this tenant and its keys anew: called where they were changed, other processes notice in time."""
+        """Load this tenant and its keys again before they are next used, because this process has changed them."""
         for (known_tenant, _), cached in self._known.items():
             if known_tenant == tenant_id:
                 cached.invalidate()

@@ -1,4 +1,4 @@
-"""Create, list and revoke a tenant's keys. Rotation is create, then revoke, with both in force between."""
+"""Create, list and revoke the keys of a tenant. To rotate a key, create a new one, then revoke the old one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.domain.tenancy.keys import GatewayKey, new_gateway_key
 
 
 class ManageKeys:
-    """A credential is shown once, at creation; afterwards only its SHA-256 is known."""
+    """The use cases of `/manage/tenants/{tenant}/keys`. All methods raise `StorageUnavailable`."""
 
     def __init__(
         self,
@@ -32,7 +32,10 @@ class ManageKeys:
         self._clock = clock
 
     async def create(self, tenant_id: str, expires_at: datetime | None, actor: Actor) -> tuple[GatewayKey, str]:
-        """The new key and its credential. Raises `NotFound` for an unknown tenant."""
+        """Create a key. Returns it with its credential, which can never be read again: only its SHA-256 is stored.
+
+        Raises `NotFound` if the tenant does not exist.
+        """
         await self._require_tenant(tenant_id)
         key, credential = new_gateway_key(tenant_id, self._clock.now(), expires_at)
         await self._keys.insert(key)
@@ -40,12 +43,12 @@ class ManageKeys:
         return key, credential
 
     async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
-        """Every key of a tenant, revoked ones too. Raises `NotFound` for an unknown tenant."""
+        """Return all keys of a tenant, revoked ones included. Raises `NotFound` if the tenant does not exist."""
         await self._require_tenant(tenant_id)
         return await self._keys.list(tenant_id)
 
     async def revoke(self, tenant_id: str, key_id: str, actor: Actor) -> None:
-        """Refuse the key from now on: here at once, in other processes within 25 s. Idempotent."""
+        """Revoke a key: in this process at once, in others within 25 s. Idempotent. Raises `NotFound`."""
         key = await self._keys.get(tenant_id, key_id)
         if key is None:
             raise NotFound(f"Tenant '{tenant_id}' has no key '{key_id}'.")

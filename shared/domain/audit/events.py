@@ -1,4 +1,4 @@
-"""Administrative acts, as the audit log keeps them."""
+"""Events of the audit log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.domain.values import ValueObject, record
 
 @record
 class AuditEvent:
-    """An administrative act by an actor on a target, with the object before and after it."""
+    """One administrative act: its actor, action and target, and the target before and after it."""
 
     event_id: str
     at: datetime

@@ -1,4 +1,4 @@
-"""The hash chain over ledger entries: any later change of an entry shows."""
+"""The hash chain over ledger entries. It reveals any later change of an entry."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=F
 
 
 def genesis(period: str, partition_key: str) -> str:
-    """The head of an empty chain, different for each lane and period, so that no chain passes for another's."""
+    """Return the head of an empty chain. Each lane and period has its own, so no chain can stand in for another."""
     return hashlib.sha256(f"{period}/{partition_key}".encode()).hexdigest()
 
 
 class HashChain:
-    """`h = HMAC-SHA256(key, previous h || canonical entry)`, in hexadecimal.
+    """Seals entries: `hash = HMAC-SHA256(key, previous hash || canonical entry)`, in hexadecimal.
 
-    `encode` must give the bytes of `canonical`; an adapter may know a faster way to them.
+    `encode` must return the same bytes as `canonical`; an adapter may pass a faster encoder.
     """
 
     def __init__(self, key: bytes, encode: Callable[[Mapping[str, FieldValue]], bytes] | None = None) -> None:
@@ -28,8 +28,8 @@ class HashChain:
         self._encode = encode or canonical
 
     def extend(self, head: str, fields: Mapping[str, FieldValue]) -> str:
-        """The head after an entry with these fields, every one of which is covered."""
-        seal = self._keyed.copy()  # a key is worked in once: that costs as much as an entry
+        """Return the hash of the entry that follows `head`. It covers all of the entry's `fields`."""
+        seal = self._keyed.copy()  # setting up the key again would cost as much as sealing an entry
         seal.update(head.encode() + self._encode(fields))
         return seal.hexdigest()
 
@@ -38,5 +38,5 @@ class HashChain:
 
 
 def canonical(fields: Mapping[str, FieldValue]) -> bytes:
-    """The one byte string for a set of fields, in any order: JSON with sorted names, no spaces, UTF-8."""
+    """Return the canonical bytes of a set of fields: JSON with sorted names, without spaces, in UTF-8."""
     return _encode(fields).encode()

@@ -1,4 +1,4 @@
-"""Statements of a period: exact sums per line, rounded to cents once, so that lines add up to totals."""
+"""Statements of a period. Sums are exact and rounded to cents once, so that lines add up to totals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LineKey = tuple[str, str, str]
 
 @record
 class StatementLine:
-    """What one tenant consumed of one meter of one model under one deployment name."""
+    """A tenant's consumption of one meter, of one model under one deployment name."""
 
     deployment: str
     model: str
@@ -32,7 +32,7 @@ class StatementLine:
 
 @record
 class Statement:
-    """One tenant's bill for a period. `cost_cents` is the exact cost rounded half-even; the lines add up to it."""
+    """One tenant's bill for a period. `cost_cents` is the exact cost rounded half-even; lines add up to it."""
 
     tenant_id: str
     tenant_name: str
@@ -69,7 +69,7 @@ class PeriodStatements:
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over a tenant's entries, fed one at a time, and the facts of the latest ones."""
+    """Sums over a tenant's ledger entries, which are added one at a time, and facts of the latest ones."""
 
     prices: PriceBook
     sums: Rollup = field(default=Rollup(), init=False)
@@ -82,7 +82,7 @@ class Tally:
     _latest: str = field(default="", init=False)
 
     def add(self, entry: LedgerEntry) -> None:
-        """Count one entry. Late entries carry differences, so that plain sums are right."""
+        """Add one entry. Late entries and adjustments hold differences, so that plain sums are right."""
         if entry.kind is EntryKind.CLOSE:
             self.closed_at = max(self.closed_at, entry.timestamp)
         attempt, outcome = entry.attempt, entry.outcome
@@ -100,7 +100,7 @@ class Tally:
                 self.costs[key] += quantity * price
 
     def lines(self) -> tuple[StatementLine, ...]:
-        """The lines in order of their key, in cents that add up to the rounded total."""
+        """Return the lines in the order of their keys. Their cents add up to the rounded total."""
         allocated = allocate_cents(self.costs)
         return tuple(
             StatementLine(
@@ -125,7 +125,10 @@ def statement(
     chain_heads: Mapping[str, str],
     tally: Tally,
 ) -> Statement:
-    """The bill that a tally of all entries and the final balance give. `chain_heads` names each lane's last hash."""
+    """Build a statement from the tally of all entries and the final balance.
+
+    `chain_heads` gives the last hash of each lane, by lane.
+    """
     return Statement(
         tenant_id=tenant_id,
         tenant_name=tenant_name,
@@ -164,7 +167,7 @@ def period_statements(period: str, closed_at: str, statements: Iterable[Statemen
 
 
 def cost_centers(statements: Iterable[Statement]) -> dict[str, int]:
-    """Cents by cost center, in order of their names."""
+    """Sum the cents of statements by cost center, in the order of names."""
     totals: Counter[str] = Counter()
     for bill in statements:
         totals[bill.cost_center] += bill.cost_cents
@@ -172,7 +175,7 @@ def cost_centers(statements: Iterable[Statement]) -> dict[str, int]:
 
 
 def utilization_percent(used: int, quota: int | None) -> float | None:
-    """Used of quota in percent with one decimal; `None` where there is no quota. A zero quota is fully used."""
+    """Return the used part of a quota in percent, with one decimal. `None` without a quota; 100 for a quota of 0."""
     if quota is None:
         return None
     return round(100 * used / quota, 1) if quota else 100.0

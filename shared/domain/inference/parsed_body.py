@@ -11,75 +11,84 @@ from shared.domain.values import record
 
 
 class EventReader(Protocol):
-    """Reads one streamed answer as it passes. `usage` and `units` are what a `Completion` has by these names."""
+    """Reads one streamed answer while it passes through."""
 
     usage: Usage | None
+    """The tokens that upstream stated; `None` until it has stated any."""
     units: Usage
+    """The consumption other than tokens, as far as the answer shows it."""
     findings: set[str]
+    """The content filter's findings so far."""
     service_tier: str
     response_id: str
     ended: bool
-    """Whether upstream said that the stream is complete."""
+    """Upstream has marked the stream as complete."""
     is_text: bool
-    """Whether the stream is made of events, and not of sound."""
+    """The stream consists of server-sent events; otherwise it is sound."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """The complete events that may go to the caller now; what ends the stream is withheld."""
+        """Read a chunk, and return the complete events that may be sent now.
+
+        Withholds the events that end the stream, so that it can be booked before its end is sent.
+        """
         ...
 
     def ending(self) -> bytes:
-        """What was withheld."""
+        """Return the withheld events."""
         ...
 
     def texts(self, events: bytes) -> Sequence[str]:
-        """The generated text in released events, one string a choice."""
+        """Return the generated text of released events, one string for each choice."""
         ...
 
 
 @record
 class ParsedBody:
-    """What the gateway reads of a request's body; everything else passes through unread.
-
-    `reader` makes a reader of the answer where a stream is asked for. Input tokens are those of `texts` and
-    `fixed_tokens`; `input_margin` is what that count may be short of the truth. Up to `choices` answers of
-    `max_output_tokens` each are generated, where the caller or the operation caps them; `unseen_output_tokens` is what
-    is probably generated where no text shows it. `units` is what is consumed at most beside tokens, and `usual_units`
-    what probably is, where that differs. The last three are of responses: what they follow, whether upstream keeps
-    them, and whether they are made in the background.
-    """
+    """The parts of a request's body that the gateway reads. All other parts are forwarded unread."""
 
     raw: bytes
     content_type: str
     model: str | None
     reader: Callable[[], EventReader] | None = None
+    """Makes a reader of the answer; `None` unless the caller asks for a stream."""
     user: str = ""
     texts: Sequence[str] = ()
+    """The texts whose tokens are input tokens."""
     fixed_tokens: int = 0
+    """Input tokens in addition to those of `texts`."""
     input_margin: int = 0
+    """The most by which the count of input tokens may be too low."""
     choices: int = 0
+    """The most answers that may be generated."""
     max_output_tokens: int | None = None
+    """The cap on the output tokens of each choice; `None` if neither caller nor operation sets one."""
     unseen_output_tokens: int = 0
+    """The probable output tokens of an answer that shows no text."""
     units: Usage = NOTHING_USED
+    """The most that may be consumed other than tokens."""
     usual_units: Usage | None = None
+    """The probable consumption other than tokens; `None` if it equals `units`."""
     basis: Basis = TOKENS
     previous_response_id: str = ""
+    """The response that this one follows. Responses API only, as are the next two."""
     is_stored: bool = False
+    """Upstream stores the response."""
     is_background: bool = False
+    """Upstream creates the response in the background."""
 
 
 @record
 class Completion:
-    """What the gateway reads of an answer.
-
-    `usage` is the tokens that upstream stated, or `None` if it stated none; then `texts` is what was generated, one
-    string a choice. `units` is what was consumed beside tokens, as far as the answer shows it.
-    """
+    """The parts of an answer that the gateway reads."""
 
     usage: Usage | None
+    """The tokens that upstream stated; `None` if it stated none."""
     findings: frozenset[str] = frozenset()
     texts: Sequence[str] = ()
+    """The generated text, one string for each choice. Filled only if `usage` is `None`."""
     units: Usage = NOTHING_USED
+    """The consumption other than tokens, as far as the answer shows it."""
     service_tier: str = ""
     response_id: str = ""
     is_running: bool = False
-    """Whether upstream still works on it."""
+    """Upstream still works on the response."""

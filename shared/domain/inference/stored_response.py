@@ -1,4 +1,4 @@
-"""Responses that upstream keeps: whose each is, and where."""
+"""Responses that upstream stores, with their owners."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from shared.domain.values import record
 
 @record
 class StoredResponse:
-    """A response of the Responses API. `context_tokens` is what a response that follows it has in its context."""
+    """A response of the Responses API that upstream stores, and the tenant that owns it."""
 
     response_id: str
     tenant_id: str
     deployment: str
     backend_id: str
     context_tokens: int = 0
+    """Tokens that this response adds to the input of a response that follows it."""

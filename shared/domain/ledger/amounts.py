@@ -8,6 +8,7 @@ from shared.domain.values import value
 NO_LIMIT = -1
 
 MAX_PERIOD_TOKENS = 10**15
+"""The highest quota, in tokens."""
 
 
 def _limit_from(stored_limit: int) -> int | None:
@@ -48,16 +49,16 @@ class Limit:
 
     @property
     def stored_tokens(self) -> int:
-        """The quota; -1 for none, because a merge cannot remove a property of a row."""
+        """The quota, in tokens; -1 for none, because a merge cannot remove a property of a row."""
         return NO_LIMIT if self.tokens is None else self.tokens
 
     @property
     def stored_pusd(self) -> int:
-        """The budget; -1 for none."""
+        """The budget, in pUSD; -1 for none."""
         return NO_LIMIT if self.pusd is None else self.pusd
 
     def plus(self, amount: Amount) -> Limit:
-        """Return the limit raised by `amount` in the units that have one."""
+        """Return the limit raised by `amount`, in the units that have a limit."""
         return Limit(
             None if self.tokens is None else self.tokens + amount.tokens,
             None if self.pusd is None else self.pusd + amount.pusd,

@@ -1,6 +1,6 @@
-"""What one commit does to a lane: operations in, a new balance and row changes out.
+"""Plan one commit to a lane: from operations to a new balance and row changes.
 
-Pure: `shared/adapters/tables/committer.py` makes a `Plan` durable.
+This module is pure. `shared/adapters/tables/committer.py` makes a plan durable.
 """
 
 from __future__ import annotations
@@ -47,18 +47,22 @@ from shared.domain.values import value
 
 @value
 class InsertReservation:
+    """Insert the row `P`: an open reservation."""
+
     reservation: Reservation
     commit_id: str
 
 
 @value
 class DeleteReservation:
+    """Delete the row `P`, because the reservation is resolved."""
+
     rid: str
 
 
 @value
 class InsertEntry:
-    """A numbered entry's fields, sealed with its hash."""
+    """Insert the row `E`: the fields of a numbered entry, with its hash."""
 
     seq: int
     fields: Fields
@@ -66,7 +70,7 @@ class InsertEntry:
 
 @value
 class InsertMarker:
-    """The expired marker `X`: what was charged at expiry, until the late settlement comes."""
+    """Insert the row `X`: the charge at expiry. It stays until the late settlement."""
 
     rid: str
     charged: Amount
@@ -75,19 +79,21 @@ class InsertMarker:
 
 @value
 class DeleteMarker:
+    """Delete the row `X`. This fails if the late settlement was booked before, so it is booked once."""
+
     rid: str
 
 
 @value
 class InsertLateMark:
-    """The row `L`, which makes a grant, or the adjustment of a reservation, unique in its period."""
+    """Insert the row `L`. It makes a grant, or the adjustment of a reservation, unique in its period."""
 
     rid: str
 
 
 @value
 class InsertTransfer:
-    """The row `G`, which makes each side of a transfer unique and tells what is on its way."""
+    """Insert the row `G`. It makes each side of a transfer unique, and shows an amount in transit."""
 
     transfer: Transfer
 
@@ -99,7 +105,7 @@ Change: TypeAlias = (
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """What one commit would do: the balance after it, the rows it changes, and what it refuses."""
+    """The effect of one commit: the balance after it, the rows that it changes, and the operations that it refuses."""
 
     balance: Balance
     commit_id: str
@@ -113,13 +119,16 @@ class Plan:
 
     @property
     def at(self) -> str:
-        """`now`, as all entries of the commit have it."""
+        """`now` as text. All entries of the commit have the same timestamp."""
         if not self._written_now:
             self._written_now = timestamp(self.now)
         return self._written_now
 
     def apply(self, operation: Operation) -> None:
-        """Add one operation, or record why it is refused."""
+        """Add one operation.
+
+        A reservation that is not admitted goes to `refused`. An operation that fails goes to `failed` with its error.
+        """
         try:
             if isinstance(operation, Reserve):
                 self._reserve(operation)
@@ -146,7 +155,7 @@ class Plan:
     def _change(self, operation: ResolvingChange | LaneChange) -> None:
         if self.balance.state is LaneState.CLOSED:
             if isinstance(operation, BeginClosing | Close):
-                return
+                return  # closing again changes nothing
             raise PeriodNotOpen("The billing period is closed.")
         if isinstance(operation, (Settle, Expire)):
             self._resolve(operation)
@@ -182,7 +191,7 @@ class Plan:
             self.changes.append(InsertMarker(reservation.rid, outcome.amount, outcome.usage))
 
     def _settle_late(self, operation: LateSettle | Adjust) -> None:
-        """Charge the difference to what expiry charged. What was not charged then was not held any longer: excess."""
+        """Charge the difference to the charge at expiry. All of it is excess, because expiry ended the hold."""
         reservation, outcome = operation.reservation, operation.outcome
         difference = replace(
             outcome, amount=outcome.amount - operation.charged, usage=outcome.usage - operation.charged_usage
@@ -200,8 +209,9 @@ class Plan:
         transferred = operation.amount
         kind = EntryKind.TRANSFER_IN
         if isinstance(operation, TransferOut):
+            # The donor was chosen on an older balance, and may have reserved more since.
             if transferred.excess_over(available(self.balance)) != Amount():
-                raise InsufficientAvailable("The lane no longer has the room that it was to give away.")
+                raise InsufficientAvailable("The lane has less available than the transfer takes.")
             transferred, kind = Amount() - transferred, EntryKind.TRANSFER_OUT
         self.balance.transferred += transferred
         self.changes.append(InsertTransfer(operation))
@@ -210,7 +220,7 @@ class Plan:
     def _claim(self, operation: Claim) -> None:
         balance = self.balance
         if balance.owner != operation.owner and balance.owner_until > self.at:
-            raise LaneLeased("The lane belongs to another process.")
+            raise LaneLeased("The lane is leased to another process.")
         balance.owner, balance.owner_until = operation.owner, operation.until
 
     def _grant(self, operation: Grant) -> None:
@@ -223,7 +233,7 @@ class Plan:
             if added and total is None:
                 raise InvalidRequest(f"The tenant has no limit in {name}, so there is nothing to grant.", name)
             if total is not None and total > most:
-                raise InvalidRequest("The period's limit would be higher than a ledger can hold.", name)
+                raise InvalidRequest(f"The grant would raise the limit in {name} above the ledger's maximum.", name)
         balance.limit, balance.granted = limit, balance.granted + amount
         self.changes.append(InsertLateMark(operation.grant_id))
         reference = f"grant/{operation.grant_id}"
@@ -281,11 +291,12 @@ class Plan:
 def plan_commit(
     base: Balance, operations: Iterable[Operation], commit_id: str, now: datetime, chain: HashChain
 ) -> Plan:
-    """What committing `operations` in this order does to a lane whose balance is `base`."""
+    """Plan a commit of `operations`, in this order, to a lane whose balance is `base`. Does not change `base`."""
     balance = base.copy()
     plan = Plan(balance=balance, commit_id=commit_id, now=now, chain=chain)
     for operation in operations:
         plan.apply(operation)
     balance.version += 1
+    # After a lost answer, the recent ids tell if this commit was stored.
     balance.recent = (commit_id, *base.recent[: RECENT_COMMITS - 1])
     return plan

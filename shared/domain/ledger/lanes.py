@@ -1,6 +1,7 @@
-"""How a tenant's limit is spread over lanes: who gives how much room to whom. Pure; the ledger makes it durable.
+"""Spread a tenant's limit over its lanes: decide which lane transfers how much to which.
 
-Room is what a lane could still reserve. It moves in both units at once, and only in those that have a limit.
+This module is pure; the ledger makes transfers durable. Only an amount that is available, which a lane could still
+reserve, is transferred. A transfer moves both units at once, but only units that have a limit.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ from shared.domain.ledger.balance import Balance, LaneState
 VAULT = 0
 MAX_LANES = 64
 _PART_OF_ROOM = 8
-"""A pull takes at least an eighth of the donor's room (12.5%), so that pulls grow rare."""
+"""A pull takes at least an eighth of the amount that the donor has available, so that pulls become rare."""
 _SPREAD_AT_OPENING = 2
-"""Half of the limit is spread over the lanes as they open."""
+"""Lanes take half of the limit when they open; the vault keeps the other half."""
 
 
 def lane_limit(tenant: Limit) -> Limit:
-    """The limit of every lane but the vault: nothing of its own where the tenant has a limit, else none."""
+    """Return the limit of every lane but the vault: 0 in units where the tenant has a limit, else none."""
     return Limit(None if tenant.tokens is None else 0, None if tenant.pusd is None else 0)
 
 
 def available(balance: Balance) -> Amount:
-    """What a lane can give away; nothing in a unit without a limit, or while it is not open."""
+    """Return the amount that a lane can transfer: 0 in units without a limit, and 0 unless the lane is open."""
     if balance.state is not LaneState.OPEN:
         return Amount()
     return Amount(balance.available_tokens or 0, balance.available_pusd or 0)
 
 
 def shortage(balance: Balance, amount: Amount) -> Amount:
-    """What a lane lacks to reserve `amount`."""
+    """Return the amount that a lane lacks to reserve `amount`."""
     limit, needed = balance.limit, balance.used + balance.reserved + amount
     return Amount(
         0 if limit.tokens is None else max(0, needed.tokens - limit.tokens - balance.transferred.tokens),
@@ -40,16 +41,18 @@ def shortage(balance: Balance, amount: Amount) -> Amount:
 
 
 def first_share(vault: Balance, lanes: int) -> Amount:
-    """What a lane takes from the vault when it opens."""
+    """Return the amount that a lane takes from the vault when it opens."""
     parts = _SPREAD_AT_OPENING * lanes
     return Amount((vault.limit.tokens or 0) // parts, (vault.limit.pusd or 0) // parts)
 
 
 def plan_pulls(need: Amount, share: Amount, donors: Mapping[int, Amount]) -> list[tuple[int, Amount]]:
-    """Which donors give how much so that `need` is covered: one if one can, the vault first; else all that they have.
+    """Choose the donors that cover `need`, and the amount that each transfers.
 
-    `donors` tells each lane's room; `share` is what to take from the vault if it has that much. Nothing is taken where
-    nothing is needed, or where all of it together would not be enough.
+    - `donors` gives the available amount of each lane; `share` is the amount to take from the vault if it has it.
+    - If one donor can cover the need alone, it does. The vault comes first, then the donor with most available.
+    - Otherwise donors give all that they have until the need is covered.
+    - Returns an empty list if nothing is needed, or if all donors together have too little.
     """
     if need == Amount():
         return []
@@ -64,7 +67,7 @@ def plan_pulls(need: Amount, share: Amount, donors: Mapping[int, Amount]) -> lis
 
 
 def combined(balances: Sequence[Balance]) -> Balance:
-    """A tenant's lanes, vault first, as one balance: what reports show and what a refusal is told."""
+    """Combine the balances of a tenant's lanes, vault first, into one for reports and refusals."""
     total = balances[0].copy()
     total.used = _sum(each.used for each in balances)
     total.reserved = _sum(each.reserved for each in balances)
@@ -86,7 +89,7 @@ def _crumbs(need: Amount, donors: Iterable[tuple[int, Amount]]) -> list[tuple[in
 
 
 def _most(need: Amount, share: Amount, part: Amount, has: Amount) -> Amount:
-    """The largest of what is needed and what is worth taking, but no more than there is."""
+    """Return the largest of `need`, `share` and `part`, but at most `has`."""
     return Amount(
         min(has.tokens, max(need.tokens, share.tokens, part.tokens)),
         min(has.pusd, max(need.pusd, share.pusd, part.pusd)),

@@ -1,4 +1,9 @@
-"""What can be asked of a lane of the ledger, and why it may be refused. `commit_plan` says what each does."""
+"""Operations on a lane of the ledger, and their errors. `commit_plan` implements them.
+
+- `rows` is the number of rows that an operation changes in addition to the balance; a transaction holds at most 100.
+- `rid` is the id of the reservation, transfer or grant; empty if there is none. A commit holds one operation a `rid`,
+  because a transaction may change a row only once.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +18,29 @@ from shared.domain.values import record, value
 
 
 class ReservationsOpen(GatewayError):
-    """A lane with open reservations cannot be closed."""
+    """A lane has open reservations, so it cannot be closed."""
 
 
 class InsufficientAvailable(GatewayError):
-    """A lane no longer has the room that it was to give away."""
+    """A lane has less available than a transfer takes."""
 
 
 class LaneLeased(GatewayError):
-    """A lane belongs to another process."""
+    """A lane is leased to another process."""
 
 
 @value
 class Open:
-    """Open the lane if it is not open yet, and tell its balance."""
+    """Open the lane if it is not open yet, and return its balance."""
 
     rows = 0
     rid = ""
 
 
 @value
-class _OfReservation:
+class _ReservationOperation:
+    """An operation on one reservation."""
+
     reservation: Reservation
 
     @property
@@ -42,32 +49,32 @@ class _OfReservation:
 
 
 @value
-class Reserve(_OfReservation):
-    """Hold an upper bound before the upstream call."""
+class Reserve(_ReservationOperation):
+    """Hold the upper bound of an attempt before its upstream call."""
 
     rate_limits: RateLimits = RateLimits()
     rows = 1
 
 
 @value
-class Settle(_OfReservation):
-    """Record what was consumed (or that nothing was) and give back the rest of the hold."""
+class Settle(_ReservationOperation):
+    """Charge the consumption, which may be nothing, and release the hold."""
 
     outcome: Outcome
     rows = 2
 
 
 @value
-class Expire(_OfReservation):
-    """Resolve a reservation past its deadline by its tenant's policy, leaving a marker for the late settlement."""
+class Expire(_ReservationOperation):
+    """Resolve a reservation past its deadline by the tenant's policy. Leaves a marker for a late settlement."""
 
     outcome: Outcome
     rows = 3
 
 
 @record
-class LateSettle(_OfReservation):
-    """The settlement of a reservation that has expired: charges the difference to what expiry charged."""
+class LateSettle(_ReservationOperation):
+    """Settle a reservation that has expired. Charges the difference to the charge at expiry, once."""
 
     outcome: Outcome
     charged: Amount
@@ -76,8 +83,8 @@ class LateSettle(_OfReservation):
 
 
 @record
-class Adjust(_OfReservation):
-    """The settlement of a reservation whose period has closed: charges the difference in a later period, once."""
+class Adjust(_ReservationOperation):
+    """Settle a reservation whose period has closed. Charges the difference in a later period, once."""
 
     outcome: Outcome
     charged: Amount
@@ -86,8 +93,8 @@ class Adjust(_OfReservation):
 
 
 @value
-class _OfTransfer:
-    """`amount` of room, under an id that both sides keep."""
+class _TransferOperation:
+    """One side of a transfer. Both lanes store the transfer id `xid`; `other` is the number of the other lane."""
 
     xid: str
     other: int
@@ -100,18 +107,21 @@ class _OfTransfer:
 
 
 @value
-class TransferOut(_OfTransfer):
-    """Give room to the lane `other`. Raises `InsufficientAvailable` where there is no longer so much of it."""
+class TransferOut(_TransferOperation):
+    """Give `amount` to the lane `other`. Raises `InsufficientAvailable` if less is available."""
 
 
 @value
-class TransferIn(_OfTransfer):
-    """Take the room that the lane `other` has given, once."""
+class TransferIn(_TransferOperation):
+    """Receive the `amount` that the lane `other` has given, once."""
 
 
 @value
 class Claim:
-    """Give the lane to one process for a while, so that nobody else writes to it. Raises `LaneLeased`."""
+    """Lease the lane to the process `owner` until the time `until`, so that no other process writes to it.
+
+    Raises `LaneLeased` while another process has the lease.
+    """
 
     owner: str
     until: str
@@ -121,9 +131,9 @@ class Claim:
 
 @record
 class Grant:
-    """Raise the period's limit by `amount`, once for each id, with who did it and why.
+    """Raise the period's limit by `amount`, once for each `grant_id`. Records the actor and the reason.
 
-    Raises `InvalidRequest` for a unit that has no limit, and where the limit would be too high to be kept.
+    Raises `InvalidRequest` for a unit without a limit, and if the limit would exceed the ledger's maximum.
     """
 
     grant_id: str
@@ -139,7 +149,7 @@ class Grant:
 
 @value
 class ChangeLimit:
-    """Replace the period's quota and budget, with who did it and why; what was granted comes on top."""
+    """Replace the period's quota and budget; grants are added to them. Records the actor and the reason."""
 
     limit: Limit
     actor: str
@@ -150,7 +160,7 @@ class ChangeLimit:
 
 @value
 class BeginClosing:
-    """Admit no further reservation; what is open may still resolve."""
+    """Admit no further reservation. Open reservations may still resolve."""
 
     rows = 0
     rid = ""
@@ -158,7 +168,7 @@ class BeginClosing:
 
 @value
 class Close:
-    """Write the last entry. Requires that no reservation is open."""
+    """Write the last entry. Raises `ReservationsOpen` while a reservation is open."""
 
     rows = 1
     rid = ""

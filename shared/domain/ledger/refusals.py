@@ -1,4 +1,4 @@
-"""What a refused reservation is told."""
+"""Errors for refused reservations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.domain.rate_limit import limit_status
 
 
 def refused(operation: Reserve, refusal: Refusal, balance: Balance, period: str, now: datetime) -> GatewayError:
-    """The error for a reservation that `balance` does not admit, with when it is worth another try."""
+    """Return the error for a reservation that `balance` does not admit, with the time for a retry."""
     retry_at = BillingPeriod.parse(period).end
     amount = operation.reservation.amount
     if refusal is Refusal.TOKENS:

@@ -1,4 +1,4 @@
-"""Rollups: usage summed by day, deployment, user and model, so that no report reads a month of entries."""
+"""Rollups: usage summed by day, deployment, user and model. Reports read them instead of a month of entries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class RollupKey:
 
 @record
 class Rollup:
-    """Sums over entries. Late entries and adjustments carry differences, so that plain sums are right."""
+    """Sums over entries. Late entries and adjustments hold differences, so that plain sums are right."""
 
     requests: int = stored("requests", always=True, default=0)
     failed_requests: int = stored("requests that failed", always=True, default=0)
@@ -53,6 +53,7 @@ class Rollup:
 
     @property
     def findings_text(self) -> str:
+        """The counts of findings as they are stored, sorted."""
         return ",".join(f"{finding}={count}" for finding, count in sorted(self.findings.items()))
 
     def __add__(self, other: Rollup) -> Rollup:
@@ -65,7 +66,7 @@ ROLLUP: Final = Codec(Rollup)
 
 
 def rollup_of(entry: LedgerEntry) -> tuple[RollupKey, Rollup] | None:
-    """Return the rollup that an entry belongs to and its sums; `None` if the entry is not about a request."""
+    """Return the rollup that an entry belongs to, and the entry's sums. `None` if the entry is not about a request."""
     attempt, outcome = entry.attempt, entry.outcome
     if attempt is None or outcome is None:
         return None
@@ -75,7 +76,7 @@ def rollup_of(entry: LedgerEntry) -> tuple[RollupKey, Rollup] | None:
 
 
 def sums_of(entry: LedgerEntry, outcome: Outcome) -> Rollup:
-    """Return the sums of one entry."""
+    """Return the sums of one entry. A superseded attempt and a late settlement are not counted as requests."""
     is_request = entry.kind in REQUEST_KINDS and not outcome.superseded
     has_failed = is_request and (outcome.status >= FIRST_FAILED_STATUS or entry.kind is EntryKind.EXPIRE)
     return Rollup(

@@ -1,4 +1,4 @@
-"""Exact money: integers of pUSD (10^-12 USD) inside, decimal strings outside, never a float."""
+"""Exact money: integers of pUSD (10^-12 USD) inside, decimal strings outside. Never a float."""
 
 from __future__ import annotations
 
@@ -17,30 +17,36 @@ _WRITTEN = re.compile(r"(-?)([0-9]{1,30})\.([0-9]{2,12})")
 
 
 def pusd_from_usd(text: str) -> int:
-    """Read a non-negative decimal string of USD with at most 12 decimals; `ValueError` otherwise."""
+    """Parse an amount in USD and return it in pUSD.
+
+    Raises `ValueError` unless `text` is a decimal from 0 to 9,000,000 with at most 12 decimals.
+    """
     return _scaled(text, 12)
 
 
 def pusd_per_token(usd_per_million: str) -> int:
-    """pUSD per token of a price in USD per million tokens, exact to six decimals; `ValueError` otherwise."""
+    """Parse a price in USD per million tokens and return it in pUSD per token.
+
+    Raises `ValueError` unless the price is a decimal from 0 to 9,000,000 with at most six decimals.
+    """
     return _scaled(usd_per_million, 6)
 
 
 def usd(pusd: int) -> str:
-    """The exact decimal string of an amount, with at least two decimals: `usd(2_500_000)` is `0.0000025`."""
+    """Format pUSD as an exact decimal string of USD with at least two decimals: `usd(2_500_000)` is `0.0000025`."""
     sign, magnitude = ("-", -pusd) if pusd < 0 else ("", pusd)
     whole, fraction = divmod(magnitude, PUSD_PER_USD)
     return f"{sign}{whole}.{f'{fraction:012}'.rstrip('0').ljust(2, '0')}"
 
 
 def cents(pusd: int) -> int:
-    """The amount in whole cents, rounded half-even. Used once, on a statement's total."""
+    """Round pUSD half-even to whole cents. Used only for a statement's total, so that rounding happens once."""
     with localcontext(prec=60):
         return int((Decimal(pusd) / PUSD_PER_CENT).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
 def usd_of_cents(amount: int) -> str:
-    """`123` cents as `1.23`."""
+    """Format cents as USD: `123` is `1.23`."""
     sign, magnitude = ("-", -amount) if amount < 0 else ("", amount)
     return f"{sign}{magnitude // 100}.{magnitude % 100:02}"
 
@@ -63,7 +69,11 @@ def parse_cents(text: str) -> int:
 
 
 def allocate_cents(lines: Mapping[LineT, int]) -> dict[LineT, int]:
-    """Whole cents of each line so that they add up to the rounded total (largest remainder, ties by key)."""
+    """Round the pUSD of lines to whole cents that add up to the rounded total.
+
+    Uses the largest remainder method; equal remainders are ordered by key.
+    Source: https://en.wikipedia.org/wiki/Largest_remainders_method
+    """
     floors = {key: pusd // PUSD_PER_CENT for key, pusd in lines.items()}
     missing = cents(sum(lines.values())) - sum(floors.values())
     by_remainder = sorted(lines, key=lambda key: (-(lines[key] % PUSD_PER_CENT), key))
@@ -77,7 +87,7 @@ def _scaled(text: str, decimals: int) -> int:
         raise ValueError(f"{text!r} is not a decimal number") from None
     if not value.is_finite() or value < 0 or value > MAX_PERIOD_USD:
         raise ValueError(f"{text!r} must lie between 0 and {MAX_PERIOD_USD}")
-    with localcontext(prec=60):
+    with localcontext(prec=60):  # the default precision of 28 digits would round
         scaled = value.scaleb(decimals)
         if scaled != scaled.to_integral_value():
             raise ValueError(f"{text!r} has more than {decimals} decimals")

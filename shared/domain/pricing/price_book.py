@@ -1,6 +1,6 @@
-"""The price book: insert-only, effective-dated rows, and the cost of a usage under a version of it.
+"""The price book: insert-only rows with effective dates, and the cost of a usage under a price version.
 
-To add a meter, name it in `usage.Meter`; rows for it are then accepted and required where it is consumed.
+To add a meter, add it to `usage.Meter`. Rows for it are then accepted, and required where it is consumed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 @record
 class Price:
-    """One row: what a million units of one meter of a model cost from a moment on. `None` matches any value.
+    """One row: the price of a million units of a model's meter, from `effective_from` on.
 
-    `variant` tells images apart: quality and size, as in `hd 1024x1792`.
+    `model_version`, `sku`, `region` and `variant` match any value if they are `None`. `variant` is the quality and size
+    of images, for example `hd 1024x1792`.
     """
 
     model: str
@@ -41,7 +42,7 @@ class Price:
 
     @property
     def price_id(self) -> str:
-        """Ten hexadecimal digits derived from the content, so the same row inserted twice is one row."""
+        """Ten hexadecimal digits of a hash of the content, so that inserting the same row twice gives one row."""
         parts = [
             self.model,
             self.model_version or "*",
@@ -57,7 +58,7 @@ class Price:
 
 
 class PriceKey(NamedTuple):
-    """What a backend serves, as far as prices distinguish it."""
+    """The properties of a backend by which prices differ."""
 
     model: str
     model_version: str
@@ -67,10 +68,10 @@ class PriceKey(NamedTuple):
 
 @value
 class Basis:
-    """What an operation must be priced by: the first of the `alternatives` all of whose meters have a price.
+    """The meters by which an operation is priced: the first of the `alternatives` whose meters all have a price.
 
-    A model with prices for images is charged for images, also where its answers state tokens. The `name` stands for
-    the alternatives, of which there are only the sets below.
+    A model with prices for images is therefore charged for images, even if its answers state tokens. `name` identifies
+    the alternatives: only the constants below exist.
     """
 
     name: str
@@ -87,13 +88,16 @@ SOUND = Basis("sound", ((Meter.AUDIO_SECONDS,), _BY_TOKEN))
 
 
 def images_of(variant: str) -> Basis:
-    """Images of one quality and size."""
+    """Return the basis for images of one quality and size."""
     return Basis(IMAGES.name, IMAGES.alternatives, variant)
 
 
 @record
 class RateCard:
-    """pUSD per unit in the order of `METERS`, and the version under which these rates are found again."""
+    """The prices of all meters for a backend at a moment, in pUSD per unit in the order of `METERS`.
+
+    `version` is stored with each reservation and entry; `PriceBook.of_version` finds the same prices by it.
+    """
 
     version: str
     pusd_per_unit: tuple[int, ...]
@@ -102,6 +106,7 @@ class RateCard:
 
     @classmethod
     def of(cls, version: str, pusd_per_unit: tuple[int, ...]) -> Self:
+        """Make a rate card, with the highest prices of its input and output tokens."""
         inputs, tokens = len(INPUT_METERS), len(TOKEN_METERS)
         return cls(
             version=version,
@@ -112,21 +117,24 @@ class RateCard:
 
     @property
     def charges_tokens(self) -> bool:
-        """Whether any token costs anything, and not only other units do."""
+        """Tokens cost something, and not only other units."""
         return bool(self.dearest_input or self.dearest_output)
 
     def cost(self, usage: Usage) -> int:
-        """Exact cost in pUSD."""
+        """Return the exact cost of a usage, in pUSD."""
         return sum(map(mul, usage.buckets, self.pusd_per_unit))
 
     def bound(self, input_tokens: int, output_tokens: int, units: Usage = NOTHING_USED) -> int:
-        """The most that these tokens, whatever meters they turn out to be, and these other units can cost in pUSD."""
+        """Return the most that these tokens and other units can cost, in pUSD.
+
+        Tokens count at the highest price of any meter that they may turn out to belong to.
+        """
         dearest = input_tokens * self.dearest_input + output_tokens * self.dearest_output
         return dearest if units is NOTHING_USED else dearest + self.cost(units)
 
 
 class PriceBook:
-    """Immutable look-up over all price rows."""
+    """Looks up prices. Its rows never change; a new row needs a new book."""
 
     def __init__(self, prices: Iterable[Price]) -> None:
         self._by_model: dict[str, list[Price]] = defaultdict(list)
@@ -138,14 +146,16 @@ class PriceBook:
             self._by_id[price.price_id] = price
 
     def rate_card(self, sku: PriceKey, at: datetime, basis: Basis = TOKENS) -> RateCard:
-        """The rates for `sku` at a moment: per meter the most specific row, then the latest not after `at`.
+        """Return the rate card for `sku` at the moment `at`.
 
+        For each meter the most specific row applies, and among equals the latest that is effective at the moment.
         Raises `UnpricedModel` unless one alternative of `basis` is priced.
         """
         known = self._current.get((sku, basis.name, basis.variant))
         if known is None or not known[0] <= at < known[1]:
             matching = [price for price in self._by_model.get(sku.model, ()) if _matches(price, sku, basis.variant)]
             changes = [price.effective_from for price in matching]
+            # The card holds from the last change of a matching row until the next one.
             since = max((change for change in changes if change <= at), default=_EVER)
             until = min((change for change in changes if change > at), default=_NEVER)
             known = since, until, self._resolve(sku, matching, at, basis)
@@ -153,10 +163,11 @@ class PriceBook:
         return known[2]
 
     def of_version(self, version: str) -> RateCard:
-        """The rates stamped on a reservation or entry; `UnpricedModel` if a row of them is missing.
+        """Return the rate card of a price version that a reservation or entry stores.
 
-        A token meter without a row of its own costs what its base meter (input or output) costs. What has no price
-        at all was none of the basis and costs nothing.
+        A token meter without a row of its own has the price of its base meter, input or output. Any other meter without
+        a row costs nothing, because the basis of pricing did not include it.
+        Raises `UnpricedModel` if the book lacks a row of the version.
         """
         card = self._cards.get(version)
         if card is None:

@@ -1,4 +1,4 @@
-"""What one upstream attempt consumed, in disjoint meters."""
+"""The consumption of one upstream attempt, in disjoint meters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.domain.values import field_names, record
 
 
 class Meter(StrEnum):
-    """The disjoint meters that are priced: tokens, of which reasoning tokens lie inside `OUTPUT`, and other units."""
+    """The disjoint meters that have prices: tokens and other units. Reasoning tokens are part of `OUTPUT`."""
 
     INPUT = "input"
     CACHED_INPUT = "cached_input"
@@ -30,7 +30,7 @@ TOKEN_METERS = METERS[:6]
 
 @record
 class Usage:
-    """Quantities by meter; `reasoning` is recorded beside them and never added. Only tokens count for quotas."""
+    """Quantities by meter. `reasoning` is part of `output` and never added to it. Only tokens count for quotas."""
 
     input: int = stored("input tokens that no other meter counts", int64=True, default=0)
     cached_input: int = stored("input tokens read from a prompt cache", int64=True, default=0)
@@ -45,16 +45,17 @@ class Usage:
 
     @property
     def input_tokens(self) -> int:
-        """All input, cached or not."""
+        """All input tokens, cached or not."""
         return self.input + self.cached_input + self.cache_write + self.audio_input
 
     @property
     def output_tokens(self) -> int:
-        """All output, reasoning included."""
+        """All output tokens, reasoning included."""
         return self.output + self.audio_output
 
     @property
     def total_tokens(self) -> int:
+        """All tokens of input and output."""
         return self.input + self.cached_input + self.cache_write + self.audio_input + self.output + self.audio_output
 
     @property
@@ -95,8 +96,8 @@ def disjoint_usage(
 ) -> Usage:
     """Split overlapping totals into disjoint meters: `input = prompt - cached - cache_write - audio_in`.
 
-    Details that contradict their total are cut to what is left of it, so that the meters always add up to
-    `prompt + completion` and never fall below zero.
+    A detail that exceeds its total is cut to the rest of that total. So the meters always add up to
+    `prompt + completion` and are never negative.
     """
     prompt, completion = max(0, prompt), max(0, completion)
     if not (cached or cache_write or audio_in or audio_out):

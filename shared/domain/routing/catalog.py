@@ -13,16 +13,16 @@ from shared.domain.values import record, value
 
 
 class BackendApi(StrEnum):
-    """Which of the two path families a backend speaks."""
+    """The path family that a backend uses."""
 
     AZURE = "azure"
-    """Deployments in the path with an api-version, and `/openai/v1`, below the resource's endpoint."""
+    """Azure's paths below the resource's endpoint: deployments with an api-version, and `/openai/v1`."""
     OPENAI = "openai"
-    """OpenAI's own paths with the model in the body, below an endpoint that ends with the version, as in `/v1`."""
+    """OpenAI's own paths, with the model in the body. The endpoint ends with the version, for example `/v1`."""
 
 
 class BackendAuth(StrEnum):
-    """How the gateway identifies itself to a backend."""
+    """The way in which the gateway authenticates to a backend."""
 
     MANAGED_IDENTITY = "managed_identity"
     API_KEY = "api_key"
@@ -30,12 +30,7 @@ class BackendAuth(StrEnum):
 
 @record
 class Backend:
-    """One Azure OpenAI resource and deployment, or another server that speaks OpenAI's API.
-
-    The lowest priority comes first, and of one priority provisioned capacity before what is paid by the token. A weight
-    of 0 drains: no request begins there any more, and what it keeps stays to be read. `authority` is the identity
-    provider of a cloud of its own; empty is the public one.
-    """
+    """One Azure OpenAI resource and deployment, or another server that has OpenAI's API."""
 
     backend_id: str
     endpoint: str
@@ -47,64 +42,73 @@ class Backend:
     sku: str = "Standard"
     zone: str = ""
     priority: int = 1
+    """The lowest number is preferred. Of equal priority, provisioned capacity is preferred to payment by the token."""
     weight: int = 1
+    """Share of its tier's requests. 0 drains the backend: it gets no new request; stored responses stay readable."""
     auth: BackendAuth = BackendAuth.MANAGED_IDENTITY
     token_scope: str = "https://cognitiveservices.azure.com/.default"
     authority: str = ""
+    """Identity provider of a sovereign cloud; empty for the public cloud."""
     api: BackendApi = BackendApi.AZURE
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent with every request, beside the caller's."""
+    """Headers to send with every request, in addition to the caller's."""
     max_concurrent_requests: int | None = None
+    """The most requests that one process sends at the same time; `None` for no limit."""
 
     @property
     def placement(self) -> Placement:
+        """The place of the backend, for residency."""
         return Placement(self.sku, self.region, self.zone)
 
     @property
     def processed_in(self) -> str:
-        """The narrowest place where it certainly processes."""
+        """The narrowest place where it certainly processes requests: a region, a zone, or `global`."""
         return _processed_in(self.sku, self.region, self.zone)
 
     @property
     def is_provisioned(self) -> bool:
+        """The backend has provisioned capacity, which is paid for whether it is used or not."""
         return "Provisioned" in self.sku
 
     @property
     def price_key(self) -> PriceKey:
+        """The key of its prices."""
         return _price_key(model=self.model, model_version=self.model_version, sku=self.sku, region=self.region)
 
 
 @record
 class Deployment:
-    """The name callers ask for, the pool that serves it, and what is sent upstream where a caller says nothing of it.
-
-    `system_prompt` is put before what every caller sends. `fallbacks` names the deployments whose pools serve, in this
-    order, when the own pool can't. After `hedge_after_ms` without an answer a second backend is asked as well.
-    """
+    """The name that callers request, its pool of backends, and defaults for what a caller leaves out."""
 
     name: str
     backends: tuple[str, ...]
     fallbacks: tuple[str, ...] = ()
+    """Deployments whose pools serve, in this order, if its own pool cannot."""
     hedge_after_ms: int | None = None
+    """After this time without an answer, a second backend is asked as well; `None` for never."""
     max_output_tokens: int | None = None
+    """Cap on output tokens if the caller sets none; `None` for no cap."""
     reserve_output_tokens: int = 4096
+    """Output tokens to reserve for each choice if no cap is set."""
     temperature: float | None = None
     top_p: float | None = None
     system_prompt: str = ""
+    """Text to put before the input of every caller."""
 
     @property
     def has_sampling(self) -> bool:
+        """The deployment has a default for `temperature` or `top_p`."""
         return self.temperature is not None or self.top_p is not None
 
     @property
     def has_defaults(self) -> bool:
-        """Whether any request may need more than its model set."""
+        """The gateway may have to add fields to a body, and not only set its model."""
         return self.max_output_tokens is not None or bool(self.system_prompt) or self.has_sampling
 
 
 @value
 class Route:
-    """A deployment, and the backend that one attempt goes to."""
+    """The deployment and the backend of one attempt."""
 
     deployment: Deployment
     backend: Backend
@@ -120,15 +124,15 @@ def _processed_in(sku: str, region: str, zone: str) -> str:
 
 @value
 class Catalog:
-    """Every deployment and backend that is configured."""
+    """All configured deployments and backends."""
 
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     backends: Mapping[str, Backend] = field(default_factory=dict)
 
     def pool(self, deployment: Deployment, own: Sequence[str] | None = None) -> list[tuple[int, Backend]]:
-        """The backends behind a deployment that exist, with the fallback they belong to; 0 is the deployment itself.
+        """List the existing backends of a deployment, each with the index of its fallback; 0 is the deployment itself.
 
-        `own` replaces the deployment's pool, fallbacks and all.
+        `own` replaces the deployment's pool and its fallbacks.
         """
         pools: list[Sequence[str]] = [deployment.backends if own is None else own]
         if own is None:
@@ -141,7 +145,10 @@ class Catalog:
         return [*found.values()]
 
     def obstacle(self, deployment: Deployment, residency: Residency, own: Sequence[str] | None = None) -> str | None:
-        """Why a tenant could not be served whatever happens, or `None` if it can be."""
+        """Return the reason why the deployment can never serve a tenant; `None` if it can.
+
+        `own` replaces the deployment's pool and its fallbacks.
+        """
         backends = [backend for _, backend in self.pool(deployment, own)]
         if not backends:
             return "no backend is configured"

@@ -1,6 +1,6 @@
-"""Where a request may be processed, and whose data may go there.
+"""Data residency: places where backends process requests, and places that a tenant allows.
 
-https://learn.microsoft.com/azure/ai-services/openai/how-to/deployment-types
+Source: https://learn.microsoft.com/azure/ai-services/openai/how-to/deployment-types
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from shared.domain.values import value
 
 
 class Processing(StrEnum):
-    """How far from its region a deployment type may process a request."""
+    """The area in which a deployment type may process a request."""
 
     ANYWHERE = "anywhere"
     DATA_ZONE = "data zone"
     REGION = "region"
     OWN_ZONE = "own zone"
-    """On-premises, and clouds of their own."""
+    """On-premises, and sovereign clouds."""
 
 
 SKUS: Final[Mapping[str, Processing]] = {
@@ -48,7 +48,7 @@ _GLOBAL: Final = "global"
 
 @value
 class Residency:
-    """Where a tenant's data may be processed. No zones named means every zone; global SKUs need `allow_global`."""
+    """The places where a tenant's data may be processed. No zones means every zone; global SKUs need `allow_global`."""
 
     zones: tuple[str, ...] = ()
     allow_global: bool = True
@@ -56,7 +56,7 @@ class Residency:
 
 @value
 class Placement:
-    """Where a backend stands, and by its SKU how far from there it may process."""
+    """The place of a backend. Its SKU decides in which area around that it may process."""
 
     sku: str
     region: str
@@ -64,12 +64,12 @@ class Placement:
 
     @property
     def processing(self) -> Processing:
-        """Of a SKU that is not known nothing is known, so that it may process anywhere."""
+        """The area in which the SKU may process. An unknown SKU may process anywhere."""
         return SKUS.get(self.sku, Processing.ANYWHERE)
 
     @property
     def processed_in(self) -> str:
-        """The narrowest place of which it is certain that requests are processed there: a region, a zone, `global`."""
+        """The narrowest place where requests are certainly processed: a region, a zone, or `global`."""
         match self.processing:
             case Processing.ANYWHERE:
                 return _GLOBAL
@@ -79,7 +79,7 @@ class Placement:
                 return self.zone
 
     def objection(self, residency: Residency) -> str | None:
-        """Why a tenant's data may not be processed here, or `None` if it may."""
+        """Return the reason why a tenant's data may not be processed here; `None` if it may."""
         processing = self.processing
         if processing is Processing.ANYWHERE:
             if residency.allow_global:
@@ -93,10 +93,9 @@ class Placement:
 
 
 def checked_placement(sku: str, region: str, zone: str) -> Placement:
-    """The placement of a backend that is configured so; the zone of a known region need not be named.
+    """Return the placement of a configured backend. Derives the zone of a known region if `zone` is empty.
 
-    Raises `InvalidRequest` for an unknown SKU, a zone that is missing where it decides, or one that contradicts the
-    region.
+    Raises `InvalidRequest` if the SKU is unknown, the zone contradicts the region, or a required zone is missing.
     """
     if sku not in SKUS:
         raise InvalidRequest(f"'sku' must be one of {', '.join(SKUS)}.", "sku")

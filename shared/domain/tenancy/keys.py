@@ -16,7 +16,7 @@ _KEY_PREFIX = "tg"
 
 @record
 class GatewayKey:
-    """A credential of a tenant. Only a SHA-256 of its secret is kept: 256 random bits need no slow hash."""
+    """A credential of a tenant. Only a SHA-256 of its secret is stored; 256 random bits need no slow hash."""
 
     tenant_id: str
     key_id: str
@@ -26,18 +26,18 @@ class GatewayKey:
     revoked_at: datetime | None = None
 
     def accepts(self, secret: str, now: Callable[[], datetime]) -> bool:
-        """Whether this key is in force and `secret` is its secret, compared in constant time.
+        """Tell whether this key is in force and `secret` is its secret. Compares in constant time.
 
-        `now` is asked only of a key that expires.
+        Calls `now` only for a key that expires.
         """
         in_force = self.revoked_at is None and (self.expires_at is None or now() < self.expires_at)
         return hmac.compare_digest(secret_digest(secret), self.secret_sha256) and in_force
 
 
 def new_gateway_key(tenant_id: str, now: datetime, expires_at: datetime | None) -> tuple[GatewayKey, str]:
-    """A fresh key and the credential `tg_{key id}_{secret}`, which is shown once and never stored.
+    """Make a key and its credential `tg_{key id}_{secret}`, which is shown once and never stored.
 
-    The key id starts with the tenant id, so that a credential is found by its tenant's partition.
+    The key id starts with the tenant id, so that the key can be looked up in the tenant's partition.
     """
     key_id = f"{tenant_id}-{secrets.token_hex(4)}"
     secret = secrets.token_urlsafe(32)
@@ -48,7 +48,7 @@ def new_gateway_key(tenant_id: str, now: datetime, expires_at: datetime | None) 
 
 
 def parse_gateway_key(credential: str) -> tuple[str, str, str] | None:
-    """Split a credential into tenant id, key id and secret; `None` if it is not of that form."""
+    """Split a credential into tenant id, key id and secret. Returns `None` if it does not have that form."""
     prefix, _, rest = credential.partition("_")
     key_id, _, secret = rest.partition("_")
     tenant_id, _, suffix = key_id.rpartition("-")
@@ -58,4 +58,5 @@ def parse_gateway_key(credential: str) -> tuple[str, str, str] | None:
 
 
 def secret_digest(secret: str) -> str:
+    """Return the SHA-256 of a secret, in hexadecimal."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -18,21 +18,25 @@ from shared.domain.values import record
 
 
 class TenantState(StrEnum):
+    """The state of a tenant. Only the requests of an active one are served."""
+
     ACTIVE = "active"
     SUSPENDED = "suspended"
     CLOSED = "closed"
 
 
 class DisconnectPolicy(StrEnum):
-    """What happens upstream when a client hangs up mid-stream."""
+    """The handling of a stream after its client has disconnected."""
 
     DRAIN = "drain"
+    """Read the stream to its end, so that its stated usage is charged."""
     CUT = "cut"
+    """Close the stream at once, and charge an estimate if no usage was stated."""
 
 
 @record
 class Tenant:
-    """The owner of a quota and a bill. `None` for quota or budget means none; `0` means nothing is allowed."""
+    """The owner of a quota and a bill. A quota or budget of `None` means no limit; `0` allows nothing."""
 
     tenant_id: str
     name: str
@@ -46,16 +50,17 @@ class Tenant:
     tokens_per_minute: int | None = None
     max_tokens_per_request: int | None = None
     lanes: int = 1
-    """How many gateway processes may each have a lane of this tenant's ledger; more than 1 makes the tenant hot."""
+    """The most gateway processes with a ledger lane of their own; more than 1 makes the tenant hot."""
     residency: Residency = field(default_factory=Residency)
     pools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of a deployment, the backends that serve this tenant instead of the deployment's own."""
+    """By deployment: the backends that serve this tenant instead of the deployment's own."""
     priority: int = 1
-    """Its weight among tenants that wait for the same backends."""
+    """Weight among the tenants that wait for the same backends."""
     max_concurrent_requests: int | None = None
+    """The most requests that one process serves at the same time; `None` for no limit."""
     content_filter_policy: ContentFilterPolicy = ContentFilterPolicy.PASS
     content_filter_threshold: Severity = Severity.MEDIUM
-    """From which severity on `block` refuses."""
+    """The lowest severity that the policy `block` refuses."""
     on_disconnect: DisconnectPolicy = DisconnectPolicy.DRAIN
     expiry_policy: ExpiryPolicy = ExpiryPolicy.INPUT
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -63,7 +68,7 @@ class Tenant:
 
     @property
     def limit(self) -> Limit:
-        """Quota and budget in the ledger's units."""
+        """Quota and budget in the ledger's units: tokens and pUSD."""
         return _limit(self.monthly_quota_tokens, self.monthly_budget_usd)
 
     @property
@@ -73,12 +78,12 @@ class Tenant:
 
     @property
     def has_rate_limits(self) -> bool:
-        """Whether any limit a minute is set."""
+        """At least one limit per minute is set."""
         return self.requests_per_minute is not None or self.tokens_per_minute is not None
 
     @property
     def rate_limits(self) -> RateLimits:
-        """Limits a minute."""
+        """The limits per minute."""
         return _rate_limits(self.requests_per_minute, self.tokens_per_minute)
 
 

@@ -80,7 +80,7 @@ async def test_a_tenant_may_have_the_stream_cut_when_a_client_hangs_up(stack: St
 
 
 async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
-    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=0.05, at_most=9)
+    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=0.05, max_drains=9)
     await stack.fault(kind="stall", after_chunks=6)
     await _hang_up(stack)
     background = (await stack.gateway()).background
@@ -90,7 +90,7 @@ async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
 
 
 async def test_only_so_many_streams_are_drained_at_once(stack: Stack) -> None:
-    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=20, at_most=1)
+    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=20, max_drains=1)
     await stack.fault(kind="stall", after_chunks=6, count=2)
     background = (await stack.gateway()).background
     await _hang_up(stack)

@@ -430,12 +430,12 @@ async def test_a_tenant_with_as_many_requests_as_it_may_have_waits_its_turn(stac
     await eventually(lambda: len(stack.simulator.records) == 1)
     second = asyncio.create_task(stack.chat("second", stream=True))
     gateway = await stack.gateway()
-    await eventually(lambda: any(len(queue) for queue in gateway.routing.dispatcher._tenant_queues.values()))
+    await eventually(lambda: any(len(queue) for queue in gateway.routing.turns._queues.values()))
     assert len(stack.simulator.records) == 1
     await stack.release_faults()
     statuses = [(await each)[0] for each in (first, second)]
     assert statuses == [200, 200]
-    await eventually(lambda: not gateway.routing.dispatcher._tenants)
+    await eventually(lambda: not gateway.routing.turns._under_way)
 
 
 @pytest.mark.parametrize("stack_settings", [{"QUEUE_TIMEOUT_SECONDS": "0.05"}], indirect=True)

@@ -176,7 +176,7 @@ async def test_a_dry_run_tells_who_would_serve_and_why_no_other(regions: Stack) 
     explained = await explain(regions)
     assert explained["outcome"] == f"backend '{SWEDEN}' would serve it"
     reasons = {each["backend"]: each["reason"] for each in explained["backends"]}
-    assert reasons.pop(SWEDEN).startswith("by lot")
+    assert reasons.pop(SWEDEN).startswith("weighted random choice")
     assert reasons.pop("ptu").startswith("open after status 429, for ")
     assert reasons.pop(GERMANY).startswith("open after status 500, for ")
     assert reasons == {
@@ -204,8 +204,12 @@ async def test_a_dry_run_knows_probes_room_and_those_who_cannot_be_served(region
     germany.note_headroom(now, None, 10)
     reasons = {each["backend"]: each["reason"] for each in (await explain(regions, tokens=100))["backends"]}
     assert reasons[SWEDEN] == "half open after status 500: one request is trying it"
-    assert reasons[GERMANY].startswith("no room")
-    drawn = [each for each in (await explain(regions))["backends"] if each["reason"] == "another of its tier was drawn"]
+    assert reasons[GERMANY].startswith("no headroom")
+    drawn = [
+        each
+        for each in (await explain(regions))["backends"]
+        if each["reason"] == "another backend of its tier was chosen"
+    ]
     assert len(drawn) == 1
     for health in (germany, france):
         health.throttled(now, 99, "status 429", is_probe=False)
@@ -236,7 +240,7 @@ async def test_what_a_process_finds_out_is_stored_for_those_that_start(stack_on_
         assert (await stack.chat(url=url))[0] == 503
     gateway = await stack.gateway()
     await eventually(lambda: not gateway.background.is_busy)
-    hints = {hint.backend_id: hint for hint in await gateway.routing.dispatcher._hints.load()}
+    hints = {hint.backend_id: hint for hint in await gateway.routing.dispatcher._hints.store.load()}
     assert hints[f"down-{stack.tenant}"].reason == "No backend of the deployment could be reached."
 
 
@@ -251,7 +255,7 @@ async def test_a_process_that_starts_during_an_outage_does_not_discover_it_again
             down_until=now + timedelta(seconds=60),
             reason="status 500",
         )
-        await gateway.routing.dispatcher._hints.put(hint)
+        await gateway.routing.dispatcher._hints.store.put(hint)
     gateway.routing.catalog._catalog.invalidate()  # as a process has nothing that has just started
     headers = [(await regions.chat())[1] for _ in range(9)]
     assert {(each["x-gateway-region"], each["x-gateway-attempts"]) for each in headers} == {(GERMANY, "1")}
@@ -261,7 +265,7 @@ async def test_connections_are_kept_and_used_again(stack: Stack) -> None:
     for _ in range(9):
         await stack.chat()
     gateway = await stack.gateway()
-    session: Any = gateway.inference.serve._upstream._session  # type: ignore[attr-defined]
+    session: Any = gateway.inference.serve._attempt._upstream._session  # type: ignore[attr-defined]
     assert session.connector is not None
     assert sum(len(each) for each in session.connector._conns.values()) == 1
     assert not session.connector.use_dns_cache

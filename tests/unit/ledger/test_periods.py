@@ -315,7 +315,7 @@ async def test_verification_names_what_is_wrong(spoil: Any, violated: set[str]) 
     assert {each.partition(" ")[0] for each in found} == violated
 
 
-async def test_a_lane_that_keeps_moving_is_reported_as_such(world: World) -> None:
+async def test_a_lane_that_keeps_changing_is_reported_as_such(world: World) -> None:
     await world.ledger.open(account())
     partition = world.rows._tables["ledger202611"]["acme|00"]
     get = world.rows.get
@@ -328,7 +328,7 @@ async def test_a_lane_that_keeps_moving_is_reported_as_such(world: World) -> Non
         return row
 
     world.rows.get = moving  # type: ignore[method-assign, assignment]
-    assert "moved during each" in (await world.findings())["acme"][-1]
+    assert "changed during each" in (await world.findings())["acme"][-1]
 
 
 async def test_a_registered_lane_without_a_balance_is_not_a_violation(world: World) -> None:

@@ -105,10 +105,10 @@ def test_a_probe_that_tells_nothing_leaves_room_for_another() -> None:
     health = BackendHealth(backend_id="b")
     failing(health, 0, 3)
     assert health.started(9, 0)
-    health.gave_up(is_probe=True)
+    health.abandoned(is_probe=True)
     health.finished(0.1)
     assert health.started(9, 0)
-    health.gave_up(is_probe=False)
+    health.abandoned(is_probe=False)
     assert health.is_probing
 
 
@@ -181,7 +181,7 @@ def test_its_room_is_what_its_last_answer_left() -> None:
 
 
 def test_it_is_full_with_as_many_requests_as_it_may_have() -> None:
-    health = BackendHealth(backend_id="b", most_at_once=2)
+    health = BackendHealth(backend_id="b", max_concurrent_requests=2)
     health.started(0, 0)
     seen = [health.is_full]
     health.started(0, 0)
@@ -227,7 +227,7 @@ ENDS: dict[str, Callable[[BackendHealth, float, float, bool], None]] = {
     "fail": lambda health, now, _, probe: health.failed(now, "status 500", is_probe=probe),
     "throttle": lambda health, now, seconds, probe: health.throttled(now, seconds, "status 429", is_probe=probe),
     "misconfigure": lambda health, now, _, probe: health.misconfigured(now, "status 401", is_probe=probe),
-    "give up": lambda health, _, __, probe: health.gave_up(is_probe=probe),
+    "give up": lambda health, _, __, probe: health.abandoned(is_probe=probe),
 }
 EVENTS = st.lists(st.tuples(st.sampled_from(["start", "learn", *ENDS]), st.floats(0, 20)), max_size=60)
 

@@ -16,7 +16,9 @@ from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.application.background import Background
 from shared.application.ports.routing import Hint
 from shared.application.routing.backend_slot import BackendSlot
-from shared.application.routing.dispatch import Dispatcher, WaitingPolicy
+from shared.application.routing.dispatch import Dispatcher
+from shared.application.routing.fair_queue import WaitingPolicy
+from shared.application.routing.tenant_turns import TenantTurns
 from shared.domain.errors import BackendUnavailable, RateLimitExceeded, ResidencyViolation, StorageUnavailable
 from shared.domain.routing.answer import classify, retry_after
 from shared.domain.routing.backend_health import BreakerPolicy, BreakerState
@@ -41,7 +43,7 @@ def virtually(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
 
 
 class Process:
-    """One gateway process's dispatcher, over hints that processes share."""
+    """The dispatcher and the tenant turns of one gateway process, over hints that processes share."""
 
     def __init__(
         self, *backends: Backend, documents: InMemoryDocuments | None = None, name: str = "one", **waiting: Any
@@ -49,8 +51,9 @@ class Process:
         self.clock = VirtualClock(NOW)
         self.background = Background()
         self.hints = DocumentHints(documents or InMemoryDocuments())
-        policy = WaitingPolicy(**{"seconds": 10.0, "at_most": 100, **waiting})
+        policy = WaitingPolicy(**{"seconds": 10.0, "max_waiting": 100, **waiting})
         self.dispatcher = Dispatcher(self.clock, self.background, self.hints, name, policy, BreakerPolicy())
+        self.turns = TenantTurns(policy)
         names = tuple(each.backend_id for each in backends)
         self.deployment = Deployment(name="d", backends=names)
         self.catalog = Catalog({"d": self.deployment}, {each.backend_id: each for each in backends})
@@ -184,7 +187,7 @@ async def test_nobody_waits_longer_than_allowed() -> None:
     assert not process.dispatcher._queues
     used(held)
     with pytest.raises(BackendUnavailable):
-        await Process(backend("a", max_concurrent_requests=1), at_most=0, seconds=3.0).dispatcher.wait_for_slot(
+        await Process(backend("a", max_concurrent_requests=1), max_waiting=0, seconds=3.0).dispatcher.wait_for_slot(
             _full(process), ACME, 0
         )
 
@@ -224,7 +227,7 @@ async def test_nobody_waits_behind_one_who_waits_for_another_backend() -> None:
 
 @virtually
 async def test_a_noisy_tenant_cannot_starve_another() -> None:
-    process = Process(backend("a", max_concurrent_requests=2), seconds=1000.0, at_most=1000)
+    process = Process(backend("a", max_concurrent_requests=2), seconds=1000.0, max_waiting=1000)
     waits: dict[str, list[float]] = {"acme": [], "other": []}
 
     async def one(tenant: Tenant) -> None:
@@ -245,7 +248,7 @@ async def test_a_noisy_tenant_cannot_starve_another() -> None:
 
 @virtually
 async def test_places_are_shared_by_the_priority_of_tenants() -> None:
-    process = Process(backend("a", max_concurrent_requests=1), seconds=1000.0, at_most=1000)
+    process = Process(backend("a", max_concurrent_requests=1), seconds=1000.0, max_waiting=1000)
     served: list[str] = []
 
     async def one(tenant: Tenant) -> None:
@@ -263,11 +266,11 @@ async def test_places_are_shared_by_the_priority_of_tenants() -> None:
 async def test_a_tenant_has_only_so_many_requests_at_once() -> None:
     process = Process(backend("a"), seconds=5.0)
     tenant = replace(ACME, max_concurrent_requests=2)
-    assert await process.dispatcher.wait_for_turn(ACME) is None
-    first, second = [await process.dispatcher.wait_for_turn(tenant) for _ in range(2)]
+    assert await process.turns.wait(ACME) is None
+    first, second = [await process.turns.wait(tenant) for _ in range(2)]
     assert first is not None
     assert second is not None
-    third, fourth = (asyncio.create_task(process.dispatcher.wait_for_turn(tenant)) for _ in range(2))
+    third, fourth = (asyncio.create_task(process.turns.wait(tenant)) for _ in range(2))
     await asyncio.sleep(1)
     first()
     release = await third
@@ -275,11 +278,11 @@ async def test_a_tenant_has_only_so_many_requests_at_once() -> None:
     assert process.clock.monotonic() == 1
     fourth.cancel()
     with pytest.raises(RateLimitExceeded) as refused:
-        await process.dispatcher.wait_for_turn(tenant)
+        await process.turns.wait(tenant)
     assert (refused.value.retry_after_seconds, process.clock.monotonic()) == (1, 6)
     second()
     release()
-    assert (process.dispatcher._tenants, process.dispatcher._tenant_queues) == ({}, {})
+    assert (process.turns._under_way, process.turns._queues) == ({}, {})
 
 
 @virtually
@@ -365,7 +368,7 @@ async def test_hints_that_cannot_be_stored_are_no_obstacle() -> None:
         async def put(self, _: Hint) -> None:
             raise StorageUnavailable
 
-    process.dispatcher._hints = NoStore()  # type: ignore[assignment]
+    process.dispatcher._hints.store = NoStore()  # type: ignore[assignment]
     used(await process.slot(), 403)
     await process.background.drain()
     assert process.state("a") is BreakerState.OPEN

@@ -1,4 +1,4 @@
-"""Selection: weights are kept, nobody unfit is chosen, and tiers, pace, room and homes count as they should."""
+"""Selection: tiers, health, weight, latency, headroom and affinity decide which backend is chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.domain.routing.backend_health import BackendHealth, BreakerState, Transitions
 from shared.domain.routing.catalog import Backend
-from shared.domain.routing.selection import AliasTable, Candidate, Pool
+from shared.domain.routing.selection import Candidate, Pool, WeightedChoice
 
 DRAWS = 4_000
 
@@ -25,7 +25,9 @@ class Members:
         self.transitions = Transitions()
         self.healths = {
             each.backend_id: BackendHealth(
-                backend_id=each.backend_id, transitions=self.transitions, most_at_once=each.max_concurrent_requests
+                backend_id=each.backend_id,
+                transitions=self.transitions,
+                max_concurrent_requests=each.max_concurrent_requests,
             )
             for each in backends
         }
@@ -52,18 +54,25 @@ def backend(name: str, weight: int = 1, **more: object) -> Backend:
     return replace(fields, **more)  # type: ignore[arg-type]
 
 
-@given(st.lists(st.integers(1, 1000), min_size=1, max_size=40))
-def test_an_alias_table_gives_each_index_exactly_its_share(weights: list[int]) -> None:
-    table = AliasTable(weights)
-    shares = [0.0] * len(weights)
-    for index, limit in enumerate(table._limits):
-        shares[index] += limit
-        shares[table._aliases[index]] += 1 - limit
-    scale = len(weights) / sum(weights)
-    assert shares == pytest.approx([weight * scale for weight in weights])
-    for index in range(len(weights)):
-        assert table.draw((index + 0.5) / len(weights)) in (index, table._aliases[index])
-    assert 0 <= table.draw(1 - 2**-53) < len(weights)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=20))
+def test_a_weighted_choice_gives_each_index_exactly_its_share(weights: list[int]) -> None:
+    choice, total = WeightedChoice(weights), sum(weights)
+    counts = Counter(choice.draw((unit + 0.5) / total) for unit in range(total))
+    assert [counts[index] for index in range(len(weights))] == weights
+
+
+@given(st.lists(st.floats(0.1, 1000), min_size=1, max_size=300))
+def test_a_weighted_choice_stays_within_its_indices(weights: list[float]) -> None:
+    choice = WeightedChoice(weights)
+    assert choice.draw(0) == 0
+    assert choice.draw(1 - 2**-53) < len(weights)
+
+
+def test_a_weighted_choice_is_that_of_the_standard_library() -> None:
+    weights, ours, theirs = [3.0, 0.5, 9.0, 1.25], random.Random(7), random.Random(7)
+    choice = WeightedChoice(weights)
+    drawn = [choice.draw(ours.random()) for _ in range(1000)]
+    assert drawn == theirs.choices(range(len(weights)), weights, k=1000)
 
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 9), min_size=1), st.integers(0, 99))
