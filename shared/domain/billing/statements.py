@@ -20,7 +20,7 @@ LineKey = tuple[str, str, str]
 
 @record
 class StatementLine:
-    """What one tenant consumed of one meter of one model under one deployment name."""
+    """One tenant's consumption of one meter of one model under one deployment name."""
 
     deployment: str
     model: str
