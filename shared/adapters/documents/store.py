@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
 
+from shared.domain.values import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Document:
     """A stored document and the ETag of its version."""
 

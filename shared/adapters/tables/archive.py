@@ -118,7 +118,7 @@ class PeriodArchive:
         for done, rows in enumerate(tenants, start=1):
             partitions = []
             for row in rows:
-                yield _Line(REGISTRY_TABLE, period, row.key, decoded_fields(row.fields))
+                yield _Line(table=REGISTRY_TABLE, partition=period, key=row.key, fields=decoded_fields(row.fields))
                 partitions.append(row.key)
             async for line in self._lanes(table_of(period), partitions):
                 yield line
@@ -138,7 +138,7 @@ class PeriodArchive:
             for partition, balance in balances.items():
                 for range_ in _OTHER_RANGES:
                     rest += [line async for line in self._scan(table, partition, *range_)]
-                rest.append(_Line(table, partition, BALANCE_KEY, dict(balance.fields)))
+                rest.append(_Line(table=table, partition=partition, key=BALANCE_KEY, fields=dict(balance.fields)))
                 end = entry_key(int(balance.fields["seq"]) + 1)
                 async for line in self._scan(table, partition, unread[partition], end):
                     yield line
@@ -158,7 +158,10 @@ class PeriodArchive:
             marks = await self._get_all(table, [partition], _WATERMARK_KEY)
             rows = [line async for line in self._scan(table, partition, *_ROLLUP_RANGE)]
             if _are_same(marks, await self._get_all(table, list(marks), _WATERMARK_KEY)):
-                rows += [_Line(table, partition, _WATERMARK_KEY, dict(mark.fields)) for mark in marks.values()]
+                rows += [
+                    _Line(table=table, partition=partition, key=_WATERMARK_KEY, fields=dict(mark.fields))
+                    for mark in marks.values()
+                ]
                 for line in rows:
                     yield line
                 return
@@ -166,7 +169,7 @@ class PeriodArchive:
 
     async def _scan(self, table: str, partition: str, first: str, end: str) -> AsyncIterator[_Line]:
         async for row in self._store.scan(table, partition, first, end):
-            yield _Line(table, partition, row.key, decoded_fields(row.fields))
+            yield _Line(table=table, partition=partition, key=row.key, fields=decoded_fields(row.fields))
 
     async def _get_all(self, table: str, partitions: list[str], key: str) -> dict[str, Row]:
         """Read the row `key` of each partition that has one."""
