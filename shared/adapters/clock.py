@@ -18,9 +18,9 @@ _DATE_RESOLUTION_SECONDS: Final = 1.0
 class StorageClock:
     """Implements `Clock`. All gateways over one storage account agree on the time.
 
-    The `Date` header of an answer (RFC 9110) tells to the second when storage made it. That was between the request
-    and the arrival of its answer, so each header bounds the correction from below and above. All headers of the last
-    minutes together leave a narrow range. Its smallest correction is used: zero if the machine's clock may be right.
+    The `Date` header of an answer (RFC 9110) tells to the second when storage made it. That was after the request was
+    sent and before its answer arrived. So each header bounds the correction on both sides, and all headers of the last
+    minutes leave a narrow range. Its smallest correction is used: zero if the machine's clock may be right.
     """
 
     def __init__(self) -> None:

@@ -111,7 +111,7 @@ def store_error(status: int, body: bytes) -> StoreError:
 def decode_page(body: bytes) -> Iterator[Row]:
     """Read the rows of a query's page, in the service's order and with fields as it sends them.
 
-    A row is decoded when it is asked for, because a page of decoded rows does not fit a processor's cache.
+    Rows are decoded one by one, because a page of decoded rows does not fit a processor's cache.
     Raises `AnswerLost` if the page cannot be read.
     """
     has_nulls = b":null" in body
@@ -152,10 +152,10 @@ def _without_nulls(entity: dict[str, Any]) -> dict[str, Any]:
 
 def _encode_change(base_url: str, table: str, partition: str, change: RowChange, number: int) -> bytes:
     """Encode one change as the HTTP request inside its part of the batch."""
-    if isinstance(change, Delete):
+    if isinstance(change, Delete):  # any version: in a commit the ETag of the balance guards all rows
         head = f"DELETE {base_url}/{entity_path(table, partition, change.key)} HTTP/1.1\r\nIf-Match: *\r\n"
         return f"{head}Content-ID: {number}\r\nAccept: application/json;odata=nometadata\r\n\r\n".encode()
-    if isinstance(change, Merge):
+    if isinstance(change, Merge):  # PUT would remove the fields that are not named
         path = entity_path(table, partition, change.key)
         head = f"MERGE {base_url}/{path} HTTP/1.1\r\nIf-Match: {change.etag}\r\n"
     else:

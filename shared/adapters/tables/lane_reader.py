@@ -131,7 +131,8 @@ class LaneReader:
             self._silent_since = now
         if now - self._silent_since >= PATIENCE_SECONDS:
             give_up()
-        await self.clock.sleep(self._backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        # Jitter: processes that lost storage at one moment must not all come back at one moment.
+        await self.clock.sleep(self._backoff * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
         self._backoff = min(LONGEST_BACKOFF_SECONDS, self._backoff * 2)
 
     def recovered(self) -> None:

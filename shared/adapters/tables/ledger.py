@@ -160,7 +160,7 @@ class TableLedger:
             await asyncio.gather(*(committer.finish() for committer in self._committers.values()), *self._adjusting)
 
     def _adjust_later(self, operation: Settle | LateSettle, answer: asyncio.Future[Balance]) -> None:
-        """Start a task that books a settlement of a closed period in the current one, even if nobody waits for it."""
+        """Start a task that books a settlement of a closed period in the current one. It outlives the waiter."""
         task = asyncio.create_task(self._adjust(operation.reservation, operation.outcome, answer))
         self._adjusting.add(task)
         task.add_done_callback(self._adjusting.discard)

@@ -1,6 +1,6 @@
 """Owners of stored responses in tables `responses{YYYYMM}`, and running responses in the table `responses`.
 
-Upstream keeps a response for 30 days, so its owner is in the table of one of the last three months. Retention drops
+Upstream keeps a response for 30 days, so its owner is in one of the last three months' tables. Retention drops
 whole tables (ADR 19).
 """
 

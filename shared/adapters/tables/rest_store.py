@@ -128,7 +128,7 @@ class RestTableStore:
         answer = await self._send("POST", "$batch", body, content_type)
         try:
             return transaction_result(answer.status, answer.body, changes[0])
-        except TableMissing:
+        except TableMissing:  # retention has dropped it
             self._known_tables.discard(table)
             raise
 
@@ -143,7 +143,7 @@ class RestTableStore:
                 if isinstance(error, TableMissing):
                     return
                 raise AnswerLost(str(error))
-            for row in decode_page(body):
+            for row in decode_page(body):  # the service answers at most 1,000 rows at once
                 yield row
             if not continuation:
                 return
@@ -168,7 +168,7 @@ class RestTableStore:
         full_path = f"{self._base_path}/{path}"  # an emulator's path begins with the account, which is signed
         try:
             signed = await self._authorization.headers(full_path)
-        except StorageUnavailable as error:
+        except StorageUnavailable as error:  # nothing was sent, but as after a lost answer only a retry helps
             raise AnswerLost(type(error).__name__) from error
         headers = {**_HEADERS, **signed}
         if content_type is not None:

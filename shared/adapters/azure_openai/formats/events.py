@@ -19,7 +19,7 @@ _FINDING_MARKS: Final = (b'ed":true', b'y":"low"', b'y":"medium"', b'y":"high"')
 """One of these is in every event that states a finding, if its JSON is compact: `filtered`, `detected`, `severity`."""
 _SPACE_AFTER_NAME: Final = b'": '
 _SAMPLE_BYTES: Final = 64
-"""The first bytes of a stream show whether its JSON is compact, as Azure's is, or has a space after each name."""
+"""The first bytes of a stream show whether its JSON has a space after each name. Azure writes none."""
 
 
 class EventReader(ABC):
@@ -70,7 +70,7 @@ class EventReader(ABC):
         if self._incomplete:
             chunk = self._incomplete + chunk
             self._incomplete = b""
-        if not chunk.endswith(b"\n\n"):
+        if not chunk.endswith(b"\n\n"):  # most chunks end with an event
             end = end_of_last_event(chunk)
             self._incomplete = chunk[end:]
             chunk = chunk[:end]
@@ -91,6 +91,8 @@ class EventReader(ABC):
         if not self._has_begun and chunk:
             self._has_begun = True
             self._is_compact = chunk.find(_SPACE_AFTER_NAME, 0, _SAMPLE_BYTES) < 0
+        # Searches backwards for the first event with an ending mark. Generated text may contain a mark, too: such an
+        # event is parsed, states no usage, and goes on to the caller.
         end = len(chunk)
         while (mark_at := max(chunk.rfind(mark, 0, end) for mark in self.ending_marks)) >= 0:
             end = end_of_last_event(chunk, mark_at)
@@ -106,13 +108,14 @@ class EventReader(ABC):
         for event in events_in(chunk):
             if not self.ended and self.read_ending_event(data_of(event)):
                 released.append(event)
-            elif self.ended:
+            elif self.ended:  # whatever follows the last event waits with it, so that the order is kept
                 self._withheld += event
         return b"".join(released)
 
 
 def end_of_last_event(chunk: bytes, before: int | None = None) -> int:
     """Return the offset behind the last blank line of a chunk, or of its part before `before`; 0 if there is none."""
+    # Lines end with LF or CRLF. The standard allows CR alone, which no server of this API sends.
     newline = chunk.rfind(b"\n\n", 0, before)
     end = newline + 2 if newline >= 0 else 0
     crlf = chunk.rfind(b"\r\n\r\n", end, before)
@@ -129,5 +132,6 @@ def events_in(chunk: bytes) -> Iterator[bytes]:
 
 def data_of(event: bytes) -> bytes:
     """Return the data of one event. Several `data` lines are joined by line feeds; a comment has none."""
+    # One space may follow the colon. JSON does not care about more.
     lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
     return lines[0] if len(lines) == 1 else b"\n".join(lines)
