@@ -1,4 +1,4 @@
-"""The canonical form of `shared.domain.audit`, byte for byte, at a tenth of its cost."""
+"""The canonical JSON of the audit chain: the bytes of `canonical` in the domain, at a tenth of the cost (ADR 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time of the machine, corrected by the time of storage."""
+"""The machine's clock, corrected by the clock of storage."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Final
 
-_FORGET_SECONDS: Final = 300.0
-_RESOLUTION_SECONDS: Final = 1.0
+_RANGE_SECONDS: Final = 300.0
+"""A range is narrowed for this long and then begun anew, because clocks drift."""
+_DATE_RESOLUTION_SECONDS: Final = 1.0
 
 
 class StorageClock:
-    """Implements `Clock`: the machine's time, corrected so that all gateways over one storage account agree.
+    """Implements `Clock`. All gateways over one storage account agree on the time.
 
-    The `Date` header of an answer of storage says to the second when it was made, somewhere between the request and its
-    arrival. Together the last minutes' headers leave a narrow range of corrections, of which the smallest is taken:
-    none, if the machine's clock may be right.
+    The `Date` header of an answer (RFC 9110) tells to the second when storage made it. That was after the request was
+    sent and before its answer arrived. So each header bounds the correction on both sides, and all headers of the last
+    minutes leave a narrow range. Its smallest correction is used: zero if the machine's clock may be right.
     """
 
     def __init__(self) -> None:
-        self._correction = 0.0
+        self._correction_seconds = 0.0
         self._least, self._most = -math.inf, math.inf
-        self._since = 0.0
+        """The range of possible corrections in seconds."""
+        self._range_began_at = 0.0
+        """Seconds of the machine's clock."""
 
     def now(self) -> datetime:
-        return datetime.fromtimestamp(self._machine_time() + self._correction, UTC)
+        return datetime.fromtimestamp(self._machine_time() + self._correction_seconds, UTC)
 
     monotonic = staticmethod(time.monotonic)
 
@@ -36,17 +39,22 @@ class StorageClock:
         await asyncio.sleep(seconds)
 
     def observe(self, date: bytes, seconds: float) -> None:
-        """Storage has just answered, with this `Date` header, a request that took so many seconds."""
+        """Learn from the `Date` header of an answer that has just arrived, `seconds` after its request was sent.
+
+        An unreadable header is ignored.
+        """
         stated = self._storage_time(date)
         if stated is None:
             return
-        arrived = self._machine_time()
-        least, most = stated - arrived, stated + _RESOLUTION_SECONDS - (arrived - seconds)
-        is_old = not 0 <= arrived - self._since < _FORGET_SECONDS
-        if is_old or least > self._most or most < self._least:  # or one of both clocks was set
-            self._least, self._most, self._since = -math.inf, math.inf, arrived
+        arrived_at = self._machine_time()
+        # Storage answered between sending and arrival. The header is rounded down, so its time was up to a second more.
+        least, most = stated - arrived_at, stated + _DATE_RESOLUTION_SECONDS - (arrived_at - seconds)
+        is_old = not 0 <= arrived_at - self._range_began_at < _RANGE_SECONDS
+        # A header outside the range means that somebody has set one of the two clocks.
+        if is_old or least > self._most or most < self._least:
+            self._least, self._most, self._range_began_at = -math.inf, math.inf, arrived_at
         self._least, self._most = max(least, self._least), min(most, self._most)
-        self._correction = min(max(0.0, self._least), self._most)
+        self._correction_seconds = min(max(0.0, self._least), self._most)
 
     def _machine_time(self) -> float:
         return time.time()
@@ -57,7 +65,7 @@ class StorageClock:
 
 @lru_cache(maxsize=4)
 def _seconds_of(date: bytes) -> float | None:
-    """An RFC 9110 date in seconds since 1970, or `None` if it is none."""
+    """Read an RFC 9110 date in seconds since 1970; `None` if it is not one."""
     try:
         return parsedate_to_datetime(date.decode("latin-1")).timestamp()
     except ValueError:

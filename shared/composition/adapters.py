@@ -115,10 +115,10 @@ def _session() -> aiohttp.ClientSession:
 
 def _timeouts(settings: Settings) -> UpstreamTimeouts:
     return UpstreamTimeouts(
-        connect=settings.backend_connect_timeout_seconds,
-        head=settings.backend_head_timeout_seconds,
-        idle=settings.backend_idle_timeout_seconds,
-        total=settings.backend_total_timeout_seconds,
+        connect_seconds=settings.backend_connect_timeout_seconds,
+        head_seconds=settings.backend_head_timeout_seconds,
+        idle_seconds=settings.backend_idle_timeout_seconds,
+        total_seconds=settings.backend_total_timeout_seconds,
     )
 
 

@@ -1,4 +1,4 @@
-"""Asks a backend through the openai SDK: here the gateway is itself a caller, so the SDK is the client (ADR 3)."""
+"""Probe a backend through the openai SDK: here the gateway is itself a caller (ADR 3)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 PROBE_API_VERSION = "2024-10-21"
+"""Sent to backends that have no API version of their own."""
 PROBE_TIMEOUT_SECONDS = 5.0
 
 
@@ -33,6 +34,7 @@ class OpenAIProbe:
         return True
 
     def _client(self, backend: Backend) -> AsyncOpenAI:
+        """Make a client that is used once. Imports the SDK late, because that takes 0.7 s of a cold start."""
         from openai import AsyncAzureOpenAI, AsyncOpenAI
 
         async def token() -> str:

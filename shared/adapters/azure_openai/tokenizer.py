@@ -1,4 +1,4 @@
-"""Token counts with OpenAI's vocabularies, offline: they are inside the wheel of `splintr-rs` (ADR 6)."""
+"""Count tokens offline with OpenAI's vocabularies, which the wheel of `splintr-rs` contains (ADR 6)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from functools import cache, lru_cache
 from typing import Final, Protocol
 
 _CL100K_MODELS: Final = ("gpt-4-", "gpt-4-32k", "gpt-35", "gpt-3.5", "text-embedding", "ada", "babbage", "davinci")
+"""Prefixes of models with the older vocabulary. https://github.com/openai/tiktoken, `tiktoken/model.py`."""
 _PIECE_CHARACTERS: Final = 16_384
+"""Longer texts are counted in pieces, which bounds the time of hostile input."""
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
-"""One token each in every vocabulary; every message has one."""
+"""One token each in every vocabulary. Every message has a role, so that these need no encoder."""
 
 
 class _Encoder(Protocol):
@@ -17,10 +19,10 @@ class _Encoder(Protocol):
 
 
 class SplintrTokenizer:
-    """Implements `Tokenizer`. A vocabulary is loaded when a model first needs it (about 30 MB each)."""
+    """Implements `Tokenizer`. Loads a vocabulary (about 30 MB) when a model first needs it."""
 
     def count(self, text: str, model: str) -> int:
-        """Exact for texts up to 16,384 characters; longer ones are counted in pieces, which can only add tokens."""
+        """Count the tokens of `text`: exactly up to 16,384 characters, and never too few beyond."""
         if text in _ROLES:
             return 1
         encoder = _encoder(_vocabulary_of(model))
@@ -36,6 +38,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 @lru_cache(maxsize=256)
 def _vocabulary_of(model: str) -> str:
+    """Return the vocabulary of a model. An unknown model has the newer one."""
     is_older = model == "gpt-4" or model.startswith(_CL100K_MODELS)
     return "cl100k_base" if is_older else "o200k_base"
 

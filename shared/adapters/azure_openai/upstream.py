@@ -1,4 +1,4 @@
-"""Forwards inference over one pooled aiohttp session, raw bytes both ways (ADR 3)."""
+"""Forward inference requests over one pooled aiohttp session, raw bytes both ways (ADR 3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import io
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
@@ -15,19 +14,24 @@ from shared.adapters.azure_openai.watchdog import NOT_WAITING, Watchdog
 from shared.adapters.identity.credentials import TokenProvider
 from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth
+from shared.domain.values import record
 
 _LARGE_BODY_BYTES = 1_048_576
 _NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+"""Errors before the request was sent, so that the backend provably did not bill it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class UpstreamTimeouts:
-    """Bounds in seconds, each named in the error it causes."""
+    """The timeouts of one request. An error message names the one that caused it."""
 
-    connect: float
-    head: float
-    idle: float
-    total: float
+    connect_seconds: float
+    head_seconds: float
+    """From the request to the head of its answer."""
+    idle_seconds: float
+    """Until the next chunk of a body."""
+    total_seconds: float
+    """From the head to the end of the body."""
 
 
 class AiohttpUpstream:
@@ -41,8 +45,8 @@ class AiohttpUpstream:
         self._key = {"api-key": api_key}
         self._bearer_key = {"Authorization": f"Bearer {api_key}"}
         self._timeouts = timeouts
-        self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect)
-        self._watchdog = Watchdog(min(timeouts.head, timeouts.idle))
+        self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_seconds)
+        self._watchdog = Watchdog(min(timeouts.head_seconds, timeouts.idle_seconds))
         self._loop = asyncio.get_running_loop()
 
     async def send(
@@ -55,14 +59,11 @@ class AiohttpUpstream:
         head_seconds: float | None = None,
     ) -> AiohttpResponse:
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
-        authorized = {**headers, **backend.headers}
-        if backend.auth is BackendAuth.API_KEY:
-            authorized |= self._key if backend.api is BackendApi.AZURE else self._bearer_key
-        else:
-            authorized["Authorization"] = f"Bearer {await self._token(backend)}"
-        allowed = self._timeouts.head if head_seconds is None else min(head_seconds, self._timeouts.head)
-        head = _Head(allowed, self._loop)
-        self._watchdog.watch(head)
+        authorized = await self._authorized(backend, headers)
+        longest = self._timeouts.head_seconds
+        allowed = longest if head_seconds is None else min(head_seconds, longest)
+        wait = _HeadWait(allowed, self._loop)
+        self._watchdog.watch(wait)
         try:
             response = await self._session.request(
                 method,
@@ -70,10 +71,10 @@ class AiohttpUpstream:
                 data=_payload(body),
                 headers=authorized,
                 timeout=self._client_timeout,
-                allow_redirects=False,
+                allow_redirects=False,  # a redirect would send credentials and prompts to another host
             )
         except asyncio.CancelledError:
-            if head.is_late():
+            if wait.has_timed_out():
                 raise BackendTimeout(
                     f"The backend did not begin to answer within the head timeout of {allowed:g} s."
                 ) from None
@@ -83,49 +84,61 @@ class AiohttpUpstream:
         except aiohttp.ClientError as error:
             raise BackendBroken("The connection to the backend broke before it answered.") from error
         finally:
-            self._watchdog.unwatch(head)
+            self._watchdog.unwatch(wait)
         return AiohttpResponse(response, self._timeouts, self._watchdog)
 
-    async def _token(self, backend: Backend) -> str:
+    async def _authorized(self, backend: Backend, headers: Mapping[str, str]) -> dict[str, str]:
+        """Add the backend's own headers and the gateway's credential. Raises `BackendUnavailable` without a token."""
+        authorized = {**headers, **backend.headers}
+        if backend.auth is BackendAuth.API_KEY:
+            return authorized | (self._key if backend.api is BackendApi.AZURE else self._bearer_key)
         try:
-            return await self._tokens.token(backend.token_scope, backend.authority)
+            token = await self._tokens.token(backend.token_scope, backend.authority)
         except StorageUnavailable as error:
-            raise BackendUnavailable("The gateway's own identity could not be obtained.") from error
+            raise BackendUnavailable("The gateway could not obtain an access token for the backend.") from error
+        authorized["Authorization"] = f"Bearer {token}"
+        return authorized
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
-    """A large body is written bit by bit, so that the event loop serves others meanwhile."""
+    """Return a small body as it is, and a large one as a file, which aiohttp sends in parts.
+
+    Sending a large body at once would block the event loop.
+    """
     return body if len(body) <= _LARGE_BODY_BYTES else io.BytesIO(body)
 
 
-class _Head:
-    """The wait for an answer's head. Giving it up cancels the task that waits, as `asyncio.timeout` does."""
+class _HeadWait:
+    """Implements `Waiting` for the head of an answer. Giving up cancels the waiting task, as `asyncio.timeout` does."""
 
-    __slots__ = ("_cancellations", "_has_given_up", "_task", "allowed", "since")
+    __slots__ = ("_cancellations_before", "_has_given_up", "_task", "allowed_seconds", "since")
 
     def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
-        task = asyncio.current_task(loop)  # asking for the loop is a system call
+        task = asyncio.current_task(loop)  # ADR 12: asking for the loop is a system call in 3.11
         assert task is not None
         self.since = time.monotonic()
-        self.allowed = seconds
+        self.allowed_seconds = seconds
         self._task = task
-        self._cancellations = task.cancelling()
+        self._cancellations_before = task.cancelling()
         self._has_given_up = False
 
     def give_up(self) -> None:
         self._has_given_up = True
         self._task.cancel()
 
-    def is_late(self) -> bool:
-        """Whether the cancellation that was just caught is this one, and nobody else's as well."""
-        return self._has_given_up and self._task.uncancel() <= self._cancellations
+    def has_timed_out(self) -> bool:
+        """Tell whether the `CancelledError` just caught is this timeout's alone. Call it once.
+
+        If another caller has cancelled the task too, that cancellation must go on.
+        """
+        return self._has_given_up and self._task.uncancel() <= self._cancellations_before
 
 
 class AiohttpResponse:
-    """Implements `UpstreamResponse`.
+    """Implements `UpstreamResponse`, and `Waiting` for the next chunk of its body.
 
-    Both timeouts of the body cost a chunk next to nothing: the total is looked at when a chunk is read, and silence is
-    the watchdog's, which is told nothing but since when there is some.
+    A chunk must not pay for a timer (ADR 12). The total timeout is checked when a chunk is read. The idle timeout is
+    the watchdog's, for which a chunk sets `since`.
     """
 
     __slots__ = (
@@ -134,7 +147,7 @@ class AiohttpResponse:
         "_response",
         "_timeouts",
         "_watchdog",
-        "allowed",
+        "allowed_seconds",
         "headers",
         "since",
         "status",
@@ -148,13 +161,13 @@ class AiohttpResponse:
         self._timeouts = timeouts
         self._watchdog = watchdog
         self.since = time.monotonic()
-        self.allowed = timeouts.idle
-        self._deadline = self.since + timeouts.total
+        self.allowed_seconds = timeouts.idle_seconds
+        self._deadline = self.since + timeouts.total_seconds
         if not self._content.is_eof():
             watchdog.watch(self)
 
     async def read(self) -> bytes:
-        if self._content.is_eof() and self._content.exception() is None:  # all came with its head
+        if self._content.is_eof() and self._content.exception() is None:  # the whole body came with its head
             body = self._content.read_nowait()
             self.close()
             return body
@@ -163,23 +176,24 @@ class AiohttpResponse:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def forward(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
+        # ADR 12: locals, because this loop runs for every chunk of every stream.
         readany, monotonic, deadline = self._content.readany, time.monotonic, self._deadline
         while True:
             self.since = now = monotonic()
             if now > deadline:
                 self.close()
-                raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total:g} s.")
+                raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total_seconds:g} s.")
             try:
                 chunk = await readany()
-            except TimeoutError as error:
+            except TimeoutError as error:  # set by `give_up`
                 self.close()
                 raise BackendTimeout(
-                    f"The backend fell silent for the idle timeout of {self._timeouts.idle:g} s."
+                    f"The backend fell silent for the idle timeout of {self._timeouts.idle_seconds:g} s."
                 ) from error
             except aiohttp.ClientError as error:
                 self.close()
                 raise BackendBroken("The connection to the backend broke while it answered.") from error
-            self.since = NOT_WAITING
+            self.since = NOT_WAITING  # a slow client must not count as a silent backend
             if not chunk:
                 break
             if (taking := take(chunk)) is not None:
@@ -187,7 +201,7 @@ class AiohttpResponse:
         self.close()
 
     def close(self) -> None:
-        """Keep the connection if the body was read to its end, else drop it."""
+        """Return the connection to the pool if the body was read to its end, else close it. Idempotent."""
         self._watchdog.unwatch(self)
         if self._content.is_eof():
             self._response.release()
@@ -195,4 +209,4 @@ class AiohttpResponse:
             self._response.close()
 
     def give_up(self) -> None:
-        self._content.set_exception(TimeoutError())
+        self._content.set_exception(TimeoutError())  # wakes the reader, or is raised by its next read

@@ -1,4 +1,4 @@
-"""Ends what waits too long: one timer for all waits, because one for each costs a request more than it should."""
+"""Timeouts by one timer for all waits, because a timer for each wait costs every request CPU (ADR 12)."""
 
 from __future__ import annotations
 
@@ -8,56 +8,61 @@ import time
 from typing import Final, Protocol
 
 NOT_WAITING: Final = math.inf
-_LOOKS_PER_WAIT: Final = 8
+_CHECKS_PER_WAIT: Final = 8
 _MAX_INTERVAL_SECONDS: Final = 1.0
 
 
 class Waiting(Protocol):
-    """Something that waits since `since` (monotonic seconds, or `NOT_WAITING`) and is given up after `allowed` seconds.
+    """An object that waits and is given up if that takes too long. Both fields may change while it is watched.
 
-    Both may change while it is watched. `give_up` is called once, from the event loop.
+    The watchdog refers to the object itself: a bound method in one of its fields would make a reference cycle (ADR 12).
     """
 
     since: float
-    allowed: float
+    """Monotonic seconds; `NOT_WAITING` while it does not wait."""
+    allowed_seconds: float
 
-    def give_up(self) -> None: ...
+    def give_up(self) -> None:
+        """End the wait. Called once, from the event loop."""
+        ...
 
 
 class Watchdog:
-    """Looks at every wait at an interval of an eighth of the shortest that is allowed, and at least once a second.
+    """Checks all waits eight times in the shortest time that is allowed, and at least once a second.
 
-    Time for which the event loop was held up counts for nobody: what came meanwhile has not been read yet.
+    Time in which the event loop was blocked does not count: what arrived meanwhile has not been read yet.
     """
 
-    def __init__(self, shortest: float) -> None:
-        self._interval = min(_MAX_INTERVAL_SECONDS, shortest / _LOOKS_PER_WAIT)
+    def __init__(self, shortest_seconds: float) -> None:
+        self._interval_seconds = min(_MAX_INTERVAL_SECONDS, shortest_seconds / _CHECKS_PER_WAIT)
         self._waits: set[Waiting] = set()
-        self._is_looking = False
-        self._due = 0.0
+        self._is_scheduled = False
+        self._due_at = 0.0
 
     def watch(self, wait: Waiting) -> None:
+        """Begin to watch a wait."""
         self._waits.add(wait)
-        if not self._is_looking:
-            self._is_looking = True
-            self._look_later()
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._schedule()
 
     def unwatch(self, wait: Waiting) -> None:
-        """Watch it no longer; harmless if it is not watched."""
+        """Stop watching a wait. Harmless if it is not watched."""
         self._waits.discard(wait)
 
-    def _look_later(self) -> None:
-        self._due = time.monotonic() + self._interval
-        asyncio.get_running_loop().call_later(self._interval, self._look)
+    def _schedule(self) -> None:
+        self._due_at = time.monotonic() + self._interval_seconds
+        asyncio.get_running_loop().call_later(self._interval_seconds, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
+        """Give up the waits that took too long. Schedules the next check if any are left."""
         now = time.monotonic()
-        held_up = max(0.0, now - self._due)
-        for wait in [*self._waits]:
-            wait.since += held_up
-            if now - wait.since >= wait.allowed:
+        blocked_seconds = max(0.0, now - self._due_at)
+        for wait in [*self._waits]:  # a copy, because giving up may end other waits
+            wait.since += blocked_seconds
+            if now - wait.since >= wait.allowed_seconds:
                 self._waits.discard(wait)
                 wait.give_up()
-        self._is_looking = bool(self._waits)
-        if self._is_looking:
-            self._look_later()
+        self._is_scheduled = bool(self._waits)
+        if self._is_scheduled:
+            self._schedule()

@@ -1,4 +1,4 @@
-"""Report files in Azure Blob Storage."""
+"""Chargeback files in Azure Blob Storage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONTENT_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
 
 
 class BlobReports:
-    """Implements `ReportStore` in the container `chargeback`."""
+    """Implements `ReportStore` in the container `chargeback`. Connects for each call, because calls are rare."""
 
     def __init__(self, connect: Callable[[], BlobServiceClient]) -> None:
         self._connect = connect
@@ -37,7 +37,7 @@ class BlobReports:
                 except ResourceExistsError:
                     await self._require_same(path, content)
         except AzureError as error:
-            raise StorageUnavailable("The report store cannot be reached.") from error
+            raise StorageUnavailable("The report store could not be reached.") from error
 
     async def read(self, path: str) -> bytes | None:
         try:
@@ -47,8 +47,9 @@ class BlobReports:
         except ResourceNotFoundError:
             return None
         except AzureError as error:
-            raise StorageUnavailable("The report store cannot be reached.") from error
+            raise StorageUnavailable("The report store could not be reached.") from error
 
     async def _require_same(self, path: str, content: bytes) -> None:
+        """Raise `AlreadyExists` if the file has other content: the same content may be written again."""
         if await self.read(path) != content:
-            raise AlreadyExists(f"'{path}' exists with other content.")
+            raise AlreadyExists(f"'{path}' already exists with other content.")

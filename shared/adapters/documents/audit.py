@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.adapters.documents.codec import _text
+from shared.adapters.documents.codec import to_json
 from shared.adapters.documents.store import Documents
 from shared.domain.audit.events import AuditEvent
 from shared.domain.pricing.money import usd
@@ -11,7 +11,7 @@ from shared.domain.values import ValueObject, field_names
 
 
 class DocumentAuditLog:
-    """Implements `AuditLog`, one partition a month."""
+    """Implements `AuditLog`, with a partition for each month."""
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
@@ -23,7 +23,7 @@ class DocumentAuditLog:
 def _event_text(event: AuditEvent) -> str:
     """Render an event. Documents are stored: their fields never change names or meanings."""
     fields = {name: getattr(event, name) for name in field_names(AuditEvent)}
-    return _text(fields | {"before": _stored(event.before), "after": _stored(event.after)})
+    return to_json(fields | {"before": _stored(event.before), "after": _stored(event.after)})
 
 
 def _stored(changed: ValueObject | None) -> object:

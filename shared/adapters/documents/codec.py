@@ -1,4 +1,7 @@
-"""Domain objects as JSON documents, read and written by their types."""
+"""Domain objects as JSON text, written and read by their types.
+
+Unknown fields are ignored and missing ones take their defaults, so that documents of other releases can be read.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,18 @@ _adapters: dict[Any, TypeAdapter[Any]] = {}
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return the adapter of a type. Each is made once, because that costs far more than using it."""
     if kind not in _adapters:
         _adapters[kind] = TypeAdapter(kind)
     return _adapters[kind]
 
 
-def _text(value: object) -> str:
+def to_json(value: object) -> str:
+    """Write a domain object as JSON text."""
     return _adapter(type(value)).dump_json(value).decode()
 
 
-def _read(kind: type[T], text: str) -> T:
+def from_json(kind: type[T], text: str) -> T:
+    """Read a domain object of type `kind`. Raises pydantic's `ValidationError` for anything else."""
     value: T = _adapter(kind).validate_json(text)
     return value

@@ -1,18 +1,17 @@
-"""Backends, deployments and hints as documents."""
+"""Backends, deployments and health hints as documents in the table `backends`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.adapters.documents.codec import _read, _text
+from shared.adapters.documents.codec import from_json, to_json
 from shared.adapters.documents.store import Documents, key_of
 from shared.application.ports.routing import Hint
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 
+_TABLE = "backends"
 _BACKENDS = "backend"
-
 _DEPLOYMENTS = "deployment"
-
 _HINTS = "hint"
 
 
@@ -24,11 +23,11 @@ class DocumentCatalog:
 
     async def load(self) -> Catalog:
         deployments = [
-            _read(Deployment, document.text)
-            for document in await self._documents.list("backends", partition=_DEPLOYMENTS)
+            from_json(Deployment, document.text)
+            for document in await self._documents.list(_TABLE, partition=_DEPLOYMENTS)
         ]
         backends = [
-            _read(Backend, document.text) for document in await self._documents.list("backends", partition=_BACKENDS)
+            from_json(Backend, document.text) for document in await self._documents.list(_TABLE, partition=_BACKENDS)
         ]
         return Catalog(
             {deployment.name: deployment for deployment in deployments},
@@ -36,13 +35,13 @@ class DocumentCatalog:
         )
 
     async def put_backend(self, backend: Backend) -> None:
-        await self._documents.put("backends", _BACKENDS, key_of(backend.backend_id), _text(backend))
+        await self._documents.put(_TABLE, _BACKENDS, key_of(backend.backend_id), to_json(backend))
 
     async def remove_backend(self, backend_id: str) -> None:
-        await self._documents.remove("backends", _BACKENDS, key_of(backend_id))
+        await self._documents.remove(_TABLE, _BACKENDS, key_of(backend_id))
 
     async def put_deployment(self, deployment: Deployment) -> None:
-        await self._documents.put("backends", _DEPLOYMENTS, key_of(deployment.name), _text(deployment))
+        await self._documents.put(_TABLE, _DEPLOYMENTS, key_of(deployment.name), to_json(deployment))
 
 
 class DocumentHints:
@@ -52,7 +51,7 @@ class DocumentHints:
         self._documents = documents
 
     async def load(self) -> Sequence[Hint]:
-        return [_read(Hint, document.text) for document in await self._documents.list("backends", partition=_HINTS)]
+        return [from_json(Hint, document.text) for document in await self._documents.list(_TABLE, partition=_HINTS)]
 
     async def put(self, hint: Hint) -> None:
-        await self._documents.put("backends", _HINTS, key_of(hint.backend_id), _text(hint))
+        await self._documents.put(_TABLE, _HINTS, key_of(hint.backend_id), to_json(hint))

@@ -1,13 +1,14 @@
-"""What is configured rather than counted: one JSON document a row, read through azure-data-tables."""
+"""The port to documents: everything that is configured and not counted, as one JSON document a row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
 
+from shared.domain.values import record
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@record
 class Document:
     """A stored document and the ETag of its version."""
 
@@ -18,35 +19,45 @@ class Document:
 
 
 class Documents(Protocol):
-    """Tables of documents. Every method raises `StorageUnavailable` if storage cannot be reached."""
+    """Tables of documents. Every method raises `StorageUnavailable` if storage could not be reached."""
 
     async def get(self, table: str, partition: str, key: str) -> Document | None:
-        """The document, or `None`."""
+        """Read a document; `None` if it does not exist."""
         ...
 
     async def insert(self, table: str, partition: str, key: str, text: str) -> str:
-        """Add a document and return its ETag; `AlreadyExists` if there is one."""
+        """Add a document and return its ETag. Raises `AlreadyExists`."""
         ...
 
     async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
-        """Replace the version `etag` (`*` for any) and return the new ETag; `VersionConflict` if it is not current."""
+        """Replace the version `etag` (`*` for any) and return the new ETag.
+
+        Raises `VersionConflict` if that version is no longer current or the document does not exist.
+        """
         ...
 
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
-        """Insert or replace."""
+        """Insert or replace a document. Idempotent."""
         ...
 
     async def remove(self, table: str, partition: str, key: str) -> None:
-        """Delete a document; harmless if there is none."""
+        """Delete a document. Harmless if there is none."""
         ...
 
     async def list(
         self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
     ) -> list[Document]:
-        """Documents by partition and key: of one partition, or of those after `after`; at most `limit`."""
+        """Read at most `limit` documents, ordered by partition and key; none if the table is missing.
+
+        Reads one partition, or all whose names come after `after`.
+        """
         ...
 
 
 def key_of(name: str) -> str:
-    """A name as a table key, reversible: `/`, `\\`, `#`, `?`, `%` and control characters may not stand in one."""
+    """Encode a name as a table key, reversibly.
+
+    A key must not contain `/`, `\\`, `#`, `?` or control characters, and `%` causes trouble.
+    https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
+    """
     return quote(name, safe=" ").replace("%", "=")

@@ -1,16 +1,17 @@
-"""Tenants and their keys as documents."""
+"""Tenants and their gateway keys as documents."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.adapters.documents.codec import _read, _text
+from shared.adapters.documents.codec import from_json, to_json
 from shared.adapters.documents.store import Documents, key_of
 from shared.application.ports.tenancy import Versioned
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 
 _TENANT_KEY = "tenant"
+"""The key of the only document in a tenant's partition."""
 
 
 class DocumentTenants:
@@ -21,19 +22,20 @@ class DocumentTenants:
 
     async def get(self, tenant_id: str) -> Versioned[Tenant] | None:
         document = await self._documents.get("tenants", tenant_id, _TENANT_KEY)
-        return Versioned(_read(Tenant, document.text), document.etag) if document else None
+        return Versioned(from_json(Tenant, document.text), document.etag) if document else None
 
     async def insert(self, tenant: Tenant) -> Versioned[Tenant]:
-        etag = await self._documents.insert("tenants", tenant.tenant_id, _TENANT_KEY, _text(tenant))
+        etag = await self._documents.insert("tenants", tenant.tenant_id, _TENANT_KEY, to_json(tenant))
         return Versioned(tenant, etag)
 
     async def replace(self, tenant: Tenant, etag: str) -> Versioned[Tenant]:
-        new_etag = await self._documents.replace("tenants", tenant.tenant_id, _TENANT_KEY, _text(tenant), etag)
+        new_etag = await self._documents.replace("tenants", tenant.tenant_id, _TENANT_KEY, to_json(tenant), etag)
         return Versioned(tenant, new_etag)
 
     async def list(self, limit: int, cursor: str | None) -> tuple[list[Versioned[Tenant]], str | None]:
+        # One more than asked for tells whether there is a next page.
         found = await self._documents.list("tenants", after=cursor or "", limit=limit + 1)
-        page = [Versioned(_read(Tenant, document.text), document.etag) for document in found[:limit]]
+        page = [Versioned(from_json(Tenant, document.text), document.etag) for document in found[:limit]]
         return page, page[-1].value.tenant_id if len(found) > limit else None
 
 
@@ -45,14 +47,14 @@ class DocumentKeys:
 
     async def get(self, tenant_id: str, key_id: str) -> GatewayKey | None:
         document = await self._documents.get("credentials", tenant_id, key_of(key_id))
-        return _read(GatewayKey, document.text) if document else None
+        return from_json(GatewayKey, document.text) if document else None
 
     async def insert(self, key: GatewayKey) -> None:
-        await self._documents.insert("credentials", key.tenant_id, key_of(key.key_id), _text(key))
+        await self._documents.insert("credentials", key.tenant_id, key_of(key.key_id), to_json(key))
 
     async def replace(self, key: GatewayKey) -> None:
-        await self._documents.replace("credentials", key.tenant_id, key_of(key.key_id), _text(key), "*")
+        await self._documents.replace("credentials", key.tenant_id, key_of(key.key_id), to_json(key), "*")
 
     async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
         found = await self._documents.list("credentials", partition=tenant_id)
-        return [_read(GatewayKey, document.text) for document in found]
+        return [from_json(GatewayKey, document.text) for document in found]

@@ -1,4 +1,4 @@
-"""The process's one outbound identity: an async azure-identity credential with tokens kept ahead of their expiry."""
+"""Access tokens of the process's one identity, through azure-identity, cached and refreshed before they expire."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
 REFRESH_AHEAD_SECONDS = 300
+"""A token is refreshed this long before it expires."""
 
 
 class TokenProvider(Protocol):
-    """Hands out access tokens of the process's one identity."""
+    """Gives access tokens of the process's one identity."""
 
     async def token(self, scope: str, authority: str = "") -> str:
-        """A token for `scope` that is valid now, of the public cloud's authority or of another.
+        """Return a token for `scope` that is valid now. An empty `authority` is that of the public cloud.
 
-        Raises `StorageUnavailable` if none is to be had.
+        Raises `StorageUnavailable` if the identity gives none.
         """
         ...
 
@@ -31,24 +32,25 @@ class IdentityUnavailable(StorageUnavailable):
     """The identity endpoint gave no token."""
 
 
-_Key: TypeAlias = tuple[str, str]
+_TokenKey: TypeAlias = tuple[str, str]
+"""Scope and authority."""
 
 
 class CachedTokens:
-    """Implements `TokenProvider`: one request a scope in flight, refreshed ahead of expiry.
+    """Implements `TokenProvider`. All callers of a scope share one request for a token.
 
-    A credential is made when it is first needed: azure-identity is not imported where no identity is used.
+    Makes a credential when it is first needed, so that azure-identity is not imported if no identity is used.
     """
 
     def __init__(self, make_credential: Callable[[str], AsyncTokenCredential]) -> None:
         self._make_credential = make_credential
         self._credentials: dict[str, AsyncTokenCredential] = {}
-        self._tokens: dict[_Key, AccessToken] = {}
-        self._requests: dict[_Key, asyncio.Task[AccessToken]] = {}
+        self._tokens: dict[_TokenKey, AccessToken] = {}
+        self._requests: dict[_TokenKey, asyncio.Task[AccessToken]] = {}
 
     @property
     def credential(self) -> AsyncTokenCredential:
-        """The process's credential of the public cloud, for SDK clients that take one."""
+        """The public cloud's credential, for SDK clients that take one."""
         return self._credential("")
 
     async def token(self, scope: str, authority: str = "") -> str:
@@ -57,10 +59,10 @@ class CachedTokens:
         now = time.time()
         if held is not None and now < held.expires_on - REFRESH_AHEAD_SECONDS:
             return held.token
-        request = self._request(key)
+        request = self._join_or_start(key)  # in the background, while the held token is valid
         if held is not None and now < held.expires_on:
             return held.token
-        return (await asyncio.shield(request)).token
+        return (await asyncio.shield(request)).token  # a caller that is cancelled must not cancel it for the others
 
     async def close(self) -> None:
         """Release the credentials' connections."""
@@ -72,22 +74,25 @@ class CachedTokens:
             self._credentials[authority] = self._make_credential(authority)
         return self._credentials[authority]
 
-    def _request(self, key: _Key) -> asyncio.Task[AccessToken]:
+    def _join_or_start(self, key: _TokenKey) -> asyncio.Task[AccessToken]:
+        """Return the request for a token that is under way, or start one."""
         request = self._requests.get(key)
         if request is None:
             request = asyncio.create_task(self._fetch(key))
+            # Retrieves the error: nobody awaits the request while the held token is still valid.
             request.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._requests[key] = request
         return request
 
-    async def _fetch(self, key: _Key) -> AccessToken:
+    async def _fetch(self, key: _TokenKey) -> AccessToken:
+        """Ask the identity endpoint. Raises `IdentityUnavailable`."""
         from azure.core.exceptions import AzureError
 
         scope, authority = key
         try:
             token = await self._credential(authority).get_token(scope)
         except AzureError as error:
-            raise IdentityUnavailable("The gateway's own identity could not be obtained.") from error
+            raise IdentityUnavailable("The gateway could not obtain an access token of its identity.") from error
         finally:
             del self._requests[key]
         self._tokens[key] = token
@@ -95,14 +100,14 @@ class CachedTokens:
 
 
 def managed_identity(client_id: str, authority: str) -> AsyncTokenCredential:  # noqa: ARG001 - the platform knows it
-    """Managed identity, user-assigned where a client id is given. Its cloud is the one it runs in."""
+    """Return the managed identity: the user-assigned one if `client_id` is given. Its cloud is where it runs."""
     from azure.identity.aio import ManagedIdentityCredential
 
     return ManagedIdentityCredential(client_id=client_id or None)
 
 
 def developer_identity(client_id: str, authority: str) -> AsyncTokenCredential:
-    """Whatever a developer machine or workload offers: environment, workload identity, Azure CLI and the like."""
+    """Return the first identity that the machine offers: environment, workload identity, Azure CLI and others."""
     from azure.identity.aio import DefaultAzureCredential
 
     options = {"authority": authority} if authority else {}

@@ -9,7 +9,7 @@ from shared.domain.errors import AlreadyExists, VersionConflict
 
 
 class InMemoryDocuments:
-    """Implements `Documents` for one process."""
+    """Implements `Documents` for one process, with the ETags and errors of a table service."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str, str], Document] = {}
@@ -20,7 +20,7 @@ class InMemoryDocuments:
 
     async def insert(self, table: str, partition: str, key: str, text: str) -> str:
         if (table, partition, key) in self._rows:
-            raise AlreadyExists("An object of that name exists.")
+            raise AlreadyExists("An object with this name already exists.")
         return self._write(table, partition, key, text)
 
     async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:

@@ -1,4 +1,4 @@
-"""Report files in a dictionary."""
+"""Chargeback files in a dictionary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class InMemoryReports:
 
     async def write_once(self, path: str, content: bytes) -> None:
         if self._files.setdefault(path, content) != content:
-            raise AlreadyExists(f"'{path}' exists with other content.")
+            raise AlreadyExists(f"'{path}' already exists with other content.")
 
     async def read(self, path: str) -> bytes | None:
         return self._files.get(path)

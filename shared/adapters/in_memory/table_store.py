@@ -18,7 +18,7 @@ from shared.adapters.tables.store import (
 
 
 class InMemoryTableStore:
-    """Implements `TableStore` for one process: the ledger of unit tests, benches and a gateway without storage."""
+    """Implements `TableStore` for one process: unit tests, benches, and a gateway without storage."""
 
     def __init__(self) -> None:
         self._tables: dict[str, defaultdict[str, dict[str, Row]]] = {}
@@ -57,7 +57,10 @@ class InMemoryTableStore:
 
 
 def _check(rows: Mapping[str, Row], changes: Sequence[RowChange]) -> None:
-    """Raises what storage answers if one of the changes does not fit its row."""
+    """Raise the error that a table service answers if one of the changes does not fit its row.
+
+    All changes are checked before any is made, because a transaction changes all rows or none.
+    """
     for change in changes:
         row = rows.get(change.key)
         if isinstance(change, Insert):

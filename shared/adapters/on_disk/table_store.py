@@ -1,4 +1,4 @@
-"""A table service in a temporary file of SQLite: what is too large for memory, for as long as one process needs it."""
+"""A table service and a set in temporary SQLite files, for data that is too large for memory."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ create table entities (
     name text, partition text, key text, etag integer, fields blob, primary key (name, partition, key)
 ) without rowid
 """
-_PAGE = 1000
+_PAGE_ROWS = 1000
 
 
 class SqliteTableStore:
-    """Implements `TableStore` for one process. The file goes with the connection."""
+    """Implements `TableStore` for one process. SQLite deletes the file when the connection closes."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -58,17 +58,17 @@ class SqliteTableStore:
 
     async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
         query = "select key, fields, etag from entities where name = ? and partition = ? and key >= ? and key < ?"
-        while True:
-            page = self._database.execute(f"{query} order by key limit {_PAGE}", (table, partition, first, last))
+        while True:  # page by page, so that no cursor is open while the caller writes rows
+            page = self._database.execute(f"{query} order by key limit {_PAGE_ROWS}", (table, partition, first, last))
             rows = [_row(*found) for found in page]
             for row in rows:
                 yield row
-            if len(rows) < _PAGE:
+            if len(rows) < _PAGE_ROWS:
                 return
-            first = f"{rows[-1].key}\0"
+            first = f"{rows[-1].key}\0"  # the smallest key after the last one read
 
     def close(self) -> None:
-        """Drop everything."""
+        """Close the database, which deletes its file."""
         self._database.close()
 
     def _require(self, table: str) -> None:
@@ -93,8 +93,8 @@ class SqliteTableStore:
                 raise PreconditionFailed
             self._put(table, partition, change.key, {**row.fields, **change.fields})
         else:
-            place = (table, partition, change.key)
-            self._database.execute("delete from entities where name = ? and partition = ? and key = ?", place)
+            keys = (table, partition, change.key)
+            self._database.execute("delete from entities where name = ? and partition = ? and key = ?", keys)
 
     def _put(self, table: str, partition: str, key: str, fields: Fields) -> None:
         values = (table, partition, key, self._version, msgspec.json.encode(fields))
@@ -102,15 +102,15 @@ class SqliteTableStore:
 
 
 class DiskSet:
-    """A set of strings in a temporary file."""
+    """A set of strings in a temporary file. SQLite deletes the file with the object."""
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
         self._database.execute("create table members (name text primary key) without rowid")
-        self._database.execute("begin")
+        self._database.execute("begin")  # never committed: a transaction for each member would be slow
 
     def add(self, member: str) -> None:
-        """Make `member` one of the set."""
+        """Add a member. Harmless if it is one already."""
         self._database.execute("insert or ignore into members values (?)", (member,))
 
     def __contains__(self, member: object) -> bool:

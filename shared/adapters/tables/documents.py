@@ -1,4 +1,4 @@
-"""Documents in Azure Table Storage, through azure-data-tables. Never on the path of a request that is cached."""
+"""Documents in Azure Table Storage, through azure-data-tables. Requests read most documents from caches instead."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class TableDocuments:
 
     async def get(self, table: str, partition: str, key: str) -> Document | None:
         try:
-            async with _translated():
+            async with _translated_errors():
                 return _document(await self._service.get_table_client(table).get_entity(partition, key))
         except ResourceNotFoundError:
             return None
 
     async def insert(self, table: str, partition: str, key: str, text: str) -> str:
-        async with _translated():
+        async with _translated_errors():
             client = await self._writable(table)
             answer = await client.create_entity(_entity(partition, key, text))
         return str(answer["etag"])
@@ -44,22 +44,22 @@ class TableDocuments:
         condition: dict[str, Any] = (
             {} if etag == "*" else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
         )
-        async with _translated():
+        async with _translated_errors():
             client = await self._writable(table)
             try:
                 answer = await client.update_entity(_entity(partition, key, text), mode=UpdateMode.REPLACE, **condition)
-            except ResourceNotFoundError:
+            except ResourceNotFoundError:  # the version that the caller read was removed
                 raise VersionConflict from None
         return str(answer["etag"])
 
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
-        async with _translated():
+        async with _translated_errors():
             client = await self._writable(table)
             await client.upsert_entity(_entity(partition, key, text), mode=UpdateMode.REPLACE)
 
     async def remove(self, table: str, partition: str, key: str) -> None:
         with suppress(ResourceNotFoundError):
-            async with _translated():
+            async with _translated_errors():
                 await self._service.get_table_client(table).delete_entity(partition, key)
 
     async def list(
@@ -70,7 +70,7 @@ class TableDocuments:
         key = after if partition is None else partition
         found: list[Document] = []
         try:
-            async with _translated():
+            async with _translated_errors():
                 async for entity in client.query_entities(condition, parameters={"key": key}, results_per_page=limit):
                     found.append(_document(entity))
                     if len(found) == limit:
@@ -100,15 +100,18 @@ def _document(entity: TableEntity) -> Document:
 
 
 @asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
-    """The SDK's errors as the port's; `ResourceNotFoundError` is left to the method, which knows what it means."""
+async def _translated_errors() -> AsyncIterator[None]:
+    """Raise errors of the SDK as those of the port.
+
+    `ResourceNotFoundError` stays: a missing row or table means something else to each method.
+    """
     try:
         yield
     except ResourceNotFoundError:
         raise
     except ResourceExistsError:
-        raise AlreadyExists("An object of that name exists.") from None
+        raise AlreadyExists("An object with this name already exists.") from None
     except ResourceModifiedError:
         raise VersionConflict from None
     except AzureError as error:
-        raise StorageUnavailable("The configuration store cannot be reached.") from error
+        raise StorageUnavailable("The configuration store could not be reached.") from error

@@ -1,7 +1,7 @@
-"""The wire form of entity group transactions and table pages.
+"""The wire format of entity group transactions, and of the rows that the table service answers.
 
-https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions. Own code, because the SDK's
-batch costs over ten times the client CPU (bench/ measures both), and a commit is what every request waits for.
+https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions. Every request waits for
+commits, and the SDK's batch costs over ten times the client CPU (bench/ measures both).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shared.adapters.tables.store import (
 )
 from shared.domain.stored_fields import Fields, FieldValue
 
-_PART: Final = b"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+_PART_HEADERS: Final = b"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
 _JSON_HEADERS: Final = (
     b"Content-Type: application/json\r\nAccept: application/json;odata=nometadata\r\nPrefer: return-no-content\r\n"
 )
@@ -40,6 +40,8 @@ _INT64_ANNOTATIONS: Final = {name: f"{name}@odata.type" for name in INT64_FIELDS
 
 
 class _Page(msgspec.Struct):
+    """One page of a query. Its entities stay JSON until each is asked for."""
+
     value: list[msgspec.Raw]
 
 
@@ -48,7 +50,7 @@ _row_decoder = msgspec.json.Decoder(dict)
 
 
 def entity_path(table: str, partition: str, key: str) -> str:
-    """The path of one entity, quoted; a quote inside a key is doubled, as OData asks."""
+    """Return the path of one entity, quoted. OData doubles a quote inside a key."""
     pk, rk = (quote(part.replace("'", "''"), safe="") for part in (partition, key))
     return f"{table}(PartitionKey='{pk}',RowKey='{rk}')"
 
@@ -56,23 +58,31 @@ def entity_path(table: str, partition: str, key: str) -> str:
 def encode_transaction(
     base_url: str, table: str, partition: str, changes: Sequence[RowChange], commit_id: str
 ) -> tuple[str, bytes]:
-    """The content type and body of one transaction. Equal arguments give equal bytes."""
+    """Return the content type and body of one transaction.
+
+    Equal arguments give equal bytes: the committer sends a transaction again only with the same bytes.
+    """
+    # The boundaries are made of the commit id and not of a random number, so that a repetition has the same.
     boundary = f"changeset_{commit_id}"
     separator = f"--{boundary}\r\n".encode()
     parts = [f"--batch_{commit_id}\r\nContent-Type: multipart/mixed; boundary={boundary}\r\n\r\n".encode()]
     for number, change in enumerate(changes):
-        parts += (separator, _PART, _operation(base_url, table, partition, change, number), b"\r\n")
+        parts += (separator, _PART_HEADERS, _encode_change(base_url, table, partition, change, number), b"\r\n")
     parts.append(f"--{boundary}--\r\n--batch_{commit_id}--\r\n".encode())
     return f"multipart/mixed; boundary=batch_{commit_id}", b"".join(parts)
 
 
 def transaction_result(status: int, body: bytes, first: RowChange) -> str:
-    """The new ETag of the first entity, empty if it was deleted; raises the `StoreError` that the answer states."""
+    """Read the answer to a transaction. Returns the new ETag of the first entity; empty if that was deleted.
+
+    Raises the `StoreError` that the answer states, and `AnswerLost` if it states none or was cut off.
+    """
     if status != 202:
         raise store_error(status, body)
+    # 202 says only that the batch was read. Its first sub-response tells the outcome: a failed batch has only one.
     start = body.find(b"HTTP/1.1 ")
     if start < 0:
-        raise AnswerLost("the answer to a transaction holds no sub-response")
+        raise AnswerLost("the answer to a transaction has no sub-response")
     code = int(body[start + 9 : start + 12])
     if code >= 300:
         raise store_error(code, body)
@@ -80,27 +90,29 @@ def transaction_result(status: int, body: bytes, first: RowChange) -> str:
         return ""
     etag = _ETAG.search(body, start)
     if etag is None:
-        raise AnswerLost("the answer to a transaction holds no ETag")
+        raise AnswerLost("the answer to a transaction has no ETag")
     return etag[1].decode()
 
 
 def store_error(status: int, body: bytes) -> StoreError:
-    """What an error status means for the change that was attempted."""
+    """Return the error of a change that was answered with this status."""
     if status == 412:
         return PreconditionFailed()
-    if status == 409 and b"EntityAlreadyExists" in body:
+    if status == 409 and b"EntityAlreadyExists" in body:  # others, like TableBeingDeleted, say nothing of the row
         return RowExists()
     if status == 404:
         return TableMissing() if b"TableNotFound" in body else RowMissing()
     if status in (400, 413):
         return Rejected(f"the table service answered {status}")
+    # 401, 429, 5xx and the like do not prove that nothing was changed: a proxy may have answered.
     return AnswerLost(f"the table service answered {status}")
 
 
 def decode_page(body: bytes) -> Iterator[Row]:
-    """The rows of a query's page, in the order of the service and as it writes them.
+    """Read the rows of a query's page, in the service's order and with fields as it sends them.
 
-    Each is decoded when it is asked for: a page is larger than a processor's cache, one row after the other is not.
+    Rows are decoded one by one, because a page of decoded rows does not fit a processor's cache.
+    Raises `AnswerLost` if the page cannot be read.
     """
     has_nulls = b":null" in body
     decode = _row_decoder.decode
@@ -113,16 +125,19 @@ def decode_page(body: bytes) -> Iterator[Row]:
 
 
 def decode_row(body: bytes, etag: str) -> Row:
-    """One entity, as a point read answers it."""
+    """Read the answer to a point read. Raises `AnswerLost` if it cannot be read."""
     try:
         fields = _row_decoder.decode(body)
-        return Row(fields["RowKey"], plain(_without_nulls(fields)), etag)
+        return Row(fields["RowKey"], decoded_fields(_without_nulls(fields)), etag)
     except (msgspec.MsgspecError, KeyError, ValueError) as error:
         raise AnswerLost("an entity of the table service is malformed") from error
 
 
-def plain(fields: Mapping[str, FieldValue]) -> Fields:
-    """The fields of an entity as they were written: 64-bit numbers are numbers, and nothing is the service's own."""
+def decoded_fields(fields: Mapping[str, FieldValue]) -> Fields:
+    """Return fields as they were written, from fields as the service sends them.
+
+    Converts 64-bit integers, which the service sends as text, and leaves out the service's own properties.
+    """
     return {
         name: int(value) if name in INT64_FIELDS else value
         for name, value in fields.items()
@@ -131,20 +146,21 @@ def plain(fields: Mapping[str, FieldValue]) -> Fields:
 
 
 def _without_nulls(entity: dict[str, Any]) -> dict[str, Any]:
-    """Leaves out properties that a service states to be absent; most services do so themselves."""
+    """Leave out properties that are `null`. Most services do so themselves."""
     return {name: value for name, value in entity.items() if value is not None}
 
 
-def _operation(base_url: str, table: str, partition: str, change: RowChange, number: int) -> bytes:
-    if isinstance(change, Delete):
+def _encode_change(base_url: str, table: str, partition: str, change: RowChange, number: int) -> bytes:
+    """Encode one change as the HTTP request inside its part of the batch."""
+    if isinstance(change, Delete):  # any version: in a commit the ETag of the balance guards all rows
         head = f"DELETE {base_url}/{entity_path(table, partition, change.key)} HTTP/1.1\r\nIf-Match: *\r\n"
         return f"{head}Content-ID: {number}\r\nAccept: application/json;odata=nometadata\r\n\r\n".encode()
-    if isinstance(change, Merge):
+    if isinstance(change, Merge):  # PUT would remove the fields that are not named
         path = entity_path(table, partition, change.key)
         head = f"MERGE {base_url}/{path} HTTP/1.1\r\nIf-Match: {change.etag}\r\n"
     else:
         head = f"POST {base_url}/{table} HTTP/1.1\r\n"
-    content = _entity(partition, change.key, change.fields)
+    content = _encode_entity(partition, change.key, change.fields)
     return b"%bContent-ID: %d\r\n%bContent-Length: %d\r\n\r\n%b" % (
         head.encode(),
         number,
@@ -154,8 +170,8 @@ def _operation(base_url: str, table: str, partition: str, change: RowChange, num
     )
 
 
-def _entity(partition: str, key: str, fields: Fields) -> bytes:
-    """ASCII only: emulators take U+2028 inside a batch for the end of a line."""
+def _encode_entity(partition: str, key: str, fields: Fields) -> bytes:
+    """Encode an entity as JSON, ASCII only: emulators read U+2028 inside a batch as the end of a line."""
     entity: dict[str, FieldValue] = {"PartitionKey": partition, "RowKey": key}
     for name, value in fields.items():
         annotation = _INT64_ANNOTATIONS.get(name)

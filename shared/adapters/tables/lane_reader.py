@@ -1,4 +1,4 @@
-"""Reads one lane with patience: what the committer must know of its rows before it may decide anything."""
+"""Read the rows of one lane on which the committer decides, and try again until storage answers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from shared.domain.ledger.lanes import lane_limit
 from shared.domain.values import value
 
 PATIENCE_SECONDS = 2.0
+"""Storage may be silent for this long before those who wait are told so."""
 FIRST_BACKOFF_SECONDS = 0.05
 LONGEST_BACKOFF_SECONDS = 5.0
 
 GiveUp: TypeAlias = Callable[[], None]
-"""Called each time that storage has been silent for longer than `PATIENCE_SECONDS`; ends the reading by raising."""
+"""Called before each retry once storage has been silent for `PATIENCE_SECONDS`. It raises to end the reading."""
 
 
 @value
@@ -39,19 +40,22 @@ class BalanceCopy:
     balance: Balance
     etag: str
     seen_at: float
+    """Monotonic seconds."""
 
 
 @dataclass(slots=True, eq=False)
 class LaneReader:
-    """Reads until storage answers, backing off."""
+    """Reads one lane. Every reading is repeated, with growing pauses, until storage answers."""
 
     store: TableStore
     clock: Clock
     lane: Lane
     opening_limit: Limit | None = None
+    """The tenant's limit, under which a vault may be opened; `None` if it is not known."""
     table: str = field(init=False)
     partition: str = field(init=False)
-    _down_since: float | None = None
+    _silent_since: float | None = None
+    """Monotonic seconds; `None` while storage answers."""
     _backoff: float = FIRST_BACKOFF_SECONDS
 
     def __post_init__(self) -> None:
@@ -59,10 +63,10 @@ class LaneReader:
         self.partition = partition_of(self.lane)
 
     async def balance(self, give_up: GiveUp) -> BalanceCopy:
-        """The balance row, opened if it does not exist.
+        """Read the balance row. Opens the lane if it has none.
 
-        Raises `PeriodNotOpen` for a vault where no limit to open it is known, and for another lane where there is no
-        vault or its period is closed.
+        Raises `PeriodNotOpen` for a vault whose opening limit is not known. Raises it for another lane if there is no
+        vault or the vault is closed.
         """
         while True:
             try:
@@ -74,7 +78,7 @@ class LaneReader:
             await self._open(give_up)
 
     async def row(self, key: str, give_up: GiveUp) -> Row | None:
-        """One row of the lane. Raises `TableMissing`."""
+        """Read one row of the lane; `None` if it does not exist. Raises `TableMissing`."""
         while True:
             try:
                 row = await self.store.get(self.table, self.partition, key)
@@ -84,13 +88,14 @@ class LaneReader:
                 return row
 
     async def _open(self, give_up: GiveUp) -> None:
-        """Insert the registry row and then the balance row, each if absent.
+        """Insert the registry row and then the balance row, each if absent. Idempotent.
 
-        In this order whoever changes or closes a tenant's lanes finds each that is or will be there: a lane that is not
-        registered when they look reads its vault afterwards.
+        The order matters to whoever changes the limit or closes the period, because they look in the registry. A lane
+        that they do not find there reads its vault only after they have changed that.
         """
         if self.lane.number == 0 and self.opening_limit is None:
             raise PeriodNotOpen(f"The billing period {self.lane.period} was never opened for this tenant.")
+        # Raced by other processes: each inserts the same rows, and one that was faster counts as success.
         try:
             await self._insert(REGISTRY_TABLE, self.lane.period, Insert(self.partition, {}))
             limit, state = await self._opening()
@@ -107,7 +112,10 @@ class LaneReader:
             return
 
     async def _opening(self) -> tuple[Limit, LaneState]:
-        """How the lane begins: the vault with the tenant's limit, another with what it takes from there."""
+        """Return the limit and state with which the lane begins.
+
+        The vault begins with the tenant's limit. Another lane has no limit of its own and takes over the vault's state.
+        """
         if self.lane.number == 0 and self.opening_limit is not None:
             return self.opening_limit, LaneState.OPEN
         row = await self.store.get(self.table, partition_of(self.lane.vault), BALANCE_KEY)
@@ -117,16 +125,17 @@ class LaneReader:
         return lane_limit(vault.limit), vault.state
 
     async def back_off(self, give_up: GiveUp) -> None:
-        """Wait, longer each time, before storage is asked again."""
+        """Pause before a retry, longer each time. Calls `give_up` after `PATIENCE_SECONDS` of silence."""
         now = self.clock.monotonic()
-        if self._down_since is None:
-            self._down_since = now
-        if now - self._down_since >= PATIENCE_SECONDS:
+        if self._silent_since is None:
+            self._silent_since = now
+        if now - self._silent_since >= PATIENCE_SECONDS:
             give_up()
-        await self.clock.sleep(self._backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        # Jitter: processes that lost storage at one moment must not all come back at one moment.
+        await self.clock.sleep(self._backoff * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
         self._backoff = min(LONGEST_BACKOFF_SECONDS, self._backoff * 2)
 
     def recovered(self) -> None:
-        """Storage has answered what it was asked: the next failure begins a new outage."""
-        self._down_since = None
+        """Note that storage has answered: the next failure begins a new outage, with short pauses."""
+        self._silent_since = None
         self._backoff = FIRST_BACKOFF_SECONDS

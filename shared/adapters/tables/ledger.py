@@ -1,4 +1,4 @@
-"""The ledger over a table service: one committer a lane, and the scans that reports and sweeps read."""
+"""The ledger over a table service: one committer for each lane, and scans for reports and timers."""
 
 from __future__ import annotations
 
@@ -50,10 +50,11 @@ from shared.domain.ledger.operations import (
 )
 
 MAX_IDLE_COMMITTERS = 4096
+"""A committer keeps a copy of its balance. Beyond this number those without work are forgotten."""
 
 
 class TableLedger:
-    """Implements the `Ledger` port: one lane a tenant and period, or several where the tenant is hot."""
+    """Implements the `Ledger` port: one lane for each tenant and period, or several if the tenant is hot."""
 
     def __init__(
         self, store: TableStore, chain: HashChain, clock: Clock, max_idle_committers: int = MAX_IDLE_COMMITTERS
@@ -78,7 +79,7 @@ class TableLedger:
         except PeriodExhausted:
             if committer.balance is None or committer.balance.transferred == Amount():
                 raise
-        return await self._hot.reserve_in(account, operation)  # it was hot: lanes still hold some of its limit
+        return await self._hot.reserve_in(account, operation)  # it was hot: other lanes still have part of its limit
 
     async def settle(self, reservation: Reservation, outcome: Outcome) -> Balance:
         return await self.committer(reservation.lane).submit(Settle(reservation, outcome))
@@ -108,6 +109,8 @@ class TableLedger:
             await self._begin_closing(lane)
 
     async def close(self, account: Account) -> None:
+        # Transfers are completed first, because a closed lane refuses its side of one.
+        # The vault closes last, so that a closed vault means that all lanes are closed.
         await self._hot.recover(account.vault, is_last=True)
         lanes = [lane async for lane in self.lanes(account.period, account.tenant_id)]
         for lane in reversed(lanes):
@@ -138,7 +141,7 @@ class TableLedger:
             yield reservation_from(lane, row.key, row.fields)
 
     async def transfers(self, lane: Lane, since: str) -> AsyncIterator[Transfer]:
-        """Both directions of a lane's transfers, those with an id from `since` on."""
+        """Read a lane's transfers, sent and received, with ids from `since` on. Raises `LedgerUnavailable`."""
         _, end = TRANSFER_RANGE
         async for row in self._scan(table_of(lane.period), partition_of(lane), transfer_key(since), end):
             yield transfer_from(row.key, row.fields)
@@ -157,15 +160,15 @@ class TableLedger:
             await asyncio.gather(*(committer.finish() for committer in self._committers.values()), *self._adjusting)
 
     def _adjust_later(self, operation: Settle | LateSettle, answer: asyncio.Future[Balance]) -> None:
-        """A settlement whose period has closed is booked in the period of now, whoever still waits for it."""
+        """Start a task that books a settlement of a closed period in the current one. It outlives the waiter."""
         task = asyncio.create_task(self._adjust(operation.reservation, operation.outcome, answer))
         self._adjusting.add(task)
         task.add_done_callback(self._adjusting.discard)
 
     async def _adjust(self, reservation: Reservation, outcome: Outcome, answer: asyncio.Future[Balance]) -> None:
         closed = self.committer(reservation.lane).reader
-        balance = (await closed.balance(_stay)).balance
-        marker = await closed.row(marker_key(reservation.rid), _stay)
+        balance = (await closed.balance(_never_give_up)).balance
+        marker = await closed.row(marker_key(reservation.rid), _never_give_up)
         closed.recovered()
         if marker is not None:
             now = str(BillingPeriod.containing(self._clock.now()))
@@ -173,8 +176,8 @@ class TableLedger:
             committer.reader.opening_limit = committer.reader.opening_limit or balance.limit
             charged, usage = charged_from(marker.fields)
             adjusted = committer.enqueue(Adjust(reservation, outcome=outcome, charged=charged, charged_usage=usage))
-            adjusted.add_done_callback(partial(_pass_on, answer))
-        elif not answer.done():  # else nobody waits; either way it was settled before the period closed
+            adjusted.add_done_callback(partial(_copy_result, answer))
+        elif not answer.done():  # without a marker it was settled before the period closed: nothing is owed
             answer.set_result(balance)
 
     async def _begin_closing(self, lane: Lane, opening: Account | None = None) -> None:
@@ -183,7 +186,7 @@ class TableLedger:
             await committer.submit(BeginClosing())
 
     def committer(self, lane: Lane, opening: Account | None = None) -> Committer:
-        """The only writer of a lane in this process; `opening` tells the limit under which a vault may open."""
+        """Return the only writer of a lane in this process. `opening` has the limit under which a vault may open."""
         committer = self._committers.get(lane)
         if committer is None:
             if len(self._committers) >= self._max_idle_committers:
@@ -203,12 +206,12 @@ class TableLedger:
             raise LedgerUnavailable from error
 
 
-def _stay() -> None:
-    """What is owed is read however long it takes."""
+def _never_give_up() -> None:
+    """Let the reading go on however long storage is silent: the settlement is owed to the books."""
 
 
-def _pass_on(answer: asyncio.Future[Balance], done: asyncio.Future[Balance]) -> None:
-    """Tell the one who waits how it ended."""
+def _copy_result(answer: asyncio.Future[Balance], done: asyncio.Future[Balance]) -> None:
+    """Give `answer` the result or the error of `done`, if somebody still waits."""
     if answer.done():
         return
     if error := done.exception():

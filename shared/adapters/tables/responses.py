@@ -1,6 +1,7 @@
-"""Who owns which response: `responses{YYYYMM}`, one partition a tenant; and in `responses` those that still run.
+"""Owners of stored responses in tables `responses{YYYYMM}`, and running responses in the table `responses`.
 
-Upstream keeps a response for 30 days, so that it is in one of three months' tables; retention is dropping a table.
+Upstream keeps a response for 30 days, so its owner is in one of the last three months' tables. Retention drops
+whole tables (ADR 19).
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import Reservation
 from shared.domain.stored_fields import Fields
 
-_RUNNING: Final = "responses"
-_PARTITION: Final = "running"
+_RUNNING_TABLE: Final = "responses"
+_RUNNING_PARTITION: Final = "running"
 _UNAVAILABLE: Final = "The response's owner could not be stored or read. Retry."
 
 
@@ -45,8 +46,8 @@ class TableResponses:
         self._clock = clock
 
     async def get(self, tenant_id: str, response_id: str) -> StoredResponse | None:
-        with _translated():
-            for table in self._tables():
+        with _translated_errors():
+            for table in self._month_tables():
                 row = await self._find(table, tenant_id, key_of(response_id))
                 if row is not None:
                     fields = row.fields
@@ -60,25 +61,25 @@ class TableResponses:
         return None
 
     async def put(self, stored: StoredResponse) -> None:
-        table, partition, key = self._tables()[0], stored.tenant_id, key_of(stored.response_id)
+        table, partition, key = self._month_tables()[0], stored.tenant_id, key_of(stored.response_id)
         fields: Fields = {
             "deployment": stored.deployment,
             "backend": stored.backend_id,
             "context_tokens": stored.context_tokens,
         }
-        with _translated():
+        with _translated_errors():
             await self._store.create_table(table)
             try:
                 await self._store.submit(table, partition, [Insert(key, fields)], "put")
             except RowExists:
                 row = await self._find(table, partition, key)
-                if row is not None:
-                    with suppress(PreconditionFailed):  # whoever was faster has stored the same response
+                if row is not None:  # else it was removed meanwhile, and stays so
+                    with suppress(PreconditionFailed):  # another request was faster and stored the same response
                         await self._store.submit(table, partition, [Merge(key, fields, row.etag)], "put")
 
     async def remove(self, tenant_id: str, response_id: str) -> None:
-        with _translated():
-            for table in self._tables():
+        with _translated_errors():
+            for table in self._month_tables():
                 try:
                     await self._store.submit(table, tenant_id, [Delete(key_of(response_id))], "remove")
                 except (RowMissing, TableMissing):
@@ -89,33 +90,33 @@ class TableResponses:
         where: Fields = {
             "rid": reservation.rid, "tenant_id": lane.tenant_id, "period": lane.period, "lane": lane.number
         }  # fmt: skip
-        with _translated():
-            await self._store.create_table(_RUNNING)
+        with _translated_errors():
+            await self._store.create_table(_RUNNING_TABLE)
             row = Insert(key_of(response_id), {**reservation_fields(reservation, ""), **where})
             try:
-                await self._store.submit(_RUNNING, _PARTITION, [row], "defer")
-            except RowExists:
+                await self._store.submit(_RUNNING_TABLE, _RUNNING_PARTITION, [row], "defer")
+            except RowExists:  # deferred before: the first reservation counts
                 return
 
     async def deferred(self) -> AsyncIterator[tuple[str, Reservation]]:
-        with _translated():
-            async for row in self._store.scan(_RUNNING, _PARTITION, "", "~"):
+        with _translated_errors():
+            async for row in self._store.scan(_RUNNING_TABLE, _RUNNING_PARTITION, "", "~"):
                 fields = row.fields
                 lane = Lane(str(fields["tenant_id"]), str(fields["period"]), int(fields["lane"]))
                 yield row.key, reservation_from(lane, f"P|{fields['rid']}", fields)
 
     async def resolve(self, response_id: str) -> None:
-        with _translated():
+        with _translated_errors():
             try:
-                await self._store.submit(_RUNNING, _PARTITION, [Delete(key_of(response_id))], "resolve")
+                await self._store.submit(_RUNNING_TABLE, _RUNNING_PARTITION, [Delete(key_of(response_id))], "resolve")
             except (RowMissing, TableMissing):
                 return
 
-    def _tables(self) -> list[str]:
-        """Those of the current and the two months before."""
+    def _month_tables(self) -> list[str]:
+        """Return the tables in which an owner may be, the current month's first."""
         period = BillingPeriod.containing(self._clock.now())
         periods = (period, period.previous(), period.previous().previous())
-        return [f"{_RUNNING}{str(each).replace('-', '')}" for each in periods]
+        return [f"responses{str(each).replace('-', '')}" for each in periods]
 
     async def _find(self, table: str, partition: str, key: str) -> Row | None:
         try:
@@ -125,7 +126,8 @@ class TableResponses:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
+    """Raise errors of the table service as those of the port."""
     try:
         yield
     except (AnswerLost, Rejected) as error:

@@ -1,4 +1,4 @@
-"""The ledger's table service over REST, without retries of writes."""
+"""The ledger's table service over REST, without retries (ADR 4)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from shared.adapters.tables.store import AnswerLost, Row, RowChange, RowMissing,
 from shared.domain.errors import StorageUnavailable
 
 SERVICE_VERSION: Final = "2020-12-06"
+"""https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services"""
 TIMEOUT_SECONDS: Final = 3.0
 _HEADERS: Final = {
     "Accept": "application/json;odata=nometadata",
@@ -38,21 +39,25 @@ _HEADERS: Final = {
 
 @lru_cache(maxsize=1)
 def _date(second: int) -> str:
+    """Return a time in seconds since 1970 as an RFC 9110 date."""
     return formatdate(second, usegmt=True)
 
 
 class TableAuthorization(Protocol):
-    """Signs requests to the table service."""
+    """Authorizes requests to the table service."""
 
     async def headers(self, path: str) -> dict[str, str]:
-        """The headers that authorize a request for `path` (without query) now."""
+        """Return the headers that authorize a request for `path` (without its query) now.
+
+        Raises `StorageUnavailable` if the process's identity gives no token.
+        """
         ...
 
 
 class SharedKey:
-    """Account key authorization, for emulators and where a setting says so.
+    """Authorization by account key, for emulators and where a setting says so.
 
-    https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key (Shared Key Lite for tables)
+    https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key (Shared Key Lite for tables).
     """
 
     def __init__(self, account: str, key: str) -> None:
@@ -70,7 +75,7 @@ class SharedKey:
 
 
 class BearerToken:
-    """Entra authorization with the process's one credential."""
+    """Authorization by an Entra access token of the process's identity."""
 
     def __init__(self, tokens: TokenProvider) -> None:
         self._tokens = tokens
@@ -90,7 +95,7 @@ class RestTableStore:
         timeout_seconds: float = TIMEOUT_SECONDS,
         clock: StorageClock | None = None,
     ) -> None:
-        """`clock` learns the time of storage from each answer."""
+        """`timeout_seconds` is the deadline of each request. `clock` learns the time of storage from each answer."""
         self._endpoint = endpoint.rstrip("/")
         self._base_path = urlsplit(self._endpoint).path
         self._authorization = authorization
@@ -99,12 +104,13 @@ class RestTableStore:
         self._known_tables: set[str] = set()
 
     async def create_table(self, table: str) -> None:
+        # Tables that this process has seen are not created again, until a transaction finds one dropped.
         if table in self._known_tables:
             return
         body = b'{"TableName":"%b"}' % table.encode()
         answer = await self._send("POST", "Tables", body, "application/json")
         if answer.status not in (201, 204) and b"TableAlreadyExists" not in answer.body:
-            raise AnswerLost(f"creating a table was answered {answer.status}")
+            raise AnswerLost(f"the table service answered {answer.status} to the creation of a table")
         self._known_tables.add(table)
 
     async def get(self, table: str, partition: str, key: str) -> Row | None:
@@ -114,6 +120,7 @@ class RestTableStore:
         error = store_error(answer.status, answer.body)
         if isinstance(error, RowMissing):
             return None
+        # Any other status leaves open whether the row exists.
         raise error if isinstance(error, TableMissing) else AnswerLost(str(error))
 
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:
@@ -121,7 +128,7 @@ class RestTableStore:
         answer = await self._send("POST", "$batch", body, content_type)
         try:
             return transaction_result(answer.status, answer.body, changes[0])
-        except TableMissing:
+        except TableMissing:  # retention has dropped it
             self._known_tables.discard(table)
             raise
 
@@ -136,13 +143,17 @@ class RestTableStore:
                 if isinstance(error, TableMissing):
                     return
                 raise AnswerLost(str(error))
-            for row in decode_page(body):
+            for row in decode_page(body):  # the service answers at most 1,000 rows at once
                 yield row
             if not continuation:
                 return
 
     async def _page(self, table: str, query: str) -> tuple[int, bytes, str]:
-        """One page, which may be empty and still have a continuation."""
+        """Read one page. Returns its status, its body, and the query of the next page; empty after the last.
+
+        A page may be empty and still have a next one.
+        https://learn.microsoft.com/rest/api/storageservices/query-timeout-and-pagination
+        """
         answer = await self._send("GET", f"{table}()", query=query)
         next_keys = (
             (name, answer.headers.get(f"x-ms-continuation-{name}".lower().encode(), b"").decode("latin-1"))
@@ -154,10 +165,10 @@ class RestTableStore:
     async def _send(
         self, method: str, path: str, body: bytes = b"", content_type: str | None = None, query: str = ""
     ) -> Answer:
-        full_path = f"{self._base_path}/{path}"
+        full_path = f"{self._base_path}/{path}"  # an emulator's path begins with the account, which is signed
         try:
             signed = await self._authorization.headers(full_path)
-        except StorageUnavailable as error:
+        except StorageUnavailable as error:  # nothing was sent, but as after a lost answer only a retry helps
             raise AnswerLost(type(error).__name__) from error
         headers = {**_HEADERS, **signed}
         if content_type is not None:
@@ -169,5 +180,5 @@ class RestTableStore:
         return answer
 
     async def aclose(self) -> None:
-        """Close idle connections."""
+        """Close all idle connections."""
         await self._connections.aclose()

@@ -1,4 +1,4 @@
-"""Rollups in tables: `rollup{YYYYMM}`, one partition a lane, the watermark in the same partition."""
+"""Rollups in tables `rollup{YYYYMM}`. A lane's rollups and its watermark share a partition."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class TableRollups:
             raise LedgerUnavailable from error
 
     async def advance(self, lane: Lane, since: Watermark, seq: int, added: Mapping[RollupKey, Rollup]) -> bool:
+        # One transaction under the ETags of the watermark and of every sum: of two processes only one succeeds.
         keys = [_row_key(key) for key in added]
         before = await asyncio.gather(*(self._get(lane, key) for key in keys))
         mark: Fields = {"seq": seq}
@@ -58,7 +59,7 @@ class TableRollups:
         try:
             await self._store.create_table(_table(lane.period))
             await self._store.submit(_table(lane.period), partition_of(lane), changes, f"rollup-{seq}")
-        except (PreconditionFailed, RowExists, TableMissing):  # the last: an operator has just dropped it
+        except (PreconditionFailed, RowExists, TableMissing):  # the table is missing if an operator has just dropped it
             return False
         except AnswerLost as error:
             raise LedgerUnavailable from error
@@ -78,7 +79,7 @@ def _table(period: str) -> str:
 
 
 def _row_key(key: RollupKey) -> str:
-    """Names may hold what a key may not; their hash may not collide, so it is a long one."""
+    """Return the key of a rollup. Names are hashed, because they may contain characters that a key must not."""
     names = f"{key.deployment}\x00{key.user}\x00{key.model}"
     return f"R|{key.day}|{hashlib.sha256(names.encode()).hexdigest()}"
 

@@ -1,4 +1,4 @@
-"""How the ledger's objects are written as table rows, and read back.
+"""The ledger's objects as table rows, written and read back. docs/reference/ledger.md lists the keys.
 
 To add an entry field, add it to the domain object; if its value can exceed 2^31, name it in `INT64_FIELDS` too.
 """
@@ -27,6 +27,7 @@ from shared.domain.pricing.usage import Usage
 from shared.domain.stored_fields import Codec, Fields, FieldValue
 
 BALANCE_KEY = "B"
+# A range ends at "}", the character after "|".
 RESERVATION_RANGE = ("P|", "P}")
 TRANSFER_RANGE = ("G|", "G}")
 REGISTRY_TABLE = "registry"
@@ -35,40 +36,47 @@ _AMOUNT: Final = Codec(Amount)
 INT64_FIELDS: Final = frozenset(
     field.name for field in (*ENTRY_FIELDS, *BALANCE.fields, *RESERVATION.fields, *ROLLUP.fields) if field.is_int64
 )
+"""Fields stored as `Edm.Int64`. A JSON number without that mark is a 32-bit integer or a double."""
 
 
 def table_of(period: str) -> str:
-    """`2026-11` is kept in `ledger202611`: retention is dropping a table."""
+    """Return the ledger's table of a period: `ledger202611` for `2026-11`. Retention drops whole tables."""
     return "ledger" + period.replace("-", "")
 
 
 def partition_of(lane: Lane) -> str:
+    """Return the partition of a lane in the tables of its period."""
     return f"{lane.tenant_id}|{lane.number:02}"
 
 
 def lane_from(partition: str, period: str) -> Lane:
-    """The inverse of `partition_of`."""
+    """Build the lane whose partition this is: the inverse of `partition_of`."""
     tenant_id, _, number = partition.partition("|")
     return Lane(tenant_id, period, int(number))
 
 
 def entry_key(seq: int) -> str:
+    """Return the key of a ledger entry. Leading zeros make keys sort like numbers."""
     return f"E|{seq:016}"
 
 
 def reservation_key(rid: str) -> str:
+    """Return the key of an open reservation."""
     return f"P|{rid}"
 
 
 def marker_key(rid: str) -> str:
+    """Return the key of an expired marker, which keeps the charge of an expired reservation."""
     return f"X|{rid}"
 
 
 def late_mark_key(rid: str) -> str:
+    """Return the key of the row that makes an adjustment or a grant unique."""
     return f"L|{rid}"
 
 
 def transfer_key(xid: str) -> str:
+    """Return the key of one side of a transfer."""
     return f"G|{xid}"
 
 
@@ -98,20 +106,20 @@ def charged_from(row: Mapping[str, FieldValue]) -> tuple[Amount, Usage]:
 
 
 def transfer_fields(transfer: Transfer) -> Fields:
-    """Row `G`."""
+    """Return the row `G`: one side of a transfer."""
     direction = "out" if isinstance(transfer, TransferOut) else "in"
     amount = transfer.amount
     return {"direction": direction, "other": transfer.other, "tokens": amount.tokens, "pusd": amount.pusd}
 
 
 def transfer_from(key: str, fields: Mapping[str, FieldValue]) -> Transfer:
-    """The inverse of `transfer_fields`."""
+    """Build a transfer from its row `G`."""
     kind = TransferOut if fields["direction"] == "out" else TransferIn
     return kind(key.partition("|")[2], int(fields["other"]), _AMOUNT.read(fields))
 
 
 def row_change(change: Change) -> RowChange:
-    """A planned change as the row operation that makes it."""
+    """Return the row operation that makes a planned change."""
     if isinstance(change, InsertReservation):
         reservation = change.reservation
         return Insert(reservation_key(reservation.rid), reservation_fields(reservation, change.commit_id))

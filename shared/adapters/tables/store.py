@@ -1,4 +1,4 @@
-"""What the ledger needs of a table service: point reads, range scans and entity group transactions.
+"""The table service that the ledger needs: point reads, range scans and entity group transactions.
 
 https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
 """
@@ -12,22 +12,23 @@ from shared.domain.stored_fields import Fields, FieldValue
 from shared.domain.values import value
 
 MAX_BATCH_ROWS = 100
+"""The most rows that the service accepts in one entity group transaction."""
 
 
 class StoreError(Exception):
-    """Root of what a table service answers instead of success."""
+    """Root of the errors of a table service."""
 
 
 class PreconditionFailed(StoreError):
-    """412: the row's ETag is another one. Nothing was changed."""
+    """412: the row has another ETag, because somebody has changed it. Nothing was changed."""
 
 
 class RowExists(StoreError):
-    """409: an inserted row exists. Nothing was changed."""
+    """409: a row to insert exists already. Nothing was changed."""
 
 
 class RowMissing(StoreError):
-    """404: a deleted or merged row does not exist. Nothing was changed."""
+    """404: a row to delete or merge does not exist. Nothing was changed."""
 
 
 class TableMissing(StoreError):
@@ -39,23 +40,26 @@ class Rejected(StoreError):
 
 
 class AnswerLost(StoreError):
-    """The service could not be reached, answered 5xx, or its answer was lost: the change may have happened or not."""
+    """The service was not reached, or its answer was lost or inconclusive. The change may have been made or not."""
 
 
 @value
 class Row:
-    """A stored row. Where it came from a scan, `etag` is empty, and `fields` are as the service writes them: 64-bit
-    numbers may be text, and properties of its own may be among them.
-    """
+    """A stored row."""
 
     key: str
     fields: Mapping[str, FieldValue]
+    """From `get` as they were written. From `scan` as the service sends them.
+
+    The service may send 64-bit integers as text and add properties of its own.
+    """
     etag: str = ""
+    """Empty if the row came from `scan`."""
 
 
 @value
 class Merge:
-    """Update the named fields of a row if its ETag is `etag`."""
+    """Set the named fields of a row that exists and whose ETag is `etag`. Its other fields stay."""
 
     key: str
     fields: Fields
@@ -81,23 +85,27 @@ RowChange: TypeAlias = Merge | Insert | Delete
 
 
 class TableStore(Protocol):
-    """One table account. Writes are never retried here: the committer must know what became of each."""
+    """One table account. No method retries a write, because the committer must learn the result of each."""
 
     async def create_table(self, table: str) -> None:
-        """Create a table unless it exists."""
+        """Create a table unless it exists. Idempotent. Raises `AnswerLost`."""
         ...
 
     async def get(self, table: str, partition: str, key: str) -> Row | None:
-        """Point read. Raises `TableMissing` or `AnswerLost`."""
+        """Read one row; `None` if it does not exist. Raises `TableMissing` or `AnswerLost`."""
         ...
 
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:
-        """Apply all changes or none; returns the new ETag of the first row, unless that is deleted.
+        """Apply all changes or none, in one entity group transaction of at most `MAX_BATCH_ROWS` rows.
 
-        Equal arguments give equal bytes.
+        Returns the new ETag of the first row; empty if that row was deleted. Not idempotent, but equal arguments send
+        equal bytes. Raises any `StoreError`; only after `AnswerLost` the changes may have been made.
         """
         ...
 
     def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
-        """The rows of one partition with `first <= key < last`, ascending; none where the table is missing."""
+        """Read the rows of one partition with `first <= key < last`, ascending; none if the table is missing.
+
+        Not a snapshot: rows that change meanwhile are read before or after the change. Raises `AnswerLost`.
+        """
         ...

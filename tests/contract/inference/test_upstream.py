@@ -16,7 +16,7 @@ from shared.adapters.azure_openai.watchdog import NOT_WAITING, Watchdog
 from shared.domain.errors import BackendTimeout
 from tests.tools.stack import eventually, free_port
 
-TIMEOUTS = UpstreamTimeouts(connect=5, head=5, idle=0.2, total=60)
+TIMEOUTS = UpstreamTimeouts(connect_seconds=5, head_seconds=5, idle_seconds=0.2, total_seconds=60)
 
 
 class Backend:
@@ -47,7 +47,9 @@ async def response(backend: Backend) -> AsyncIterator[AiohttpResponse]:
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     async with aiohttp.ClientSession() as session:
-        made = AiohttpResponse(await session.get(f"http://127.0.0.1:{port}/"), TIMEOUTS, Watchdog(TIMEOUTS.idle))
+        made = AiohttpResponse(
+            await session.get(f"http://127.0.0.1:{port}/"), TIMEOUTS, Watchdog(TIMEOUTS.idle_seconds)
+        )
         yield made
         made.close()
     backend.chunks.put_nowait(b"")
@@ -69,7 +71,7 @@ async def test_a_slow_reader_is_not_a_silent_backend(backend: Backend, response:
 
     async def take_slowly(chunk: bytes) -> None:
         is_late = asyncio.Event()
-        asyncio.get_running_loop().call_later(2 * TIMEOUTS.idle, is_late.set)
+        asyncio.get_running_loop().call_later(2 * TIMEOUTS.idle_seconds, is_late.set)
         await is_late.wait()
         taken.append(chunk)
         backend.chunks.put_nowait(b"two" if len(taken) == 1 else b"")
@@ -83,7 +85,7 @@ async def test_a_process_that_was_held_up_blames_no_backend_for_it(backend: Back
     taken: list[bytes] = []
     reading = asyncio.create_task(response.forward(taken.append))
     await asyncio.sleep(0)
-    asyncio.get_running_loop().call_soon(time.sleep, 3 * TIMEOUTS.idle)
+    asyncio.get_running_loop().call_soon(time.sleep, 3 * TIMEOUTS.idle_seconds)
     for chunk in (b"one", b""):
         backend.chunks.put_nowait(chunk)
     await reading
@@ -114,7 +116,7 @@ async def test_a_body_that_has_ended_is_watched_no_longer(backend: Backend, resp
 class Wait:
     """Implements `Waiting`."""
 
-    allowed: float
+    allowed_seconds: float
     give_up: Callable[[], None]
     since: float = field(default_factory=time.monotonic)
 
@@ -130,4 +132,4 @@ async def test_one_look_gives_up_only_what_is_late() -> None:
     assert (given_up, watchdog._waits) == (["late"], {patient, quiet})
     watchdog.unwatch(patient)
     watchdog.unwatch(quiet)
-    await eventually(lambda: not watchdog._is_looking)
+    await eventually(lambda: not watchdog._is_scheduled)

@@ -223,7 +223,7 @@ async def test_a_later_round_does_not_read_what_was_matched_long_ago(store: Tabl
     await half_a_transfer(fleet)
     response_owner = fleet.one_more()
     await response_owner.level_lanes(hot(tenant))
-    matched = response_owner._hot._matched_before[Lane(tenant, PERIOD)]
+    matched = response_owner._hot._recover_since[Lane(tenant, PERIOD)]
     assert [each async for each in response_owner.transfers(Lane(tenant, PERIOD, 1), "")] != []
     assert [each async for each in response_owner.transfers(Lane(tenant, PERIOD, 1), matched[:6] + "f" * 26)] == []
 
@@ -510,7 +510,7 @@ async def test_a_pull_outlives_the_caller_that_began_it(tenant: str) -> None:
 
 
 async def test_what_is_remembered_is_bounded(tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.adapters.tables.hot_lanes._MAX_REMEMBERED", 3)
+    monkeypatch.setattr("shared.adapters.tables.hot_lanes._MAX_LEASES", 3)
     fleet = Fleet(InMemoryTableStore(), tenant)
     for number in range(8):
         assert await serve(fleet.ledgers[0], hot(f"{tenant}-{number}")) is not None

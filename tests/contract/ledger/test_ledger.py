@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from shared.adapters.tables.entity_group import plain
+from shared.adapters.tables.entity_group import decoded_fields
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import (
@@ -219,7 +219,7 @@ async def test_a_long_lane_is_read_in_pages(store: TableStore, tenant: str) -> N
     for start in range(0, 1100, 100):
         rows = [Insert(f"E|{number:016}", {"seq": number}) for number in range(start, start + 100)]
         await store.submit(table, "p|00", rows, f"c{start}")
-    found = [plain(row.fields) async for row in store.scan(table, "p|00", "E|", "E}")]
+    found = [decoded_fields(row.fields) async for row in store.scan(table, "p|00", "E|", "E}")]
     assert found == [{"seq": number} for number in range(1100)]
     assert [row.key async for row in store.scan(table, "p|00", f"E|{7:016}", f"E|{9:016}")] == [
         f"E|{7:016}",

@@ -10,7 +10,7 @@ import pytest
 from shared.adapters.azure_openai.formats.all_formats import FORMATS
 from shared.adapters.azure_openai.formats.findings import findings
 from shared.adapters.azure_openai.formats.responses import ResponseReader
-from shared.adapters.azure_openai.formats.sound import duration
+from shared.adapters.azure_openai.formats.sound import Duration, duration
 from shared.adapters.azure_openai.formats.transcriptions import TranscriptReader
 from shared.domain.content_filter import Severity, findings_from_text, findings_text, refused_categories
 from shared.domain.inference.parsed_body import Completion, ParsedBody
@@ -140,7 +140,7 @@ def test_an_error_ends_a_response() -> None:
     ],
 )
 def test_sound_is_timed_by_its_file_or_by_its_size(content: bytes, name: str, seconds: tuple[float, float]) -> None:
-    assert duration(content, name) == seconds
+    assert duration(content, name) == Duration(*seconds)
 
 
 def test_findings_are_what_is_not_safe() -> None:

@@ -7,9 +7,9 @@ import pytest
 from shared.adapters.tables.entity_group import (
     decode_page,
     decode_row,
+    decoded_fields,
     encode_transaction,
     entity_path,
-    plain,
     store_error,
     transaction_result,
 )
@@ -105,4 +105,4 @@ def test_rows_are_read_by_their_types() -> None:
     entity = b'{"PartitionKey":"p","RowKey":"B","Timestamp":"t","seq":"9","flag":true,"none":null}'
     (scanned,) = decode_page(b'{"value":[%b]}' % entity)
     read = decode_row(entity, "e")
-    assert (scanned.key, plain(scanned.fields)) == ("B", {"seq": 9, "flag": True}) == (read.key, read.fields)
+    assert (scanned.key, decoded_fields(scanned.fields)) == ("B", {"seq": 9, "flag": True}) == (read.key, read.fields)

@@ -1,4 +1,4 @@
-"""Every inference operation by its path. To add one, write its format beside this file and name it here."""
+"""All inference operations by path. To add one, write its format in this folder and list it here."""
 
 from __future__ import annotations
 

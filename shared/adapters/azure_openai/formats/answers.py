@@ -1,4 +1,4 @@
-"""What all answers of Azure OpenAI have in common: usage, the content filter's verdicts, and refused prompts."""
+"""The parts that all answers of Azure OpenAI share: usage, content filter results, and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _any_decoder = msgspec.json.Decoder()
 
 
 class Details(msgspec.Struct):
-    """Parts of a token total. Which names a total has depends on the operation."""
+    """Parts of a number of tokens. Each operation states some of them."""
 
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
@@ -39,29 +39,33 @@ class TokenUsage(msgspec.Struct):
         )
 
 
-class InOutUsage(msgspec.Struct):
-    """`usage` of responses, images and audio. Images and audio state their input's details in the singular."""
+class InputOutputUsage(msgspec.Struct):
+    """`usage` of responses, images and audio."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     input_tokens_details: Details | None = None
     input_token_details: Details | None = None
+    """Images and audio write this name, in the singular."""
     output_tokens_details: Details | None = None
     type: str = ""
+    """`tokens` or `duration` in transcriptions; empty elsewhere."""
     seconds: float = 0
+    """The length of the audio, if `type` is `duration`."""
 
     def disjoint(self) -> Usage:
         input_details = self.input_tokens_details or self.input_token_details
         return _disjoint(self.input_tokens, self.output_tokens, input_details, self.output_tokens_details)
 
 
-class Judged(msgspec.Struct):
-    """Anything that the content filter has judged."""
+class WithFilterResults(msgspec.Struct):
+    """A prompt or a choice with the content filter's results."""
 
     content_filter_results: dict[str, Any] | None = None
 
 
 def _disjoint(prompt: int, completion: int, prompt_parts: Details | None, completion_parts: Details | None) -> Usage:
+    """Return usage in disjoint meters: upstream's totals contain the tokens of their parts."""
     if prompt_parts is None and completion_parts is None:
         return disjoint_usage(prompt=prompt, completion=completion)
     inputs, outputs = prompt_parts or Details(), completion_parts or Details()
@@ -76,21 +80,23 @@ def _disjoint(prompt: int, completion: int, prompt_parts: Details | None, comple
     )
 
 
-def findings_of(judged: Iterable[Judged]) -> Iterator[str]:
-    for each in judged:
+def findings_of(filtered: Iterable[WithFilterResults]) -> Iterator[str]:
+    """Return the content filter's findings in some prompts or choices."""
+    for each in filtered:
         if each.content_filter_results:
             yield from findings(each.content_filter_results)
 
 
 def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """A buffered answer. Raises `BackendBroken`."""
+    """Decode a buffered answer. Raises `BackendBroken` if it cannot be read."""
     answer = read_or_none(decoder, body)
     if answer is None:
-        raise BackendBroken("The backend's answer is not valid JSON.")
+        raise BackendBroken("The answer of the backend is not valid JSON.")
     return answer
 
 
 def read_or_none(decoder: msgspec.json.Decoder[T], data: bytes) -> T | None:
+    """Decode an answer or an event; `None` if it cannot be read."""
     try:
         return decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
@@ -98,7 +104,10 @@ def read_or_none(decoder: msgspec.json.Decoder[T], data: bytes) -> T | None:
 
 
 def filtered_prompt(status: int, body: bytes) -> frozenset[str] | None:
-    """What the content filter found in a prompt that it refused, or `None` if the answer is something else."""
+    """Return the content filter's findings in a prompt that it refused; `None` if the answer is something else.
+
+    https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter
+    """
     if status != 400 or b"content_filter" not in body:
         return None
     try:
@@ -112,6 +121,6 @@ def filtered_prompt(status: int, body: bytes) -> frozenset[str] | None:
 
 
 def error_event(code: str, message: str) -> bytes:
-    """How an error is told once a stream has begun."""
+    """Return the event that tells an error in a stream, where a status can no longer be sent."""
     error = {"code": code, "message": message, "type": code, "param": None}
     return b"data: %b\n\n" % msgspec.json.encode({"error": error})

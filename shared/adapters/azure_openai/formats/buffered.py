@@ -1,4 +1,4 @@
-"""What operations have in common whose answers are not made of choices."""
+"""The part of a format that operations share whose answers have no choices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.domain.routing.catalog import Route
 
 
 class BufferedFormat:
-    """The part of `InferenceFormat` that such operations share."""
+    """Implements the part of `InferenceFormat` that operations without choices share."""
 
     is_multipart = False
 

@@ -1,7 +1,7 @@
 """The wire format of chat completions.
 
-https://learn.microsoft.com/azure/ai-services/openai/reference. Input is counted by OpenAI's published rule for chat
-(https://github.com/openai/openai-cookbook, "How to count tokens with tiktoken").
+https://learn.microsoft.com/azure/ai-services/openai/reference. Input is counted by OpenAI's rule for chat messages:
+https://github.com/openai/openai-cookbook, "How to count tokens with tiktoken".
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import msgspec
 from shared.adapters.azure_openai.formats import bodies
 from shared.adapters.azure_openai.formats.choices import (
     ChoicesFormat,
-    defaults_for,
-    is_reasoning,
+    is_reasoning_model,
+    members_asking_for_usage,
     reader_for,
-    with_usage_asked_for,
+    sampling_defaults,
 )
-from shared.adapters.azure_openai.formats.media import file_tokens, image_tokens
+from shared.adapters.azure_openai.formats.media import NO_TOKENS, TokenEstimate, file_tokens, image_tokens
 from shared.domain.errors import InvalidRequest
 from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.routing.catalog import Route
@@ -29,11 +29,10 @@ _TOKENS_PER_NAME: Final = 1
 _TOKENS_PRIMING_THE_ANSWER: Final = 3
 _MARGIN_PER_MESSAGE: Final = 1
 _MARGIN_PER_REQUEST: Final = 16
-_NO_TOKENS: Final = (0, 0)
 
 
 class _Body(msgspec.Struct):
-    """The fields of a request that the gateway reads, with whatever types a caller may have sent."""
+    """The fields of a request that the gateway reads, of whatever types the caller sent."""
 
     model: Any = None
     stream: Any = None
@@ -71,16 +70,16 @@ class ChatCompletions(ChoicesFormat):
             content_type=content_type,
             model=bodies.text_or_none(fields.model),
             reader=reader_for(fields.stream, fields.stream_options),
-            max_output_tokens=bodies.largest(fields.max_tokens, fields.max_completion_tokens),
-            choices=bodies.largest(fields.n) or 1,
+            max_output_tokens=bodies.largest_positive(fields.max_tokens, fields.max_completion_tokens),
+            choices=bodies.largest_positive(fields.n) or 1,
             user=bodies.first_text(fields.user, fields.safety_identifier),
             texts=[text for text in texts if text],
-            fixed_tokens=_TOKENS_PER_MESSAGE * len(fields.messages) + _TOKENS_PRIMING_THE_ANSWER + media[0],
-            input_margin=_MARGIN_PER_REQUEST + _MARGIN_PER_MESSAGE * len(fields.messages) + media[1] - media[0],
+            fixed_tokens=_TOKENS_PER_MESSAGE * len(fields.messages) + _TOKENS_PRIMING_THE_ANSWER + media.usual,
+            input_margin=_MARGIN_PER_REQUEST + _MARGIN_PER_MESSAGE * len(fields.messages) + media.most - media.usual,
         )
 
     def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
-        members = with_usage_asked_for(parsed)
+        members = members_asking_for_usage(parsed)
         if model is not None:
             members["model"] = model
         if route.deployment.has_defaults:
@@ -89,42 +88,42 @@ class ChatCompletions(ChoicesFormat):
 
 
 def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
-    """The deployment's defaults that the caller left out and the model accepts."""
+    """Return the deployment's defaults that the caller left out and the model accepts, as members to set."""
     deployment, fields = route.deployment, bodies.read(_decoder, parsed.raw)
-    members = defaults_for(route, has_temperature=bool(bytes(fields.temperature)), has_top_p=bool(bytes(fields.top_p)))
+    members = sampling_defaults(
+        route, has_temperature=bool(bytes(fields.temperature)), has_top_p=bool(bytes(fields.top_p))
+    )
     if deployment.max_output_tokens is not None and parsed.max_output_tokens is None:
-        cap = "max_completion_tokens" if is_reasoning(route.backend.model) else "max_tokens"
+        cap = "max_completion_tokens" if is_reasoning_model(route.backend.model) else "max_tokens"
         members[cap] = deployment.max_output_tokens
     if deployment.system_prompt:
         members["messages"] = [{"role": "system", "content": deployment.system_prompt}, *fields.messages]
     return members
 
 
-def _input_of(messages: Sequence[object], model: str) -> tuple[list[str], tuple[int, int]]:
-    """Every text of the messages, and the tokens that what they hold beside texts usually is and at most can be."""
+def _input_of(messages: Sequence[object], model: str) -> tuple[list[str], TokenEstimate]:
+    """Return all texts of the messages, and the tokens of their images, audio and files."""
     texts: list[str] = []
-    usually = most = 0
+    media = NO_TOKENS
     for message in messages:
         if not isinstance(message, dict):
             continue
         for name, value in message.items():
             if name == "content" and isinstance(value, list):
-                media = [_take_part(part, texts, model) for part in value]
-                usually += sum([tokens for tokens, _ in media])
-                most += sum([tokens for _, tokens in media])
+                media = sum([_read_part(part, texts, model) for part in value], media)
             elif isinstance(value, str):
                 texts.append(value)
             elif value is not None:
                 texts.append(msgspec.json.encode(value).decode())
         if "name" in message:
-            texts.append("\n" * _TOKENS_PER_NAME)
-    return texts, (usually, most)
+            texts.append("\n" * _TOKENS_PER_NAME)  # a line feed is one token
+    return texts, media
 
 
-def _take_part(part: object, texts: list[str], model: str) -> tuple[int, int]:
-    """Note the text of a content part; the tokens of what else it is."""
+def _read_part(part: object, texts: list[str], model: str) -> TokenEstimate:
+    """Append the texts of a content part to `texts`. Returns the tokens of an image, audio or file."""
     if not isinstance(part, dict):
-        return _NO_TOKENS
+        return NO_TOKENS
     match part.get("type"):
         case "image_url":
             image = part.get("image_url")
@@ -132,4 +131,4 @@ def _take_part(part: object, texts: list[str], model: str) -> tuple[int, int]:
         case "input_audio" | "file":
             return file_tokens(part)
     texts.extend(value for name, value in part.items() if name != "type" and isinstance(value, str))
-    return _NO_TOKENS
+    return NO_TOKENS

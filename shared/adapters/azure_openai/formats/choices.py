@@ -1,4 +1,4 @@
-"""What chat completions and legacy completions share: choices, their usage, and streams that end in `[DONE]`."""
+"""The part of a format that chat and legacy completions share: choices, usage, and streams that end with `[DONE]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.adapters.azure_openai.formats.events import EventReader, data_of, ev
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
-_USAGE: Final = b'"completion_tokens"'
+_USAGE_MARK: Final = b'"completion_tokens"'
 _DONE: Final = b"[DONE]"
 
 
@@ -25,7 +25,7 @@ class _Message(msgspec.Struct):
     tool_calls: msgspec.Raw = msgspec.Raw()
 
 
-class _Choice(answers.Judged):
+class _Choice(answers.WithFilterResults):
     index: int = 0
     text: str | None = None
     delta: _Message | None = None
@@ -33,11 +33,11 @@ class _Choice(answers.Judged):
 
 
 class _Answer(msgspec.Struct):
-    """A buffered answer or one streamed chunk."""
+    """A buffered answer, or one event of a stream."""
 
     choices: list[_Choice] | None = None
     usage: answers.TokenUsage | None = None
-    prompt_filter_results: list[answers.Judged] | None = None
+    prompt_filter_results: list[answers.WithFilterResults] | None = None
     service_tier: str | None = None
 
 
@@ -65,48 +65,50 @@ class ChoicesFormat:
 
 
 class ChoiceReader(EventReader):
-    """Reads the chunks of a streamed answer."""
+    """Reads the events of a streamed answer."""
 
-    marks = (_USAGE, _DONE)
+    ending_marks = (_USAGE_MARK, _DONE)
 
     def __init__(self, *, releases_usage: bool) -> None:
+        """`releases_usage` says that the caller has asked for the usage event."""
         super().__init__()
         self._releases_usage = releases_usage
 
-    def read_ending(self, data: bytes) -> bool:
+    def read_ending_event(self, data: bytes) -> bool:
         if data == _DONE:
             self.ended = True
             return False
         answer = answers.read_or_none(_decoder, data)
         if answer is None:
             return True
-        self._take(answer)
+        self._record(answer)
+        # Only an event that has nothing but usage is withheld: some servers state usage beside choices.
         return answer.usage is None or bool(answer.choices) or self._releases_usage
 
-    def note(self, data: bytes) -> None:
+    def read_findings(self, data: bytes) -> None:
         answer = answers.read_or_none(_decoder, data)
         if answer is not None:
-            self._take(answer)
+            self._record(answer)
 
     def texts(self, events: bytes) -> Sequence[str]:
         read = (answers.read_or_none(_decoder, data_of(event)) for event in events_in(events))
         return _texts_by_choice([answer for answer in read if answer is not None])
 
-    def _take(self, answer: _Answer) -> None:
+    def _record(self, answer: _Answer) -> None:
         self.findings.update(_findings_of(answer))
         self.service_tier = answer.service_tier or self.service_tier
         if answer.usage is not None:
             self.usage = answer.usage.disjoint()
 
 
-_reader: Final = partial(ChoiceReader, releases_usage=False)
-_whole_reader: Final = partial(ChoiceReader, releases_usage=True)
+_reader_withholding_usage: Final = partial(ChoiceReader, releases_usage=False)
+_reader_releasing_usage: Final = partial(ChoiceReader, releases_usage=True)
 
 
-def defaults_for(route: Route, *, has_temperature: bool, has_top_p: bool) -> dict[str, Any]:
-    """The deployment's sampling defaults that the caller left out and the model accepts."""
+def sampling_defaults(route: Route, *, has_temperature: bool, has_top_p: bool) -> dict[str, Any]:
+    """Return the deployment's sampling defaults that the caller left out and the model accepts, as members to set."""
     deployment = route.deployment
-    if not deployment.has_sampling or is_reasoning(route.backend.model):
+    if not deployment.has_sampling or is_reasoning_model(route.backend.model):
         return {}
     stated = {"temperature": has_temperature, "top_p": has_top_p}
     values = {"temperature": deployment.temperature, "top_p": deployment.top_p}
@@ -114,22 +116,23 @@ def defaults_for(route: Route, *, has_temperature: bool, has_top_p: bool) -> dic
 
 
 def reader_for(stream: object, options: object) -> Callable[[], EventReader] | None:
-    """A reader where a stream is asked for; it releases the usage event to callers who asked for that too."""
+    """Return the maker of a stream's reader; `None` if the caller asked for no stream."""
     if stream is not True:
         return None
-    return _whole_reader if isinstance(options, dict) and options.get("include_usage") is True else _reader
+    asks_for_usage = isinstance(options, dict) and options.get("include_usage") is True
+    return _reader_releasing_usage if asks_for_usage else _reader_withholding_usage
 
 
-def with_usage_asked_for(parsed: ParsedBody) -> dict[str, Any]:
-    """`stream_options` that ask for usage, where a streaming caller did not."""
-    if parsed.reader is not _reader:
+def members_asking_for_usage(parsed: ParsedBody) -> dict[str, Any]:
+    """Return members that ask upstream for usage in a stream; none if the caller asked, or asked for no stream."""
+    if parsed.reader is not _reader_withholding_usage:
         return {}
     options = bodies.member(parsed.raw, "stream_options")
     return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
 
 
-def is_reasoning(model: str) -> bool:
-    """Whether a model reasons: such a model takes no sampling parameters and caps output by another name.
+def is_reasoning_model(model: str) -> bool:
+    """Tell whether a model reasons. Such a model accepts no sampling parameters, and another name for its output cap.
 
     https://learn.microsoft.com/azure/ai-services/openai/how-to/reasoning
     """
@@ -142,6 +145,7 @@ def _findings_of(answer: _Answer) -> Iterator[str]:
 
 
 def _texts_by_choice(read: Sequence[_Answer]) -> list[str]:
+    """Return the generated text of each choice, joined, so that its tokens are counted as in one text."""
     texts: dict[int, list[str]] = defaultdict(list)
     for answer in read:
         for choice in answer.choices or ():

@@ -18,6 +18,8 @@ _MARGIN_PER_INPUT: Final = 2
 
 
 class _Body(msgspec.Struct):
+    """The fields of a request that the gateway reads, of whatever types the caller sent."""
+
     model: Any = None
     input: Any = None
     user: Any = None
@@ -38,15 +40,15 @@ class Embeddings(BufferedFormat):
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(_decoder, body)
-        texts, tokens, inputs = bodies.prompts(fields.input, "input")
+        prompts = bodies.prompts(fields.input, "input")
         return ParsedBody(
             raw=body,
             content_type=content_type,
             model=bodies.text_or_none(fields.model),
             user=bodies.first_text(fields.user),
-            texts=texts,
-            fixed_tokens=tokens,
-            input_margin=_MARGIN_PER_INPUT * inputs,
+            texts=prompts.texts,
+            fixed_tokens=prompts.tokens,
+            input_margin=_MARGIN_PER_INPUT * prompts.inputs,
             basis=INPUT_TOKENS,
         )
 

@@ -1,7 +1,8 @@
-"""Streams of events: passed on as they are, and parsed only where they may say something.
+"""Server-sent events: passed on unchanged, and parsed only if they may state something that the gateway books.
 
-Chunks end anywhere, also inside a line, a line end or a character. Complete events are released as they come; what ends
-a stream is withheld, so that it can be booked first. https://html.spec.whatwg.org/multipage/server-sent-events.html
+Chunks end anywhere, even inside a line end or a character. Complete events are released as they come. The events that
+end a stream are withheld until the request is booked.
+https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from typing import Final
 from shared.domain.pricing.usage import NOTHING_USED, Usage
 
 _BLANK_LINES: Final = re.compile(rb"(?:\r?\n){2,}")
-_FINDINGS: Final = (b'ed":true', b'y":"low"', b'y":"medium"', b'y":"high"')
-"""One of these is in every event that tells of a finding, as Azure writes it; other spacing is read event by event."""
-_SPACED: Final = b'": '
-_HEAD_BYTES: Final = 64
+_FINDING_MARKS: Final = (b'ed":true', b'y":"low"', b'y":"medium"', b'y":"high"')
+"""One of these is in every event that states a finding, if its JSON is compact: `filtered`, `detected`, `severity`."""
+_SPACE_AFTER_NAME: Final = b'": '
+_SAMPLE_BYTES: Final = 64
+"""The first bytes of a stream show whether its JSON has a space after each name. Azure writes none."""
 
 
 class EventReader(ABC):
-    """Implements `EventReader` but for what the events of an operation say."""
+    """Implements the port `EventReader`, except the reading of an operation's events.
+
+    Most chunks are searched for a few byte strings and not parsed, because parsing costs far more CPU.
+    """
 
     is_text = True
-    marks: tuple[bytes, ...]
+    ending_marks: tuple[bytes, ...]
     """One of these is in every event that states usage or ends the stream."""
 
     def __init__(self) -> None:
@@ -35,72 +40,82 @@ class EventReader(ABC):
         self.response_id = ""
         self.ended = False
         self._incomplete = b""
+        """The begun event at the end of the last chunk."""
         self._withheld = b""
         self._has_begun = False
-        self._may_say_nothing = False
-        self._watched = (*self.marks, *_FINDINGS)
+        self._is_compact = False
+        """Its JSON has no spaces, so that a chunk without a mark has nothing to read."""
+        self._watched_marks = (*self.ending_marks, *_FINDING_MARKS)
 
     @abstractmethod
-    def read_ending(self, data: bytes) -> bool:
-        """Take what the event with a mark, or one after it, says; whether it is released. The last sets `ended`."""
+    def read_ending_event(self, data: bytes) -> bool:
+        """Read an event that has an ending mark or follows one. Sets `ended` at the last event of the stream.
+
+        Returns `True` if the caller may receive the event before the request is booked.
+        """
 
     @abstractmethod
-    def note(self, data: bytes) -> None:
-        """Take the content filter's findings from an event's data."""
+    def read_findings(self, data: bytes) -> None:
+        """Read the content filter's findings from an event without an ending mark."""
 
     @abstractmethod
     def texts(self, events: bytes) -> Sequence[str]:
-        """The generated text in released events, one string a choice."""
+        """Return the generated text in released events, one string for each choice."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """The complete events that may go to the caller now."""
+        """Add a chunk. Returns the complete events that the caller may receive now."""
         if self.ended:
             self._withheld += chunk
             return b""
         if self._incomplete:
             chunk = self._incomplete + chunk
             self._incomplete = b""
-        if not chunk.endswith(b"\n\n"):
+        if not chunk.endswith(b"\n\n"):  # most chunks end with an event
             end = end_of_last_event(chunk)
             self._incomplete = chunk[end:]
             chunk = chunk[:end]
-        if not self._may_say_nothing:
-            return self._read(chunk)
-        find = chunk.rfind  # half the cost of `in`, which first asks whether it is given a number
-        for mark in self._watched:
+        if not self._is_compact:
+            return self._read_and_release(chunk)
+        find = chunk.rfind  # ADR 12: half the cost of `in`, which asks first whether it was given an integer
+        for mark in self._watched_marks:
             if find(mark) >= 0:
-                return self._read(chunk)
+                return self._read_and_release(chunk)
         return chunk
 
     def ending(self) -> bytes:
-        """What was withheld."""
+        """Return the events that were withheld. They may be sent once the request is booked."""
         return self._withheld + self._incomplete
 
-    def _read(self, chunk: bytes) -> bytes:
-        """Release the events before the first with a mark, and of the others those that may go."""
+    def _read_and_release(self, chunk: bytes) -> bytes:
+        """Read complete events. Returns those before the first ending mark, and of the others those that may go."""
         if not self._has_begun and chunk:
             self._has_begun = True
-            self._may_say_nothing = chunk.find(_SPACED, 0, _HEAD_BYTES) < 0
+            self._is_compact = chunk.find(_SPACE_AFTER_NAME, 0, _SAMPLE_BYTES) < 0
+        # Searches backwards for the first event with an ending mark. Generated text may contain a mark, too: such an
+        # event is parsed, states no usage, and goes on to the caller.
         end = len(chunk)
-        while (mark := max(chunk.rfind(mark, 0, end) for mark in self.marks)) >= 0:
-            end = end_of_last_event(chunk, mark)
+        while (mark_at := max(chunk.rfind(mark, 0, end) for mark in self.ending_marks)) >= 0:
+            end = end_of_last_event(chunk, mark_at)
         head = chunk[:end]
-        if not self._may_say_nothing or any(head.rfind(finding) >= 0 for finding in _FINDINGS):
+        if not self._is_compact or any(head.rfind(mark) >= 0 for mark in _FINDING_MARKS):
             for event in events_in(head):
-                self.note(data_of(event))
-        return head + self._read_endings(chunk[end:])
+                self.read_findings(data_of(event))
+        return head + self._read_ending_events(chunk[end:])
 
-    def _read_endings(self, chunk: bytes) -> bytes:
+    def _read_ending_events(self, chunk: bytes) -> bytes:
+        """Read the events from the first ending mark on. Returns those that may go, and withholds the others."""
         released: list[bytes] = []
         for event in events_in(chunk):
-            if not self.ended and self.read_ending(data_of(event)):
+            if not self.ended and self.read_ending_event(data_of(event)):
                 released.append(event)
-            elif self.ended:
+            elif self.ended:  # whatever follows the last event waits with it, so that the order is kept
                 self._withheld += event
         return b"".join(released)
 
 
 def end_of_last_event(chunk: bytes, before: int | None = None) -> int:
+    """Return the offset behind the last blank line of a chunk, or of its part before `before`; 0 if there is none."""
+    # Lines end with LF or CRLF. The standard allows CR alone, which no server of this API sends.
     newline = chunk.rfind(b"\n\n", 0, before)
     end = newline + 2 if newline >= 0 else 0
     crlf = chunk.rfind(b"\r\n\r\n", end, before)
@@ -108,7 +123,7 @@ def end_of_last_event(chunk: bytes, before: int | None = None) -> int:
 
 
 def events_in(chunk: bytes) -> Iterator[bytes]:
-    """The complete events of a chunk, each with the blank line that ends it."""
+    """Split a chunk into complete events, each with the blank lines that end it."""
     start = 0
     for blank_lines in _BLANK_LINES.finditer(chunk):
         yield chunk[start : blank_lines.end()]
@@ -116,6 +131,7 @@ def events_in(chunk: bytes) -> Iterator[bytes]:
 
 
 def data_of(event: bytes) -> bytes:
-    """The data of one event, its lines joined as the standard says; empty for a comment."""
+    """Return the data of one event. Several `data` lines are joined by line feeds; a comment has none."""
+    # One space may follow the colon. JSON does not care about more.
     lines = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
     return lines[0] if len(lines) == 1 else b"\n".join(lines)

@@ -1,7 +1,7 @@
 """The wire format of image generations.
 
 https://learn.microsoft.com/azure/ai-services/openai/reference-preview#image-generation. DALL-E is priced by image,
-quality and size and states no usage; the models named `gpt-image` are priced by token and state it.
+quality and size, and states no usage. The models named `gpt-image` are priced by token, and state usage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.domain.pricing.price_book import images_of
 from shared.domain.pricing.usage import Usage
 
 _MAX_TOKENS_OF_IMAGE: Final = 6_240
-"""An image of high quality, 1024 x 1536: https://platform.openai.com/docs/guides/image-generation#cost-and-latency."""
+"""High quality, 1024 x 1536: https://platform.openai.com/docs/guides/image-generation#cost-and-latency."""
 _USUAL_TOKENS_OF_IMAGE: Final = 1_056
 """Medium quality, 1024 x 1024."""
 _TOKENS_OF_PARTIAL_IMAGE: Final = 100
@@ -32,6 +32,8 @@ _MAX_VARIANT_CHARACTERS: Final = 64
 
 
 class _Body(msgspec.Struct):
+    """The fields of a request that the gateway reads, of whatever types the caller sent."""
+
     model: Any = None
     prompt: Any = None
     n: Any = None
@@ -44,7 +46,7 @@ class _Body(msgspec.Struct):
 
 class _Answer(msgspec.Struct):
     data: list[msgspec.Raw] | None = None
-    usage: answers.InOutUsage | None = None
+    usage: answers.InputOutputUsage | None = None
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -52,10 +54,10 @@ _answer_decoder = msgspec.json.Decoder(_Answer)
 
 
 class ImageReader(TypedEventReader):
-    """Reads a streamed image."""
+    """Reads the events of a streamed image."""
 
-    marks = (b"image_generation.completed",)
-    last = frozenset({"image_generation.completed"})
+    ending_marks = (b"image_generation.completed",)
+    last_types = frozenset({"image_generation.completed"})
 
 
 class ImageGenerations(BufferedFormat):
@@ -67,9 +69,9 @@ class ImageGenerations(BufferedFormat):
         fields = bodies.read(_decoder, body)
         if not isinstance(fields.prompt, str) or not fields.prompt:
             raise InvalidRequest("'prompt' is required and must be a string.", "prompt")
-        images = bodies.largest(fields.n) or 1
-        partial_images = (bodies.largest(fields.partial_images) or 0) * _TOKENS_OF_PARTIAL_IMAGE
-        variant = f"{_word(fields.quality, _DEFAULT_QUALITY)} {_word(fields.size, _DEFAULT_SIZE)}"
+        images = bodies.largest_positive(fields.n) or 1
+        partial_images = (bodies.largest_positive(fields.partial_images) or 0) * _TOKENS_OF_PARTIAL_IMAGE
+        variant = f"{_text_or_default(fields.quality, _DEFAULT_QUALITY)} {_text_or_default(fields.size, _DEFAULT_SIZE)}"
         return ParsedBody(
             raw=body,
             content_type=content_type,
@@ -91,5 +93,6 @@ class ImageGenerations(BufferedFormat):
         return Completion(usage=stated, units=Usage(images=len(answer.data or ())))
 
 
-def _word(value: object, default: str) -> str:
+def _text_or_default(value: object, default: str) -> str:
+    """Return a parameter, or the model's default if the caller left it out or to the model."""
     return value if isinstance(value, str) and value and value != "auto" else default

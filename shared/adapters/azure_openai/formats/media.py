@@ -1,8 +1,8 @@
-"""Upper bounds for what images, sounds and files in a request cost in tokens.
+"""Tokens of images, audio and files in a request, estimated without looking into them.
 
-Images: https://platform.openai.com/docs/guides/images-vision#calculating-costs. The most that an image can be is held,
-because looking into each would cost a request more than a reservation that is too large for a moment; where upstream
-states no usage, an image of 1024 x 1024 is charged.
+Images: https://platform.openai.com/docs/guides/images-vision#calculating-costs. The most that an image can cost is
+reserved: reading each image would cost more than a reservation that is too large for a moment. If upstream states no
+usage, an image of 1024 x 1024 is charged.
 """
 
 from __future__ import annotations
@@ -10,29 +10,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-_IMAGE: Final = (765, 3_779)
-"""85 + 4 tiles of 170; at most 1,536 patches at 2.46 tokens."""
-_IMAGE_OF_4O_MINI: Final = (25_501, 48_169)
-"""2,833 + 4 tiles of 5,667; at most 8 tiles."""
-_IMAGE_OF_LOW_DETAIL: Final = (85, 2_833)
+from shared.domain.values import value
+
+
+@value
+class TokenEstimate:
+    """An estimate of input tokens."""
+
+    usual: int
+    """Charged if upstream states no usage."""
+    most: int
+    """Reserved."""
+
+    def __add__(self, other: TokenEstimate) -> TokenEstimate:
+        return TokenEstimate(self.usual + other.usual, self.most + other.most)
+
+
+NO_TOKENS: Final = TokenEstimate(0, 0)
+_IMAGE: Final = TokenEstimate(usual=765, most=3_779)
+"""Usually 85 and 4 tiles of 170; at most 1,536 patches of 2.46 tokens."""
+_IMAGE_OF_4O_MINI: Final = TokenEstimate(usual=25_501, most=48_169)
+"""Usually 2,833 and 4 tiles of 5,667; at most 8 tiles."""
+_IMAGE_OF_LOW_DETAIL: Final = TokenEstimate(usual=85, most=2_833)
 _BYTES_PER_TOKEN: Final = 4
-"""Text in a file has at least so many bytes a token once it is base64, and a second of sound more."""
+"""The fewest bytes of base64 that a token of text in a file takes. A token of audio takes more."""
 _TOKENS_OF_UNSEEN_FILE: Final = 128_000
-_LONGEST_REFERENCE: Final = 512
-"""Characters of a file's id, name or address."""
+"""The context of a model, for a file that is only referred to."""
+_LONGEST_REFERENCE_CHARACTERS: Final = 512
+"""An id, a name or an address of a file is no longer than this. Longer text is the file itself."""
 
 
-def image_tokens(model: str, detail: object) -> tuple[int, int]:
-    """What one image usually is in a model's input, and the most that it can be."""
+def image_tokens(model: str, detail: object) -> TokenEstimate:
+    """Estimate the input tokens of one image. `detail` is the caller's."""
     if detail == "low":
         return _IMAGE_OF_LOW_DETAIL
     return _IMAGE_OF_4O_MINI if "4o-mini" in model else _IMAGE
 
 
-def file_tokens(part: Mapping[str, Any]) -> tuple[int, int]:
-    """The same for a file or sound that is sent along: by its size, or as much as a model takes."""
+def file_tokens(part: Mapping[str, Any]) -> TokenEstimate:
+    """Estimate the input tokens of a file or audio by its size; a file that is only referred to fills the context."""
     sizes = [len(text) for holder in part.values() if isinstance(holder, dict) for text in holder.values()
              if isinstance(text, str)]  # fmt: skip
-    stated = max([*sizes, *(len(text) for text in part.values() if isinstance(text, str))], default=0)
-    tokens = stated // _BYTES_PER_TOKEN if stated > _LONGEST_REFERENCE else _TOKENS_OF_UNSEEN_FILE
-    return tokens, tokens
+    size = max([*sizes, *(len(text) for text in part.values() if isinstance(text, str))], default=0)
+    tokens = size // _BYTES_PER_TOKEN if size > _LONGEST_REFERENCE_CHARACTERS else _TOKENS_OF_UNSEEN_FILE
+    return TokenEstimate(tokens, tokens)

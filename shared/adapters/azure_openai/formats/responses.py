@@ -1,7 +1,8 @@
 """The wire format of the Responses API.
 
-https://learn.microsoft.com/azure/ai-services/openai/how-to/responses. Refused is what another tenant could have put
-into the same Azure resource (conversations, items by reference) and what Azure bills beside tokens (hosted tools).
+https://learn.microsoft.com/azure/ai-services/openai/how-to/responses. Two kinds of requests are refused. Conversations
+and items by reference could be another tenant's, because tenants share an Azure resource. Hosted tools are billed by
+other units than tokens.
 """
 
 from __future__ import annotations
@@ -13,27 +14,30 @@ import msgspec
 
 from shared.adapters.azure_openai.formats import answers, bodies
 from shared.adapters.azure_openai.formats.buffered import BufferedFormat
-from shared.adapters.azure_openai.formats.choices import defaults_for
-from shared.adapters.azure_openai.formats.media import file_tokens, image_tokens
+from shared.adapters.azure_openai.formats.choices import sampling_defaults
+from shared.adapters.azure_openai.formats.media import NO_TOKENS, TokenEstimate, file_tokens, image_tokens
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
 _TOKENS_PRIMING_THE_ANSWER: Final = 3
-_TOKENS_PER_ITEM: Final = 3
-_TOKENS_OF_ROLE: Final = 1
+_TOKENS_OF_ITEM: Final = TokenEstimate(3, 3)
+_TOKENS_OF_ITEM_WITH_ROLE: Final = TokenEstimate(4, 4)
 _NOT_READ: Final = frozenset({"type", "id", "status"})
+"""Members of an item that the model does not read."""
 _MARGIN_PER_ITEM: Final = 4
 _MARGIN: Final = 32
-_TOOLS: Final = frozenset({"function", "custom", "local_shell", "shell", "apply_patch", "computer_use_preview"})
-_RUNNING: Final = frozenset({"queued", "in_progress"})
-_ENDINGS: Final = ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
-_IMAGES: Final = frozenset({"input_image", "computer_screenshot"})
-_MEDIA: Final = _IMAGES | {"input_file", "input_audio"}
+_ALLOWED_TOOLS: Final = frozenset({"function", "custom", "local_shell", "shell", "apply_patch", "computer_use_preview"})
+_RUNNING_STATES: Final = frozenset({"queued", "in_progress"})
+_LAST_TYPES: Final = ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
+_IMAGE_TYPES: Final = frozenset({"input_image", "computer_screenshot"})
+_MEDIA_TYPES: Final = _IMAGE_TYPES | {"input_file", "input_audio"}
 
 
 class _Body(msgspec.Struct):
+    """The fields of a request that the gateway reads, of whatever types the caller sent."""
+
     model: Any = None
     input: Any = None
     instructions: Any = None
@@ -53,13 +57,13 @@ class _Body(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct):
-    """A response, whole or within an event."""
+    """A response, as a buffered answer or inside an event."""
 
     id: str = ""
     status: str = ""
-    usage: answers.InOutUsage | None = None
+    usage: answers.InputOutputUsage | None = None
     output: list[msgspec.Raw] | None = None
-    content_filters: list[answers.Judged] | None = None
+    content_filters: list[answers.WithFilterResults] | None = None
     service_tier: str | None = None
 
 
@@ -77,9 +81,15 @@ _output_decoder = msgspec.json.Decoder(dict[str, Any])
 class ResponseReader(TypedEventReader):
     """Reads the events of a streamed response."""
 
-    marks = (b"response.completed", b"response.failed", b"response.incomplete", b"response.created", b"event: error")
+    ending_marks = (
+        b"response.completed",
+        b"response.failed",
+        b"response.incomplete",
+        b"response.created",  # not an ending: it states the id, by which a cut stream is settled later
+        b"event: error",
+    )
 
-    def read_ending(self, data: bytes) -> bool:
+    def read_ending_event(self, data: bytes) -> bool:
         event = answers.read_or_none(_event_decoder, data)
         if event is None:
             return True
@@ -90,7 +100,7 @@ class ResponseReader(TypedEventReader):
             self.service_tier = response.service_tier or self.service_tier
             if response.usage is not None:
                 self.usage = response.usage.disjoint()
-        self.ended = event.type in _ENDINGS
+        self.ended = event.type in _LAST_TYPES
         return not self.ended
 
 
@@ -105,10 +115,10 @@ class Responses(BufferedFormat):
             raise InvalidRequest("'conversation' is not supported: use 'previous_response_id'.", "conversation")
         _check_tools(fields.tools)
         items = fields.input if isinstance(fields.input, list) else [fields.input]
-        texts, usual, most = _input_of(items, str(fields.model))
+        texts, tokens = _input_of(items, str(fields.model))
         if fields.instructions is not None:
             texts += bodies.texts_in(fields.instructions)
-            usual, most = usual + _TOKENS_PER_ITEM + _TOKENS_OF_ROLE, most + _TOKENS_PER_ITEM + _TOKENS_OF_ROLE
+            tokens += _TOKENS_OF_ITEM_WITH_ROLE
         texts += bodies.texts_in(fields.tools)
         return ParsedBody(
             raw=body,
@@ -117,10 +127,10 @@ class Responses(BufferedFormat):
             reader=ResponseReader if fields.stream is True else None,
             user=bodies.first_text(fields.user, fields.safety_identifier),
             texts=texts + bodies.raw_texts((fields.text, fields.prompt)),
-            fixed_tokens=_TOKENS_PRIMING_THE_ANSWER + usual,
-            input_margin=_MARGIN + _MARGIN_PER_ITEM * len(items) + most - usual,
+            fixed_tokens=_TOKENS_PRIMING_THE_ANSWER + tokens.usual,
+            input_margin=_MARGIN + _MARGIN_PER_ITEM * len(items) + tokens.most - tokens.usual,
             choices=1,
-            max_output_tokens=bodies.largest(fields.max_output_tokens),
+            max_output_tokens=bodies.largest_positive(fields.max_output_tokens),
             previous_response_id=bodies.first_text(fields.previous_response_id),
             is_background=fields.background is True,
             is_stored=fields.store is not False,
@@ -140,14 +150,16 @@ class Responses(BufferedFormat):
             texts=[] if answer.usage else [text for item in answer.output or () for text in _texts_of(item)],
             service_tier=answer.service_tier or "",
             response_id=answer.id,
-            is_running=answer.status in _RUNNING,
+            is_running=answer.status in _RUNNING_STATES,
         )
 
 
 def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
-    """The deployment's defaults that the caller left out and the model accepts."""
+    """Return the deployment's defaults that the caller left out and the model accepts, as members to set."""
     deployment, fields = route.deployment, bodies.read(_decoder, parsed.raw)
-    members = defaults_for(route, has_temperature=bool(bytes(fields.temperature)), has_top_p=bool(bytes(fields.top_p)))
+    members = sampling_defaults(
+        route, has_temperature=bool(bytes(fields.temperature)), has_top_p=bool(bytes(fields.top_p))
+    )
     if deployment.max_output_tokens is not None and parsed.max_output_tokens is None:
         members["max_output_tokens"] = deployment.max_output_tokens
     if deployment.system_prompt:
@@ -157,39 +169,41 @@ def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
 
 
 def _check_tools(tools: object) -> None:
+    """Raise `InvalidRequest` if the request has a hosted tool."""
     for tool in tools if isinstance(tools, list) else ():
         kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind not in _TOOLS:
+        if kind not in _ALLOWED_TOOLS:
             raise InvalidRequest(
-                f"Tools of type '{str(kind)[:64]}' are not supported: Azure bills or stores beside tokens for them.",
+                f"Tools of type '{str(kind)[:64]}' are not supported: Azure stores data for them or bills other units.",
                 "tools",
             )
 
 
-def _input_of(items: Sequence[object], model: str) -> tuple[list[str], int, int]:
-    """Every text of the items, and the tokens that what they hold beside texts usually is and at most can be."""
+def _input_of(items: Sequence[object], model: str) -> tuple[list[str], TokenEstimate]:
+    """Return all texts of the items, and the tokens of everything else. Raises `InvalidRequest`."""
     texts: list[str] = []
-    usual = most = 0
+    tokens = NO_TOKENS
     for item in items:
-        usual, most = usual + _TOKENS_PER_ITEM, most + _TOKENS_PER_ITEM
         if not isinstance(item, dict):
             texts += bodies.texts_in(item)
-            usual, most = usual + _TOKENS_OF_ROLE, most + _TOKENS_OF_ROLE
+            tokens += _TOKENS_OF_ITEM_WITH_ROLE  # a bare string is a message of the user
             continue
+        tokens += _TOKENS_OF_ITEM
         if item.get("type") == "item_reference":
-            raise InvalidRequest("Items by reference are not supported: send the item, or its response's id.", "input")
+            raise InvalidRequest(
+                "Items by reference are not supported: send the item itself, or 'previous_response_id'.", "input"
+            )
         for part in _parts_of(item):
-            if isinstance(part, dict) and part.get("type") in _MEDIA:
-                is_image = part["type"] in _IMAGES
-                each = image_tokens(model, part.get("detail")) if is_image else file_tokens(part)
-                usual, most = usual + each[0], most + each[1]
+            if isinstance(part, dict) and part.get("type") in _MEDIA_TYPES:
+                is_image = part["type"] in _IMAGE_TYPES
+                tokens += image_tokens(model, part.get("detail")) if is_image else file_tokens(part)
             else:
                 texts += bodies.texts_in(part)
-    return texts, usual, most
+    return texts, tokens
 
 
 def _parts_of(item: dict[str, Any]) -> list[object]:
-    """What a model reads of an item, the parts of its lists one by one; of a part that is a text, the text."""
+    """Return the parts of an item that the model reads. A list counts as its elements, a text part as its text."""
     parts: list[object] = []
     for name, value in item.items():
         if name not in _NOT_READ:
@@ -198,7 +212,7 @@ def _parts_of(item: dict[str, Any]) -> list[object]:
 
 
 def _texts_of(item: msgspec.Raw) -> list[str]:
-    """What was generated in one item of output."""
+    """Return the generated texts in one item of output."""
     fields = answers.read_or_none(_output_decoder, bytes(item)) or {}
     texts = [fields[name] for name in ("arguments", "input") if isinstance(fields.get(name), str)]
     for name in ("content", "summary"):

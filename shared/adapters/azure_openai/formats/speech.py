@@ -1,7 +1,7 @@
 """The wire format of speech: text in, sound out, as a binary stream or as events.
 
-https://learn.microsoft.com/azure/ai-services/openai/reference#text-to-speech. Priced by the characters that are spoken,
-which the request states, or by tokens, which only the events state.
+https://learn.microsoft.com/azure/ai-services/openai/reference#text-to-speech. A model is priced by the characters
+spoken, which the request states, or by tokens, which only the events state.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.price_book import SPEECH
 from shared.domain.pricing.usage import Usage
 
-_TOKENS_PER_CHARACTER: Final = 4
-"""Of sound, generously: 21 tokens a second, and as few as five characters a second where somebody speaks slowly."""
+_MOST_TOKENS_PER_CHARACTER: Final = 4
+"""Sound has 21 tokens a second, and slow speech has about five characters a second."""
 _USUAL_TOKENS_PER_CHARACTER: Final = 1.4
-"""At fifteen characters a second."""
+"""Speech usually has fifteen characters a second."""
 _MARGIN: Final = 32
 
 
 class _Body(msgspec.Struct):
+    """The fields of a request that the gateway reads, of whatever types the caller sent."""
+
     model: Any = None
     input: Any = None
     instructions: Any = None
@@ -38,14 +40,14 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 class SpeechReader(TypedEventReader):
-    """Reads speech as events."""
+    """Reads speech that is streamed as events."""
 
-    marks = (b"speech.audio.done",)
-    last = frozenset({"speech.audio.done"})
+    ending_marks = (b"speech.audio.done",)
+    last_types = frozenset({"speech.audio.done"})
 
 
 class SoundReader:
-    """Implements `EventReader` for sound as it is: the last byte is withheld until it is booked."""
+    """Implements `EventReader` for binary sound. Withholds the last byte until the request is booked."""
 
     is_text = False
 
@@ -54,7 +56,7 @@ class SoundReader:
         self.units = units
         self.findings: set[str] = set()
         self.service_tier = self.response_id = ""
-        self.ended = True
+        self.ended = True  # binary sound has no last event: it ends where the body ends
         self._withheld = b""
 
     def feed(self, chunk: bytes) -> bytes:
@@ -88,12 +90,12 @@ class Speech(BufferedFormat):
             texts=[fields.input, *bodies.texts_in(fields.instructions)],
             input_margin=_MARGIN,
             choices=1,
-            max_output_tokens=len(fields.input) * _TOKENS_PER_CHARACTER,
+            max_output_tokens=len(fields.input) * _MOST_TOKENS_PER_CHARACTER,
             unseen_output_tokens=math.ceil(len(fields.input) * _USUAL_TOKENS_PER_CHARACTER),
             units=spoken,
             basis=SPEECH,
         )
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
-        """Speech is always streamed; were it not, its characters would be known all the same."""
+        """Return the spoken characters, which the request states. Needed only if upstream sends no stream."""
         return Completion(usage=None, units=parsed.units)

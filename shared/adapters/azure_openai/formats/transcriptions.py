@@ -1,19 +1,20 @@
-"""The wire format of transcriptions and translations: a file of sound in, text out.
+"""The wire format of transcriptions and translations: a sound file in, text out.
 
-https://learn.microsoft.com/azure/ai-services/openai/reference#transcriptions---create. Whisper is priced by the second
-and states how long the sound was only in `verbose_json`; the models named `gpt-4o-transcribe` are priced by token.
+https://learn.microsoft.com/azure/ai-services/openai/reference#transcriptions---create. Whisper is priced by the second,
+and states the seconds only in `verbose_json`. The models named `gpt-4o-transcribe` are priced by token.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from shared.adapters.azure_openai.formats import answers
 from shared.adapters.azure_openai.formats.buffered import BufferedFormat
-from shared.adapters.azure_openai.formats.multipart import parts_of, with_content, with_field
+from shared.adapters.azure_openai.formats.multipart import Part, parts_of, with_content, with_field
 from shared.adapters.azure_openai.formats.sound import duration
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
@@ -22,27 +23,29 @@ from shared.domain.pricing.price_book import SOUND
 from shared.domain.pricing.usage import NOTHING_USED, Usage
 from shared.domain.routing.catalog import Route
 
-_INPUT_TOKENS_PER_SECOND: Final = 10
+_USUAL_INPUT_TOKENS_PER_SECOND: Final = 10
 _MOST_INPUT_TOKENS_PER_SECOND: Final = 20
-_OUTPUT_TOKENS_PER_SECOND: Final = 8
-"""Nobody speaks faster."""
+_MOST_OUTPUT_TOKENS_PER_SECOND: Final = 8
+"""The fastest speech."""
 _MARGIN: Final = 32
 
 
 class _Answer(msgspec.Struct):
+    """An answer as JSON. Only `verbose_json` has a duration, in seconds."""
+
     text: str = ""
     duration: Any = None
-    usage: answers.InOutUsage | None = None
+    usage: answers.InputOutputUsage | None = None
 
 
 _answer_decoder = msgspec.json.Decoder(_Answer)
 
 
 class TranscriptReader(TypedEventReader):
-    """Reads a streamed transcript."""
+    """Reads the events of a streamed transcript."""
 
-    marks = (b"transcript.text.done",)
-    last = frozenset({"transcript.text.done"})
+    ending_marks = (b"transcript.text.done",)
+    last_types = frozenset({"transcript.text.done"})
 
 
 class Transcriptions(BufferedFormat):
@@ -55,29 +58,26 @@ class Transcriptions(BufferedFormat):
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         parts = parts_of(body, content_type)
-        names = [part.name for part in parts]
-        for name in ("file", "model"):
-            if names.count(name) > 1:
-                raise InvalidRequest(f"'{name}' was sent twice.", name)
+        _check_names(parts)
         fields = {
             part.name: body[part.start : part.end].decode("utf-8", "replace") for part in parts if not part.filename
         }
-        sound = next((part for part in parts if part.name == "file"), None)
-        if sound is None:
-            raise InvalidRequest("'file' is required.", "file")
-        probable, longest = map(math.ceil, duration(body[sound.start : sound.end], sound.filename))
+        file = next(part for part in parts if part.name == "file")
+        sound = duration(body[file.start : file.end], file.filename)
+        usual_seconds, most_seconds = math.ceil(sound.usual_seconds), math.ceil(sound.most_seconds)
+        usual_tokens = usual_seconds * _USUAL_INPUT_TOKENS_PER_SECOND
         return ParsedBody(
             raw=body,
             content_type=content_type,
             model=fields.get("model"),
             reader=TranscriptReader if fields.get("stream") == "true" else None,
             texts=[fields["prompt"]] if fields.get("prompt") else [],
-            fixed_tokens=probable * _INPUT_TOKENS_PER_SECOND,
-            input_margin=_MARGIN + longest * _MOST_INPUT_TOKENS_PER_SECOND - probable * _INPUT_TOKENS_PER_SECOND,
+            fixed_tokens=usual_tokens,
+            input_margin=_MARGIN + most_seconds * _MOST_INPUT_TOKENS_PER_SECOND - usual_tokens,
             choices=1,
-            max_output_tokens=longest * _OUTPUT_TOKENS_PER_SECOND + _MARGIN,
-            units=Usage(audio_seconds=longest),
-            usual_units=Usage(audio_seconds=probable),
+            max_output_tokens=most_seconds * _MOST_OUTPUT_TOKENS_PER_SECOND + _MARGIN,
+            units=Usage(audio_seconds=most_seconds),
+            usual_units=Usage(audio_seconds=usual_seconds),
             basis=SOUND,
         )
 
@@ -90,7 +90,7 @@ class Transcriptions(BufferedFormat):
         return with_field(parsed.raw, parsed.content_type, "model", model)
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
-        if not body.startswith(b"{"):
+        if not body.startswith(b"{"):  # `text`, `srt` and `vtt` are not JSON
             return Completion(usage=None, texts=[body.decode("utf-8", "replace")])
         answer = answers.read(_answer_decoder, body)
         usage = answer.usage
@@ -99,3 +99,16 @@ class Transcriptions(BufferedFormat):
         seconds = answer.duration if usage is None else usage.seconds
         known = Usage(audio_seconds=math.ceil(seconds)) if isinstance(seconds, int | float) else NOTHING_USED
         return Completion(usage=None, texts=[answer.text], units=known)
+
+
+def _check_names(parts: Sequence[Part]) -> None:
+    """Raise `InvalidRequest` unless there is one file and at most one model.
+
+    Of two parts with one name, the gateway could read one and upstream the other.
+    """
+    names = [part.name for part in parts]
+    for name in ("file", "model"):
+        if names.count(name) > 1:
+            raise InvalidRequest(f"'{name}' was sent twice.", name)
+    if "file" not in names:
+        raise InvalidRequest("'file' is required.", "file")

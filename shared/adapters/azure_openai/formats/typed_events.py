@@ -1,4 +1,4 @@
-"""Streams whose events name their type, as responses, images and audio have them."""
+"""Streams whose events state their type: responses, images and audio."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ class _Event(msgspec.Struct):
     type: str = ""
     delta: Any = None
     item_id: str = ""
-    usage: answers.InOutUsage | None = None
+    usage: answers.InputOutputUsage | None = None
 
 
 _decoder = msgspec.json.Decoder(_Event)
 
 
 class TypedEventReader(EventReader):
-    """Reads a stream that ends with an event of one of the `last` types, which states usage."""
+    """Reads a stream whose last event states usage."""
 
-    last: ClassVar[frozenset[str]]
+    last_types: ClassVar[frozenset[str]]
+    """The types of that event."""
 
     def __init__(self, units: Usage = NOTHING_USED) -> None:
+        """`units` is the known consumption other than tokens."""
         super().__init__()
         self.units = units
 
-    def read_ending(self, data: bytes) -> bool:
+    def read_ending_event(self, data: bytes) -> bool:
         event = answers.read_or_none(_decoder, data)
-        if event is None or event.type not in self.last:
+        if event is None or event.type not in self.last_types:
             return True
         if event.usage is not None:
             self.usage = event.usage.disjoint()
         self.ended = True
         return False
 
-    def note(self, data: bytes) -> None:
-        """These operations state no findings in their streams."""
+    def read_findings(self, data: bytes) -> None:
+        """Do nothing: these operations state no findings in their streams."""
 
     def texts(self, events: bytes) -> Sequence[str]:
-        """What events of type `*.text.delta` and the like add, by item."""
+        """Return the text that events with a `delta` add, one string for each item of output."""
         texts: dict[str, list[str]] = defaultdict(list)
         for raw in events_in(events):
             event = answers.read_or_none(_decoder, data_of(raw))
