@@ -66,3 +66,7 @@ lock: $(STAMP)
 
 clean:
 	rm -rf $(VENV) .venv-conformance .venv-clients .tools
+
+bench-compare: setup
+	@$(BIN)/python -m bench.compare --old $(OLD) --python $(or $(BENCH_PYTHON),3.13) $(BENCH_ARGUMENTS)
+.PHONY: bench-compare

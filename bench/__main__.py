@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from bench.commits import measure_commits
 from bench.load import CHAT, Figures, Target, cpu_seconds, measure, median_of, memory_mib
-from bench.processes import Bench, gateway, running, with_new_tenant
+from bench.processes import Bench, gateway, running, tables_settings, with_new_tenant
 
 CLIENTS = (1, 16, 64)
 PACE_MS = {1: 2, 16: 5, 64: 20}
@@ -136,11 +136,7 @@ def _bar(name: str, value: float, allowed: float, unit: str) -> None:
 
 
 def _start_to_first_answer(bench: Bench) -> None:
-    settings = {
-        "TALLYGATE_TABLE_ENDPOINT": bench.table_endpoint,
-        "TALLYGATE_STORAGE_ACCOUNT_NAME": "tallygate",
-        "TALLYGATE_STORAGE_ACCOUNT_KEY": bench.account_key,
-    }
+    settings = tables_settings(bench.table_endpoint, bench.account_key)
     upstream_url = bench.direct.url.partition("/openai")[0]
     with gateway("fresh", settings, upstream_url, known_tenant=bench.with_azurite) as fresh:
         asyncio.run(measure(fresh, 1, 1))
