@@ -9,7 +9,7 @@
 # make simulate       the ledger under seeded faults and crashes; COUNT=10000 schedules from FIRST=0
 # make soak           real processes under faults and kills for SECONDS=600
 # make bench          what the gateway costs, as ratios to a bare proxy in the same run
-# make bench-compare  the paired bench of this checkout against OLD=main, on BENCH_PYTHON=3.13
+# make bench OLD=REF  the paired bench: this checkout against another one, on BENCH_PYTHON=3.13
 # make lock           new lock files with the newest releases; UPGRADE= keeps the pins there are
 # make hooks          install the pre-commit hooks of this checkout
 # make setup          what `make run` starts with, without starting it
@@ -23,7 +23,7 @@ UNIT := -m pytest -n $${PYTEST_WORKERS:-auto} tests/unit
 UNIT_313 := .venv-conformance/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit unit-313 prove check format bench bench-compare simulate soak verify lock hooks clean
+.PHONY: help setup run test unit unit-313 prove check format bench simulate soak verify lock hooks clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -66,14 +66,14 @@ format:
 
 bench:
 	$(SETUP) development azurite
+ifdef OLD
+	@$(BIN)/python -m bench.compare --old $(OLD) --python $(or $(BENCH_PYTHON),3.13) $(BENCH_ARGUMENTS)
+else
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.ledger
 	@$(BIN)/python -m bench.memory
 	@$(BIN)/python -m bench.routing
-
-bench-compare:
-	$(SETUP) development azurite
-	@$(BIN)/python -m bench.compare --old $(OLD) --python $(or $(BENCH_PYTHON),3.13) $(BENCH_ARGUMENTS)
+endif
 
 verify:
 	$(SETUP) run

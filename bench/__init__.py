@@ -1,1 +1,1 @@
-"""What the gateway costs, as ratios to what it cannot avoid, measured in one run. `make bench`."""
+"""Costs of the gateway, as ratios to costs that it cannot avoid, measured in one run: `make bench`."""

@@ -11,19 +11,19 @@ from typing import TypeAlias
 
 from bench.commits import measure_commits
 from bench.load import CHAT, Figures, Target, cpu_seconds, measure, median_of, memory_mib
-from bench.processes import Bench, gateway, running, with_new_tenant
+from bench.processes import Bench, gateway, running, tables_settings, with_new_tenant
 
 CLIENTS = (1, 16, 64)
 PACE_MS = {1: 2, 16: 5, 64: 20}
 """Between the events of a stream, by the number of clients: no more altogether than a core can pass on."""
 PACED_ROUNDS = 11
-"""What a single event costs is the small difference of two measurements, each as noisy as the machine."""
+"""The cost of one event is the small difference of two measurements, each as noisy as the machine."""
 Rows: TypeAlias = dict[str, list[Figures]]
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked of each target: buffered answers, streams whose events come in a heap, or one after the other."""
+    """The workload of each target: buffered answers, streams at full speed, or streams with paced events."""
 
     name: str
     events: int = 0
@@ -32,7 +32,7 @@ class Load:
     clients: tuple[int, ...] = CLIENTS
 
     def requests(self, clients: int, buffered: int) -> int:
-        """How many requests a measurement takes, where it takes so many buffered ones."""
+        """Return the number of requests of a measurement, given that of a buffered one."""
         if self.is_paced:
             return clients
         return max(64, buffered // 4) if self.events else buffered
@@ -136,11 +136,7 @@ def _bar(name: str, value: float, allowed: float, unit: str) -> None:
 
 
 def _start_to_first_answer(bench: Bench) -> None:
-    settings = {
-        "TALLYGATE_TABLE_ENDPOINT": bench.table_endpoint,
-        "TALLYGATE_STORAGE_ACCOUNT_NAME": "tallygate",
-        "TALLYGATE_STORAGE_ACCOUNT_KEY": bench.account_key,
-    }
+    settings = tables_settings(bench.table_endpoint, bench.account_key)
     upstream_url = bench.direct.url.partition("/openai")[0]
     with gateway("fresh", settings, upstream_url, known_tenant=bench.with_azurite) as fresh:
         asyncio.run(measure(fresh, 1, 1))

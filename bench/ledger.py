@@ -218,7 +218,7 @@ async def worker(endpoint: str, tenant: str, rate: float, lanes: int) -> None:
 
 
 async def memory(tenants: int = 1000) -> None:
-    """What a process keeps for a tenant that it has served, beside the rows."""
+    """Measure the memory that a process keeps for each tenant it has served, apart from rows."""
     store = InMemoryTableStore()
     for number in range(tenants):
         await TableLedger(store, _CHAIN, StorageClock()).open(

@@ -6,6 +6,8 @@ import asyncio
 import json
 import statistics
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,36 +74,59 @@ async def measure(
     With `events` the answers are streams of so many, else they are buffered. With `pace_ms` each event comes so long
     after the one before, as from a model; else they come in a heap.
     """
+    async with calling(target, clients, events=events, pace_ms=pace_ms, operation=operation) as measured:
+        return await measured(requests)
+
+
+@asynccontextmanager
+async def calling(
+    target: Target, clients: int, *, events: int = 0, pace_ms: int = 0, operation: str = CHAT
+) -> AsyncIterator[Callable[[int], Awaitable[Figures]]]:
+    """Clients of a target after a warm-up. They keep their connections from one measurement to the next."""
+    body, at_once = _bodies(operation, events, pace_ms)
+    headers = {"api-key": target.key, "content-type": "application/json"}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
+
+        async def measured(requests: int, sent: bytes = body) -> Figures:
+            cpu, started, latencies = cpu_seconds(target.pid), time.perf_counter(), []
+            calls = (_call(session, target, _url(target, operation), sent, requests // clients) for _ in range(clients))
+            for taken in await asyncio.gather(*calls):
+                latencies += taken
+            return _figures(latencies, time.perf_counter() - started, cpu_seconds(target.pid) - cpu)
+
+        await measured(3 * clients, at_once)
+        yield measured
+
+
+async def _call(session: aiohttp.ClientSession, target: Target, url: str, body: bytes, count: int) -> list[float]:
+    """Latencies in seconds of so many requests, one after the other."""
+    latencies: list[float] = []
+    for _ in range(count):
+        started = time.perf_counter()
+        async with session.post(url, data=body) as response:
+            answer = await response.read()
+            if response.status != 200:
+                raise RuntimeError(f"{target.name} answered {response.status}: {answer[:300]!r}")
+        latencies.append(time.perf_counter() - started)
+    return latencies
+
+
+def _figures(latencies: list[float], elapsed: float, cpu: float) -> Figures:
+    done = len(latencies)
+    latencies.sort()
+    p50, p99 = (latencies[int(share * (done - 1))] * 1000 for share in (0.5, 0.99))
+    return Figures(done / elapsed, cpu / done * 1000, p50, p99)
+
+
+def _bodies(operation: str, events: int, pace_ms: int) -> tuple[bytes, bytes]:
+    """The body that is measured, and the same without a pace for the warm-up."""
     fields = dict(_BODIES[operation])
     if operation == CHAT:
         fields["max_tokens"] = events or 100
     if events:
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
-    at_once = _encoded(fields)
-    body = _encoded({**fields, "metadata": {"pace_ms": str(pace_ms)}}) if pace_ms else at_once
-    url = _url(target, operation)
-    headers = {"api-key": target.key, "content-type": "application/json"}
-    latencies: list[float] = []
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-
-        async def work(count: int, sent: bytes) -> None:
-            for _ in range(count):
-                started = time.perf_counter()
-                async with session.post(url, data=sent, headers=headers) as response:
-                    answer = await response.read()
-                    if response.status != 200:
-                        raise RuntimeError(f"{target.name} answered {response.status}: {answer[:300]!r}")
-                latencies.append(time.perf_counter() - started)
-
-        await asyncio.gather(*(work(3, at_once) for _ in range(clients)))
-        latencies.clear()
-        cpu, started = cpu_seconds(target.pid), time.perf_counter()
-        await asyncio.gather(*(work(requests // clients, body) for _ in range(clients)))
-        elapsed, cpu = time.perf_counter() - started, cpu_seconds(target.pid) - cpu
-    done = len(latencies)
-    latencies.sort()
-    p50, p99 = (latencies[int(share * (done - 1))] * 1000 for share in (0.5, 0.99))
-    return Figures(done / elapsed, cpu / done * 1000, p50, p99)
+    paced = {**fields, "metadata": {"pace_ms": str(pace_ms)}} if pace_ms else fields
+    return _encoded(paced), _encoded(fields)
 
 
 def _encoded(fields: dict[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,18 +42,12 @@ def running() -> Iterator[Bench]:
     """All processes of a bench."""
     with ExitStack() as stack:
         upstream_port, proxy_port = free_port(), free_port()
-        upstream = stack.enter_context(
-            process([sys.executable, "-m", "bench.upstream", str(upstream_port)], upstream_port)
-        )
+        upstream = stack.enter_context(fast_upstream(upstream_port))
         upstream_url = f"http://127.0.0.1:{upstream_port}"
         proxy_command = [sys.executable, "-m", "bench.bare_proxy", str(proxy_port), upstream_url]
         proxy = stack.enter_context(process(proxy_command, proxy_port))
         endpoint, account_key = stack.enter_context(storage())
-        tables = {
-            "TALLYGATE_TABLE_ENDPOINT": endpoint,
-            "TALLYGATE_STORAGE_ACCOUNT_NAME": ACCOUNT,
-            "TALLYGATE_STORAGE_ACCOUNT_KEY": account_key,
-        }
+        tables = tables_settings(endpoint, account_key)
         in_memory = stack.enter_context(gateway("in memory", {"TALLYGATE_STORAGE": "memory"}, upstream_url))
         with_azurite = stack.enter_context(gateway("Azurite", tables, upstream_url))
         yield Bench(
@@ -64,6 +58,11 @@ def running() -> Iterator[Bench]:
             endpoint,
             account_key,
         )
+
+
+def fast_upstream(port: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """The upstream that every target of a run has in common."""
+    return process([sys.executable, "-m", "bench.upstream", str(port)], port)
 
 
 @contextmanager
@@ -80,11 +79,30 @@ def storage() -> Iterator[tuple[str, str]]:
             _end(azurite)
 
 
+def tables_settings(endpoint: str, account_key: str) -> dict[str, str]:
+    """Settings of a gateway that keeps its books in this Azurite."""
+    return {
+        "TALLYGATE_TABLE_ENDPOINT": endpoint,
+        "TALLYGATE_STORAGE_ACCOUNT_NAME": ACCOUNT,
+        "TALLYGATE_STORAGE_ACCOUNT_KEY": account_key,
+    }
+
+
 @contextmanager
 def gateway(
-    name: str, settings: dict[str, str], upstream_url: str, *, known_tenant: Target | None = None
+    name: str,
+    settings: dict[str, str],
+    upstream_url: str,
+    *,
+    known_tenant: Target | None = None,
+    python: str = sys.executable,
+    checkout: Path = ROOT,
 ) -> Iterator[Target]:
-    """A gateway with one tenant that may use everything, in front of the upstream; or over storage that has one."""
+    """A gateway with one tenant that may use everything, in front of the upstream; or over storage that has one.
+
+    Another checkout is reached by its functions host, its settings and its management API only: its modules may be
+    named otherwise.
+    """
     port, admin_key = free_port(), secrets.token_urlsafe(32)
     with tempfile.TemporaryDirectory() as folder:
         environment = {
@@ -96,7 +114,8 @@ def gateway(
             "AZURE_OPENAI_API_KEY": "bench",
             "ALLOW_LOOPBACK_BACKENDS": "true",
         }
-        with process([sys.executable, "-m", "local.functions_host"], port, environment) as started:
+        command = [python, "-m", "local.functions_host"]
+        with process(command, port, environment, folder=checkout) as started:
             url = f"http://127.0.0.1:{port}"
             key = known_tenant.key if known_tenant else _seed(url, admin_key, upstream_url)
             yield Target(f"gateway, {name}", f"{url}{_PATH}{_QUERY}", started.pid, key, admin_key)
@@ -104,10 +123,10 @@ def gateway(
 
 @contextmanager
 def process(
-    command: list[str], port: int, environment: dict[str, str] | None = None
+    command: list[str], port: int, environment: dict[str, str] | None = None, *, folder: Path = ROOT
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child that listens on a port."""
-    child = subprocess.Popen(command, env={**os.environ, **(environment or {})}, cwd=ROOT)
+    child = subprocess.Popen(command, env={**os.environ, **(environment or {})}, cwd=folder)
     try:
         _await_port(port, child)
         yield child

@@ -1,1 +1,1 @@
-"""What a laptop has instead of Azure. Never imported by `shared/`."""
+"""Stand-ins for Azure on a laptop: functions host, simulator, storage. `shared/` never imports them."""

@@ -48,7 +48,7 @@ class Router:
 
 
 def is_permitted(host_key: str, sent_key: str) -> bool:
-    """Whether the host lets a request through to a function that is not anonymous."""
+    """Tell whether the host lets a request through to a function that is not anonymous."""
     return bool(host_key) and hmac.compare_digest(host_key.encode(), sent_key.encode())
 
 

@@ -74,7 +74,7 @@ class FunctionsHost:
 
 
 def _checked(function: HttpFunction, result: object) -> Response:
-    """What a function returned, if it is an answer."""
+    """Return the result of a function if it is an answer."""
     if isinstance(result, Response):
         return result
     logger.error("function %s returned %s, not a response", function.name, type(result).__name__)

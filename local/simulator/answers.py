@@ -123,7 +123,7 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
 
 
 def answer(body: Mapping[str, Any], model: str, cached_tokens: int) -> Answer:
-    """What the model says to a request that is valid and not filtered."""
+    """Return the model's text for a valid request that is not filtered."""
     is_reasoning = model.startswith(("o", "gpt-5"))
     cap = body.get("max_completion_tokens") or body.get("max_tokens")
     reasoning = min(REASONING_TOKENS, cap or REASONING_TOKENS) if is_reasoning else 0

@@ -1,4 +1,4 @@
-"""What each operation answers: a whole body, or parts of a stream with the usage that Azure would bill up to each."""
+"""Replies of each operation: a whole body, or parts of a stream with the usage that Azure bills up to each."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Reply:
     content_type: str = "application/json"
     parts: Iterator[Part] | None = None
     kept: dict[str, Any] | None = None
-    """What is kept of a response."""
+    """A response that the simulator stores."""
 
 
 class Refused(Exception):
-    """What Azure answers 400 to, with this body; `usage` is what it bills all the same."""
+    """A request that Azure refuses with 400 and this body. It bills `usage` all the same."""
 
     def __init__(self, body: dict[str, Any], usage: dict[str, Any] | None = None) -> None:
         super().__init__(body)
@@ -374,7 +374,7 @@ def speech(question: Question) -> Reply:
 
 
 def seconds_of(sound: bytes) -> float:
-    """How long a WAV file plays; anything else is not understood here."""
+    """Return the seconds of a WAV file. The simulator understands no other format."""
     try:
         with wave.open(io.BytesIO(sound)) as opened:
             return float(opened.getnframes() / opened.getframerate())

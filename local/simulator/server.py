@@ -46,7 +46,7 @@ class Record:
 
 @dataclass(slots=True)
 class Pace:
-    """How fast answers come."""
+    """The pace of answers."""
 
     latency_ms: float = 0
     tokens_per_second: float = 0
@@ -91,7 +91,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks of which model, and the file that came with it."""
+    """The operation, model and file of a request."""
 
     model: str
     body: dict[str, Any]
@@ -454,7 +454,7 @@ def _remaining(reply: Reply) -> int:
 
 
 def _problem_of(operation: str, body: dict[str, Any], model: str) -> dict[str, Any] | None:
-    """What Azure would refuse a body for."""
+    """Return the reason why Azure would refuse a body."""
     if operation != "chat/completions":
         return None
     if not body["messages"] or not all(isinstance(message, dict) and "role" in message for message in body["messages"]):
