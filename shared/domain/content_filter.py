@@ -34,7 +34,7 @@ _SEVERITIES = tuple(Severity)
 
 def findings_text(found: Iterable[str]) -> str:
     """Join findings as a ledger entry stores them: sorted, separated by commas."""
-    return ",".join(sorted(found)) if found else ""
+    return ",".join(sorted(found))
 
 
 def findings_from_text(text: str) -> list[str]:

@@ -7,7 +7,6 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from shared.domain.errors import InvalidRequest
 
@@ -38,7 +37,7 @@ class BillingPeriod:
     def containing(cls, moment: datetime) -> BillingPeriod:
         """Return the period that contains a moment. The moment must have a time zone."""
         in_utc = moment.astimezone(UTC)
-        return _period(in_utc.year, in_utc.month)
+        return cls(in_utc.year, in_utc.month)
 
     @property
     def start(self) -> datetime:
@@ -60,9 +59,6 @@ class BillingPeriod:
 
     def __str__(self) -> str:
         return f"{self.year:04}-{self.month:02}"
-
-
-_period = lru_cache(maxsize=64)(BillingPeriod)
 
 
 def new_rid() -> str:
@@ -111,5 +107,4 @@ def checked_name(text: str, param: str) -> str:
 
 def timestamp(moment: datetime) -> str:
     """Format a moment as every stored and shown time is written: RFC 3339 in UTC with milliseconds."""
-    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return f"{in_utc.date().isoformat()}T{in_utc.time().isoformat('milliseconds')}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import cache
 from typing import Final, Protocol
 
 _CL100K_MODELS: Final = ("gpt-4-", "gpt-4-32k", "gpt-35", "gpt-3.5", "text-embedding", "ada", "babbage", "davinci")
@@ -36,7 +36,6 @@ def _pieces(text: str) -> Iterator[str]:
         yield text[start : start + _PIECE_CHARACTERS]
 
 
-@lru_cache(maxsize=256)
 def _vocabulary_of(model: str) -> str:
     """Return the vocabulary of a model. An unknown model has the newer one."""
     is_older = model == "gpt-4" or model.startswith(_CL100K_MODELS)

@@ -47,7 +47,6 @@ class AiohttpUpstream:
         self._timeouts = timeouts
         self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_seconds)
         self._watchdog = Watchdog(min(timeouts.head_seconds, timeouts.idle_seconds))
-        self._loop = asyncio.get_running_loop()
 
     async def send(
         self,
@@ -62,7 +61,7 @@ class AiohttpUpstream:
         authorized = await self._authorized(backend, headers)
         longest = self._timeouts.head_seconds
         allowed = longest if head_seconds is None else min(head_seconds, longest)
-        wait = _HeadWait(allowed, self._loop)
+        wait = _HeadWait(allowed)
         self._watchdog.watch(wait)
         try:
             response = await self._session.request(
@@ -113,8 +112,8 @@ class _HeadWait:
 
     __slots__ = ("_cancellations_before", "_has_given_up", "_task", "allowed_seconds", "since")
 
-    def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
-        task = asyncio.current_task(loop)  # ADR 12: asking for the loop is a system call in 3.11
+    def __init__(self, seconds: float) -> None:
+        task = asyncio.current_task()
         assert task is not None
         self.since = time.monotonic()
         self.allowed_seconds = seconds
@@ -167,10 +166,6 @@ class AiohttpResponse:
             watchdog.watch(self)
 
     async def read(self) -> bytes:
-        if self._content.is_eof() and self._content.exception() is None:  # the whole body came with its head
-            body = self._content.read_nowait()
-            self.close()
-            return body
         chunks: list[bytes] = []
         await self.forward(chunks.append)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -24,14 +24,12 @@ class HashChain:
     """
 
     def __init__(self, key: bytes, encode: Callable[[Mapping[str, FieldValue]], bytes] | None = None) -> None:
-        self._keyed = hmac.new(key, digestmod=hashlib.sha256)
+        self._key = key
         self._encode = encode or canonical
 
     def extend(self, head: str, fields: Mapping[str, FieldValue]) -> str:
         """Return the hash of the entry that follows `head`. It covers all of the entry's `fields`."""
-        seal = self._keyed.copy()  # setting up the key again would cost as much as sealing an entry
-        seal.update(head.encode() + self._encode(fields))
-        return seal.hexdigest()
+        return hmac.new(self._key, head.encode() + self._encode(fields), hashlib.sha256).hexdigest()
 
     def __repr__(self) -> str:
         return "HashChain(key=***)"

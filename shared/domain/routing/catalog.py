@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
-from functools import lru_cache
 
 from shared.domain.pricing.price_book import PriceKey
 from shared.domain.routing.residency import Placement, Residency
@@ -63,7 +62,7 @@ class Backend:
     @property
     def processed_in(self) -> str:
         """The narrowest place where it certainly processes requests: a region, a zone, or `global`."""
-        return _processed_in(self.sku, self.region, self.zone)
+        return self.placement.processed_in
 
     @property
     def is_provisioned(self) -> bool:
@@ -73,7 +72,7 @@ class Backend:
     @property
     def price_key(self) -> PriceKey:
         """The key of its prices."""
-        return _price_key(model=self.model, model_version=self.model_version, sku=self.sku, region=self.region)
+        return PriceKey(model=self.model, model_version=self.model_version, sku=self.sku, region=self.region)
 
 
 @record
@@ -112,14 +111,6 @@ class Route:
 
     deployment: Deployment
     backend: Backend
-
-
-_price_key = lru_cache(maxsize=1024)(PriceKey)
-
-
-@lru_cache(maxsize=1024)
-def _processed_in(sku: str, region: str, zone: str) -> str:
-    return Placement(sku, region, zone).processed_in
 
 
 @value

@@ -11,7 +11,7 @@ from shared.domain.routing.catalog import Backend, BackendApi
 V1: Final = "/openai/v1"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # ADR 12
 def operation_path(base: str, deployment: str | None, operation: str, api_version: str) -> str:
     """Return the path and query of an operation below a backend's endpoint.
 

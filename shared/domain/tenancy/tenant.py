@@ -84,12 +84,9 @@ class Tenant:
     @property
     def rate_limits(self) -> RateLimits:
         """The limits per minute."""
-        return _rate_limits(self.requests_per_minute, self.tokens_per_minute)
+        return RateLimits(self.requests_per_minute, self.tokens_per_minute)
 
 
-_rate_limits = lru_cache(maxsize=1024)(RateLimits)
-
-
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # ADR 12
 def _limit(quota_tokens: int | None, budget_usd: str | None) -> Limit:
     return Limit(quota_tokens, None if budget_usd is None else pusd_from_usd(budget_usd))

@@ -11,14 +11,12 @@ from typing import Final
 from shared.domain.content_filter import VERDICTS, Severity
 
 _ABOVE_SAFE: Final = frozenset(Severity)
-_NOTHING_FOUND: Final = ({"filtered": False, "severity": "safe"}, {"filtered": False, "detected": False})
-"""The annotations of most answers, compared whole because that is fastest."""
 
 
 def findings(results: Mapping[str, object]) -> Iterator[str]:
     """Yield the findings of one `content_filter_results` object."""
     for category, verdict in results.items():
-        if verdict not in _NOTHING_FOUND and isinstance(verdict, dict):
+        if isinstance(verdict, dict):
             severity = verdict.get("severity")
             if isinstance(severity, str) and severity in _ABOVE_SAFE:
                 yield f"{category}:{severity}"
