@@ -107,4 +107,4 @@ def checked_name(text: str, param: str) -> str:
 
 def timestamp(moment: datetime) -> str:
     """Format a moment as every stored and shown time is written: RFC 3339 in UTC with milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

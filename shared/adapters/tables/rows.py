@@ -13,6 +13,7 @@ from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import BALANCE, Balance, Lane
 from shared.domain.ledger.changes import (
     Change,
+    DeleteMarker,
     DeleteReservation,
     InsertEntry,
     InsertLateMark,
@@ -120,18 +121,20 @@ def transfer_from(key: str, fields: Mapping[str, FieldValue]) -> Transfer:
 
 def row_change(change: Change) -> RowChange:
     """Return the row operation that makes a planned change."""
-    if isinstance(change, InsertReservation):
-        reservation = change.reservation
-        return Insert(reservation_key(reservation.rid), reservation_fields(reservation, change.commit_id))
-    if isinstance(change, InsertEntry):
-        return Insert(entry_key(change.seq), change.fields)
-    if isinstance(change, DeleteReservation):
-        return Delete(reservation_key(change.rid))
-    if isinstance(change, InsertMarker):
-        charged: Fields = {"tokens": change.charged.tokens, "pusd": change.charged.pusd}
-        return Insert(marker_key(change.rid), {**charged, **USAGE.write(change.usage)})
-    if isinstance(change, InsertLateMark):
-        return Insert(late_mark_key(change.rid), {})
-    if isinstance(change, InsertTransfer):
-        return Insert(transfer_key(change.transfer.xid), transfer_fields(change.transfer))
-    return Delete(marker_key(change.rid))
+    match change:
+        case InsertReservation():
+            reservation = change.reservation
+            return Insert(reservation_key(reservation.rid), reservation_fields(reservation, change.commit_id))
+        case InsertEntry():
+            return Insert(entry_key(change.seq), change.fields)
+        case DeleteReservation():
+            return Delete(reservation_key(change.rid))
+        case InsertMarker():
+            charged: Fields = {"tokens": change.charged.tokens, "pusd": change.charged.pusd}
+            return Insert(marker_key(change.rid), {**charged, **USAGE.write(change.usage)})
+        case DeleteMarker():
+            return Delete(marker_key(change.rid))
+        case InsertLateMark():
+            return Insert(late_mark_key(change.rid), {})
+        case InsertTransfer():
+            return Insert(transfer_key(change.transfer.xid), transfer_fields(change.transfer))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import cache
 from typing import Final
 
 from shared.domain.ledger.amounts import NOTHING, Amount, Limit
@@ -112,37 +111,39 @@ class LedgerEntry:
 
     def fields(self) -> Fields:
         """Return every field but the hash, as stored and as covered by the hash chain."""
-        return _codec(tuple(name for name in _OPTIONAL if getattr(self, name) is not None)).write(self)
+        return _WRITERS[self.kind].write(self)
 
     @classmethod
     def from_fields(cls, row: Mapping[str, FieldValue]) -> LedgerEntry:
         """Build an entry from a stored row, with its `hash`."""
         kind = EntryKind(str(row["kind"]))
         derived: dict[str, object] = {"hash": str(row.get("hash", ""))}
-        if "deployment" in row:
+        if kind not in _CHANGES_OF_A_LANE:
             derived["attempt"] = ATTEMPT.read(row)
             derived["outcome"] = OUTCOME.read(row, kind=kind, amount=Amount(int(row["tokens"]), int(row["pusd"])))
-        return _codec(_CHANGES.get(kind, ())).read(row, **derived)
+        return _READERS[kind].read(row, **derived)
 
 
-_OPTIONAL: Final = ("attempt", "outcome", "limit", "transferred")
-_CHANGES: Final[Mapping[EntryKind, tuple[str, ...]]] = {
-    EntryKind.LIMIT: ("limit",),
-    EntryKind.TRANSFER_OUT: ("transferred",),
-    EntryKind.TRANSFER_IN: ("transferred",),
-}
 ATTEMPT: Final = Codec(Attempt)
 OUTCOME: Final = Codec(Outcome)
 USAGE: Final = Codec(Usage, prefix="usage_")
 RESERVATION: Final = Codec(Reservation)
 """The row `P`, but for the id of the commit that wrote it."""
-
-
-@cache
-def _codec(optional: tuple[str, ...]) -> Codec[LedgerEntry]:
-    """Return the codec of entries that have these optional fields and no others."""
-    return Codec(LedgerEntry, without=frozenset(_OPTIONAL) - frozenset(optional))
-
-
-ENTRY_FIELDS: Final[tuple[StoredField, ...]] = _codec(_OPTIONAL).fields
+_OPTIONAL: Final = frozenset({"attempt", "outcome", "limit", "transferred"})
+_CHANGES_OF_A_LANE: Final[Mapping[EntryKind, frozenset[str]]] = {
+    EntryKind.LIMIT: frozenset({"limit"}),
+    EntryKind.TRANSFER_OUT: frozenset({"transferred"}),
+    EntryKind.TRANSFER_IN: frozenset({"transferred"}),
+    EntryKind.CLOSE: frozenset(),
+}
+"""The optional fields of entries that are not about an attempt. All others have `attempt` and `outcome`."""
+_ATTEMPTED: Final = frozenset({"attempt", "outcome"})
+_WRITERS: Final = {
+    kind: Codec(LedgerEntry, without=_OPTIONAL - _CHANGES_OF_A_LANE.get(kind, _ATTEMPTED)) for kind in EntryKind
+}
+_READERS: Final = {
+    kind: Codec(LedgerEntry, without=_OPTIONAL - _CHANGES_OF_A_LANE.get(kind, frozenset())) for kind in EntryKind
+}
+"""Readers build `attempt` and `outcome` apart, because an outcome repeats the kind and the charge of its entry."""
+ENTRY_FIELDS: Final[tuple[StoredField, ...]] = Codec(LedgerEntry).fields
 """Every property that the row `E` may have, beside its `hash`."""

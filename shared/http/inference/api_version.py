@@ -12,7 +12,7 @@ from shared.http.requests import unquoted
 
 DATED: Final = "/openai"
 """The path before an operation, where the query parameter `api-version` is required."""
-_PARAMETER: Final = re.compile(rb"(?:^|&)api-version=([^&]*)")
+_PARAMETER: Final = b"api-version="
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 
 
@@ -21,8 +21,9 @@ def api_version_of(request: Request, base: str) -> str:
 
     Raises `InvalidRequest` where `base` is `DATED` and the parameter is no date.
     """
-    found = _PARAMETER.search(request.scope["query_string"])
-    api_version = unquoted(found[1]).decode("latin-1") if found else ""
+    parameters = request.scope["query_string"].split(b"&")
+    stated = next((each for each in parameters if each.startswith(_PARAMETER)), _PARAMETER)
+    api_version = unquoted(stated.removeprefix(_PARAMETER)).decode("latin-1")
     if base == DATED and _DATE.fullmatch(api_version) is None:
         raise InvalidRequest(
             "The query parameter 'api-version' is required: a date, for example 2024-10-21 or 2025-04-01-preview.",
