@@ -68,7 +68,7 @@ class Balance:
     limit: Limit = stored("quota and budget with grants", prefix="limit_", always=True, default=NO_LIMITS)
     limit0: Limit = stored("quota and budget at opening", prefix="limit0_", always=True, default=NO_LIMITS)
     state: LaneState = stored(
-        "OPEN, CLOSING or CLOSED", via="state.value", parse=LaneState, always=True, default=LaneState.OPEN
+        "OPEN, CLOSING or CLOSED", via="state._value_", parse=LaneState, always=True, default=LaneState.OPEN
     )
     used: Amount = stored("sum of all entries", prefix="used_", always=True, default=NOTHING)
     reserved: Amount = stored("sum of open reservations", prefix="reserved_", always=True, default=NOTHING)

@@ -91,7 +91,7 @@ class LedgerEntry:
     """One immutable, numbered, chained row: usage record and audit record of an attempt, or a change of the lane."""
 
     seq: int = stored("number in the lane, from 1", int64=True, always=True)
-    kind: EntryKind = stored("kind of the entry", via="kind.value", parse=EntryKind)
+    kind: EntryKind = stored("kind of the entry", via="kind._value_", parse=EntryKind)
     timestamp: str = stored("time of the commit, RFC 3339 in UTC with milliseconds")
     commit_id: str = stored("id of the commit that wrote it")
     rid: str = stored("id of the reservation that it resolves", default="")

@@ -41,10 +41,10 @@ def headers_of_served(served: Served, request_id: str) -> list[tuple[bytes, byte
     kept.append((b"x-gateway-attempts", b"%d" % served.attempts))
     if served.annotation:
         kept.append((b"x-gateway-content-filter", served.annotation.encode("latin-1", "replace")))
-    if balance.available_tokens is not None:
-        kept.append((b"x-gateway-quota-remaining-tokens", b"%d" % balance.available_tokens))
-    if balance.available_pusd is not None:
-        kept.append((b"x-gateway-budget-remaining-usd", usd(balance.available_pusd).encode()))
+    if (tokens := balance.available_tokens) is not None:
+        kept.append((b"x-gateway-quota-remaining-tokens", b"%d" % tokens))
+    if (pusd := balance.available_pusd) is not None:
+        kept.append((b"x-gateway-budget-remaining-usd", usd(pusd).encode()))
     if served.limit_status:
         kept += [(name.encode(), text.encode()) for name, text in rate_headers(served.limit_status).items()]
     return kept

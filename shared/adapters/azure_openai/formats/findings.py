@@ -16,10 +16,8 @@ _ABOVE_SAFE: Final = frozenset(Severity)
 def findings(results: Mapping[str, object]) -> Iterator[str]:
     """Yield the findings of one `content_filter_results` object."""
     for category, verdict in results.items():
-        if isinstance(verdict, dict):
-            severity = verdict.get("severity")
-            if isinstance(severity, str) and severity in _ABOVE_SAFE:
-                yield f"{category}:{severity}"
-            for name in VERDICTS:
-                if verdict.get(name) is True:
-                    yield f"{category}:{name}"
+        for name, found in verdict.items() if isinstance(verdict, dict) else ():
+            if found is True and name in VERDICTS:
+                yield f"{category}:{name}"
+            elif name == "severity" and isinstance(found, str) and found in _ABOVE_SAFE:
+                yield f"{category}:{found}"
