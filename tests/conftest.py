@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from tests.tools.stack import AzuriteAccount, Stack, running_azurite, running_stack
 from tests.tools.suite_minutes import SuiteMinutes
+
+if TYPE_CHECKING:
+    from tests.tools.stack import AzuriteAccount, Stack
+
+# The fixtures import the gateway themselves: most unit tests need none, and its import takes most of their time.
 
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
@@ -22,6 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount]:
     """One Azurite in memory for all tests of this worker."""
+    from tests.tools.stack import running_azurite
+
     with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
         yield account
 
@@ -38,6 +45,8 @@ async def stack(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stack_settings: dict[str, str]
 ) -> AsyncIterator[Stack]:
     """Gateway (in memory) and simulator, with a tenant that may use gpt-4o, gpt-4o-mini and o4-mini."""
+    from tests.tools.stack import running_stack
+
     async with running_stack(monkeypatch, tmp_path, {"TALLYGATE_STORAGE": "memory", **stack_settings}) as running:
         yield running
 
@@ -47,5 +56,7 @@ async def stack_on_tables(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, azurite: AzuriteAccount
 ) -> AsyncIterator[Stack]:
     """The same with its books in Azurite; tenants get names of their own, since the account is shared."""
+    from tests.tools.stack import running_stack
+
     async with running_stack(monkeypatch, tmp_path, azurite.settings) as running:
         yield running

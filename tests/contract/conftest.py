@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,7 +23,9 @@ from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.on_disk.table_store import SqliteTableStore
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
 from shared.adapters.tables.store import TableStore
-from tests.tools.stack import AzuriteAccount
+
+if TYPE_CHECKING:
+    from tests.tools.stack import AzuriteAccount
 
 ENDPOINT = os.environ.get("CONTRACT_TABLE_ENDPOINT", "")
 STORES = ["memory", "disk", "azurite", *(["account"] if ENDPOINT else [])]

@@ -90,6 +90,8 @@ def charge(input_tokens: int = 8, output_tokens: int = 9, kind: EntryKind = Entr
 
 VOID = Outcome(kind=EntryKind.VOID, status=500, error_code="upstream_500")
 Fault = Literal["lost request", "lost response", "zombie"]
+MAX_SUBMITS = 5000
+"""More transactions than any test makes: a committer that would repeat one for ever fails instead."""
 
 
 @dataclass(slots=True)
@@ -129,6 +131,7 @@ class FaultyStore:
 
     async def submit(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> str:
         self.submits += 1
+        assert self.submits < MAX_SUBMITS, "the committer repeats its transaction for ever"
         if self.before_submit is not None:
             self.before_submit()
         fault = self.on_submit.pop(0) if self.on_submit else None

@@ -108,3 +108,11 @@ def test_what_is_larger_than_a_lane_s_part_is_served_once_the_lane_was_idle() ->
 
 def test_nothing_is_shown_where_nothing_is_limited() -> None:
     assert limit_status(RateLimits(), Arrivals(), NOW) == []
+
+
+def test_rounding_never_admits_more_than_the_limit() -> None:
+    limits, state = RateLimits(requests=7), Arrivals()
+    for _ in range(3):
+        state, _ = state.admit(limits, 0, NOW)
+    (status,) = limit_status(limits, state, NOW)
+    assert status.reset_seconds >= 3 * 60 / 7

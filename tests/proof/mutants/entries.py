@@ -1,0 +1,99 @@
+"""Faults in admission, and in what a commit does to a balance and its entries."""
+
+from __future__ import annotations
+
+from tests.proof.mutation.mutant import mutants_of
+from tests.proof.mutation.operators import (
+    argument,
+    assigned,
+    bound,
+    called,
+    condition,
+    replaced,
+    returns,
+    without_call,
+    without_operand,
+)
+
+_BALANCE = "shared.domain.ledger.balance:Balance"
+_PLAN = "shared.domain.ledger.commit_plan:Plan"
+_PORT = "contract/ledger/test_ledger.py"
+_COMMITTER = "unit/ledger/test_committer.py"
+_LANES = "contract/ledger/test_lanes.py"
+
+MUTANTS = [
+    *mutants_of(
+        f"{_BALANCE}.refusal",
+        "unit/test_domain.py",
+        {
+            "admission ignores what is reserved": without_operand("self.reserved"),
+            "admission ignores what is used": without_operand("self.used"),
+            "admission is off by one": bound("held.tokens", "_ + 1"),
+            "admission ignores the budget": bound("held.pusd", "2 * _"),
+            "admission ignores the state": condition("self.state", "self.state is LaneState.CLOSED"),
+        },
+    ),
+    *mutants_of(f"{_BALANCE}.copy", _COMMITTER, {"a plan changes the balance that it was planned on": returns("self")}),
+    *mutants_of(
+        "shared.domain.ledger.commit_plan:plan_commit",
+        _COMMITTER,
+        {"commit ids are not kept": assigned("balance.recent", "()")},
+    ),
+    *mutants_of(
+        f"{_PLAN}._resolve",
+        _PORT,
+        {
+            "the hold is not given back": assigned("self.balance.reserved", "outcome.amount"),
+            "open reservations are not counted down": assigned("self.balance.open_reservations", "0"),
+            "the reservation row stays": without_call("DeleteReservation"),
+            "expiry leaves no marker": condition("Expire", "_ and not outcome.amount.tokens"),
+        },
+    ),
+    *mutants_of(
+        f"{_PLAN}._settle_late",
+        _PORT,
+        {
+            "a late settlement charges all again": without_operand("operation.charged"),
+            "a late settlement above the expiry charge is no excess": argument("excess_over", 0, "reservation.amount"),
+            "a late settlement may be booked twice": without_call("DeleteMarker"),
+            "an adjustment may be booked twice": without_call("InsertLateMark"),
+        },
+    ),
+    *mutants_of(
+        f"{_PLAN}._close",
+        _PORT,
+        {"a period closes over open reservations": condition("self.balance.open_reservations", False)},
+    ),
+    *mutants_of(
+        f"{_PLAN}._change",
+        _PORT,
+        {"a closed period takes entries": replaced("LaneState.CLOSED", "LaneState.CLOSING")},
+    ),
+    *mutants_of(
+        f"{_PLAN}._change_lane",
+        _PORT,
+        {"a grant is lost when the quota changes": called("plus", "operation.limit")},
+    ),
+    *mutants_of(
+        f"{_PLAN}._append", _PORT, {"an entry has the number of the entry before it": assigned("balance.seq", "0")}
+    ),
+    *mutants_of(
+        "shared.domain.audit.hash_chain:HashChain.extend",
+        "unit/ledger/test_periods.py",
+        {"the hash chain leaves out the hash of the entry before": without_operand("head")},
+    ),
+    *mutants_of(
+        f"{_PLAN}._transfer",
+        _LANES,
+        {
+            "a transfer may be booked twice": without_call("InsertTransfer"),
+            "a transfer out takes more than is available": condition("available", False),
+            "a transfer out leaves its amount with the donor": without_operand("transferred"),
+        },
+    ),
+    *mutants_of(
+        f"{_PLAN}._claim",
+        _LANES,
+        {"a leased lane is leased to another process": condition("balance.owner_until", False)},
+    ),
+]

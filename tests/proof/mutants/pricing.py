@@ -1,0 +1,60 @@
+"""Faults in prices, usage, rate limits and the content filter."""
+
+from __future__ import annotations
+
+from tests.proof.mutation.mutant import mutants_of
+from tests.proof.mutation.operators import argument, assigned, called, flipped, replaced, returns, steps
+
+_BOOK = "shared.domain.pricing.price_book"
+_DOMAIN = "unit/test_domain.py"
+_RATE_LIMITS = "unit/ledger/test_rate_limit.py"
+
+MUTANTS = [
+    *mutants_of(
+        f"{_BOOK}:PriceBook.of_version",
+        _DOMAIN,
+        {
+            "output is priced as input": steps(
+                assigned("bases", "dict.fromkeys(METERS, Meter.INPUT)"),
+                assigned("prices", "{meter: price for meter, price in _.items() if meter is not Meter.OUTPUT}"),
+            ),
+        },
+    ),
+    *mutants_of(
+        f"{_BOOK}:PriceBook._resolve",
+        _DOMAIN,
+        {
+            "the oldest price wins": flipped("_precedence"),
+            "a model without a price is served": replaced("all", "any"),
+        },
+    ),
+    *mutants_of(f"{_BOOK}:RateCard.bound", _DOMAIN, {"a reservation holds nothing for images": returns("dearest")}),
+    *mutants_of(
+        f"{_BOOK}:_matches", _DOMAIN, {"the price of an image's variant is ignored": replaced("variant", "None")}
+    ),
+    *mutants_of(
+        "shared.domain.pricing.usage:disjoint_usage",
+        _DOMAIN,
+        {"cached input is billed twice": argument("Usage", "input", "prompt - written - audio_input", of=2, at=2)},
+    ),
+    *mutants_of(
+        "shared.domain.rate_limit:Arrivals.admit",
+        _RATE_LIMITS,
+        {"a request above the rate limit is admitted too early": replaced("_MINUTE", "2 * _")},
+    ),
+    *mutants_of(
+        "shared.domain.rate_limit:_arrival",
+        _RATE_LIMITS,
+        {
+            "the rate limit forgets earlier requests": called("max", "moment"),
+            "the rate limit is rounded in the caller's favour": returns(
+                "max(arrival, moment) + cost * _MINUTE // per_minute", of=2, at=2
+            ),
+        },
+    ),
+    *mutants_of(
+        "shared.domain.content_filter:refused_categories",
+        "unit/inference/test_formats.py",
+        {"a severity below the threshold is refused": assigned("unwanted", "(*_VERDICTS, *_SEVERITIES)")},
+    ),
+]
