@@ -10,6 +10,7 @@ from typing import TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from shared.domain.ledger.commit_plan import Plan, plan_commit
 
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
@@ -20,7 +21,7 @@ from shared.domain.audit.hash_chain import HashChain, genesis
 from shared.domain.errors import PeriodExhausted
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Balance, LaneState
-from shared.domain.ledger.commit_plan import InsertEntry, Plan, plan_commit
+from shared.domain.ledger.changes import InsertEntry
 from shared.domain.ledger.entries import EntryKind, Outcome, Reservation
 from shared.domain.ledger.lanes import combined
 from shared.domain.ledger.operations import (

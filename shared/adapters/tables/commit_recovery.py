@@ -18,7 +18,8 @@ from shared.adapters.tables.rows import (
 )
 from shared.adapters.tables.store import AnswerLost, Rejected, Row, RowExists, RowMissing, StoreError
 from shared.domain.ledger.balance import RECENT_COMMITS, Balance
-from shared.domain.ledger.commit_plan import InsertEntry, InsertReservation, Plan
+from shared.domain.ledger.changes import InsertEntry, InsertReservation
+from shared.domain.ledger.commit_plan import Plan
 from shared.domain.ledger.operations import (
     Adjust,
     Grant,

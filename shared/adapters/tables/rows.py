@@ -11,7 +11,7 @@ from typing import Final
 from shared.adapters.tables.store import Delete, Insert, RowChange
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import BALANCE, Balance, Lane
-from shared.domain.ledger.commit_plan import (
+from shared.domain.ledger.changes import (
     Change,
     DeleteReservation,
     InsertEntry,

@@ -42,7 +42,7 @@ class LaneSnapshot:
     watermark: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class LaneBooks:
     """The sums of one lane's entries, which are added in order, and the violations found so far."""
 

@@ -13,7 +13,7 @@ from shared.domain.values import record, value
 
 
 class Grouping(StrEnum):
-    """A property of requests by which a report sums them."""
+    """A property of requests by which a report sums them, named as in `RollupKey`."""
 
     DEPLOYMENT = "deployment"
     USER = "user"
@@ -21,13 +21,8 @@ class Grouping(StrEnum):
 
     def of(self, key: RollupKey) -> Group:
         """Return the group that a rollup belongs to. A deployment is shown once for each model behind it."""
-        match self:
-            case Grouping.DEPLOYMENT:
-                return Group(key.deployment, key.model)
-            case Grouping.USER:
-                return Group(key.user)
-            case Grouping.DAY:
-                return Group(key.day)
+        name: str = getattr(key, self.value)
+        return Group(name, key.model if self is Grouping.DEPLOYMENT else "")
 
 
 @value

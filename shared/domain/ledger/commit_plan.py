@@ -8,13 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeAlias
 
 from shared.domain.audit.hash_chain import HashChain
 from shared.domain.errors import GatewayError, InvalidRequest, PeriodNotOpen
 from shared.domain.identifiers import timestamp
 from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS, NOTHING, Amount, Limit
 from shared.domain.ledger.balance import RECENT_COMMITS, Balance, LaneState, Refusal
+from shared.domain.ledger.changes import (
+    Change,
+    DeleteMarker,
+    DeleteReservation,
+    InsertEntry,
+    InsertLateMark,
+    InsertMarker,
+    InsertReservation,
+    InsertTransfer,
+)
 from shared.domain.ledger.entries import Attempt, EntryKind, LedgerEntry, Outcome, Reservation
 from shared.domain.ledger.lanes import available
 from shared.domain.ledger.operations import (
@@ -40,67 +49,6 @@ from shared.domain.ledger.operations import (
     TransferOut,
 )
 from shared.domain.pricing.money import MAX_PERIOD_PUSD
-from shared.domain.pricing.usage import Usage
-from shared.domain.stored_fields import Fields
-from shared.domain.values import value
-
-
-@value
-class InsertReservation:
-    """Insert the row `P`: an open reservation."""
-
-    reservation: Reservation
-    commit_id: str
-
-
-@value
-class DeleteReservation:
-    """Delete the row `P`, because the reservation is resolved."""
-
-    rid: str
-
-
-@value
-class InsertEntry:
-    """Insert the row `E`: the fields of a numbered entry, with its hash."""
-
-    seq: int
-    fields: Fields
-
-
-@value
-class InsertMarker:
-    """Insert the row `X`: the charge at expiry. It stays until the late settlement."""
-
-    rid: str
-    charged: Amount
-    usage: Usage
-
-
-@value
-class DeleteMarker:
-    """Delete the row `X`. This fails if the late settlement was booked before, so it is booked once."""
-
-    rid: str
-
-
-@value
-class InsertLateMark:
-    """Insert the row `L`. It makes a grant, or the adjustment of a reservation, unique in its period."""
-
-    rid: str
-
-
-@value
-class InsertTransfer:
-    """Insert the row `G`. It makes each side of a transfer unique, and shows an amount in transit."""
-
-    transfer: Transfer
-
-
-Change: TypeAlias = (
-    InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker | InsertLateMark | InsertTransfer
-)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class FailureWindow:
     """Counts the current period and the one before, so that no request needs a time stamp of its own."""
 
