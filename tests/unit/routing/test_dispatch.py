@@ -20,7 +20,7 @@ from shared.application.routing.dispatch import Dispatcher
 from shared.application.routing.fair_queue import WaitingPolicy
 from shared.application.routing.tenant_turns import TenantTurns
 from shared.domain.errors import BackendUnavailable, RateLimitExceeded, ResidencyViolation, StorageUnavailable
-from shared.domain.routing.answer import classify, retry_after
+from shared.domain.routing.answer import classify
 from shared.domain.routing.backend_health import BreakerPolicy, BreakerState
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 from shared.domain.routing.residency import Residency
@@ -451,24 +451,3 @@ def test_what_is_left_is_what_an_answer_says_where_there_is_a_limit(
         assert (slot.health.remaining_requests, slot.health.remaining_tokens) == (requests, tokens)
 
     run_in_virtual_time(one())
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ([(b"retry-after", b"2"), (b"retry-after-ms", b"1500")], 1.5),
-        ([(b"retry-after", b"2")], 2),
-        ([(b"retry-after", b"0.5")], 0.5),
-        ([(b"date", b"Wed, 21 Oct 2015 07:28:00 GMT"), (b"retry-after", b"Wed, 21 Oct 2015 07:28:09 GMT")], 9),
-        ([(b"date", b"Wed, 21 Oct 2015 07:28:00 GMT"), (b"retry-after", b"Wed, 21 Oct 2015 07:27:00 GMT")], 0),
-        ([(b"retry-after", b"Wed, 21 Oct 2015 07:28:00 GMT")], None),
-        ([(b"date", b"yesterday"), (b"retry-after", b"Wed, 21 Oct 2015 07:28:00 GMT")], None),
-        ([(b"date", b"Wed, 21 Oct 2015 07:28:00 GMT"), (b"retry-after", b"soon")], None),
-        ([(b"retry-after-ms", b"-1"), (b"retry-after", b"nan")], None),
-        ([(b"retry-after", b"9" * 5000)], 86_400),
-        ([(b"retry-after-ms", b"9" * 20)], 86_400),
-        ([], None),
-    ],
-)
-def test_how_long_to_wait_is_read_from_either_header(headers: list[tuple[bytes, bytes]], seconds: float | None) -> None:
-    assert retry_after(headers) == seconds
