@@ -21,7 +21,7 @@ TYPES: Final[Mapping[type, str]] = {int: "integer", str: "text", bool: "boolean"
 
 
 def added_by_storage(name: str, meaning: str) -> StoredField:
-    """A text that is in every row of its kind, and in no value object."""
+    """Describe a text that storage adds to every row of a kind."""
     return StoredField(name=name, path=name, kind=str, meaning=meaning, is_int64=False, is_always_written=True)
 
 

@@ -30,7 +30,7 @@ async def start(stack: Stack, name: str) -> int:
         return response.status
 
 
-async def test_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -> None:
+async def test_the_monthly_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -> None:
     stack = stack_on_tables
     gateway = await stack.gateway()
     period = str(BillingPeriod.containing(gateway.clock.now()))
@@ -42,7 +42,9 @@ async def test_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -
     assert await start(stack, "no_such_function") == 404
 
 
-async def test_expired_reservations_are_swept(stack_on_tables: Stack, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_timer_expires_reservations_past_their_deadline(
+    stack_on_tables: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
     stack = stack_on_tables
     ledger = (await stack.gateway()).ledger.books
     period = str(BillingPeriod.containing((await stack.gateway()).clock.now()))
@@ -73,7 +75,7 @@ async def test_usage_is_rolled_up(stack_on_tables: Stack, caplog: pytest.LogCapt
     assert await stack.usage() == before
 
 
-async def test_transfers_that_were_cut_off_are_completed(
+async def test_the_timer_completes_interrupted_transfers(
     stack_on_tables: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack = stack_on_tables
@@ -114,7 +116,7 @@ async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, 
 
 
 @pytest.mark.parametrize("stack_settings", [{"CLOSE_GRACE_HOURS": "100000"}], indirect=True)
-async def test_nothing_is_exported_within_the_grace(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_is_exported_within_the_grace_period(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
     await timers.export_chargeback(past_due=False)
     assert "nothing exported" in caplog.text
 

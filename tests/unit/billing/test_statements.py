@@ -45,7 +45,7 @@ def _manifest(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]], N
 
 
 def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]], None]:
-    """Change the statements and let the manifest name what is there."""
+    """Change the statements, and write a manifest that fits them."""
 
     def spoil(files: dict[str, bytes]) -> None:
         document, manifest = json.loads(files["statements.json"]), json.loads(files["manifest.json"])
@@ -114,7 +114,7 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
         ),
     ],
 )
-async def test_what_was_changed_is_named(spoil: Callable[[dict[str, bytes]], None], messages: list[str]) -> None:
+async def test_each_change_of_a_file_is_named(spoil: Callable[[dict[str, bytes]], None], messages: list[str]) -> None:
     world = await exported()
     prefix = "2026-11/"
     files = {path.removeprefix(prefix): content for path, content in world.reports._files.items()}
@@ -125,7 +125,7 @@ async def test_what_was_changed_is_named(spoil: Callable[[dict[str, bytes]], Non
     assert all(one.startswith(message) for one, message in zip(told, messages, strict=True)), told
 
 
-def test_a_set_on_disk_is_a_set() -> None:
+def test_a_set_on_disk_behaves_as_a_set() -> None:
     members = DiskSet()
     for name in ("a", "b", "a"):
         members.add(name)

@@ -1,4 +1,4 @@
-"""A backend's answer has one meaning, whoever asks: circuit breaker, hedging, failover or ledger."""
+"""A backend's answer has one meaning for the circuit breaker, hedging, failover and the ledger."""
 
 from __future__ import annotations
 
