@@ -160,6 +160,11 @@ class FaultyStore:
         self._stuck.clear()
 
 
+async def rows_of(store: TableStore, table: str, partition: str) -> dict[str, Row]:
+    """Read all rows of a partition, by key."""
+    return {row.key: row async for row in store.scan(table, partition, "", "~")}
+
+
 class PriceRows:
     """A price store of fixed rows."""
 

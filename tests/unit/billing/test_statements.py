@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.on_disk.table_store import DiskSet
 from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.statements.json_statements import JsonStatements
@@ -30,8 +31,8 @@ async def exported() -> World:
     return world
 
 
-async def found(world: World) -> list[str]:
-    verify = VerifyStatements(world.ledger, world.reports, JsonStatements(), JsonManifest())
+async def found(world: World, reports: InMemoryReports | None = None) -> list[str]:
+    verify = VerifyStatements(world.ledger, reports or world.reports, JsonStatements(), JsonManifest())
     return [each.message for each in await verify("2026-11")]
 
 
@@ -116,11 +117,13 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
 )
 async def test_each_change_of_a_file_is_named(spoil: Callable[[dict[str, bytes]], None], messages: list[str]) -> None:
     world = await exported()
-    prefix = "2026-11/"
-    files = {path.removeprefix(prefix): content for path, content in world.reports._files.items()}
+    names = ("manifest.json", "statements.csv", "statements.json")
+    files = {name: await world.reports.read(f"2026-11/{name}") or b"" for name in names}
     spoil(files)
-    world.reports._files = {prefix + name: content for name, content in files.items()}
-    told = await found(world)
+    changed = InMemoryReports()
+    for name, content in files.items():
+        await changed.write_once(f"2026-11/{name}", content)
+    told = await found(world, changed)
     assert len(told) == len(messages)
     assert all(one.startswith(message) for one, message in zip(told, messages, strict=True)), told
 

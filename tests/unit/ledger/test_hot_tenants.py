@@ -28,7 +28,7 @@ from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
 from shared.domain.ledger.entries import EntryKind, LedgerEntry
 from shared.domain.ledger.operations import TransferOut
-from tests.tools.ledgers import PERIOD, account, charge, reservation
+from tests.tools.ledgers import PERIOD, FaultyStore, account, charge, reservation, rows_of
 from tests.unit.ledger.test_periods import CHAIN, CLOSING_TIME, World
 
 HOT = replace(account(tokens=1000), lanes=2)
@@ -66,7 +66,7 @@ async def test_a_report_covers_all_lanes(tmp_path: Path) -> None:
     await archive.export(PERIOD, tmp_path / "a.gz")
     restored = World(rows=InMemoryTableStore())
     await PeriodArchive(restored.rows, DocumentPrices(InMemoryDocuments())).restore(tmp_path / "a.gz")
-    assert restored.rows._tables[TABLE].keys() == world.rows._tables[TABLE].keys()
+    assert await restored.ledger.balances("acme", PERIOD) == await world.ledger.balances("acme", PERIOD)
     assert await restored.findings() == {"acme": []}
 
 
@@ -113,7 +113,7 @@ async def test_closing_a_month_begins_in_every_lane() -> None:
 async def spoil(world: World, lane: int, **changes: dict[str, Any] | None) -> None:
     """Change or delete rows of a lane, by key."""
     partition = f"acme|{lane:02}"
-    rows = world.rows._tables[TABLE][partition]
+    rows = await rows_of(world.rows, TABLE, partition)
     for key, fields in changes.items():
         row = rows[key]
         change = Delete(key) if fields is None else Merge(key, {**row.fields, **fields}, row.etag)
@@ -123,7 +123,7 @@ async def spoil(world: World, lane: int, **changes: dict[str, Any] | None) -> No
 async def seal(world: World, lane: int) -> None:
     """Chain a lane's entries anew, as an attacker with the key could."""
     partition = f"acme|{lane:02}"
-    rows = world.rows._tables[TABLE][partition]
+    rows = await rows_of(world.rows, TABLE, partition)
     head = world.ledger.genesis(Lane("acme", PERIOD, lane))
     for key in sorted(key for key in rows if key.startswith("E|")):
         head = CHAIN.extend(head, LedgerEntry.from_fields(rows[key].fields).fields())
@@ -197,12 +197,11 @@ async def test_a_registered_lane_that_never_opened_is_no_violation() -> None:
     assert len((await world.statements())["tenants"]) == 1
 
 
-class MovingStore(InMemoryTableStore):
+class MovingStore(FaultyStore):
     """Changes one kind of row at each of the next readings."""
 
     def __init__(self, world: World, key: str, times: int) -> None:
-        super().__init__()
-        self._tables = world.rows._tables
+        super().__init__(world.rows)
         self._key = key
         self._times = times
 
@@ -226,7 +225,7 @@ async def test_a_lane_that_always_changes_is_not_exported(key: str, named: str, 
     assert (tmp_path / "moved.gz").read_bytes() == (tmp_path / "still.gz").read_bytes()
 
 
-class RollingStore(InMemoryTableStore):
+class RollingStore(FaultyStore):
     """Rolls up when the rollups of one lane are read for the first time."""
 
     roll_up: RollUpUsage | None = None
@@ -243,8 +242,7 @@ class RollingStore(InMemoryTableStore):
 async def test_verification_reads_rollups_again_that_changed_meanwhile() -> None:
     world = await a_busy_tenant()
     await rolled_up(world)
-    store = RollingStore()
-    store._tables = world.rows._tables
+    store = RollingStore(world.rows)
     world = World(clock=world.clock, rows=store)
     for _ in range(2):
         hold = await world.ledger.reserve(HOT, reservation())

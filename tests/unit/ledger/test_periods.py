@@ -17,7 +17,7 @@ from shared.adapters.statements.all_renderers import RENDERERS
 from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
-from shared.adapters.tables.store import Delete, Insert, Merge
+from shared.adapters.tables.store import Delete, Insert, Merge, Row, TableStore
 from shared.application.billing.build_statement import BuildStatement, PeriodStillOpen
 from shared.application.billing.export_chargeback import ExportChargeback
 from shared.application.cached import Cached
@@ -35,7 +35,19 @@ from shared.domain.ledger.entries import ExpiryPolicy
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import Usage
 from shared.domain.tenancy.tenant import Tenant, TenantState
-from tests.tools.ledgers import NOW, PRICES, PUSD, ManualClock, PriceRows, account, attempt, charge, reservation
+from tests.tools.ledgers import (
+    NOW,
+    PRICES,
+    PUSD,
+    FaultyStore,
+    ManualClock,
+    PriceRows,
+    account,
+    attempt,
+    charge,
+    reservation,
+    rows_of,
+)
 
 CHAIN = HashChain(b"test")
 CLOSING_TIME = datetime(2026, 12, 3, 2, tzinfo=UTC)
@@ -46,7 +58,7 @@ class World:
     """The use cases of the ledger and of billing over one store and one clock."""
 
     clock: ManualClock = field(default_factory=ManualClock)
-    rows: InMemoryTableStore = field(default_factory=InMemoryTableStore)
+    rows: TableStore = field(default_factory=InMemoryTableStore)
     reports: InMemoryReports = field(default_factory=InMemoryReports)
 
     def __post_init__(self) -> None:
@@ -307,7 +319,7 @@ async def books_to_spoil() -> World:
 )
 async def test_verification_names_each_violation(spoil: Any, violated: set[str]) -> None:
     world = await books_to_spoil()
-    partition = world.rows._tables["ledger202611"]["acme|00"]
+    partition = await rows_of(world.rows, "ledger202611", "acme|00")
     rows = {key: dict(row.fields) for key, row in partition.items()}
     spoil(rows)
     changes: list[Any] = [Delete(key) for key in partition if key not in rows]
@@ -317,20 +329,23 @@ async def test_verification_names_each_violation(spoil: Any, violated: set[str])
     assert {each.partition(" ")[0] for each in found} == violated
 
 
+class ChangingStore(FaultyStore):
+    """Every reading of a balance finds another version, with reservations that are not there."""
+
+    reads = 0
+
+    async def get(self, table: str, partition: str, key: str) -> Row | None:
+        row = await super().get(table, partition, key)
+        if row is None or key != "B":
+            return row
+        self.reads += 1
+        return replace(row, fields={**row.fields, "version": self.reads, "open_reservations": 9})
+
+
 async def test_a_lane_that_keeps_changing_is_reported_as_such(world: World) -> None:
     await world.ledger.open(account())
-    partition = world.rows._tables["ledger202611"]["acme|00"]
-    get = world.rows.get
-
-    async def moving(table: str, name: str, key: str) -> Any:
-        row = await get(table, name, key)
-        if key == "B" and row is not None:
-            fields = {**row.fields, "version": int(row.fields["version"]) + 1, "open_reservations": 9}
-            partition["B"] = row = replace(row, fields=fields)
-        return row
-
-    world.rows.get = moving  # type: ignore[method-assign, assignment]
-    assert "changed during each" in (await world.findings())["acme"][-1]
+    found = await World(rows=ChangingStore(world.rows)).findings()
+    assert "changed during each" in found["acme"][-1]
 
 
 async def test_a_registered_lane_without_a_balance_is_not_a_violation(world: World) -> None:
