@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from shared.application.inference.incoming_call import IncomingCall
-from shared.application.inference.meter_stream import Drains
 from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.domain.routing.catalog import Deployment
 from tests.tools.stack import API_VERSION, Stack, eventually, free_port
@@ -79,8 +78,8 @@ async def test_a_tenant_may_have_the_stream_cut_when_a_client_hangs_up(stack: St
     assert booked(entry) == billed(record) == (INPUT, 4)
 
 
+@pytest.mark.parametrize("stack_settings", [{"DRAIN_TIMEOUT_SECONDS": "0.05"}], indirect=True)
 async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
-    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=0.05, max_drains=9)
     await stack.fault(kind="stall", after_chunks=6)
     await _hang_up(stack)
     background = (await stack.gateway()).background
@@ -89,8 +88,8 @@ async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
     assert (entry["estimated"], booked(entry)) == (True, (INPUT, 4))
 
 
+@pytest.mark.parametrize("stack_settings", [{"MAX_DRAINS": "1"}], indirect=True)
 async def test_a_limited_number_of_streams_is_drained_at_once(stack: Stack) -> None:
-    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=20, max_drains=1)
     await stack.fault(kind="stall", after_chunks=6, count=2)
     background = (await stack.gateway()).background
     await _hang_up(stack)

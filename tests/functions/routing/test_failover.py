@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.azure_openai.probe import OpenAIProbe
+from shared.adapters.identity.credentials import CachedTokens, managed_identity
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth
 from tests.functions.inference.test_operations import form
 from tests.proof import chaos
 from tests.tools.books import disagreements
-from tests.tools.stack import API_VERSION, REGIONS, Stack, eventually, free_port
+from tests.tools.stack import API_VERSION, REGIONS, SIMULATOR_KEY, Stack, eventually, free_port
 
 CLIENTS = 8
 REQUESTS = 64
@@ -577,7 +579,8 @@ async def test_a_form_names_the_model_if_the_server_needs_it(stack: Stack) -> No
 
 @pytest.mark.parametrize("auth", ["api_key", "managed_identity"])
 async def test_readiness_asks_another_server_by_its_own_api(stack: Stack, auth: str) -> None:
-    probe = (await stack.gateway()).readiness._probe
+    tokens = CachedTokens(lambda authority: managed_identity("", authority))
+    probe = OpenAIProbe(tokens, SIMULATOR_KEY)
     backend = Backend(
         backend_id="onprem",
         endpoint=f"{stack.simulator_url}/{SWEDEN}/openai/v1",
@@ -588,6 +591,7 @@ async def test_readiness_asks_another_server_by_its_own_api(stack: Stack, auth: 
         auth=BackendAuth(auth),
     )
     assert await probe.reachable(backend) is (auth == "api_key")
+    await tokens.close()
 
 
 @pytest.mark.parametrize(
