@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount]:
-    """One Azurite in memory for all tests of this worker."""
+    """Run one Azurite in memory for all tests of this worker."""
     from tests.tools.stack import running_azurite
 
     with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
@@ -55,7 +55,7 @@ async def stack(
 async def stack_on_tables(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, azurite: AzuriteAccount
 ) -> AsyncIterator[Stack]:
-    """The same with its books in Azurite; tenants get names of their own, since the account is shared."""
+    """Gateway (in Azurite) and simulator. Tests share the account, so each has a tenant name of its own."""
     from tests.tools.stack import running_stack
 
     async with running_stack(monkeypatch, tmp_path, azurite.settings) as running:

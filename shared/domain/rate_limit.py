@@ -37,8 +37,8 @@ class Arrivals:
     At that time everything admitted so far would have been served at the limit's rate.
     """
 
-    requests: int = stored("of requests", name="requests_arrival", int64=True, default=0)
-    tokens: int = stored("of tokens", name="tokens_arrival", int64=True, default=0)
+    requests: int = stored("requests", name="requests_arrival", int64=True, default=0)
+    tokens: int = stored("tokens", name="tokens_arrival", int64=True, default=0)
 
     def admit(self, limits: RateLimits, tokens: int, now: datetime) -> tuple[Arrivals, float]:
         """Admit one request of at most `tokens` tokens.

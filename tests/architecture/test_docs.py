@@ -31,13 +31,13 @@ def documents() -> list[Path]:
 
 
 def links(document: Path) -> Iterator[str]:
-    """The targets of all links, outside of code."""
+    """Yield the targets of all links outside code."""
     text = _CODE.sub("``", _FENCED.sub("", document.read_text()))
     return (match[1] or match[2] for match in _LINK.finditer(text))
 
 
 def anchors(document: Path) -> set[str]:
-    """The anchors that GitHub makes of the headings; a repeated one is numbered from 1."""
+    """Return the anchors that GitHub makes of the headings. It numbers repeated ones from 1."""
     seen: Counter[str] = Counter()
     found = set()
     for match in _HEADING.finditer(_FENCED.sub("", document.read_text())):
@@ -48,7 +48,7 @@ def anchors(document: Path) -> set[str]:
 
 
 def problem_of(document: Path, target: str, root: Path = ROOT) -> str | None:
-    """Why a link leads nowhere, or leaves the repository by anything but https."""
+    """Return the reason why a link is broken, or leaves the repository by anything but https."""
     if _SCHEME.match(target):
         return None if target.startswith("https://") else "is not an https address"
     path, _, anchor = target.partition("#")

@@ -11,7 +11,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def missing(names: set[str], document: str) -> list[str]:
-    """The names that the one document of this file name does not have between backticks."""
+    """Return the names that the document with this file name does not have between backticks."""
     (path,) = DOCS.rglob(document)
     text = path.read_text()
     return sorted(name for name in names if f"`{name}`" not in text)

@@ -1,4 +1,4 @@
-"""Docstrings state effects: none begins like a question."""
+"""Docstrings state effects, and do not begin like a question."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUESTION = re.compile(r"\s*(What|Whether|Who|Which|Of|How)\b")
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
-    """Every string that stands alone, with its line: those of modules, classes, functions and attributes."""
+    """Yield the docstrings of modules, classes, functions and attributes, with their lines."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))):

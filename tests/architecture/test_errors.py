@@ -1,4 +1,4 @@
-"""Every error class of the gateway has one status, or a reason why no caller ever gets it."""
+"""Every error class of the gateway has one status, or a reason why no caller gets it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.http.errors import NEVER_ANSWERED, STATUSES
 
 ROOT = Path(__file__).resolve().parents[2]
 ABSTRACT = {GatewayError, PeriodExhausted, BackendFailed}
-"""Nothing raises these: they are the parents of what is raised."""
+"""Parents of the errors that are raised. Nothing raises these themselves."""
 
 
 def subclasses(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:

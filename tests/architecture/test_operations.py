@@ -37,7 +37,7 @@ def test_every_format_has_a_dated_route_and_a_v1_route(operation: str) -> None:
     assert routes.count(f"openai/v1/{operation}") == 1
 
 
-@pytest.mark.parametrize("operation", [path for path in FORMATS if "/" in path])  # one word alone has other meanings
+@pytest.mark.parametrize("operation", [path for path in FORMATS if "/" in path])  # a single word has other meanings
 def test_no_other_place_names_an_operation(operation: str) -> None:
     files = [ROUTES, *(ROOT / "shared").rglob("*.py")]
     named = {path: found for path in files if (found := times_named(operation, path))}
@@ -46,7 +46,7 @@ def test_no_other_place_names_an_operation(operation: str) -> None:
 
 
 def times_named(operation: str, path: Path) -> int:
-    """Count the strings of a file that are, or end with, the operation's path; docstrings do not count."""
+    """Count the strings of a file that are the operation's path or end with it. Docstrings do not count."""
     tree = ast.parse(path.read_text())
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     return sum(

@@ -1,4 +1,4 @@
-"""The layout: routes of one line, one reader of the environment, short files, and no secrets in the repository."""
+"""Routes have one line, one module reads the environment, files are short, and no secret is committed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tools.stack import indexed_functions
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 300
 LONGER: Mapping[str, str] = {"function_app.py": "one function for each route and timer, in one list"}
-"""Files that may be longer, with the reason why splitting them would hurt."""
+"""Files that may be longer, each with the reason."""
 MAX_ROUTE_LINES = 4
 
 

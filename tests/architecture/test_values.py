@@ -1,4 +1,4 @@
-"""Facts are named: no value object with more than three fields can be built by position."""
+"""No value object with more than three fields can be built by position."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def classes() -> Iterator[type]:
 
 
 def takes_many_by_position(kind: type) -> bool:
-    """True for a dataclass with more than three fields, some of whose own fields may be given by position.
+    """Return true for a dataclass with more than three fields that takes some of its own by position.
 
     A dataclass with `eq=False` is an object with an identity, not a value.
     """
@@ -44,7 +44,7 @@ def test_a_dataclass_with_more_than_three_fields_takes_them_by_keyword() -> None
 
 
 def tuples_and_structs() -> dict[str, int]:
-    """The other classes that could be built by position, and how many fields each has."""
+    """Return the number of fields of each other class that can be built by position."""
     counts = {}
     for kind in classes():
         if issubclass(kind, msgspec.Struct):
@@ -55,7 +55,10 @@ def tuples_and_structs() -> dict[str, int]:
 
 
 def calls_by_position(tree: ast.Module, names: set[str]) -> list[int]:
-    """The lines where one of these classes, or a name for it such as `cached = lru_cache(cls)`, gets too much."""
+    """Return the lines that build one of these classes by position, also under a name for it.
+
+    Such a name is `cached` in `cached = lru_cache(cls)`.
+    """
     named = {*names}
     for node in ast.walk(tree):
         match node:

@@ -1,4 +1,4 @@
-"""LangChain: a chat, a stream, a tool call and embeddings. Prints what it got as JSON."""
+"""Call the gateway with LangChain: a chat, a stream, a tool call and embeddings. Prints the answers as JSON."""
 
 import json
 import os

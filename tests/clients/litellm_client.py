@@ -1,4 +1,7 @@
-"""LiteLLM's SDK: the same, but for tools, which need its proxy's dependencies. Prints what it got as JSON."""
+"""Call the gateway with LiteLLM's SDK: a chat, a stream and embeddings. Prints the answers as JSON.
+
+Its tool calls need the dependencies of its proxy.
+"""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""LlamaIndex: the same, but for tools. Prints what it got as JSON."""
+"""Call the gateway with LlamaIndex: a chat, a stream and embeddings. Prints the answers as JSON."""
 
 import json
 import os

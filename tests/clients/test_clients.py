@@ -1,4 +1,4 @@
-"""Clients that callers have, as they are installed: each in a process of its own, against a gateway and a simulator."""
+"""Client libraries work unchanged, each in a process of its own, against a gateway and a simulator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def needs(path: Path) -> None:
 
 
 async def run(stack: Stack, *command: str, **settings: str) -> dict[str, Any]:
-    """What a client got."""
+    """Run a client. Returns the answers that it printed."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("COV_", "PYTEST_"))},
         "GATEWAY_URL": stack.url,
@@ -46,7 +46,7 @@ async def run(stack: Stack, *command: str, **settings: str) -> dict[str, Any]:
 
 
 async def check_books(stack: Stack) -> None:
-    """Every request of the client is in the books as the simulator served it."""
+    """Require that every request of the client is booked as the simulator served it."""
     await stack.settled()
     await (await stack.gateway()).inference.settle_background()
     asked = [record for record in await stack.requests() if record["body"]]

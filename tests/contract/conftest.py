@@ -1,10 +1,10 @@
-"""One suite over every table store: over memory, over a file, and over Azurite through our own connections.
+"""One suite runs over every table store: in memory, in a file, and in Azurite through our own connections.
 
-Over a real storage account or Cosmos DB Table endpoint as well, where these are set:
+It also runs over a storage account or a Cosmos DB Table endpoint, if these are set:
 
     CONTRACT_TABLE_ENDPOINT   https://YOUR-ACCOUNT.table.core.windows.net
-    CONTRACT_ACCOUNT_NAME     YOUR-ACCOUNT, with
-    CONTRACT_ACCOUNT_KEY      its key; without one, the identity that azure-identity finds on this machine
+    CONTRACT_ACCOUNT_NAME     YOUR-ACCOUNT
+    CONTRACT_ACCOUNT_KEY      its key; if empty, the identity that azure-identity finds on this machine
 """
 
 from __future__ import annotations

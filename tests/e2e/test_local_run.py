@@ -1,4 +1,4 @@
-"""`make run` as a user has it: processes, ports, restarts, further gateways, and one that is killed under load."""
+"""`make run` in real processes: ports, restarts, further gateways, and a gateway killed under load."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ START_SECONDS = 90
 
 
 class Run:
-    """A `python -m local.run` over a data folder."""
+    """Runs `python -m local.run` over a data folder."""
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.data = data
@@ -85,7 +85,7 @@ class Api:
             return await response.json()
 
     async def chat(self, url: str, key: str, text: str, **fields: Any) -> tuple[int, str]:
-        """Status and gateway request id; 0 if the connection broke."""
+        """Chat once. Returns the status and the gateway request id; 0 if the connection broke."""
         target = f"{url}/openai/deployments/gpt-4o/chat/completions?api-version={API_VERSION}"
         body = {"messages": [{"role": "user", "content": text}], "max_tokens": 10, **fields}
         try:
@@ -97,7 +97,7 @@ class Api:
             return 0, ""
 
     async def region(self) -> str:
-        """The region that serves a chat of the demo tenant."""
+        """Return the region that serves a chat of the demo tenant."""
         target = f"{self.document['url']}/openai/v1/chat/completions"
         body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello!"}]}
         async with self.session.post(target, json=body, headers={"api-key": self.document["tenant_key"]}) as response:
@@ -126,7 +126,7 @@ class Api:
 
 
 def further_gateway(document: dict[str, Any]) -> tuple[subprocess.Popen[bytes], str]:
-    """A second gateway process over the same storage, as run.json describes it."""
+    """Start a second gateway process over the same storage, as run.json describes it."""
     port = free_port()
     environment = {**os.environ, **document["gateway_env"], "TALLYGATE_PORT": str(port)}
     process = subprocess.Popen(document["gateway_command"], env=environment, stderr=subprocess.DEVNULL)
@@ -140,7 +140,7 @@ def verify(document: dict[str, Any], period: str) -> subprocess.CompletedProcess
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-async def test_it_serves_keeps_its_state_and_ends_what_it_started(run: Run) -> None:
+async def test_it_serves_keeps_its_state_and_ends_its_processes(run: Run) -> None:
     first = run.start()
     assert set(first) == {
         "url",
@@ -178,10 +178,10 @@ async def test_it_serves_keeps_its_state_and_ends_what_it_started(run: Run) -> N
 
 
 IGNORING_SIGINT = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
-"""Starts a command as a shell without job control starts it in the background."""
+"""Starts a command as a shell without job control does in the background."""
 
 
-def test_it_ends_on_sigint_where_that_was_ignored_when_it_started(run: Run) -> None:
+def test_it_ends_on_sigint_even_if_it_inherited_an_ignored_sigint(run: Run) -> None:
     run.start(*IGNORING_SIGINT)
     assert run.stop(signal.SIGINT) == 0
     assert "Stopped." in run.output
@@ -208,7 +208,7 @@ async def test_another_region_takes_over_when_the_first_fails(run: Run) -> None:
 
 
 def run_curl(document: dict[str, Any]) -> str:
-    """The curl that `make run` prints, as it would be pasted."""
+    """Run the curl command that `make run` prints."""
     url = f"{document['url']}/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
     body = json.dumps({"messages": [{"role": "user", "content": "Hello!"}]})
     command = [
@@ -252,7 +252,7 @@ async def test_open_streams_finish_when_it_is_stopped(run: Run) -> None:
         ("TALLYGATE_DATA", "damaged", "is damaged"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, setting: str, value: str, message: str) -> None:
+def test_a_wrong_setting_is_named_in_one_line(tmp_path: Path, setting: str, value: str, message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         if value == "taken":
             value = str(taken.getsockname()[1])
@@ -273,8 +273,8 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, setting: str, value: 
     assert ended.stderr.count("\n") == 1
 
 
-async def test_two_gateways_under_load_keep_the_quota_and_book_what_was_served(run: Run) -> None:
-    """64 clients on two processes; the quota admits about half of what they ask for."""
+async def test_two_gateways_under_load_keep_the_quota_and_book_every_served_request(run: Run) -> None:
+    """64 clients call two processes. The quota admits about half of the requests."""
     document = run.start()
     second, second_url = further_gateway(document)
     try:
@@ -309,13 +309,15 @@ async def test_two_gateways_under_load_keep_the_quota_and_book_what_was_served(r
         second.wait()
 
 
-async def test_a_gateway_that_is_killed_loses_nothing_that_was_acknowledged(run: Run) -> None:
+async def test_a_killed_gateway_loses_no_acknowledged_request(run: Run) -> None:
     document = run.start()
     second, second_url = further_gateway(document)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         api = Api(session, document)
         await session.post(f"{document['simulator_url']}/_sim/pace", json={"latency_ms": 30})
-        await session.post(f"{document['simulator_url']}/_sim/faults", json={"kind": "hang"})  # one is open for certain
+        await session.post(
+            f"{document['simulator_url']}/_sim/faults", json={"kind": "hang"}
+        )  # one request is surely open
         key = await api.tenant("crash", monthly_quota_tokens=10_000_000)
         acknowledged: list[str] = []
         enough = asyncio.Event()
@@ -352,12 +354,12 @@ async def test_a_gateway_that_is_killed_loses_nothing_that_was_acknowledged(run:
 
 
 def _expire_everything(document: dict[str, Any]) -> None:
-    """Run the sweep as it will run once the deadlines are past, by a process whose clock says that they are."""
+    """Expire all reservations, by a process whose clock says that their deadlines are past."""
     script = """
 import asyncio
 from datetime import UTC, datetime, timedelta
 from shared.adapters.clock import StorageClock
-from shared.composition import build
+from shared.composition.gateway import build
 from shared.settings import read_settings
 
 class Later(StorageClock):
@@ -392,7 +394,7 @@ def test_the_simulator_needs_a_key() -> None:
 
 
 def test_real_gateways_survive_a_bad_network_kills_skewed_clocks_and_the_end_of_a_month() -> None:
-    """A short soak; `python -m tests.proof.soak --seconds 3600` is a long one."""
+    """Runs a short soak. `python -m tests.proof.soak --seconds 3600` runs a long one."""
     command = [sys.executable, "-m", "tests.proof.soak", "--seconds", "12", "--kill-every", "3", "--quota", "8000"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,8 +1,11 @@
 """`python -m tests.proof.chaos --seconds 60`: random faults over five regions under 32 clients of two tenants.
 
-At every moment up to three regions are down in some way, and one where both tenants' data may be processed has been
-well for a second. Whoever asks must be answered. At the end the evidence is printed; exit 1 if a request failed that
-some backend could serve, an attempt went where the tenant's data may not go, or the books do not agree.
+At every moment up to three regions fail in some way. One region that may process the data of both tenants has been
+well for a second. So every request must be answered. Prints the evidence at the end. Exits with 1 in these cases:
+
+- a request failed that some backend could serve;
+- an attempt left the tenant's residency;
+- the books disagree.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ SETTINGS = {"BACKEND_HEAD_TIMEOUT_SECONDS": "0.4"}
 
 @dataclass
 class Evidence:
-    """What came of it."""
+    """The answers and the faults of a run."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     broken_streams: int = 0
@@ -61,7 +64,7 @@ class Evidence:
 
 
 async def run(stack: Stack, seconds: float, dice: random.Random) -> Evidence:
-    """Two tenants: the stack's own, which may be served anywhere, and one whose data stays in Europe."""
+    """Run the clients of two tenants. Data of the first may go anywhere, data of the second stays in Europe."""
     evidence, europeans = Evidence(), f"{stack.tenant}-eu"
     await stack.pool(*REGIONS)
     keys = {
@@ -85,7 +88,7 @@ async def run(stack: Stack, seconds: float, dice: random.Random) -> Evidence:
 
 
 async def _step(stack: Stack, evidence: Evidence, well: str, dice: random.Random) -> str:
-    """Other faults elsewhere; the European region that will be well in the next step, too."""
+    """Change the faults. Returns the European region that will be well in the next step, too."""
     next_well = dice.choice(EUROPE)
     others = [region for region in REGIONS if region not in (well, next_well)]
     await stack.release_faults()

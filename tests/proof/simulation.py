@@ -1,7 +1,7 @@
-"""Deterministic simulation: the real ledger code of several processes over storage that fails in every known way.
+"""Deterministic simulation: the ledger code of several processes over storage that fails in every known way.
 
-A schedule follows from its seed alone: virtual time, seeded faults, seeded clients. After it every invariant is
-checked, and what the clients were told is compared with the books. `python -m tests.simulate` runs as many as wanted.
+A schedule follows from its seed alone: time is virtual, and faults and clients are seeded. After it, every invariant is
+checked, and the books are compared with the answers that clients got. `python -m tests.proof.simulation` runs many.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ANSWER_TIMEOUT_SECONDS = 3.0
 
 @dataclass(slots=True)
 class Weather:
-    """How storage behaves, how many clients come, and how tight the limit is. `calm` ends all faults."""
+    """Parameters of a schedule: faults of storage, number of clients, and limits. `calm` ends all faults."""
 
     fault_rate: float
     crash_rate: float
@@ -59,9 +59,9 @@ class Weather:
     start: datetime
     closes: bool
     lanes: tuple[int, int] = (1, 1)
-    """How many lanes the tenant may use at first, and from some moment on."""
+    """The numbers of lanes that the tenant may use, at first and later."""
     new_limit: Limit | None = None
-    """What an administrator makes the limit at some moment."""
+    """The limit that an administrator sets at some moment."""
     calm: bool = False
 
     @classmethod
@@ -84,13 +84,13 @@ class Weather:
 
 @dataclass(slots=True)
 class Faults:
-    """What went wrong, by kind; evidence that a run was worth something."""
+    """Counts of faults by kind, as evidence that a run tested something."""
 
     by_kind: Counter[str] = field(default_factory=Counter)
 
 
 class ProcessStore:
-    """One process's way to the storage that all share. A dead process gets no answers, whatever it sent."""
+    """Connects one process to the storage that all share. A dead process gets no answers."""
 
     def __init__(self, rows: InMemoryTableStore, weather: Weather, dice: random.Random, faults: Faults) -> None:
         self._rows = rows
@@ -145,7 +145,10 @@ class ProcessStore:
             yield row
 
     async def _reach(self) -> int:
-        """The way to storage; a process may die before its request arrives, or just after. Numbers the call."""
+        """Send a request to storage. Returns the number of the call.
+
+        The process may die before its request arrives, or just after.
+        """
         self.calls += 1
         call = self.calls
         if self.dies_at == (call, False):
@@ -179,7 +182,7 @@ class ProcessStore:
         return fault
 
     def _later(self, table: str, partition: str, changes: Sequence[RowChange], commit_id: str) -> None:
-        """The same request arrives once more, some time from now."""
+        """Let the same request arrive once more, some time from now."""
 
         async def arrive() -> None:
             await asyncio.sleep(self._dice.uniform(0.0, 8.0))
@@ -192,7 +195,7 @@ class ProcessStore:
 
 
 class Process:
-    """One gateway, as far as the books know it."""
+    """One gateway process: its store and its ledger."""
 
     def __init__(self, store: ProcessStore, clock: VirtualClock) -> None:
         self.store = store
@@ -212,7 +215,7 @@ async def _prices() -> PriceBook:
 
 @dataclass(slots=True)
 class ClientLog:
-    """What clients asked for and were told, by rid."""
+    """Requests of clients and the answers that they got, by rid."""
 
     issued: dict[str, Reservation] = field(default_factory=dict)
     admitted: set[str] = field(default_factory=set)
@@ -223,7 +226,7 @@ class ClientLog:
 
 
 class Schedule:
-    """One run: draws its weather from a seed, plays it, and tells what was wrong afterwards."""
+    """One run, whose parameters are drawn from a seed. Lists every violation at its end."""
 
     def __init__(self, seed: int, weather: Weather | None = None) -> None:
         self.seed = seed
@@ -241,7 +244,7 @@ class Schedule:
         self.processes = [self._process(skew=self.dice.uniform(-3, 3)) for _ in range(self.weather.processes)]
 
     def run(self) -> list[str]:
-        """The violations, none if all is well."""
+        """Run the schedule. Returns the violations."""
         random.seed(self.seed)
         return run_in_virtual_time(self._play())
 
@@ -269,7 +272,7 @@ class Schedule:
         return await self._judge(witness)
 
     async def _close(self) -> None:
-        """The month is closed by two processes at once, in bad weather again, while old requests still settle."""
+        """Close the month by two processes at once, under faults, while old requests still settle."""
         end = BillingPeriod.parse("2026-11").end + timedelta(hours=48, seconds=4)
         await asyncio.sleep((end - self.weather.start).total_seconds() - asyncio.get_running_loop().time())
         self.weather.calm = False
@@ -278,7 +281,7 @@ class Schedule:
         closers = [self._watched(self._close_once(process)) for process in self._alive()[:2]]
         await asyncio.sleep(30)
         self.weather.calm = True
-        await asyncio.wait(closers, timeout=30)  # of a process that died, the next run finishes the work
+        await asyncio.wait(closers, timeout=30)  # the next run finishes the work of a process that died
 
     async def _close_once(self, process: Process) -> None:
         while True:
@@ -290,7 +293,7 @@ class Schedule:
                 return
 
     def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task of which any error that is not foreseen counts as a finding."""
+        """Start a task. An unexpected error in it is a finding."""
 
         def note(done: asyncio.Task[None]) -> None:
             if not done.cancelled() and (error := done.exception()):
@@ -334,12 +337,12 @@ class Schedule:
             log.owed[reservation.rid] = process
         else:
             log.acknowledged.add(reservation.rid)
-            if dice.random() < 0.1:  # a caller that does not trust the answer
+            if dice.random() < 0.1:  # a caller that sends the same settlement again
                 with suppress(LedgerUnavailable):
                     await dice.choice(self._alive()).ledger.settle(reservation, outcome)
 
     async def _kill_and_cancel(self, clients: list[asyncio.Task[None]]) -> None:
-        """Kill processes and let clients hang up, at moments that nobody chose."""
+        """Kill processes and let clients hang up, at random moments."""
         victims = [process for process in self.processes[1:] if self.dice.random() < self.weather.crash_rate]
         for victim in victims:
             await asyncio.sleep(self.dice.uniform(0, 10))
@@ -352,7 +355,7 @@ class Schedule:
             self.processes.append(self._process(skew=self.dice.uniform(-3, 3)))
 
     async def _administer(self) -> None:
-        """The tenant gets hot, or back; its limit changes."""
+        """Make the tenant hot or cold, and change its limit."""
         await asyncio.sleep(self.dice.uniform(2, 15))
         self.lanes = self.weather.lanes[1]
         if self.weather.new_limit is not None:
@@ -366,7 +369,7 @@ class Schedule:
                 self.faults.by_kind["limit change failed"] += 1
 
     async def _sweep(self) -> None:
-        """Sweeps run in whichever process the timer picks, sometimes in two at once."""
+        """Expire reservations in a random process, sometimes in two at once."""
         while True:
             await asyncio.sleep(self.dice.uniform(2, 10))
             for process in self.dice.sample(self.processes, k=min(2, len(self.processes))):
@@ -434,10 +437,10 @@ class Schedule:
         return findings + self._judge_clients(booked, ended) + self.crashes
 
     def _judge_tenant(self, period: str, lanes: list[Balance]) -> list[str]:
-        """What must hold over all lanes of a tenant together, whatever `verify` makes of each."""
+        """List violations over all lanes of a tenant together, which `verify` does not see in one lane."""
         found = []
         if sum((lane.transferred for lane in lanes), Amount()) != Amount():
-            found.append(f"{period}: room is lost between lanes")
+            found.append(f"{period}: tokens or dollars are lost between lanes")
         used = sum(lane.used.tokens + lane.reserved.tokens for lane in lanes)
         excess = sum(lane.excess.tokens for lane in lanes)
         if self.weather.new_limit is None and used > self.weather.limit_tokens + excess:
@@ -453,7 +456,7 @@ class Schedule:
         return found
 
     def _judge_clients(self, booked: dict[str, Amount], ended: set[str]) -> list[str]:
-        """I13, by the clients' own records."""
+        """Check invariant I13 by the records of the clients."""
         log, found = self.log, []
         found += [f"{rid} was never issued" for rid in ended - log.issued.keys()]
         found += [f"{rid} was admitted and never ended" for rid in log.admitted - ended]
@@ -470,7 +473,7 @@ def _amount(input_tokens: int, output_tokens: int) -> Amount:
 
 
 def main() -> int:
-    """`python -m tests.proof.simulation --first 0 --count 10000`: run schedules and print the evidence."""
+    """Run schedules and print the evidence."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.simulation")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--count", type=int, default=1000, help="how many seeds")

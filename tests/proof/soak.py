@@ -1,8 +1,11 @@
 """`python -m tests.proof.soak --seconds 600`: real gateways, real Azurite, a failing proxy, kills.
 
-Clocks are skewed by up to three seconds, the tenant is hot at first and then no longer, and the month ends in the
-middle. At the end the evidence is printed; exit 1
-if what was acknowledged is not booked exactly once, a limit was passed, or an invariant is violated.
+Clocks are skewed by up to three seconds. The tenant is hot at first and cold later. The month ends in the middle.
+Prints the evidence at the end. Exits with 1 in these cases:
+
+- an acknowledged request is not booked exactly once;
+- a limit was exceeded;
+- an invariant is violated.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ class Fleet:
         self.kills = 0
 
     async def start(self, *, endpoint: str | None = None, later: float = 0.0) -> str:
-        """One more gateway; `later` moves its clock further."""
+        """Start one more gateway. `later` moves its clock forward."""
         port = free_port()
         environment = {
             **os.environ,
@@ -60,7 +63,7 @@ class Fleet:
         return url
 
     async def kill_one(self) -> None:
-        """`kill -9`, and a new one in its place."""
+        """Kill a gateway with `kill -9`, and start another in its place."""
         process, _ = self.running.pop(self._dice.randrange(len(self.running)))
         process.kill()
         process.wait()
@@ -71,7 +74,7 @@ class Fleet:
         return self._dice.choice(self.running)[1]
 
     async def stop(self) -> None:
-        """Let them finish what they owe."""
+        """End all gateways after their commits."""
         for process, _ in self.running:
             process.terminate()
         for process, _ in self.running:
@@ -80,7 +83,7 @@ class Fleet:
 
 
 async def soak(seconds: float, gateways: int, kill_every: float, fault_rate: float, quota: int, seed: int) -> int:
-    """Run it; returns how many things were wrong, after printing the evidence."""
+    """Run the soak and print the evidence. Returns the number of violations."""
     dice = random.Random(seed)
     now = datetime.now(UTC)
     month = BillingPeriod.containing(now)
@@ -131,7 +134,7 @@ async def _load(fleet: Fleet, api: Api, key: str, seconds: float, kill_every: fl
 
 
 async def _expire_the_rest(fleet: Fleet, api: Api, table_endpoint: str) -> None:
-    """A gateway whose clock says that every deadline is past sweeps both months."""
+    """Expire all reservations of both months, by a gateway whose clock says that their deadlines are past."""
     url = await fleet.start(endpoint=table_endpoint, later=3600)
     for _ in range(600):
         await api.session.post(f"{url}/admin/functions/expire_reservations", json={})

@@ -1,6 +1,6 @@
-"""Whatever comes in: bodies are read or refused, streams pass byte for byte, and nothing else is ever raised.
+"""Any body is read or refused, any stream passes byte for byte, and no other error is raised.
 
-The corpus in tests/corpus holds what once was odd; Hypothesis mutates it.
+Hypothesis mutates the inputs in tests/corpus, which once caused trouble.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def corpus(folder: str) -> list[bytes]:
 
 @st.composite
 def mutated(draw: st.DrawFn, folder: str) -> bytes:
-    """Something of the corpus with a piece cut out and another put in."""
+    """Draw an input of the corpus with one piece cut out and another inserted."""
     whole = draw(st.sampled_from(corpus(folder)))
     start, end = sorted((draw(st.integers(0, len(whole))), draw(st.integers(0, len(whole)))))
     piece = draw(st.sampled_from([b"", b"\n\n", b"\r\n", b'"', b"null", b"{", b"]", b"\xff", b"[DONE]", b"--b", b"-1"]))
@@ -124,7 +124,7 @@ def test_any_stream_passes_whole_however_it_is_cut(name: str, stream: bytes, cut
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("stream", corpus("streams"))
-def test_how_a_stream_is_cut_changes_nothing_of_what_it_says(name: str, stream: bytes) -> None:
+def test_a_stream_says_the_same_however_it_is_cut(name: str, stream: bytes) -> None:
     at_once, byte_by_byte = READERS[name](), READERS[name]()
     first = at_once.feed(stream)
     second = b"".join(byte_by_byte.feed(stream[place : place + 1]) for place in range(len(stream)))

@@ -1,4 +1,4 @@
-"""Stateful machines over the domain ledger and over the committer: what they find, Hypothesis shrinks."""
+"""State machines over the ledger's domain and over the committer. Hypothesis shrinks their findings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from shared.domain.ledger.commit_plan import Plan, plan_commit
 
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
@@ -22,6 +21,7 @@ from shared.domain.errors import PeriodExhausted
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Balance, LaneState
 from shared.domain.ledger.changes import InsertEntry
+from shared.domain.ledger.commit_plan import Plan, plan_commit
 from shared.domain.ledger.entries import EntryKind, Outcome, Reservation
 from shared.domain.ledger.lanes import combined
 from shared.domain.ledger.operations import (
@@ -44,7 +44,7 @@ tokens = st.integers(0, 12)
 
 
 class DomainLedger(RuleBasedStateMachine):
-    """One lane against a model that keeps every reservation apart."""
+    """One lane is compared with a model that keeps every reservation separately."""
 
     @initialize(limit=st.integers(0, 60))
     def open(self, limit: int) -> None:
@@ -127,7 +127,7 @@ class DomainLedger(RuleBasedStateMachine):
 
 
 class Committers(RuleBasedStateMachine):
-    """Two processes over one store that fails as drawn, the tenant hot or not; verified after each step."""
+    """Two processes over one store with drawn faults, for a hot or cold tenant. Verified after each step."""
 
     def __init__(self) -> None:
         super().__init__()

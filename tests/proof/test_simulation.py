@@ -15,12 +15,12 @@ GROUP = 50
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, GROUP))
 def test_the_books_are_right_after_every_schedule(first: int) -> None:
-    """To see one again: `python -m tests.proof.simulation --first SEED --count 1`."""
+    """`python -m tests.proof.simulation --first SEED --count 1` repeats one schedule."""
     assert {seed: found for seed in range(first, first + GROUP) if (found := Schedule(seed).run())} == {}
 
 
-def test_schedules_are_worth_something() -> None:
-    """Among a few, each fault strikes, and each kind of entry that clients cause is written."""
+def test_schedules_contain_every_fault_and_kind_of_entry() -> None:
+    """A few schedules contain each fault, and write each kind of entry that clients cause."""
     schedules = [Schedule(seed) for seed in range(60)]
     for schedule in schedules:
         schedule.run()
@@ -40,7 +40,7 @@ def test_a_seed_reproduces_its_schedule() -> None:
 
 
 def _plain(lanes: int) -> Weather:
-    """A few clients of two processes, and a limit that admits most of them."""
+    """A schedule of a few clients of two processes, whose limit admits most requests."""
     start = datetime(2026, 11, 22, 12, tzinfo=UTC)
     return Weather(
         fault_rate=0,
@@ -58,7 +58,7 @@ def _plain(lanes: int) -> Weather:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_a_process_may_die_at_every_one_of_its_awaits(lanes: int) -> None:
-    """The same schedule, with the first process killed before or after each of its calls of storage in turn."""
+    """Runs one schedule repeatedly. Each time the first process dies before or after another storage call."""
     undisturbed = Schedule(5, _plain(lanes))
     assert undisturbed.run() == []
     assert (undisturbed.entries[EntryKind.TRANSFER_IN] > 2) == (lanes > 1)

@@ -1,4 +1,4 @@
-"""Compare ledger entries with what the simulator records of the requests that it served, attempt by attempt."""
+"""Compare ledger entries with the simulator's records of the requests that it served, by attempt."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def disagreements(entries: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What is booked and was not served, and what was served and is not booked.
+    """Describe each booked attempt that was not served, and each served attempt that is not booked.
 
-    An answer that upstream completed may have come too late for a gateway that had given the attempt up for its
-    silence. Azure bills it all the same, and its entry is an estimate. No other estimate stands for a served answer.
+    The backend may complete an answer after the gateway has given the attempt up for its silence. Azure bills it, and
+    the ledger has an estimate for it. No other estimate stands for a served answer.
     """
     completed = [record for record in records if record["usage"] and record["outcome"] == "completed"]
     served = Counter((*_attempt_of_record(record), record["usage"]["total_tokens"]) for record in completed)

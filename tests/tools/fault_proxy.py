@@ -1,4 +1,4 @@
-"""An HTTP proxy before the table service that loses, delays, repeats and cuts what passes, by seeded chance."""
+"""An HTTP proxy before the table service. It loses, delays, repeats and cuts requests at random, by a seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OWN_HEADERS: Final = frozenset({"host", "transfer-encoding", "connection", "kee
 
 
 class FaultProxy:
-    """Forwards to `target`. `rate` is the share of requests that suffer a fault; 0 makes it a plain proxy."""
+    """Forwards to `target`. `rate` is the share of requests with a fault; 0 forwards all unchanged."""
 
     def __init__(self, target: str, rate: float, seed: int) -> None:
         self.rate = rate
@@ -73,7 +73,7 @@ class FaultProxy:
     async def _answered(
         self, request: web.Request, fault: str | None, status: int, headers: dict[str, str], answer: bytes
     ) -> web.StreamResponse:
-        """What becomes of an answer on its way back."""
+        """Deliver an answer, unless its fault loses or cuts it."""
         if fault == "lost response":
             return self._cut(request)
         if fault == "503 after commit":
@@ -95,7 +95,7 @@ class FaultProxy:
             return response.status, kept, await response.read()
 
     def _later(self, request: web.Request, body: bytes) -> None:
-        """The same request arrives once more, or only then."""
+        """Send the request once more, or for the first time, some time from now."""
 
         async def arrive() -> None:
             await asyncio.sleep(self._dice.uniform(0.0, 5.0))

@@ -1,4 +1,4 @@
-"""JSON values for a schema: those at its bounds, beyond them, and of every other type."""
+"""JSON values for a schema: at its bounds, beyond them, and of every other type."""
 
 from __future__ import annotations
 

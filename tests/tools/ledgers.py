@@ -1,4 +1,4 @@
-"""Builders of ledger objects, and a table store that fails as told."""
+"""Builders of ledger objects, and a table store with faults that a test arms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PUSD = {"input": 2_500_000, "output": 10_000_000}
 
 @dataclass(slots=True)
 class ManualClock:
-    """Time that passes when told, or when somebody sleeps."""
+    """A clock that a test moves. Sleeping moves it, too."""
 
     moment: datetime = NOW
     seconds: float = 0.0
@@ -96,10 +96,11 @@ MAX_SUBMITS = 5000
 
 @dataclass(slots=True)
 class FaultyStore:
-    """Passes calls on to a store, but for the faults armed for the next ones.
+    """Passes calls on to a store, except those for which a fault is armed.
 
-    `lost request`: not applied, no answer. `lost response`: applied, no answer. `zombie`: not applied and no answer
-    now, but applied before the next read, as a request that was stuck on its way.
+    - `lost request`: the request is not applied and not answered.
+    - `lost response`: the request is applied and not answered.
+    - `zombie`: the request is not answered, and applied only before the next read.
     """
 
     store: TableStore
@@ -160,6 +161,11 @@ class FaultyStore:
             except StoreError:
                 continue
         self._stuck.clear()
+
+
+async def rows_of(store: TableStore, table: str, partition: str) -> dict[str, Row]:
+    """Read all rows of a partition, by key."""
+    return {row.key: row async for row in store.scan(table, partition, "", "~")}
 
 
 class PriceRows:

@@ -1,6 +1,6 @@
-"""The functions host on a machine whose clock is off by `SKEW_SECONDS`, where the time of storage is the real one.
+"""The functions host on a machine whose clock is wrong by `SKEW_SECONDS`. The clock of storage is right.
 
-All times are moved by `AHEAD_SECONDS`, so that a month ends when a test wants it to.
+All times are moved by `AHEAD_SECONDS`, so that a test chooses when the month ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Start the parts of a gateway for a test, in this process where coverage should see them."""
+"""Start the parts of a gateway for a test. The gateway runs in this process, so that coverage sees it."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ MODELS = tuple(PRICES)
 REGIONS = {
     "swedencentral": "eu", "germanywestcentral": "eu", "francecentral": "eu", "eastus": "us", "japaneast": ""
 }  # fmt: skip
-"""Of the simulator, with their data zones."""
+"""The regions of the simulator, with their data zones."""
 
 
 @dataclass(frozen=True, slots=True)
 class AzuriteAccount:
-    """A running Azurite's endpoints and account key."""
+    """The endpoints and the account key of a running Azurite."""
 
     table_endpoint: str
     blob_endpoint: str
@@ -73,7 +73,7 @@ class AzuriteAccount:
 
 @contextmanager
 def running_azurite(folder: Path, *extra: str, scheme: str = "http") -> Iterator[AzuriteAccount]:
-    """An Azurite in memory."""
+    """Run an Azurite in memory."""
     ports = AzuritePorts(free_port(), free_port(), free_port())
     key = new_account_key()
     process = start_azurite(ports, key, None, folder / "azurite.log", *extra)
@@ -90,7 +90,7 @@ def running_azurite(folder: Path, *extra: str, scheme: str = "http") -> Iterator
 
 @dataclass(slots=True)
 class Stack:
-    """A gateway and a simulator, and how tests talk to them."""
+    """A gateway and a simulator, and the calls that tests make."""
 
     url: str
     simulator_url: str
@@ -111,7 +111,7 @@ class Stack:
     async def manage(
         self, method: str, path: str, body: Any = None, *, status: int | None = None, **headers: str
     ) -> Any:
-        """Call the management API as administrator; the answer's JSON."""
+        """Call the management API as administrator. Returns the answer's JSON. Fails for another status."""
         sent = {"api-key": ADMIN_KEY, **{name.replace("_", "-"): value for name, value in headers.items()}}
         async with self.session.request(method, f"{self.url}{path}", json=body, headers=sent) as response:
             answer = await response.json() if response.status != 204 else None
@@ -122,7 +122,7 @@ class Stack:
     async def chat(
         self, text: str = "Hello!", *, key: str | None = None, url: str | None = None, **fields: Any
     ) -> tuple[int, dict[str, str], Any]:
-        """One chat completion; status, headers and body (JSON, or bytes of a stream)."""
+        """Send one chat completion. Returns status, headers and body (JSON, or the bytes of a stream)."""
         body = {"messages": [{"role": "user", "content": text}], **fields}
         headers = {"api-key": self.key if key is None else key}
         async with self.session.post(url or self.chat_url, json=body, headers=headers) as response:
@@ -133,7 +133,10 @@ class Stack:
     async def infer(
         self, operation: str, model: str, body: Any = None, *, form: aiohttp.FormData | None = None, dated: bool = True
     ) -> tuple[int, dict[str, str], bytes]:
-        """One request of any operation; status, headers and body. Without `dated` the model is named in the body."""
+        """Send one request of any operation. Returns status, headers and body.
+
+        Without `dated`, the v1 path is used, and the body names the model.
+        """
         url = f"{self.url}/openai/v1/{operation}"
         if dated:
             url = f"{self.url}/openai/deployments/{model}/{operation}?api-version={API_VERSION}"
@@ -145,12 +148,12 @@ class Stack:
             return got.status, {name.lower(): value for name, value in got.headers.items()}, await got.read()
 
     async def entries(self, tenant: str | None = None) -> list[dict[str, Any]]:
-        """The tenant's ledger entries of the current period, oldest first."""
+        """Return the tenant's latest 500 entries of the current period, oldest first."""
         answer = await self.manage("GET", f"/manage/tenants/{tenant or self.tenant}/entries?limit=500")
         return list(reversed(answer["data"]))
 
     async def every_entry(self, tenant: str | None = None) -> list[dict[str, Any]]:
-        """All of them, however many, newest first."""
+        """Return all entries of the tenant in the current period, newest first."""
         entries: list[dict[str, Any]] = []
         cursor = ""
         while True:
@@ -165,13 +168,13 @@ class Stack:
         return answer
 
     async def pool(self, *regions: str, deployment: str = "gpt-4o", **fields: Any) -> None:
-        """Serve a deployment by a backend in each of these regions, of which `fields` may tell more."""
+        """Serve a deployment by a backend in each of these regions. `fields` are further fields of the deployment."""
         for region in regions:
             await self.backend(region)
         await self.manage("PUT", f"/manage/deployments/{deployment}", {"backends": list(regions), **fields})
 
     async def backend(self, region: str, name: str = "", **fields: Any) -> None:
-        """A backend of gpt-4o in a region, by default of its name."""
+        """Put a backend of gpt-4o in a region. Its name is by default the region's."""
         definition = {
             "endpoint": f"{self.simulator_url}/{region}", "upstream_deployment": "gpt-4o", "model": "gpt-4o",
             "region": region, "auth": "api_key",
@@ -179,12 +182,15 @@ class Stack:
         await self.manage("PUT", f"/manage/backends/{name or region}", {**definition, **fields})
 
     async def health(self) -> dict[str, dict[str, Any]]:
-        """What the gateway knows of its backends, by name."""
+        """Return the health of each backend, by name."""
         answer = await self.manage("GET", "/manage/backends")
         return {each["backend_id"]: each["health"] for each in answer["data"]}
 
     async def set_residency(self, *zones: str) -> None:
-        """What the management API refuses, because no backend lies there: as two changes at once may leave it."""
+        """Set a residency in which the tenant has no backend.
+
+        The management API refuses that, but two simultaneous changes can have this result.
+        """
         gateway = await current_gateway()
         tenant = (await gateway.tenancy.tenants.get(self.tenant)).value
         changed = replace(tenant, residency=Residency(zones, allow_global=False))
@@ -192,7 +198,7 @@ class Stack:
         gateway.tenancy.authenticate.forget(self.tenant)
 
     async def settled(self) -> None:
-        """Return when nothing is under way in the background."""
+        """Wait until all background work and all commits have ended."""
         gateway = await current_gateway()
         await gateway.background.drain()
         await gateway.ledger.books.drain()
@@ -205,13 +211,13 @@ class Stack:
         await self.session.delete(f"{self.simulator_url}/_sim/faults")
 
     async def requests(self) -> list[dict[str, Any]]:
-        """What the simulator saw."""
+        """Return the simulator's records of all requests."""
         async with self.session.get(f"{self.simulator_url}/_sim/requests") as response:
             seen: list[dict[str, Any]] = await response.json()
             return seen
 
     async def register(self, tenant: str, **fields: Any) -> str:
-        """A tenant with a key, which is returned."""
+        """Register a tenant. Returns a key of it."""
         await self.manage("POST", "/manage/tenants", {"tenant_id": tenant, "deployments": list(MODELS), **fields})
         created = await self.manage("POST", f"/manage/tenants/{tenant}/keys", {})
         return str(created["key"])
@@ -221,7 +227,7 @@ class Stack:
 async def running_stack(
     monkeypatch: pytest.MonkeyPatch, folder: Path, settings: dict[str, str]
 ) -> AsyncIterator[Stack]:
-    """A gateway with these settings, configured and with a tenant."""
+    """Run a gateway with these settings, a configuration for every model, and a tenant."""
     environment = {
         "AUDIT_CHAIN_KEY": CHAIN_KEY,
         "ADMIN_API_KEY": ADMIN_KEY,
@@ -241,7 +247,7 @@ async def running_stack(
 
 
 async def configure(stack: Stack) -> None:
-    """Backends, deployments and prices for every model of the simulator."""
+    """Put backends, deployments and prices for every model of the simulator."""
     for model in MODELS:
         backend = {"endpoint": f"{stack.simulator_url}/swedencentral", "upstream_deployment": model, "model": model}
         definition = {**backend, "region": "swedencentral", "zone": "eu", "auth": "api_key"}
@@ -271,7 +277,7 @@ async def running_simulator() -> AsyncIterator[tuple[Simulator, str]]:
 
 @asynccontextmanager
 async def running_host(folder: Path) -> AsyncIterator[str]:
-    """The functions host with this process's gateway, on a port of its own."""
+    """Run the functions host with this process's gateway, on a port of its own."""
     http, timers = indexed_functions()
     host = FunctionsHost(http, Timers(timers, folder / "timers"), "", close_current_gateway)
     port = free_port()
@@ -295,7 +301,7 @@ async def running_host(folder: Path) -> AsyncIterator[str]:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens; leaves signals to pytest."""
+    """A server that sets an event when it listens, and leaves signals to pytest."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -308,7 +314,7 @@ class _Server(uvicorn.Server):
 
 @cache
 def indexed_functions() -> tuple[list[HttpFunction], list[TimerFunction]]:
-    """An app can be asked for its functions once."""
+    """Return all functions of the app. They are cached, because an app lists them only once."""
     return index(load_app("function_app"), "")
 
 
@@ -332,7 +338,7 @@ def await_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60)
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Return once something that raises no event has come about."""
+    """Wait for a condition for which there is no event. Raises `TimeoutError`."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - there is no event to await
             await asyncio.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Print the minutes that each suite took: setup, call and teardown of its tests, summed over all workers."""
+"""Print the minutes of each suite: setup, call and teardown of its tests, summed over all workers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 
 
 def suite_of(node_id: str) -> str:
-    """The folder under `tests/` that a test lies in; the name of its file, if it lies in none."""
+    """Return the folder under `tests/` that contains a test, else the name of its file."""
     path = PurePosixPath(node_id.split("::")[0])
     return path.parts[1] if len(path.parts) > 1 else path.name
 
 
 class SuiteMinutes:
-    """A pytest plugin. With several workers the controller gets every report, and alone prints."""
+    """A pytest plugin. With several workers, only the controller gets every report and prints."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -28,7 +28,7 @@ class SuiteMinutes:
         self._tests[suite] += report.when == "setup"
 
     def lines(self) -> list[str]:
-        """One line a suite, the longest first."""
+        """Return one line for each suite, the longest first."""
         ordered = sorted(self._seconds.items(), key=itemgetter(1), reverse=True)
         return [f"{seconds / 60:6.2f} min {self._tests[suite]:6} tests  {suite}" for suite, seconds in ordered]
 

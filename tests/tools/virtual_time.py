@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when nothing is left to do, so that a run depends on its seed alone."""
+"""An event loop in virtual time. Time passes only when all tasks wait, so that a run depends on its seed alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class _NoWaiting(selectors.SelectSelector):
-    """Instead of waiting for sockets, moves the clock to the next timer."""
+    """A selector that moves the clock to the next timer instead of waiting for sockets."""
 
     now = 0.0
 
@@ -24,7 +24,7 @@ class _NoWaiting(selectors.SelectSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Runs without real waiting: `asyncio.sleep(3600)` takes no time and moves `time()` by an hour."""
+    """An event loop without real waiting: `asyncio.sleep(3600)` takes no time and moves `time()` by an hour."""
 
     def __init__(self) -> None:
         self._virtual = _NoWaiting()
@@ -36,7 +36,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
-    """The result of `main`. Tasks that are left behind are cancelled once it is known."""
+    """Run `main` and return its result. Remaining tasks are cancelled afterwards."""
     loop = VirtualTimeLoop()
     loop.set_exception_handler(lambda *_: None)
     try:
@@ -50,7 +50,7 @@ def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
 
 
 class VirtualClock:
-    """Implements `Clock` on the loop's time, some seconds off."""
+    """Implements `Clock` by the loop's time, with an error in seconds."""
 
     def __init__(self, start: datetime, skew_seconds: float = 0.0) -> None:
         self._start = start

@@ -1,8 +1,8 @@
 """Serve function_app.py through Microsoft's Python worker library, as the Functions host drives it.
 
-Run by the conformance environment's Python 3.13: `python -m tests.tools.worker_host PORT`. The library's message
-classes are generated from gRPC definitions that are not on PyPI; plain objects stand in for them, which is all that it
-needs: it reads and writes attributes. Routing is the host's part and is done here as there.
+Run it by the conformance environment's Python 3.13: `python -m tests.tools.worker_host PORT`. The library's message
+classes are generated from gRPC definitions that are not on PyPI. Plain objects replace them, because the library only
+reads and writes their attributes. Like the Functions host, this module matches routes itself.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "upgrade", "te", 
 
 
 class Message(SimpleNamespace):
-    """A protobuf message as far as the worker library looks at one."""
+    """Replaces a protobuf message, as far as the worker library uses it."""
 
     def WhichOneof(self, _group: str) -> str | None:  # noqa: N802 - protobuf's name
         return next(iter(vars(self)), None)
 
 
 class Protos:
-    """The generated module: any message class, and the two enumerations that the library compares with."""
+    """Replaces the generated module: any message class, and the two enumerations that the library uses."""
 
     class StatusResult(Message):
         Failure, Success = 0, 1
 
     class BindingInfo(Message):
-        # the values of azure-functions' BindingDirection and DataType, which the library puts beside these
+        # the values of azure-functions' BindingDirection and DataType, with which the library compares these
         out, inout = 1, 2
         undefined = None
 
@@ -49,7 +49,7 @@ class Protos:
 
 
 class WorkerHost:
-    """The host: asks the worker what functions there are, routes requests to it and invokes them."""
+    """The host: asks the worker for its functions, routes requests and invokes functions."""
 
     def __init__(self) -> None:
         self._protos = Protos()
@@ -84,7 +84,7 @@ class WorkerHost:
         return HttpFunction(function.name, trigger["route"], methods, "anonymous", print, trigger["name"])
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One request: to the worker's own HTTP server, and the invocation beside it."""
+        """Send one request to the worker's own HTTP server, and invoke the function at the same time."""
         if request.path.startswith("/admin/functions/"):
             return await self._start_timer(request.path.rpartition("/")[2])
         found = self._router.match(request.method, request.raw_path.partition("?")[0].encode())

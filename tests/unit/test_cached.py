@@ -1,4 +1,4 @@
-"""Values that are kept for a while, and who is let in while they are."""
+"""Values that are cached for a while, and authentication by cached keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.tools.ledgers import NOW, ManualClock
 
 
 class Source:
-    """Counts loads; fails when told."""
+    """Counts loads, and fails if a test says so."""
 
     def __init__(self) -> None:
         self.loads = 0
@@ -60,7 +60,7 @@ async def test_an_aging_value_is_served_while_it_is_refreshed_once(source: Sourc
     assert (await cached.get(), source.loads) == (2, 2)
 
 
-async def test_a_value_that_is_too_old_is_waited_for_and_a_failure_is_told(source: Source) -> None:
+async def test_callers_wait_for_a_value_that_is_too_old_and_get_its_error(source: Source) -> None:
     clock = ManualClock()
     cached = Cached(source.load, clock)
     await cached.get()
@@ -87,7 +87,7 @@ async def test_an_unexpected_failure_in_the_background_is_reported(source: Sourc
     assert reported == [source.error]
 
 
-async def test_what_was_invalidated_during_a_load_is_loaded_again(source: Source) -> None:
+async def test_a_value_invalidated_during_a_load_is_loaded_again(source: Source) -> None:
     cached = Cached(source.load, ManualClock())
     source.gate.clear()
     early = asyncio.create_task(cached.get())
@@ -100,7 +100,7 @@ async def test_what_was_invalidated_during_a_load_is_loaded_again(source: Source
     assert await cached.get() == 2
 
 
-async def test_keys_are_remembered_only_so_far() -> None:
+async def test_a_limited_number_of_keys_is_remembered() -> None:
     documents = InMemoryDocuments()
     tenants, keys = DocumentTenants(documents), DocumentKeys(documents)
     authenticate = Authenticate(tenants, keys, ManualClock(), "", max_cached_keys=2)
@@ -118,7 +118,7 @@ async def test_keys_are_remembered_only_so_far() -> None:
     authenticate.forget("other")
 
 
-async def test_without_an_admin_key_nobody_is_administrator() -> None:
+async def test_no_key_is_an_administrator_without_an_admin_key() -> None:
     documents = InMemoryDocuments()
     directories = DocumentTenants(documents), DocumentKeys(documents)
     for credential in ("", None, "x"):

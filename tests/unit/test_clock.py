@@ -1,4 +1,4 @@
-"""Gateways whose machines disagree about the time agree about it once storage has told them."""
+"""Gateways on machines with different clocks agree on the time that storage states."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ START = datetime(2026, 11, 30, 23, 59, 50, tzinfo=UTC).timestamp()
 
 
 class Machine(StorageClock):
-    """A machine whose clock is `ahead` of the truth."""
+    """A machine whose clock is `ahead` seconds fast."""
 
     def __init__(self, ahead: float) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Machine(StorageClock):
         return self.truth + self.ahead
 
     def exchange(self, there: float, back: float) -> None:
-        """A request that storage receives after `there` seconds and whose answer takes `back` seconds."""
+        """Send a request that takes `there` seconds to storage, and its answer `back` seconds."""
         self.truth += there
         date = format_datetime(datetime.fromtimestamp(int(self.truth), UTC), usegmt=True).encode()
         self.truth += back
@@ -41,7 +41,7 @@ latencies = st.floats(0.001, 0.2)
 
 
 @given(st.floats(-30, 30), st.lists(st.tuples(st.floats(0, 20), latencies, latencies), min_size=1, max_size=20))
-def test_the_first_answer_corrects_to_about_a_second_and_none_makes_it_worse(
+def test_the_first_answer_corrects_the_clock_to_about_a_second_and_no_other_worsens_it(
     ahead: float, exchanges: list[tuple[float, float, float]]
 ) -> None:
     machine = Machine(ahead)
@@ -51,7 +51,7 @@ def test_the_first_answer_corrects_to_about_a_second_and_none_makes_it_worse(
         assert abs(machine.error) <= min(abs(ahead), 1 + there + back) + 1e-5
 
 
-def test_many_answers_leave_little_doubt() -> None:
+def test_many_answers_correct_the_clock_further() -> None:
     for ahead in (-3.0, 3.0):
         machine = Machine(ahead)
         for _ in range(40):
@@ -87,12 +87,12 @@ def test_a_clock_that_drifts_is_followed() -> None:
 
 
 @pytest.mark.parametrize("date", [b"", b"yesterday", b"\xff"])
-def test_an_answer_without_a_date_says_nothing(date: bytes) -> None:
+def test_an_answer_without_a_date_changes_nothing(date: bytes) -> None:
     machine = Machine(3.0)
     machine.observe(date, 0.01)
     assert machine.error == pytest.approx(3.0, abs=1e-5)
 
 
-def test_time_passes() -> None:
+def test_the_clock_moves_with_time() -> None:
     clock = StorageClock()
     assert abs((clock.now() - datetime.now(UTC)).total_seconds()) < 60

@@ -1,4 +1,4 @@
-"""Settings fail at start, by the variable's name, and never show a secret."""
+"""Wrong settings fail at the start. The error names the variable and shows no value."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> object:
         ({"TALLYGATE_STORAGE": "short-secret"}, "TALLYGATE_STORAGE"),
     ],
 )
-def test_what_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str) -> None:
+def test_each_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsInvalid, match=message) as raised:
         read(monkeypatch, **changes)
     assert "short-secret" not in str(raised.value)

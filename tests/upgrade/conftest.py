@@ -1,4 +1,4 @@
-"""Frozen storage and a gateway over it, in one copy that tests only read and in one that they write to."""
+"""Frozen storage and a gateway over it: one copy that tests only read, and one that they change."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
 
 @pytest.fixture
 async def reader(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, frozen: Storage) -> AsyncIterator[FrozenGateway]:
-    """A gateway that is only read from."""
+    """A gateway from which tests only read."""
     async with running_gateway(monkeypatch, tmp_path, frozen) as running:
         yield running
 
 
 @pytest.fixture
 async def gateway(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: Storage) -> AsyncIterator[FrozenGateway]:
-    """A gateway that serves, by the simulator."""
+    """A gateway that serves requests through the simulator."""
     async with running_gateway(monkeypatch, tmp_path, storage) as running:
         await running.aim_at_simulator()
         yield running

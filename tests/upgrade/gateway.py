@@ -1,4 +1,4 @@
-"""Today's gateway over frozen storage. Every name of the product that these tests depend on stands in this file."""
+"""Today's gateway over frozen storage. Only this file of the suite imports the product."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BEGINNING: Final = datetime.fromisoformat(FACTS["moment"])
 
 @dataclass(slots=True)
 class FrozenClock:
-    """The time of the corpus: it begins at a moment within its open month and passes as time does."""
+    """A clock that begins at a moment in the open month of the corpus."""
 
     moment: datetime = _BEGINNING
     _since: float = field(default_factory=time.monotonic)
@@ -48,7 +48,7 @@ class FrozenClock:
         await asyncio.sleep(seconds)
 
     def observe(self, date: bytes, seconds: float) -> None:
-        """Storage tells the time of this machine, which is not that of the corpus."""
+        """Ignore the time of storage, which is not that of the corpus."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +62,30 @@ class FrozenGateway:
     simulator_url: str
 
     async def call(self, method: str, path: str, body: Any = None, *, key: str = FACTS["admin_key"]) -> tuple[int, Any]:
-        """One request; its status and JSON."""
+        """Send one request. Returns status and JSON."""
         async with self.session.request(method, self.url + path, json=body, headers={"api-key": key}) as response:
             return response.status, await response.json()
 
     async def read(self, path: str, *, key: str = FACTS["admin_key"]) -> Any:
-        """The JSON of a GET, which must be answered 200."""
+        """Send a GET. Returns its JSON. Fails unless the status is 200."""
         status, answer = await self.call("GET", path, key=key)
         assert status == 200, (path, status, answer)
         return answer
 
     async def entries(self, tenant: str, period: str) -> list[dict[str, Any]]:
-        """The tenant's entries of a period, newest first."""
+        """Return the tenant's entries of a period, newest first."""
         answer = await self.read(f"/manage/tenants/{tenant}/entries?period={period}&limit=500")
         found: list[dict[str, Any]] = answer["data"]
         return found
 
     async def chat(self, key: str, text: str = "Hello!", **fields: Any) -> tuple[int, Any]:
-        """One chat completion; its status and JSON."""
+        """Send one chat completion. Returns status and JSON."""
         body = {"messages": [{"role": "user", "content": text}], "max_tokens": 50, **fields}
         path = f"/openai/deployments/gpt-4o/chat/completions?api-version={API_VERSION}"
         return await self.call("POST", path, body, key=key)
 
     async def aim_at_simulator(self) -> None:
-        """Put the backends of the deployment `gpt-4o` anew, at the port where this simulator listens."""
+        """Put the backends of the deployment `gpt-4o` again, with the port of this simulator."""
         for backend_id in (await self.read("/manage/deployments/gpt-4o"))["backends"]:
             path = f"/manage/backends/{backend_id}"
             backend = await self.read(path)
@@ -95,7 +95,7 @@ class FrozenGateway:
             assert status == 200, answer
 
     def finish_upstream(self, made: dict[str, Any]) -> None:
-        """Let the simulator have a frozen response, which has ended."""
+        """Give the simulator a frozen response that has ended."""
         record = Record(0, made["region"], "", "", "", stream=False)
         self.simulator.kept[made["id"]] = Kept(made["region"], made["document"], made["usage"], [], record)
 
@@ -106,11 +106,11 @@ class FrozenGateway:
         await function.handler(**{function.parameter: TimerRequest(past_due=False)})
 
     async def findings(self, period: str, *arguments: str) -> list[str]:
-        """What the command `verify` finds wrong with a period's books, statements and promises."""
+        """Return the findings of the command `verify` in a period's books, statements and promises."""
         return await _verify("--period", period, *arguments)
 
     async def archive_findings(self, file: Path) -> list[str]:
-        """What the command `verify` finds wrong with an archive."""
+        """Return the findings of the command `verify` in an archive."""
         return await _verify("--archive", str(file))
 
     async def export(self, period: str, file: Path) -> None:
@@ -126,7 +126,7 @@ class FrozenGateway:
 async def running_gateway(
     monkeypatch: pytest.MonkeyPatch, folder: Path, storage: Storage
 ) -> AsyncIterator[FrozenGateway]:
-    """A gateway with the frozen keys over this storage."""
+    """Run a gateway with the frozen keys over this storage."""
     environment = {
         "AUDIT_CHAIN_KEY": FACTS["chain_key"],
         "ADMIN_API_KEY": FACTS["admin_key"],
@@ -137,7 +137,7 @@ async def running_gateway(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     clock = FrozenClock()
-    monkeypatch.setattr(composition, "StorageClock", lambda: clock)  # the one place that makes a clock
+    monkeypatch.setattr(composition, "StorageClock", lambda: clock)  # the only place that makes a clock
     with _idle_timers(folder / "timers"):
         async with running_simulator() as (simulator, simulator_url), running_host(folder) as url:
             async with aiohttp.ClientSession() as session:
@@ -146,7 +146,7 @@ async def running_gateway(
 
 @contextmanager
 def _idle_timers(folder: Path) -> Iterator[None]:
-    """Own the host's timers, so that each runs only when a test runs it."""
+    """Lock the host's timers, so that each runs only when a test runs it."""
     folder.mkdir()
     with (folder / "owner.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -40,7 +40,7 @@ class Storage:
     account: AzuriteAccount
 
     def rows(self, prefix: str = "") -> Partitions:
-        """Every row of the tables whose names begin with `prefix`, as stored."""
+        """Return every stored row of the tables whose names begin with `prefix`."""
         found: Partitions = {}
         credential = AzureNamedKeyCredential(ACCOUNT, self.account.key)
         with TableServiceClient(self.account.table_endpoint, credential=credential) as service:
@@ -54,7 +54,7 @@ class Storage:
         return found
 
     def documents(self, *tables: str) -> dict[tuple[str, str, str], Fields]:
-        """Every document of these tables, by table, partition and key."""
+        """Return every document of these tables, by table, partition and key."""
         return {
             (table, partition, key): json.loads(fields["document"])
             for name in tables
@@ -63,7 +63,7 @@ class Storage:
         }
 
     def files(self) -> dict[str, dict[str, object]]:
-        """Size and SHA-256 of each file in the container of the statements."""
+        """Return size and SHA-256 of each file in the container of the statements."""
         with self._container() as container:
             contents = {name: container.download_blob(name).readall() for name in container.list_blob_names()}
         return {
@@ -84,7 +84,7 @@ class Storage:
 
 @contextmanager
 def running_storage(folder: Path, *, is_empty: bool = False) -> Iterator[Storage]:
-    """An Azurite on a copy of the frozen data, or on none, with the frozen account key."""
+    """Run an Azurite on a copy of the frozen data, or on no data, with the frozen account key."""
     if not is_empty:
         with tarfile.open(FROZEN / "azurite.tar.gz") as packed:
             packed.extractall(folder, filter="data")
@@ -102,7 +102,7 @@ def running_storage(folder: Path, *, is_empty: bool = False) -> Iterator[Storage
 
 
 def archived_rows(file: Path) -> Partitions:
-    """The rows of an archive; its head and tail are left out."""
+    """Return the rows of an archive, without its head and tail."""
     found: Partitions = {}
     for line in gzip.decompress(file.read_bytes()).splitlines()[1:-1]:
         table, partition, key, fields = json.loads(line)
@@ -111,12 +111,12 @@ def archived_rows(file: Path) -> Partitions:
 
 
 def canonical(fields: Mapping[str, Any]) -> str:
-    """The text of an entry that its hash covers: JSON with sorted names and without spaces."""
+    """Return the text of an entry that its hash covers: JSON with sorted names and without spaces."""
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def broken_chains(rows: Partitions) -> list[str]:
-    """What contradicts docs/ledger.md in the entries of each lane: numbers with gaps, hashes that do not continue."""
+    """List gaps in the numbers and breaks in the hash chains of the entries (docs/reference/ledger.md)."""
     found = []
     for (table, partition), lane in rows.items():
         if table.startswith("ledger"):
@@ -135,5 +135,5 @@ def broken_chains(rows: Partitions) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A property's value; the client wraps 64-bit numbers in their type."""
+    """Return a property's value. The client wraps 64-bit numbers in their type."""
     return value.value if isinstance(value, EntityProperty) else value

@@ -1,4 +1,4 @@
-"""What today's gateway stores has the names of what is frozen, so that an earlier one can still read it."""
+"""Rows of today's gateway have the names of the frozen rows, so that earlier versions can read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LANE = f"ledger{SUFFIX}", "acme|00"
 
 
 def usual_names(rows: dict[str, Fields]) -> set[str]:
-    """The names that all of these rows have."""
+    """Return the names that all of these rows have."""
     return set.intersection(*(set(fields) for fields in rows.values()))
 
 

@@ -1,4 +1,4 @@
-"""The frozen rows by the documents alone: whatever the code is called, these are the names and bytes it must read."""
+"""The names and bytes of the frozen rows, as the documents describe them. Every later version must read them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from tests.upgrade.storage import FACTS, FROZEN, Partitions, Storage, archived_rows, broken_chains, canonical
 
 FROZEN_SHA256 = "fbf01a6bd4fc82b7b64392325df602413832795d57aeab6effa24c55ee65de40"
-"""Of the names and contents of all frozen files. It never changes: see the README beside them."""
+"""SHA-256 of the names and contents of all frozen files. It never changes (tests/corpus/upgrade/README.md)."""
 
 
 @pytest.fixture(params=["tables", *(each["file"] for each in FACTS["archives"])])
 def rows(request: pytest.FixtureRequest) -> Partitions:
-    """The rows of the data folder, and those of each archive."""
+    """Yield the rows of the data folder, and those of each archive."""
     if request.param == "tables":
         frozen: Storage = request.getfixturevalue("frozen")
         return frozen.rows()
@@ -25,11 +25,11 @@ def rows(request: pytest.FixtureRequest) -> Partitions:
 
 
 def quoted(name: str) -> str:
-    """A name as a table key."""
+    """Return a name as a table key."""
     return quote(name, safe=" ").replace("%", "=")
 
 
-def test_nothing_that_is_frozen_has_changed() -> None:
+def test_no_frozen_file_has_changed() -> None:
     digest = hashlib.sha256()
     for path in sorted(FROZEN.iterdir()):
         if path.name != "README.md":
@@ -94,7 +94,7 @@ def test_names_are_quoted_in_keys(frozen: Storage) -> None:
     assert any("=2F" in key for *_, key in found)
 
 
-def test_a_rollup_is_found_by_what_it_sums(frozen: Storage) -> None:
+def test_the_key_of_a_rollup_follows_from_what_it_sums(frozen: Storage) -> None:
     for lane in frozen.rows("rollup").values():
         for key, fields in lane.items():
             if key != "W":

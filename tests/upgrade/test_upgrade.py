@@ -1,4 +1,4 @@
-"""Today's gateway serves from what an earlier one has stored, verifies it and closes it."""
+"""Today's gateway serves from rows that an earlier one has stored, verifies them and closes the month."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TENANTS: dict[str, dict[str, Any]] = {
 
 
 def missing(stated: Any, found: Any, where: str = "") -> Iterator[str]:
-    """What an answer no longer states as it did. It may state more."""
+    """List the fields that an answer lacks or states otherwise. It may have more."""
     if isinstance(stated, dict) and isinstance(found, dict):
         for name, value in stated.items():
             yield from missing(value, found.get(name, "nothing"), f"{where}.{name}")
@@ -41,12 +41,12 @@ def missing(stated: Any, found: Any, where: str = "") -> Iterator[str]:
 
 
 async def all_findings(gateway: FrozenGateway) -> list[str]:
-    """What is wrong with the books of both frozen months."""
+    """Return the findings in the books of both frozen months."""
     return await gateway.findings(CLOSED) + await gateway.findings(OPEN)
 
 
 def rids(storage: Storage, kind: str) -> set[str]:
-    """The reservations with a row of this kind in the open month."""
+    """Return the reservations with a row of this kind in the open month."""
     keys = (key for (table, _), lane in storage.rows(LEDGER).items() for key in lane if table == LEDGER)
     return {key[2:] for key in keys if key.startswith(f"{kind}|")}
 
@@ -60,14 +60,14 @@ async def test_every_answer_reads_back(reader: FrozenGateway) -> None:
     assert lost == []
 
 
-def test_an_answer_that_lost_something_is_noticed() -> None:
+def test_an_answer_that_lost_a_field_is_noticed() -> None:
     stated = {"a": 1, "b": [{"c": None}]}
     assert list(missing(stated, {**stated, "more": 2})) == []
     assert list(missing(stated, {"a": 2, "b": [{}]})) == [".a was 1 and is 2", ".b[0].c was None and is 'nothing'"]
     assert len(list(missing(stated, {"a": 1, "b": []}))) == 1
 
 
-async def test_the_books_verify_with_all_that_clients_were_told(reader: FrozenGateway, tmp_path: Path) -> None:
+async def test_the_books_verify_with_all_acknowledged_requests(reader: FrozenGateway, tmp_path: Path) -> None:
     told = tmp_path / "told"
     for period, request_ids in FACTS["acknowledged"].items():
         told.write_text("\n".join(request_ids))
@@ -104,7 +104,7 @@ async def test_archives_are_restored_into_an_empty_account(monkeypatch: pytest.M
             assert restored[where].items() >= rows.items()
 
 
-async def test_what_another_process_found_of_a_backend_is_known(reader: FrozenGateway) -> None:
+async def test_the_findings_of_another_process_about_a_backend_are_known(reader: FrozenGateway) -> None:
     await reader.read("/openai/v1/models", key=LIVE["acme"])
     hint = FACTS["hint"]["document"]
     health = (await reader.read(f"/manage/backends/{hint['backend_id']}"))["health"]
@@ -142,7 +142,7 @@ async def test_each_gateway_has_a_lane_of_a_hot_tenant(
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
         async with running_gateway(monkeypatch, tmp_path / name, storage) as gateway:
-            gateway.clock.go_to("2026-10-15T12:12Z")  # when the lanes that others had are free
+            gateway.clock.go_to("2026-10-15T12:12Z")  # the leases of other processes have ended by then
             await gateway.aim_at_simulator()
             assert (await gateway.chat(LIVE["hot"], user=name))[0] == 200
             newest = next(entry for entry in await gateway.entries("hot", OPEN) if entry.get("user") == name)
@@ -169,7 +169,7 @@ async def test_frozen_background_responses_are_settled(gateway: FrozenGateway, s
     assert await all_findings(gateway) == []
 
 
-async def test_a_frozen_response_is_its_tenants_alone_and_can_be_followed(gateway: FrozenGateway) -> None:
+async def test_a_frozen_response_is_visible_to_its_tenant_alone_and_can_be_followed(gateway: FrozenGateway) -> None:
     for made in FACTS["responses"]["stored"]:
         gateway.finish_upstream(made)
         path = f"/openai/v1/responses/{made['id']}"
@@ -192,7 +192,7 @@ async def test_requests_whose_gateway_died_expire(gateway: FrozenGateway, storag
     assert await gateway.findings(OPEN) == []
 
 
-async def test_a_transfer_on_its_way_arrives(gateway: FrozenGateway) -> None:
+async def test_an_incomplete_transfer_is_completed(gateway: FrozenGateway) -> None:
     async def on_its_way() -> int:
         moved: list[int] = [entry.get("moved_tokens", 0) for entry in await gateway.entries("hot", OPEN)]
         return -sum(moved)
@@ -204,7 +204,7 @@ async def test_a_transfer_on_its_way_arrives(gateway: FrozenGateway) -> None:
     assert await gateway.findings(OPEN) == []
 
 
-async def test_rollups_go_on_from_their_watermark(gateway: FrozenGateway) -> None:
+async def test_rollups_continue_from_their_watermark(gateway: FrozenGateway) -> None:
     path = f"/manage/tenants/acme/usage?period={OPEN}&group_by=deployment,user,day"
     await gateway.chat(LIVE["acme"])
     before = await gateway.read(path)
@@ -213,7 +213,7 @@ async def test_rollups_go_on_from_their_watermark(gateway: FrozenGateway) -> Non
     assert await gateway.findings(OPEN) == []
 
 
-async def test_what_was_granted_is_not_granted_again(gateway: FrozenGateway) -> None:
+async def test_a_grant_is_not_made_again(gateway: FrozenGateway) -> None:
     quota = (await gateway.read("/manage/tenants/acme/usage"))["quota_tokens"]
     for grant_id, more in (("corpus-grant-2", 0), ("corpus-grant-9", 7000)):
         grant = {"tokens": 7000, "reason": "another campaign", "grant_id": grant_id}

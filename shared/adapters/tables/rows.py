@@ -1,6 +1,6 @@
 """The ledger's objects as table rows, written and read back. docs/reference/ledger.md lists the keys.
 
-To add an entry field, add it to the domain object; if its value can exceed 2^31, name it in `INT64_FIELDS` too.
+To add an entry field, declare it in the domain object with `stored`. Its type in the table follows from that.
 """
 
 from __future__ import annotations

@@ -64,28 +64,42 @@ class Balance:
     tenant has none.
     """
 
-    head: str = stored("hash of the last entry", always=True)
-    limit: Limit = stored("quota and budget with grants", prefix="limit_", always=True, default=NO_LIMITS)
-    limit0: Limit = stored("quota and budget at opening", prefix="limit0_", always=True, default=NO_LIMITS)
-    state: LaneState = stored(
-        "OPEN, CLOSING or CLOSED", via="state._value_", parse=LaneState, always=True, default=LaneState.OPEN
+    head: str = stored("hash of the last entry, or the genesis hash of the lane", always=True)
+    limit: Limit = stored(
+        "limit with grants (0 or none in a lane other than the vault)", prefix="limit_", always=True, default=NO_LIMITS
     )
-    used: Amount = stored("sum of all entries", prefix="used_", always=True, default=NOTHING)
-    reserved: Amount = stored("sum of open reservations", prefix="reserved_", always=True, default=NOTHING)
-    excess: Amount = stored("consumption above its reservation", prefix="excess_", always=True, default=NOTHING)
+    limit0: Limit = stored("limit when the lane was opened", prefix="limit0_", always=True, default=NO_LIMITS)
+    state: LaneState = stored(
+        "`OPEN`, `CLOSING` or `CLOSED`", via="state._value_", parse=LaneState, always=True, default=LaneState.OPEN
+    )
+    used: Amount = stored("charges of all entries", prefix="used_", always=True, default=NOTHING)
+    reserved: Amount = stored("holds of open reservations", prefix="reserved_", always=True, default=NOTHING)
+    excess: Amount = stored(
+        "charges beyond what was still held for them", prefix="excess_", always=True, default=NOTHING
+    )
     open_reservations: int = stored("number of open reservations", always=True, default=0)
     seq: int = stored("number of the last entry", int64=True, always=True, default=0)
     version: int = stored("number of commits", int64=True, always=True, default=0)
     recent: tuple[str, ...] = stored(
-        "the last 32 commit ids, newest first", via="recent_text", parse=_commit_ids, always=True, default=()
+        "ids of the last 32 commits, newest first, joined by commas",
+        via="recent_text",
+        parse=_commit_ids,
+        always=True,
+        default=(),
     )
-    arrivals: Arrivals = stored("state of the rate limits, in microseconds", always=True, default=Arrivals())
+    arrivals: Arrivals = stored(
+        "state of the limit per minute (GCRA), in microseconds since 1970", always=True, default=Arrivals()
+    )
     transferred: Amount = stored(
-        "transfers in less transfers out", prefix="moved_", always=True, may_be_missing=True, default=NOTHING
+        "transfers into the lane, less those out of it",
+        prefix="moved_",
+        always=True,
+        may_be_missing=True,
+        default=NOTHING,
     )
-    granted: Amount = stored("grants beyond quota and budget", prefix="granted_", default=NOTHING)
-    owner: str = stored("process that leases the lane", default="")
-    owner_until: str = stored("end of that lease", default="")
+    granted: Amount = stored("grants beyond the limit", prefix="granted_", default=NOTHING)
+    owner: str = stored("process that has the lane lease", default="")
+    owner_until: str = stored("end of the lane lease, RFC 3339 in UTC", default="")
 
     def copy(self) -> Balance:
         """Return a copy to plan on. Written out, because `dataclasses.replace` costs four times as much (ADR 12)."""

@@ -39,19 +39,19 @@ class EntryKind(StrEnum):
 class Attempt:
     """The facts of one upstream attempt that are known before it is made."""
 
-    deployment: str = stored("name that the caller asked for", always=True)
+    deployment: str = stored("deployment that the caller named", always=True)
     backend: str = stored("id of the backend")
     region: str = stored("region of the backend")
     model: str = stored("model of the backend")
-    price_version: str = stored("ids of the prices, joined by dots")
-    user: str = stored("end user: `x-gateway-user`, else the body's `user`, else the key id")
-    key_id: str = stored("id of the gateway key")
-    request_id: str = stored("id of the request; its attempts share it")
+    price_version: str = stored("ids of the price rows that apply, joined by dots")
+    user: str = stored("end user: `x-gateway-user`, else the body's `user` or `safety_identifier`, else the key id")
+    key_id: str = stored("id of the gateway key that was used")
+    request_id: str = stored("id of the request (`x-gateway-request-id`), which its attempts share")
     cost_center: str = stored("cost center of the tenant at that time")
     streamed: bool = stored("the caller asked for a stream")
     operation: str = stored("path of the API operation, for example `chat/completions`", default="")
     variant: str = stored("quality and size of images, by which they are priced", default="")
-    processed_in: str = stored("narrowest certain place of processing: a region, a zone, or `global`", default="")
+    processed_in: str = stored("narrowest place where processing is certain: a region, a zone or `global`", default="")
 
 
 @record
@@ -64,10 +64,10 @@ class Reservation:
     input_tokens: int = stored("input tokens that expiry may charge", int64=True, always=True)
     output_tokens: int = stored("output tokens that expiry may charge", int64=True, always=True)
     created: str = stored("time of creation, RFC 3339 in UTC with milliseconds", always=True)
-    deadline: str = stored("time from which a sweep may expire it", always=True)
-    instance: str = stored("process that holds it", always=True)
-    attempt: Attempt = stored("the attempt", always=True, may_be_missing=True)
-    units: Usage = stored("units other than tokens that expiry may charge", prefix="usage_", default=NOTHING_USED)
+    deadline: str = stored("time from which the reservation may expire, in the same form", always=True)
+    instance: str = stored("process that made the reservation", always=True)
+    attempt: Attempt = stored("attempt", always=True, may_be_missing=True)
+    units: Usage = stored("units that expiry may charge (no tokens)", prefix="usage_", default=NOTHING_USED)
 
 
 @record
@@ -78,33 +78,40 @@ class Outcome:
     amount: Amount = NOTHING
     usage: Usage = stored("usage", prefix="usage_", default=NOTHING_USED)
     status: int = stored("HTTP status", default=0)
-    error_code: str = stored("error code; empty for success", default="")
-    latency_ms: int = stored("milliseconds until it was booked", default=0)
-    estimated: bool = stored("the charge is an estimate, because no usage was stated", default=False)
-    content_filter: str = stored("findings of the content filter, sorted and joined by commas", default="")
-    service_tier: str = stored("service tier that upstream stated", default="")
-    superseded: bool = stored("another attempt at the same request was served", default=False)
+    error_code: str = stored(
+        "error code, for example `upstream_429`, `hedged`, `client_disconnected` or `expired`; empty for success",
+        default="",
+    )
+    latency_ms: int = stored("milliseconds from the reservation to the settlement", default=0)
+    estimated: bool = stored("the usage is an estimate, because the backend stated none", default=False)
+    content_filter: str = stored(
+        "findings of the content filter, sorted, for example `hate:low,jailbreak:detected`", default=""
+    )
+    service_tier: str = stored("service tier that the backend stated", default="")
+    superseded: bool = stored("another attempt at the same request followed or won", default=False)
 
 
 @record
 class LedgerEntry:
     """One immutable, numbered, chained row: usage record and audit record of an attempt, or a change of the lane."""
 
-    seq: int = stored("number in the lane, from 1", int64=True, always=True)
+    seq: int = stored("number of the entry in its lane, from 1, without gaps", int64=True, always=True)
     kind: EntryKind = stored("kind of the entry", via="kind._value_", parse=EntryKind)
     timestamp: str = stored("time of the commit, RFC 3339 in UTC with milliseconds")
-    commit_id: str = stored("id of the commit that wrote it")
-    rid: str = stored("id of the reservation that it resolves", default="")
-    amount: Amount = stored("charge", always=True, default=NOTHING)
-    reserved: Amount = stored("hold that it resolves", prefix="reserved_", default=NOTHING)
+    commit_id: str = stored("id of the commit that wrote the entry")
+    rid: str = stored("id of the reservation that the entry resolves or corrects", default="")
+    amount: Amount = stored(
+        "charge (of a late entry or adjustment the difference, which may be negative)", always=True, default=NOTHING
+    )
+    reserved: Amount = stored("hold that the entry resolves", prefix="reserved_", default=NOTHING)
     attempt: Attempt | None = stored("attempt", default=None)
     outcome: Outcome | None = stored("outcome", default=None)
-    limit: Limit | None = stored("new limit", prefix="limit_", always=True, default=None)
-    transferred: Amount | None = stored("transfer into the lane; negative out of it", prefix="moved_", default=None)
+    limit: Limit | None = stored("limit after a limit entry", prefix="limit_", always=True, default=None)
+    transferred: Amount | None = stored("transfer into the lane (negative: out of it)", prefix="moved_", default=None)
     actor: str = stored("administrator who changed the limit", default="")
     reason: str = stored("reason of the change", default="")
     reference: str = stored(
-        "adjustment: `{period}/{rid}` that it corrects; transfer: `{other lane}/{transfer id}`; grant: `grant/{id}`",
+        "adjustment: `{period}/{rid}` that it corrects; transfer: `{other lane}/{xid}`; grant: `grant/{grant_id}`",
         default="",
     )
     hash: str = ""

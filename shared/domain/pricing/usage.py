@@ -33,15 +33,15 @@ class Usage:
     """Quantities by meter. `reasoning` is part of `output` and never added to it. Only tokens count for quotas."""
 
     input: int = stored("input tokens that no other meter counts", int64=True, default=0)
-    cached_input: int = stored("input tokens read from a prompt cache", int64=True, default=0)
-    cache_write: int = stored("input tokens written to a prompt cache", int64=True, default=0)
-    audio_input: int = stored("input tokens of audio", int64=True, default=0)
-    output: int = stored("output tokens, reasoning included", int64=True, default=0)
-    audio_output: int = stored("output tokens of audio", int64=True, default=0)
-    reasoning: int = stored("reasoning tokens, already counted in output", int64=True, default=0)
+    cached_input: int = stored("input tokens from the prompt cache", int64=True, default=0)
+    cache_write: int = stored("input tokens written to the prompt cache", int64=True, default=0)
+    audio_input: int = stored("audio tokens of the input", int64=True, default=0)
+    output: int = stored("output tokens, with reasoning tokens", int64=True, default=0)
+    audio_output: int = stored("audio tokens of the output", int64=True, default=0)
+    reasoning: int = stored("reasoning tokens, which are part of the output tokens", int64=True, default=0)
     images: int = stored("images", int64=True, default=0)
-    speech_characters: int = stored("characters spoken", int64=True, default=0)
-    audio_seconds: int = stored("seconds of audio", int64=True, default=0)
+    speech_characters: int = stored("characters of speech", int64=True, default=0)
+    audio_seconds: int = stored("seconds of audio, rounded up", int64=True, default=0)
 
     @property
     def input_tokens(self) -> int:

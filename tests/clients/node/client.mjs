@@ -1,4 +1,4 @@
-// The official Node SDK: every operation, on the path that is named. Prints what it got as JSON.
+// Call the gateway with the official Node SDK: every operation, on the named path. Prints the answers as JSON.
 import { createReadStream } from "node:fs";
 import { createRequire } from "node:module";
 

@@ -1,4 +1,4 @@
-"""Managed identity end to end: an emulated App Service endpoint, and Azurite with OAuth over TLS."""
+"""Managed identity from end to end: an emulated App Service endpoint, and Azurite with OAuth over TLS."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class IdentityEndpoint:
 
 
 def token_for(audience: str) -> str:
-    """An unsigned token: the emulators read its claims and do not check its signature."""
+    """Return an unsigned token. The emulators read its claims and do not check its signature."""
     now = int(time.time())
     claims = {"aud": audience, "iss": "https://sts.windows.net/fake/", "nbf": now - 60, "iat": now, "exp": now + 3600}
     head, body = (
@@ -77,7 +77,7 @@ async def identity(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IdentityEnd
 
 @pytest.fixture(scope="module")
 def secure_azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AzuriteAccount, Path]]:
-    """Azurite with OAuth over TLS, and the file of the authority that signed its certificate."""
+    """Run Azurite with OAuth over TLS. Yields the file of the authority that signed its certificate, too."""
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
@@ -98,7 +98,7 @@ async def test_the_ledger_and_documents_work_with_managed_identity_over_tls(
 ) -> None:
     azurite, authority = secure_azurite
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-    # aiohttp has read that variable by now, when it was imported.
+    # aiohttp read that variable when it was imported
     aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(authority)
     settings = {
         "TALLYGATE_TABLE_ENDPOINT": azurite.table_endpoint,
@@ -136,7 +136,7 @@ async def test_without_an_identity_backends_that_need_one_are_unavailable(
 
 
 class Credential:
-    """Hands out tokens that it numbers."""
+    """Hands out numbered tokens."""
 
     def __init__(self, lifetime: int) -> None:
         self.lifetime = lifetime
@@ -153,7 +153,7 @@ class Credential:
         self.closed = True
 
 
-async def test_a_token_is_asked_for_once_by_all_who_wait() -> None:
+async def test_callers_that_wait_share_one_request_for_a_token() -> None:
     credential = Credential(3600)
     tokens = CachedTokens(lambda _: credential)  # type: ignore[arg-type,return-value]
     assert set(await asyncio.gather(*(tokens.token("s") for _ in range(9)))) == {"t1"}
@@ -178,7 +178,7 @@ async def test_clouds_of_their_own_have_credentials_of_their_own() -> None:
     assert all(credential.closed for credential in made.values())
 
 
-async def test_a_token_near_its_end_is_served_while_the_next_is_fetched() -> None:
+async def test_a_token_that_expires_soon_is_used_while_the_next_is_fetched() -> None:
     credential = Credential(200)
     tokens = CachedTokens(lambda _: credential)  # type: ignore[arg-type,return-value]
     assert await tokens.token("s") == "t1"
@@ -188,13 +188,13 @@ async def test_a_token_near_its_end_is_served_while_the_next_is_fetched() -> Non
     assert await tokens.token("s") == "t2"
 
 
-async def test_a_token_past_its_end_is_waited_for() -> None:
+async def test_callers_wait_for_a_new_token_once_the_old_one_has_expired() -> None:
     credential = Credential(-1)
     tokens = CachedTokens(lambda _: credential)  # type: ignore[arg-type,return-value]
     assert [await tokens.token("s"), await tokens.token("s")] == ["t1", "t2"]
 
 
-async def test_no_identity_is_told_as_such(identity: IdentityEndpoint) -> None:
+async def test_a_missing_identity_raises_an_error_that_says_so(identity: IdentityEndpoint) -> None:
     identity.fails = True
     tokens = CachedTokens(lambda authority: managed_identity("", authority))
     with pytest.raises(IdentityUnavailable):

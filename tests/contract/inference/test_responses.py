@@ -1,4 +1,4 @@
-"""Whose a response is, over memory and Azurite: two that store at once, months that pass, and rows that go."""
+"""Owners of stored responses, in memory and in Azurite: simultaneous writes, later months, and rows that disappear."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_response_is_found_by_its_owner_alone(store: TableStore, tenant:
     assert await responses.get(tenant, ID) is None
 
 
-async def test_a_response_that_is_stored_several_times_at_once_is_stored(store: TableStore, tenant: str) -> None:
+async def test_a_response_stored_several_times_at_once_has_one_owner(store: TableStore, tenant: str) -> None:
     responses = TableResponses(store, ManualClock())
     await responses.put(stored(tenant, 1))
     await asyncio.gather(*(responses.put(stored(tenant, tokens)) for tokens in range(2, 10)))
@@ -45,7 +45,7 @@ async def test_a_response_that_is_stored_several_times_at_once_is_stored(store: 
 
 
 @pytest.mark.parametrize(("days", "is_found"), [(0, True), (31, True), (62, True), (120, False)])
-async def test_a_response_is_found_for_as_long_as_upstream_keeps_it(
+async def test_a_response_is_found_as_long_as_the_backend_keeps_it(
     store: TableStore, tenant: str, days: int, is_found: bool
 ) -> None:
     clock = ManualClock()
@@ -54,7 +54,7 @@ async def test_a_response_is_found_for_as_long_as_upstream_keeps_it(
     assert (await TableResponses(store, clock).get(tenant, ID) is not None) is is_found
 
 
-async def test_what_runs_is_noted_once_and_taken_away_once(store: TableStore, tenant: str) -> None:
+async def test_a_background_response_is_noted_once_and_removed_once(store: TableStore, tenant: str) -> None:
     responses = TableResponses(store, ManualClock())
     held = reservation(tenant)
     response_id = f"resp_{tenant}"
@@ -67,7 +67,7 @@ async def test_what_runs_is_noted_once_and_taken_away_once(store: TableStore, te
     assert [each async for each in responses.deferred() if each[0] == response_id] == []
 
 
-async def test_an_outage_is_told() -> None:
+async def test_an_outage_of_storage_raises_an_error() -> None:
     store = FaultyStore(InMemoryTableStore())
     responses = TableResponses(store, ManualClock())
     await responses.put(stored("acme"))
@@ -77,7 +77,7 @@ async def test_an_outage_is_told() -> None:
             await asking
 
 
-async def test_a_row_that_goes_while_it_is_stored_again_is_let_go() -> None:
+async def test_a_row_that_disappears_while_it_is_stored_again_is_no_error() -> None:
     class Vanishing(InMemoryTableStore):
         async def get(self, table: str, partition: str, key: str) -> Row | None:
             return None

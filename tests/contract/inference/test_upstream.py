@@ -1,4 +1,4 @@
-"""Silence of backends is timed by one watchdog, whatever their chunks do."""
+"""One watchdog times the silence of all backends, however their chunks arrive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMEOUTS = UpstreamTimeouts(connect_seconds=5, head_seconds=5, idle_seconds=0.2,
 
 
 class Backend:
-    """Sends a chunk whenever the test says so."""
+    """Sends a chunk when the test says so."""
 
     def __init__(self) -> None:
         self.chunks: asyncio.Queue[bytes] = asyncio.Queue()
@@ -81,7 +81,7 @@ async def test_a_slow_reader_is_not_a_silent_backend(backend: Backend, response:
     assert taken == [b"one", b"two"]
 
 
-async def test_a_process_that_was_held_up_blames_no_backend_for_it(backend: Backend, response: AiohttpResponse) -> None:
+async def test_a_process_that_was_suspended_gives_up_no_backend(backend: Backend, response: AiohttpResponse) -> None:
     taken: list[bytes] = []
     reading = asyncio.create_task(response.forward(taken.append))
     await asyncio.sleep(0)
@@ -105,7 +105,7 @@ async def test_a_body_whose_reader_was_cancelled_is_read_on(backend: Backend, re
     assert taken == [b"one", b"two"]
 
 
-async def test_a_body_that_has_ended_is_watched_no_longer(backend: Backend, response: AiohttpResponse) -> None:
+async def test_a_body_that_has_ended_is_no_longer_watched(backend: Backend, response: AiohttpResponse) -> None:
     backend.chunks.put_nowait(b"one")
     backend.chunks.put_nowait(b"")
     assert await response.read() == b"one"
@@ -121,7 +121,7 @@ class Wait:
     since: float = field(default_factory=time.monotonic)
 
 
-async def test_one_look_gives_up_only_what_is_late() -> None:
+async def test_the_watchdog_gives_up_only_waits_that_are_late() -> None:
     watchdog, given_up = Watchdog(0.08), list[str]()
     is_over = asyncio.Event()
     patient, quiet = Wait(60, lambda: given_up.append("patient")), Wait(0, lambda: given_up.append("quiet"))

@@ -1,4 +1,4 @@
-"""Hot tenants: a lane a process, room that moves between them, and what becomes of it when a process dies half-way."""
+"""Hot tenants: each process has a lane. Transfers between lanes survive the death of a process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def hot(tenant: str, tokens: int | None = 1000, lanes: int = 4, pusd: int | None
 
 
 class Fleet:
-    """Some processes with one clock over one store."""
+    """Processes with one clock over one store."""
 
     def __init__(self, store: TableStore, tenant: str, size: int = 2) -> None:
         self.store = store
@@ -55,7 +55,7 @@ class Fleet:
         return TableLedger(self.store, CHAIN, self.clock)
 
     async def lanes(self) -> list[Balance]:
-        """Vault first."""
+        """Return the balances of all lanes, the vault first."""
         return [*(await self.ledgers[0].balances(self.tenant, PERIOD)).values()]
 
     async def check(self) -> None:
@@ -68,7 +68,7 @@ def fleet(store: TableStore, tenant: str) -> Fleet:
 
 
 def small(tenant: str) -> Reservation:
-    """30 tokens."""
+    """Serve a request of 30 tokens."""
     return reservation(tenant)
 
 
@@ -127,7 +127,7 @@ async def test_a_refusal_tells_what_all_lanes_have(fleet: Fleet, tenant: str) ->
     assert await serve(fleet.ledgers[0], hot(tenant, 100)) is not None
 
 
-async def test_dollars_move_too(fleet: Fleet, tenant: str) -> None:
+async def test_dollars_are_transferred_too(fleet: Fleet, tenant: str) -> None:
     each = 10 * PUSD["input"] + 20 * PUSD["output"]
     rich = hot(tenant, None, pusd=each * 3)
     for ledger in (*fleet.ledgers, fleet.ledgers[0]):
@@ -138,7 +138,7 @@ async def test_dollars_move_too(fleet: Fleet, tenant: str) -> None:
     await fleet.check()
 
 
-async def test_without_any_limit_nothing_moves(fleet: Fleet, tenant: str) -> None:
+async def test_a_tenant_without_limits_needs_no_transfers(fleet: Fleet, tenant: str) -> None:
     for ledger in fleet.ledgers:
         assert await serve(ledger, hot(tenant, None)) is not None
     vault, *lanes = await fleet.lanes()
@@ -155,7 +155,7 @@ async def test_an_empty_limit_is_refused_without_a_transfer(fleet: Fleet, tenant
     assert [lane.seq for lane in await fleet.lanes()] == [0, 0]
 
 
-async def test_more_processes_than_lanes_share(store: TableStore, tenant: str) -> None:
+async def test_processes_share_lanes_if_there_are_more_of_them(store: TableStore, tenant: str) -> None:
     fleet = Fleet(store, tenant, size=4)
     holds = [await serve(ledger, hot(tenant, lanes=2)) for ledger in fleet.ledgers]
     numbers = [hold.reservation.lane.number for hold in holds if hold]
@@ -164,7 +164,7 @@ async def test_more_processes_than_lanes_share(store: TableStore, tenant: str) -
     await fleet.check()
 
 
-async def test_a_lane_is_kept_while_its_process_lives_and_given_on_when_it_is_gone(fleet: Fleet, tenant: str) -> None:
+async def test_a_lane_is_kept_by_its_process_and_given_to_another_when_it_is_gone(fleet: Fleet, tenant: str) -> None:
     one, other = fleet.ledgers
     for _ in range(5):
         hold = await serve(one, hot(tenant, lanes=2))
@@ -180,7 +180,7 @@ async def test_a_lane_is_kept_while_its_process_lives_and_given_on_when_it_is_go
     assert back.reservation.lane.number == 2
 
 
-async def test_fewer_lanes_are_taken_up_at_once(fleet: Fleet, tenant: str) -> None:
+async def test_a_lower_number_of_lanes_takes_effect_at_once(fleet: Fleet, tenant: str) -> None:
     for ledger in fleet.ledgers:
         await serve(ledger, hot(tenant, lanes=2))
     hold = await serve(fleet.ledgers[1], hot(tenant, lanes=3))
@@ -195,7 +195,7 @@ async def test_a_lane_that_has_an_owner_is_not_given_to_another(fleet: Fleet, te
 
 
 async def half_a_transfer(fleet: Fleet, tokens: int = 40) -> TransferOut:
-    """Room leaves lane 1 for lane 2 and never arrives."""
+    """Commit the first half of a transfer from lane 1 to lane 2."""
     for ledger in fleet.ledgers:
         await serve(ledger, hot(fleet.tenant))
     lost = TransferOut("01a0" + "0" * 28, 2, Amount(tokens))
@@ -203,7 +203,7 @@ async def half_a_transfer(fleet: Fleet, tokens: int = 40) -> TransferOut:
     return lost
 
 
-async def test_what_never_arrived_is_completed_once(fleet: Fleet, tenant: str) -> None:
+async def test_an_interrupted_transfer_is_completed_once(fleet: Fleet, tenant: str) -> None:
     lost = await half_a_transfer(fleet)
     assert sum((lane.transferred for lane in await fleet.lanes()), Amount()) == Amount(-40)
     await fleet.check()
@@ -218,7 +218,7 @@ async def test_what_never_arrived_is_completed_once(fleet: Fleet, tenant: str) -
     await fleet.check()
 
 
-async def test_a_later_round_does_not_read_what_was_matched_long_ago(store: TableStore, tenant: str) -> None:
+async def test_a_later_round_does_not_read_transfers_matched_before(store: TableStore, tenant: str) -> None:
     fleet = Fleet(store, tenant)
     await half_a_transfer(fleet)
     response_owner = fleet.one_more()
@@ -228,7 +228,7 @@ async def test_a_later_round_does_not_read_what_was_matched_long_ago(store: Tabl
     assert [each async for each in response_owner.transfers(Lane(tenant, PERIOD, 1), matched[:6] + "f" * 26)] == []
 
 
-async def test_room_that_is_gone_is_not_given(fleet: Fleet, tenant: str) -> None:
+async def test_a_lane_gives_no_more_than_it_has_available(fleet: Fleet, tenant: str) -> None:
     await serve(fleet.ledgers[0], hot(tenant))
     with pytest.raises(InsufficientAvailable):
         await fleet.ledgers[1].committer(Lane(tenant, PERIOD, 1)).submit(TransferOut("0" * 32, 2, Amount(96)))
@@ -252,12 +252,12 @@ async def test_a_month_closes_with_all_of_its_lanes(fleet: Fleet, tenant: str) -
     await fleet.check()
 
 
-async def test_a_month_closes_with_a_transfer_that_was_stuck_for_long(fleet: Fleet, tenant: str) -> None:
+async def test_a_month_closes_with_a_transfer_that_was_delayed_for_long(fleet: Fleet, tenant: str) -> None:
     for ledger in fleet.ledgers:
         await serve(ledger, hot(tenant))
     closer = fleet.ledgers[0]
     assert await closer.level_lanes(hot(tenant)) == 0
-    await half_a_transfer(fleet)  # with an id from before that round, as after an outage
+    await half_a_transfer(fleet)  # with an id from before that round, as it happens after an outage
     await closer.begin_closing(hot(tenant))
     await closer.close(hot(tenant))
     assert sum((lane.transferred for lane in await fleet.lanes()), Amount()) == Amount()
@@ -279,7 +279,7 @@ async def test_no_lane_is_opened_in_a_closed_month(fleet: Fleet, tenant: str) ->
     await fleet.check()
 
 
-async def test_a_raised_limit_is_room_for_every_lane(fleet: Fleet, tenant: str) -> None:
+async def test_a_raised_limit_is_available_to_every_lane(fleet: Fleet, tenant: str) -> None:
     one, other = fleet.ledgers
     while await serve(one, hot(tenant, 100)):
         pass
@@ -289,12 +289,12 @@ async def test_a_raised_limit_is_room_for_every_lane(fleet: Fleet, tenant: str) 
     await fleet.check()
 
 
-async def test_a_lowered_limit_takes_room_back_from_the_lanes(fleet: Fleet, tenant: str) -> None:
+async def test_a_lowered_limit_is_taken_back_from_the_lanes(fleet: Fleet, tenant: str) -> None:
     one, other = fleet.ledgers
     for ledger in fleet.ledgers:
         await serve(ledger, hot(tenant, 1000, lanes=1 + 1))
     await other.change_limit(hot(tenant, 90), "boss", "less")
-    assert sum(room.available_tokens or 0 for room in await fleet.lanes()) == 30
+    assert sum(lane.available_tokens or 0 for lane in await fleet.lanes()) == 30
     assert [await serve(each, hot(tenant, 90)) is not None for each in (one, other, one)] == [True, False, False]
     await fleet.check()
 
@@ -322,7 +322,7 @@ async def test_the_timer_finishes_a_limit_change_that_was_cut_off(fleet: Fleet, 
     assert (await fleet.lanes())[1].transferred.tokens >= 30
 
 
-async def test_rates_are_shared_by_the_lanes_in_use(fleet: Fleet, tenant: str) -> None:
+async def test_rate_limits_are_shared_by_the_lanes_in_use(fleet: Fleet, tenant: str) -> None:
     rated = replace(hot(tenant), rate_limits=RateLimits(requests=4))
     one, other = fleet.ledgers
     alone = await one.reserve(rated, small(tenant))
@@ -339,7 +339,7 @@ async def test_rates_are_shared_by_the_lanes_in_use(fleet: Fleet, tenant: str) -
 
 
 class CountingStore(InMemoryTableStore):
-    """Counts how often somebody looks for the lanes of a tenant."""
+    """Counts the readings of the list of a tenant's lanes."""
 
     surveys = 0
 
@@ -348,7 +348,7 @@ class CountingStore(InMemoryTableStore):
         return super().scan(table, partition, first, last)
 
 
-async def test_after_a_denial_nobody_is_asked_for_a_second(tenant: str) -> None:
+async def test_after_a_refusal_a_process_does_not_ask_again_for_a_second(tenant: str) -> None:
     store = CountingStore()
     fleet = Fleet(store, tenant)
     of = hot(tenant, 50)
@@ -358,14 +358,16 @@ async def test_after_a_denial_nobody_is_asked_for_a_second(tenant: str) -> None:
         with pytest.raises(QuotaExceeded, match="20 are available"):
             await fleet.ledgers[0].reserve(of, small(tenant))
     assert store.surveys == 1
-    await fleet.ledgers[0].reserve(of, reservation(tenant, 10, 10))  # the others were seen to have as much
+    await fleet.ledgers[0].reserve(
+        of, reservation(tenant, 10, 10)
+    )  # this process has seen that the others have as much
     await fleet.ledgers[0].settle(hold.reservation, VOID)
     fleet.clock.seconds += 1.001
     assert await serve(fleet.ledgers[0], of) is not None
     await fleet.check()
 
 
-async def test_callers_that_lack_room_at_once_share_one_pull(tenant: str) -> None:
+async def test_callers_that_lack_tokens_at_once_share_one_pull(tenant: str) -> None:
     fleet = Fleet(InMemoryTableStore(), tenant)
     of = hot(tenant, 10_000, lanes=1 + 1)
     await fleet.ledgers[0].reserve(of, small(tenant))
@@ -376,7 +378,7 @@ async def test_callers_that_lack_room_at_once_share_one_pull(tenant: str) -> Non
 
 
 class InterferingStore(InMemoryTableStore):
-    """Lets somebody else act just before a change of one partition, with a row of this kind, arrives."""
+    """Lets another process act before a change of one partition, with a row of this kind, arrives."""
 
     partition = ""
     row = ""
@@ -392,7 +394,7 @@ class InterferingStore(InMemoryTableStore):
         return await super().submit(table, partition, changes, commit_id)
 
 
-async def test_room_that_others_take_while_it_is_fetched_is_sought_again(tenant: str) -> None:
+async def test_a_pull_is_planned_again_if_others_take_the_tokens_meanwhile(tenant: str) -> None:
     store = InterferingStore()
     fleet = Fleet(store, tenant)
     one, other = fleet.ledgers
@@ -413,7 +415,7 @@ async def test_room_that_others_take_while_it_is_fetched_is_sought_again(tenant:
     await fleet.check()
 
 
-async def test_who_never_gets_room_before_others_do_is_refused(tenant: str) -> None:
+async def test_a_request_whose_pulls_always_come_too_late_is_refused(tenant: str) -> None:
     store = InterferingStore()
     fleet = Fleet(store, tenant)
     vault = fleet.one_more().committer(Lane(tenant, PERIOD))
@@ -430,7 +432,7 @@ async def test_who_never_gets_room_before_others_do_is_refused(tenant: str) -> N
     assert len(store.acts) < 9
 
 
-async def test_who_claims_second_takes_the_next_lane(tenant: str) -> None:
+async def test_a_process_that_loses_a_claim_takes_the_next_lane(tenant: str) -> None:
     store = InterferingStore()
     fleet = Fleet(store, tenant)
     one, other = fleet.ledgers
@@ -444,7 +446,7 @@ async def test_who_claims_second_takes_the_next_lane(tenant: str) -> None:
     await fleet.check()
 
 
-async def test_room_that_another_process_made_in_this_lane_is_seen_at_once(tenant: str) -> None:
+async def test_tokens_that_another_process_freed_in_this_lane_are_seen_at_once(tenant: str) -> None:
     fleet = Fleet(InMemoryTableStore(), tenant)
     one, other = fleet.ledgers
     first = await one.reserve(hot(tenant, 60), small(tenant))
@@ -455,7 +457,7 @@ async def test_room_that_another_process_made_in_this_lane_is_seen_at_once(tenan
     await fleet.check()
 
 
-async def test_room_that_a_donor_has_got_since_is_seen_at_once(tenant: str) -> None:
+async def test_tokens_that_a_donor_has_received_since_are_seen_at_once(tenant: str) -> None:
     fleet = Fleet(InMemoryTableStore(), tenant)
     one, other = fleet.ledgers
     of = hot(tenant, 120)
@@ -468,7 +470,7 @@ async def test_room_that_a_donor_has_got_since_is_seen_at_once(tenant: str) -> N
     await fleet.check()
 
 
-async def test_while_storage_is_silent_nothing_is_served(tenant: str) -> None:
+async def test_nothing_is_served_while_storage_does_not_answer(tenant: str) -> None:
     faulty = FaultyStore(InMemoryTableStore())
     fleet = Fleet(faulty, tenant)
     await serve(fleet.ledgers[0], hot(tenant))
@@ -482,7 +484,7 @@ async def test_while_storage_is_silent_nothing_is_served(tenant: str) -> None:
     await fleet.check()
 
 
-async def test_a_pull_outlives_the_caller_that_began_it(tenant: str) -> None:
+async def test_a_pull_goes_on_when_its_caller_has_left(tenant: str) -> None:
     store, begun, go_on = InterferingStore(), asyncio.Event(), asyncio.Event()
     fleet = Fleet(store, tenant)
     ledger = fleet.ledgers[0]
@@ -509,7 +511,7 @@ async def test_a_pull_outlives_the_caller_that_began_it(tenant: str) -> None:
     await fleet.check()
 
 
-async def test_what_is_remembered_is_bounded(tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_remembers_a_bounded_number_of_lanes(tenant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.adapters.tables.hot_lanes._MAX_LEASES", 3)
     fleet = Fleet(InMemoryTableStore(), tenant)
     for number in range(8):

@@ -1,4 +1,4 @@
-"""The ledger port, by the same suite over memory and over Azurite."""
+"""One suite of the ledger port over memory and over Azurite."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_settling_twice_books_once(store: TableStore, tenant: str) -> None
     assert await violations(store, tenant) == []
 
 
-async def test_what_does_not_fit_is_refused(store: TableStore, tenant: str) -> None:
+async def test_a_reservation_beyond_the_limit_is_refused(store: TableStore, tenant: str) -> None:
     ledger = ledger_over(store)
     limit = account(tenant, tokens=60, pusd=10**12)
     await ledger.reserve(limit, reservation(tenant))
@@ -145,7 +145,7 @@ async def test_a_settlement_after_the_period_closed_is_an_adjustment_in_the_peri
     assert await violations(store, tenant) == []
 
 
-async def test_more_than_was_held_is_accepted_and_shown_as_excess(store: TableStore, tenant: str) -> None:
+async def test_a_charge_beyond_its_hold_is_accepted_and_shown_as_excess(store: TableStore, tenant: str) -> None:
     ledger, held = ledger_over(store), reservation(tenant)
     await ledger.reserve(account(tenant, tokens=30), held)
     balance = await ledger.settle(held, charge(10, 25))
@@ -182,7 +182,7 @@ async def test_a_period_is_closed_once_nothing_is_open(store: TableStore, tenant
     assert await violations(store, tenant) == []
 
 
-async def test_a_grant_is_made_once_whoever_repeats_it(store: TableStore, tenant: str) -> None:
+async def test_a_grant_is_made_once_however_often_it_is_repeated(store: TableStore, tenant: str) -> None:
     ledgers = [ledger_over(store) for _ in range(3)]
     grants = (each.grant(account(tenant, 100), "g1", Amount(50), "boss", "launch") for each in ledgers)
     for balance in await asyncio.gather(*grants):
@@ -194,7 +194,7 @@ async def test_a_grant_is_made_once_whoever_repeats_it(store: TableStore, tenant
     assert await violations(store, tenant) == []
 
 
-async def test_what_was_never_opened_is_empty(store: TableStore, tenant: str) -> None:
+async def test_a_period_that_was_never_opened_has_no_balance(store: TableStore, tenant: str) -> None:
     ledger = ledger_over(store)
     assert await ledger.balance(Lane(tenant, "1999-01")) is None
     assert [entry async for entry in ledger.entries(Lane(tenant, "1999-01"), 1, 9)] == []

@@ -1,4 +1,4 @@
-"""Rollups over memory and over Azurite: each entry is summed exactly once, and reports need little more."""
+"""Rollups over memory and over Azurite. Each entry is summed once, and reports read few rows."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Books:
         assert [found async for name, found in self.verify(PERIOD, self.tenant) if found] == []
 
 
-async def test_each_entry_is_summed_once_whoever_sums(store: TableStore, tenant: str) -> None:
+async def test_each_entry_is_summed_once_by_several_processes(store: TableStore, tenant: str) -> None:
     books = Books(store, tenant)
     await books.serve(MAX_ROWS + 30, users=MAX_ROWS + 5)
     added = await asyncio.gather(*(Books(store, tenant).roll_up.lane(Lane(tenant, PERIOD)) for _ in range(3)))
@@ -112,7 +112,7 @@ async def test_a_watermark_that_has_moved_is_not_overtaken(store: TableStore, te
     assert await books.summed() == {key: Rollup(requests=2)}
 
 
-async def test_rollups_that_an_operator_dropped_are_made_again(azurite: AzuriteAccount, tenant: str) -> None:
+async def test_dropped_rollups_are_built_again(azurite: AzuriteAccount, tenant: str) -> None:
     key, nothing = RollupKey(day="2024-07-01", deployment="d", user="u", model="m"), Watermark(0, "")
     async with (
         aclosing(RestTableStore(azurite.table_endpoint, SharedKey(ACCOUNT, azurite.key))) as store,
@@ -128,7 +128,7 @@ async def test_rollups_that_an_operator_dropped_are_made_again(azurite: AzuriteA
         assert await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(requests=1)})
 
 
-async def test_reports_are_the_same_before_and_after_and_in_between(store: TableStore, tenant: str) -> None:
+async def test_a_report_is_the_same_before_during_and_after_a_roll_up(store: TableStore, tenant: str) -> None:
     books = Books(store, tenant)
     await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
     await books.serve(6, users=2)
@@ -155,7 +155,7 @@ async def test_a_report_over_many_entries_takes_a_handful_of_storage_operations(
     assert store.rows <= 1 + 3 + 5
 
 
-async def test_a_report_during_an_endless_roll_up_asks_to_come_again(tenant: str) -> None:
+async def test_a_report_during_an_endless_roll_up_asks_to_retry(tenant: str) -> None:
     class Moving(TableRollups):
         seq = 0
 
@@ -171,7 +171,7 @@ async def test_a_report_during_an_endless_roll_up_asks_to_come_again(tenant: str
         await ReportUsage(books.ledger, Moving(store), books.tenants).usage(tenant, PERIOD, [])
 
 
-async def test_lost_answers_are_told_and_the_next_run_goes_on(tenant: str) -> None:
+async def test_a_lost_answer_raises_an_error_and_the_next_run_continues(tenant: str) -> None:
     faulty = FaultyStore(InMemoryTableStore())
     books = Books(faulty, tenant)
     await books.serve(4)
@@ -218,7 +218,7 @@ class CountingStore(FaultyStore):
             yield row
 
 
-async def test_only_storage_can_answer(tenant: str) -> None:
+async def test_reports_fail_while_storage_cannot_be_reached(tenant: str) -> None:
     faulty = FaultyStore(InMemoryTableStore(), is_down=True)
     with pytest.raises(LedgerUnavailable) as told:
         await Books(faulty, tenant).rollups.watermark(Lane(tenant, PERIOD))

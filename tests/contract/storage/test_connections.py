@@ -1,4 +1,4 @@
-"""The connections of the table service against servers that speak HTTP well, badly, or not at all."""
+"""Connections to the table service, against servers that speak HTTP well, badly, or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: W/1\r\n\r\nok"
 
 
 class Server:
-    """A socket that answers each request on a connection with these parts, or does what its script says."""
+    """A server that answers each request with given bytes, or follows a script."""
 
     def __init__(self) -> None:
         self.parts: tuple[bytes, ...] = (OK,)
@@ -133,7 +133,7 @@ async def test_a_connection_that_the_service_ends_is_not_kept(
         OK + OK,
     ],
 )
-async def test_what_is_not_one_http_answer_is_no_answer(
+async def test_bytes_that_are_not_one_http_answer_are_no_answer(
     server: Server, connections: TableConnections, answer: bytes
 ) -> None:
     server.parts = (answer,)

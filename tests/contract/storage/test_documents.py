@@ -1,4 +1,4 @@
-"""Documents and report files, by the same suite over memory and over Azurite; and what they do when it is gone."""
+"""One suite of documents and report files over memory and Azurite, and their errors when storage is gone."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_a_document_is_inserted_once_and_replaced_by_version(documents: Do
     assert [document.text for document in await documents.list(table, partition="p")] == ["6", "7"]
 
 
-async def test_what_is_not_there_is_none(documents: Documents, table: str) -> None:
+async def test_a_missing_document_reads_as_none(documents: Documents, table: str) -> None:
     assert await documents.get(table, "p", "k") is None
     assert await documents.list(table) == []
     await documents.put(table, "p", "k", "1")
@@ -157,7 +157,7 @@ async def test_reports_are_written_once(reports: ReportStore) -> None:
     assert await reports.read(path) == b"1"
 
 
-async def test_storage_that_is_gone_is_unavailable(azurite: AzuriteAccount) -> None:
+async def test_storage_that_cannot_be_reached_is_unavailable(azurite: AzuriteAccount) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}/{ACCOUNT}"
     async with table_service(nowhere, azurite.key) as service:
         documents = TableDocuments(service)
@@ -178,7 +178,7 @@ async def test_storage_that_is_gone_is_unavailable(azurite: AzuriteAccount) -> N
         await reports.write_once("x.json", b"")
 
 
-async def test_a_wrong_account_key_is_unavailable_too(azurite: AzuriteAccount) -> None:
+async def test_a_wrong_account_key_makes_storage_unavailable(azurite: AzuriteAccount) -> None:
     async with table_service(azurite.table_endpoint, "d3Jvbmc=") as service:
         with pytest.raises(StorageUnavailable):
             await TableDocuments(service).get("t", "p", "k")

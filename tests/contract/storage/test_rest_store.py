@@ -1,4 +1,4 @@
-"""The REST table store where the service is gone, refuses, or answers nonsense."""
+"""The REST table store while the service is gone, refuses, or answers nonsense."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_a_service_that_is_gone_gives_no_answer() -> None:
     await all_calls_fail(RestTableStore(f"http://127.0.0.1:{free_port()}/x", SharedKey("x", KEY)))
 
 
-async def test_without_a_token_there_is_no_answer() -> None:
+async def test_a_request_without_a_token_gets_no_answer() -> None:
     class NoTokens:
         async def token(self, scope: str, authority: str = "") -> str:
             raise IdentityUnavailable(scope + authority)
@@ -132,7 +132,7 @@ def test_the_suite_runs_against_an_account_by_settings_alone(azurite: AzuriteAcc
     assert " passed" in run.stdout
 
 
-async def test_the_clock_is_told_the_time_of_storage(azurite: AzuriteAccount) -> None:
+async def test_the_store_passes_the_time_of_storage_to_the_clock(azurite: AzuriteAccount) -> None:
     class Behind(StorageClock):
         def _machine_time(self) -> float:
             return super()._machine_time() - 600

@@ -1,4 +1,4 @@
-"""`/openapi.json` and its page: complete, with examples that work, and nothing loaded from elsewhere."""
+"""`/openapi.json` and its page are complete, have working examples, and load nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -110,7 +110,10 @@ async def test_the_page_lists_and_tries_operations_in_a_browser(stack: Stack, tm
 
 @asynccontextmanager
 async def _browser(url: str, folder: Path) -> AsyncIterator[Callable[[str], Awaitable[Any]]]:
-    """A page in chromium, and what evaluates JavaScript in it: https://chromedevtools.github.io/devtools-protocol."""
+    """Open a page in chromium. Yields a function that evaluates JavaScript in it.
+
+    Protocol: https://chromedevtools.github.io/devtools-protocol
+    """
     if CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("CI needs chromium.")
@@ -149,7 +152,7 @@ async def _browser(url: str, folder: Path) -> AsyncIterator[Callable[[str], Awai
                     return answer.get("result", {}).get("result", {}).get("value")
 
                 while await evaluate("location.href") != url:
-                    continue  # a document that is left answers too, or not at all
+                    continue  # the page that is being left may answer, or not answer at all
                 yield evaluate
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""The same black-box cases through the local functions host and through Microsoft's worker library on Python 3.13."""
+"""The local functions host and Microsoft's worker library on Python 3.13 pass the same black-box tests."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ HOSTS = ("local host", "worker library")
 
 @pytest.fixture(scope="module")
 def own_azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount]:
-    """Timers look at everything that is stored; what other tests have stored was made with other prices."""
+    """An Azurite for this module alone. Timers read everything stored, and other tests store other prices."""
     with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
         yield account
 
 
 @pytest.fixture(params=HOSTS)
 async def host(request: pytest.FixtureRequest, own_azurite: AzuriteAccount, tmp_path: Path) -> AsyncIterator[Stack]:
-    """A gateway process under each host, with a simulator and a tenant."""
+    """Run a gateway process under each host, with a simulator and a tenant."""
     command = ["python", "-m", "local.functions_host"]
     python = Path(sys.executable)
     if request.param == "worker library":
@@ -164,7 +164,7 @@ async def test_an_encoded_slash_stays_in_its_segment(host: Stack) -> None:
 @pytest.mark.parametrize(
     "use", ["embeddings", "images", "streamed transcriptions", "speech", "responses", "streamed responses"]
 )
-async def test_every_kind_of_body_passes(host: Stack, use: str) -> None:
+async def test_bodies_of_every_kind_reach_the_gateway_unchanged(host: Stack, use: str) -> None:
     async with AsyncAzureOpenAI(azure_endpoint=host.url, api_key=host.key, api_version=API_VERSION) as client:
         assert await USES[use](client)
     (entry,) = await host.entries()

@@ -1,4 +1,4 @@
-"""The same request straight to the simulator and through the gateway: equal bytes, but for headers of the gateway's."""
+"""A request gets the same bytes from the simulator and from the gateway, but for the gateway's own headers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ OF_AN_ANSWER = frozenset({"date", "server", "x-request-id", "apim-request-id", "
 async def answered(
     stack: Stack, base: str, key: str, operation: str, model: str, body: Any, *, dated: bool
 ) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and bytes of one request; the simulator begins anew, so that its ids are equal."""
+    """Send one request. Returns status, headers and bytes. Resets the simulator, so that its ids are equal."""
     await stack.session.delete(f"{stack.simulator_url}/_sim/requests")
     stack.simulator.cache._seen.clear()
     url = f"{base}/openai/v1/{operation}"
@@ -124,7 +124,9 @@ HEADERS = [
 
 
 @pytest.mark.parametrize("sent", HEADERS, ids=lambda sent: next(iter(sent)))
-async def test_no_header_changes_the_path_upstream_or_reaches_it_unasked(stack: Stack, sent: dict[str, str]) -> None:
+async def test_no_header_of_a_caller_changes_the_path_or_reaches_the_backend_unasked(
+    stack: Stack, sent: dict[str, str]
+) -> None:
     headers = {"api-key": stack.key} | {name: value.format(key=stack.key) for name, value in sent.items()}
     async with stack.session.post(stack.chat_url, json=CHAT, headers=headers) as answer:
         assert answer.status == 200
@@ -138,7 +140,7 @@ async def test_no_header_changes_the_path_upstream_or_reaches_it_unasked(stack: 
 
 
 @pytest.mark.parametrize("head", [b"api-key: {key}\r\nx: a\rb", b"api-key: {key}\x00", b"x-gateway-user: a\nb: c"])
-async def test_headers_that_are_none_are_refused(stack: Stack, head: bytes) -> None:
+async def test_malformed_headers_are_refused(stack: Stack, head: bytes) -> None:
     host, _, port = stack.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     body = json.dumps({**CHAT, "model": "gpt-4o"}).encode()
@@ -160,7 +162,9 @@ FAULTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_the_books_equal_upstreams_record_over_every_operation_with_faults(stack: Stack, seed: int) -> None:
+async def test_the_books_equal_the_records_of_the_simulator_for_every_operation_with_faults(
+    stack: Stack, seed: int
+) -> None:
     chosen = random.Random(seed)
     for fault in FAULTS:
         await stack.fault(**fault, count=3)
@@ -192,7 +196,7 @@ async def test_the_books_equal_upstreams_record_over_every_operation_with_faults
 
 
 async def _leave(stack: Stack, operation: str, model: str, body: Any) -> None:
-    """Begin to read a stream, and hang up; the gateway drains it."""
+    """Begin to read a stream, and hang up. The gateway drains it."""
     url = f"{stack.url}/openai/v1/{operation}"
     async with stack.session.post(url, json={"model": model, **body}, headers={"api-key": stack.key}) as answer:
         try:
@@ -203,7 +207,7 @@ async def _leave(stack: Stack, operation: str, model: str, body: Any) -> None:
 
 
 def _booked(entries: list[dict[str, Any]]) -> dict[str, int]:
-    """What is charged in all; images and characters of models that are priced by token are only noted."""
+    """Return the charged quantities. Images and characters do not count for models priced by token."""
     return {
         "tokens": sum(entry["tokens"] for entry in entries),
         "images": sum(entry["usage"]["images"] for entry in entries if entry["model"] == "dall-e-3"),
@@ -213,6 +217,6 @@ def _booked(entries: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def _billed(records: list[dict[str, Any]]) -> dict[str, int]:
-    """The same as the simulator has it."""
+    """Return the quantities that the simulator recorded for the same models."""
     names = {"tokens": "total_tokens", "images": "images", "characters": "characters", "seconds": "seconds"}
     return {unit: sum((record["usage"] or {}).get(name, 0) for record in records) for unit, name in names.items()}

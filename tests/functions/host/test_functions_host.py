@@ -1,4 +1,4 @@
-"""The local functions host behaves as the real one, and refuses what the real worker refuses."""
+"""The local functions host behaves as the real one. It refuses functions that the real worker refuses."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ async def wrong_parameter(request: Request) -> Response: ...
 
 
 @pytest.mark.parametrize("handler", [old_style, union, wrong_parameter])
-def test_what_the_worker_refuses_is_refused(handler: Any) -> None:
+def test_a_function_that_the_worker_refuses_is_refused(handler: Any) -> None:
     with pytest.raises(FunctionLoadError):
         index(app_with(handler), "")
 
 
-def test_timers_are_checked_too() -> None:
+def test_a_timer_that_the_worker_refuses_is_refused() -> None:
     app = func.FunctionApp()
 
     @app.timer_trigger(schedule="0 * * * * *", arg_name="timer")
@@ -56,7 +56,7 @@ def test_timers_are_checked_too() -> None:
         index(app, "")
 
 
-def test_a_module_has_one_app() -> None:
+def test_a_module_must_have_one_app() -> None:
     with pytest.raises(FunctionLoadError, match="exactly one"):
         load_app("json")
 
@@ -97,7 +97,7 @@ def test_routes_match_by_name_in_any_case_with_the_right_method() -> None:
     assert match("GET", b"/x/../things/./%2e%2e/things/7") == ("alpha", {"y": "7"})
 
 
-def test_the_hosts_own_prefixes_are_taken() -> None:
+def test_routes_may_not_begin_with_a_prefix_of_the_host() -> None:
     with pytest.raises(ValueError, match="reserved"):
         Router(index(app_with(_copy(good), route="admin/x"), "")[0])
 
@@ -150,7 +150,7 @@ async def test_a_function_that_fails_or_returns_nothing_is_a_500(tmp_path: Path)
         assert await call(FunctionsHost(http, Timers([], tmp_path), "", _nothing), "/f") == 500
 
 
-def test_local_settings_are_values() -> None:
+def test_local_settings_are_read_from_their_values() -> None:
     assert load_local_settings('{"IsEncrypted": false, "Values": {"A": "1"}}') == {"A": "1"}
     assert load_local_settings(Path("local.settings.json.example").read_text())["FUNCTIONS_WORKER_RUNTIME"] == "python"
 
@@ -171,7 +171,7 @@ def test_schedules_have_six_fields_and_both_days_must_fit(schedule: str, followi
 
 
 class Recorder:
-    """A timer function that notes its runs."""
+    """A timer function that records its runs."""
 
     def __init__(self, schedule: str = "0 0 0 1 1 *", *, run_on_startup: bool = False) -> None:
         self.past_due: list[bool] = []

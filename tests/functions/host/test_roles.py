@@ -1,4 +1,4 @@
-"""Every operation is called with every kind of key: the role in its row says which keys it refuses."""
+"""Every operation refuses the keys that the role in its row does not name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REFUSALS = {
     (SUSPENDED_KEY, Role.TENANT): SUSPENDED,
     (ADMINISTRATOR_KEY, Role.TENANT): FORBIDDEN,
 }
-"""Pairs of key and role that are not here are let in."""
+"""Refusals by kind of key and role. All other pairs are let in."""
 
 
 async def credential(stack: Stack, kind: str) -> str:
@@ -47,7 +47,7 @@ async def credential(stack: Stack, kind: str) -> str:
 
 
 async def call(stack: Stack, operation: Operation, key: str) -> tuple[int, str]:
-    """Call an operation on an object that does not exist, without a body; its status and the code of its error."""
+    """Call an operation on an object that does not exist, without a body. Returns status and error code."""
     path = operation.path.format_map(defaultdict(lambda: "nothing"))
     query = {"api-version": API_VERSION} if "api-version" in operation.query else {}
     headers = {"api-key": key} if key else {}

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared import timers
-from shared.adapters.tables.store import Merge
-from shared.application.ledger.verify_ledger import INVARIANTS, Finding
-from shared.cli.__main__ import run
-from shared.cli.verify import Verification, _print_text
 from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
@@ -26,7 +20,7 @@ from tests.tools.stack import AzuriteAccount, Stack, eventually, running_azurite
 
 @pytest.fixture(scope="module")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount]:
-    """One of their own: timers and verification read every tenant that there is."""
+    """An Azurite for this module alone, because timers read every tenant that there is."""
     with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
         yield account
 
@@ -36,7 +30,7 @@ async def start(stack: Stack, name: str) -> int:
         return response.status
 
 
-async def test_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -> None:
+async def test_the_monthly_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -> None:
     stack = stack_on_tables
     gateway = await stack.gateway()
     period = str(BillingPeriod.containing(gateway.clock.now()))
@@ -48,7 +42,9 @@ async def test_reset_opens_the_period_for_every_tenant(stack_on_tables: Stack) -
     assert await start(stack, "no_such_function") == 404
 
 
-async def test_expired_reservations_are_swept(stack_on_tables: Stack, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_timer_expires_reservations_past_their_deadline(
+    stack_on_tables: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
     stack = stack_on_tables
     ledger = (await stack.gateway()).ledger.books
     period = str(BillingPeriod.containing((await stack.gateway()).clock.now()))
@@ -79,7 +75,7 @@ async def test_usage_is_rolled_up(stack_on_tables: Stack, caplog: pytest.LogCapt
     assert await stack.usage() == before
 
 
-async def test_transfers_that_were_cut_off_are_completed(
+async def test_the_timer_completes_interrupted_transfers(
     stack_on_tables: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
     stack = stack_on_tables
@@ -120,85 +116,9 @@ async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, 
 
 
 @pytest.mark.parametrize("stack_settings", [{"CLOSE_GRACE_HOURS": "100000"}], indirect=True)
-async def test_nothing_is_exported_within_the_grace(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_is_exported_within_the_grace_period(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
     await timers.export_chargeback(past_due=False)
     assert "nothing exported" in caplog.text
-
-
-async def test_verify_prints_every_invariant(
-    stack_on_tables: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stack = stack_on_tables
-    await stack.chat()
-    gateway = await stack.gateway()
-    period = str(BillingPeriod.containing(gateway.clock.now()))
-    assert await asyncio.to_thread(run, ["verify", "--period", period]) == 0
-    printed = capsys.readouterr().out
-    assert [name for name in ("I1 ", "I2 ", "I3 ", "I4 ", "I5 ", "I7 ", "I10") if f"  {name}" not in printed] == []
-    assert "VIOLATED" not in printed
-    await _promises(stack, period, tmp_path, capsys)
-    store: Any = gateway.ledger.books._store  # type: ignore[attr-defined]
-    await _tamper(store, stack.tenant, period)
-    assert await asyncio.to_thread(run, ["verify", "--period", period]) == 1
-    printed = capsys.readouterr().out
-    assert "I3   VIOLATED" in printed
-    assert f"I3 {stack.tenant}:" in printed
-
-
-async def test_a_period_is_backed_up_verified_as_a_file_and_restored(
-    stack_on_tables: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stack = stack_on_tables
-    await stack.chat()
-    period = str(BillingPeriod.containing((await stack.gateway()).clock.now()))
-    file = str(tmp_path / "period.gz")
-    assert await asyncio.to_thread(run, ["backup", "--period", period, "--file", file]) == 0
-    assert f"rows of {period} are in {file}" in capsys.readouterr().out
-    assert await asyncio.to_thread(run, ["verify", "--archive", file, "--json", "--tenant", stack.tenant]) == 0
-    told = capsys.readouterr()
-    document = json.loads(told.out)
-    assert (document["period"], document["tenants"], document["findings"]) == (period, 1, [])
-    assert document["holds"] == dict.fromkeys(INVARIANTS, True)
-    assert "Tenants verified" in told.err
-    assert await asyncio.to_thread(run, ["restore", "--file", file]) == 0
-    assert f"{period} is restored" in capsys.readouterr().out
-    assert await asyncio.to_thread(run, ["restore", "--file", file + "x"]) == 2
-    assert await asyncio.to_thread(run, ["verify", "--archive", file + "x"]) == 2
-    assert capsys.readouterr().err.count("does not exist") == 2
-
-
-def test_verify_says_when_it_can_say_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("AUDIT_CHAIN_KEY", raising=False)
-    assert run(["verify", "--period", "2026-11"]) == 2
-    assert run(["verify", "--period", "November"]) == 2
-    assert "AUDIT_CHAIN_KEY" in capsys.readouterr().err
-
-
-def test_verify_shows_the_first_findings_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _print_text(Verification("2026-11", 1, [Finding("I1", "acme", "x")] * 25))
-    assert "... and 5 more" in capsys.readouterr().out
-
-
-async def _promises(stack: Stack, period: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What clients were told is compared with the books."""
-    (entry,) = await stack.entries()
-    told = folder / "told.txt"
-    arguments = ["--period", period, "--tenant", stack.tenant, "--acknowledged", str(told)]
-    told.write_text(f"{entry['request_id']}\n")
-    assert await asyncio.to_thread(run, ["verify", *arguments]) == 0
-    told.write_text(f"{entry['request_id']}\nnever-booked\n")
-    assert await asyncio.to_thread(run, ["verify", *arguments]) == 1
-    assert f"I13 {stack.tenant}: request never-booked was answered and is booked 0 times" in capsys.readouterr().out
-
-
-async def _tamper(store: Any, tenant: str, period: str) -> None:
-    table = f"ledger{period.replace('-', '')}"
-    row = await store.get(table, f"{tenant}|00", "B")
-    await store.submit(table, f"{tenant}|00", [Merge("B", {"used_tokens": 1}, row.etag)], "tamper")
 
 
 def _priced(held: Any, version: str) -> Any:

@@ -1,4 +1,4 @@
-"""Moments between attempts that no simulated fault hits for sure: cancellations, a ledger that is gone, two at once."""
+"""Cancellations, ledger outages and simultaneous answers, at moments that simulated faults cannot hit reliably."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass
 class Scripted:
-    """Implements `Upstream`: each region answers what the test gives it, when the test gives it."""
+    """Implements `Upstream`. Each region gives the answer that the test sets, once it is set."""
 
     answers: dict[str, asyncio.Future[Answer]] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ class Scripted:
 
 @pytest.fixture
 async def upstream(stack: Stack) -> Scripted:
-    """Two regions that the test speaks for; Sweden is asked first."""
+    """Put two regions under control of the test. Sweden is asked first."""
     await stack.backend(SWEDEN)
     await stack.backend(GERMANY, priority=2)
     await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY]})
@@ -69,7 +69,7 @@ async def upstream(stack: Stack) -> Scripted:
 
 
 async def serve(stack: Stack) -> asyncio.Task[Served]:
-    """One request to the use case itself."""
+    """Send one request to the use case itself."""
     gateway = await stack.gateway()
     tenant = (await gateway.tenancy.tenants.get(stack.tenant)).value
     body = b'{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":20}'
@@ -144,9 +144,7 @@ class Slow:
         await asyncio.Event().wait()
 
 
-async def test_a_request_that_is_cancelled_while_it_is_admitted_leaves_its_place(
-    stack: Stack, upstream: Scripted
-) -> None:
+async def test_a_request_cancelled_during_admission_releases_its_slot(stack: Stack, upstream: Scripted) -> None:
     gateway = await stack.gateway()
     gateway.inference.serve._attempt._admit._ledger = Slow()  # type: ignore[assignment]
     request = await serve(stack)
@@ -175,7 +173,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("backends", [[SWEDEN, GERMANY], [SWEDEN]])
-async def test_no_further_attempt_is_made_while_the_books_cannot_be_kept(
+async def test_no_further_attempt_is_made_while_the_ledger_cannot_be_reached(
     stack: Stack, upstream: Scripted, backends: list[str]
 ) -> None:
     await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": backends})
@@ -196,7 +194,9 @@ class TestHedgesThatAnswerAtOnce:
         fields = {"backends": [SWEDEN, GERMANY], "hedge_after_ms": 1}
         await stack.manage("PUT", "/manage/deployments/gpt-4o", fields)
 
-    async def test_one_serves_and_the_other_is_billed_as_lost(self, stack: Stack, upstream: Scripted) -> None:
+    async def test_one_of_two_simultaneous_answers_serves_and_the_other_is_billed(
+        self, stack: Stack, upstream: Scripted
+    ) -> None:
         request = await serve(stack)
         await asked(upstream, SWEDEN, GERMANY)
         answers = {region: Answer() for region in upstream.answers}
@@ -210,7 +210,9 @@ class TestHedgesThatAnswerAtOnce:
             lost: ("charge", "hedged", True),
         }
 
-    async def test_one_that_fails_in_that_moment_is_booked_as_failed(self, stack: Stack, upstream: Scripted) -> None:
+    async def test_a_failure_simultaneous_with_an_answer_is_booked_as_failed(
+        self, stack: Stack, upstream: Scripted
+    ) -> None:
         request = await serve(stack)
         await asked(upstream, SWEDEN, GERMANY)
         upstream.answers[SWEDEN].set_exception(BackendBroken("broke"))
@@ -221,16 +223,20 @@ class TestHedgesThatAnswerAtOnce:
             GERMANY: ("charge", "", False),
         }
 
-    async def test_a_caller_that_goes_ends_both(self, stack: Stack, upstream: Scripted) -> None:
+    async def test_a_caller_that_leaves_ends_both_attempts(self, stack: Stack, upstream: Scripted) -> None:
         request = await serve(stack)
         await asked(upstream, SWEDEN, GERMANY)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
         booked = await outcomes(stack)
         assert {facts[:2] for facts in booked.values()} == {("charge", "cancelled")}
-        assert sorted(superseded for *_, superseded in booked.values()) == [False, True], "it is one request"
+        assert sorted(superseded for *_, superseded in booked.values()) == [False, True], (
+            "both attempts belong to one request"
+        )
 
-    async def test_what_the_quota_refuses_is_refused(self, stack: Stack, upstream: Scripted) -> None:
+    async def test_a_request_beyond_the_quota_is_refused_without_a_hedge(
+        self, stack: Stack, upstream: Scripted
+    ) -> None:
         await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"monthly_quota_tokens": 1})
         with pytest.raises(QuotaExceeded):
             await (await serve(stack))

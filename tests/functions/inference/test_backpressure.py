@@ -1,4 +1,4 @@
-"""A caller that does not read stops the backend: what is on its way stays within a bound."""
+"""A caller that does not read stops the backend, so that little is buffered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.tools.stack import Stack, free_port
 
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % (b"word " * 200)
 EVENTS = 60_000
-"""About 60 MiB, far more than all buffers on the way."""
+"""Events of an answer of some 60 MiB, far more than all buffers hold."""
 MOST_ON_THE_WAY = 16 * 1024 * 1024
 USAGE = {"prompt_tokens": 9, "completion_tokens": EVENTS}
 

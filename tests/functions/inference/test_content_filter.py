@@ -1,4 +1,4 @@
-"""What the content filter finds: passed through, counted, named or refused, as the tenant wants it."""
+"""Findings of the content filter are passed on, counted, named or refused, by the tenant's policy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def only(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
         ("Hello!", ""),
     ],
 )
-async def test_findings_pass_and_are_noted(stack: Stack, text: str, findings: str, stream: bool) -> None:
+async def test_findings_are_passed_on_and_booked(stack: Stack, text: str, findings: str, stream: bool) -> None:
     status, headers, body = await stack.chat(text, stream=stream)
     entry, record = await only(stack)
     assert (status, entry["status"], entry["content_filter"]) == (200, 200, findings)
@@ -64,7 +64,7 @@ async def test_findings_are_counted_by_category_and_severity(stack: Stack) -> No
     assert usage["deployments"][0]["content_filter"] == usage["content_filter"]
 
 
-async def test_a_tenant_may_have_findings_named(stack: Stack) -> None:
+async def test_a_tenant_may_have_findings_named_in_a_header(stack: Stack) -> None:
     await set_policy(stack, "annotate")
     _, headers, _ = await stack.chat(PROMPT)
     assert headers["x-gateway-content-filter"] == PROMPT_FINDINGS
@@ -98,7 +98,7 @@ async def test_a_tenant_may_have_findings_refused(stack: Stack, text: str, thres
     assert entry["tokens"] == record["usage"]["total_tokens"]
 
 
-async def test_what_is_below_the_threshold_is_served(stack: Stack) -> None:
+async def test_a_finding_below_the_threshold_is_served(stack: Stack) -> None:
     await set_policy(stack, "block", content_filter_threshold="high")
     for stream in (False, True):
         status, _, body = await stack.chat("Hello!", stream=stream)
@@ -111,7 +111,7 @@ async def test_what_is_below_the_threshold_is_served(stack: Stack) -> None:
 async def test_a_stream_is_ended_where_a_finding_is_refused(stack: Stack, text: str, on_disconnect: str) -> None:
     events = (await stack.chat(text, stream=True))[2].count(b"data: ")
     await set_policy(stack, "block", on_disconnect=on_disconnect)
-    if on_disconnect == "cut":  # before its usage: what has come all the same is what is booked
+    if on_disconnect == "cut":  # the stream ended before its usage, so the delivered text is booked
         await stack.fault(kind="stall", after_chunks=events - 1)
     status, _, body = await stack.chat(text, stream=True)
     await stack.settled()
@@ -125,7 +125,7 @@ async def test_a_stream_is_ended_where_a_finding_is_refused(stack: Stack, text: 
         assert entry["tokens"] == record["usage"]["total_tokens"]
 
 
-async def test_a_refused_stream_is_booked_once_also_when_the_caller_leaves_then(stack: Stack) -> None:
+async def test_a_refused_stream_is_booked_once_even_if_the_caller_leaves(stack: Stack) -> None:
     await set_policy(stack, "block")
     await asyncio.gather(*(stack.chat(PROMPT, stream=True) for _ in range(3)))
     await stack.settled()

@@ -1,4 +1,7 @@
-"""What a request needed is freed when it ends: cycles would wait for the collector, which holds up every stream."""
+"""The objects of a request are freed when it ends.
+
+Reference cycles would wait for the garbage collector, which delays every stream.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from tests.tools.stack import Stack
 
 @pytest.fixture
 def collector() -> Iterator[None]:
-    """The collector runs only when it is asked to."""
+    """Let the garbage collector run only when the test runs it."""
     gc.collect()
     gc.disable()
     yield
@@ -26,7 +29,7 @@ def collector() -> Iterator[None]:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("text", ["Hello!", "[filter-prompt]"], ids=["served", "refused"])
 async def test_requests_leave_no_cycles_of_our_objects(stack: Stack, stream: bool, text: str) -> None:
-    await stack.chat(text, stream=stream)  # what is made once is not a request's
+    await stack.chat(text, stream=stream)  # the first request also makes objects that stay
     gc.collect()
     gc.set_debug(gc.DEBUG_SAVEALL)
     for _ in range(5):

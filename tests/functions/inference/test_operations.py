@@ -1,4 +1,4 @@
-"""Every inference operation but chat: what the ledger books against what the simulator would bill, on both paths."""
+"""Every inference operation but chat is booked as the simulator bills it, on both families of paths."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def form(*, seconds: float = 2.5, **fields: str) -> aiohttp.FormData:
 
 
 async def settled(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The newest entry, and the simulator's record of the same request."""
+    """Return the newest entry, and the simulator's record of the same request."""
     await stack.settled()
     return (await stack.entries())[-1], (await stack.requests())[-1]
 
@@ -40,7 +40,7 @@ def cost(model: str, **quantities: int) -> Decimal:
     ["Hello there", ["one", "two words"], [15339, 1070], [[15339], [1070, 13]]],
     ids=["text", "texts", "tokens", "token lists"],
 )
-async def test_embeddings_are_charged_their_input(stack: Stack, given: Any, dated: bool) -> None:
+async def test_embeddings_are_charged_by_their_input(stack: Stack, given: Any, dated: bool) -> None:
     status, _, body = await stack.infer("embeddings", "text-embedding-3-small", {"input": given}, dated=dated)
     entry, record = await settled(stack)
     assert status == 200
@@ -60,7 +60,7 @@ async def test_embeddings_without_usage_are_charged_by_the_tokenizer(stack: Stac
 
 @pytest.mark.parametrize("given", [None, 7, [], {}, ""])
 @pytest.mark.parametrize("operation", ["embeddings", "completions"])
-async def test_inputs_that_are_none_are_refused(stack: Stack, operation: str, given: Any) -> None:
+async def test_malformed_inputs_are_refused(stack: Stack, operation: str, given: Any) -> None:
     name = "input" if operation == "embeddings" else "prompt"
     status, _, body = await stack.infer(operation, "gpt-35-turbo-instruct", {name: given})
     if given == "":
@@ -71,7 +71,9 @@ async def test_inputs_that_are_none_are_refused(stack: Stack, operation: str, gi
 
 @pytest.mark.parametrize("dated", [True, False])
 @pytest.mark.parametrize("fields", [{}, {"max_tokens": 7, "n": 2, "suffix": "the end"}, {"best_of": 2, "top_p": 0.5}])
-async def test_completions_are_charged_upstreams_usage(stack: Stack, fields: dict[str, Any], dated: bool) -> None:
+async def test_completions_are_charged_the_usage_of_the_backend(
+    stack: Stack, fields: dict[str, Any], dated: bool
+) -> None:
     body = {"prompt": ["Once upon", "a time"], **fields}
     status, _, answer = await stack.infer("completions", "gpt-35-turbo-instruct", body, dated=dated)
     entry, record = await settled(stack)
@@ -82,7 +84,7 @@ async def test_completions_are_charged_upstreams_usage(stack: Stack, fields: dic
 
 
 @pytest.mark.parametrize("asked", [True, False])
-async def test_streamed_completions_show_usage_only_to_who_asked(stack: Stack, asked: bool) -> None:
+async def test_streamed_completions_show_usage_only_if_it_was_asked_for(stack: Stack, asked: bool) -> None:
     options = {"stream_options": {"include_usage": True}} if asked else {}
     body = {"prompt": "Once", "stream": True, **options}
     status, headers, answer = await stack.infer("completions", "gpt-35-turbo-instruct", body)
@@ -95,7 +97,7 @@ async def test_streamed_completions_show_usage_only_to_who_asked(stack: Stack, a
     assert entry["estimated"] is False
 
 
-async def test_a_broken_completion_is_charged_what_was_delivered(stack: Stack) -> None:
+async def test_a_broken_completion_is_charged_for_the_delivered_text(stack: Stack) -> None:
     await stack.fault(kind="break", after_chunks=5)
     await stack.infer("completions", "gpt-35-turbo-instruct", {"prompt": "Once", "stream": True})
     entry, record = await settled(stack)
@@ -136,7 +138,7 @@ async def test_images_of_models_priced_by_token_are_charged_tokens(stack: Stack,
     assert Decimal(entry["cost_usd"]) == cost("gpt-image-1", **quantities)
 
 
-async def test_images_without_the_usage_they_are_priced_by_are_estimated(stack: Stack) -> None:
+async def test_images_priced_by_token_are_estimated_without_usage(stack: Stack) -> None:
     await stack.fault(kind="no_usage")
     await stack.infer("images/generations", "gpt-image-1", {"prompt": "A fox", "n": 2})
     entry, record = await settled(stack)
@@ -262,14 +264,14 @@ async def test_sound_that_breaks_is_cut_and_charged(stack: Stack) -> None:
         ("audio/speech", "tts-hd", {"input": 7}, "input"),
     ],
 )
-async def test_requests_without_what_they_are_about_are_refused(
+async def test_requests_without_a_required_field_are_refused(
     stack: Stack, operation: str, model: str, body: Any, param: str
 ) -> None:
     status, _, answer = await stack.infer(operation, model, body)
     assert (status, json.loads(answer)["error"]["param"]) == (400, param)
 
 
-async def test_what_has_no_price_is_refused_by_the_meters_it_lacks(stack: Stack) -> None:
+async def test_the_refusal_of_an_unpriced_model_names_the_missing_meters(stack: Stack) -> None:
     status, _, body = await stack.infer("images/generations", "whisper", {"prompt": "A fox"})
     error = json.loads(body)["error"]
     assert (status, error["code"]) == (424, "unpriced_model")
@@ -277,7 +279,7 @@ async def test_what_has_no_price_is_refused_by_the_meters_it_lacks(stack: Stack)
     assert "standard 1024x1024" in error["message"]
 
 
-async def test_nothing_is_served_on_a_quota_of_zero_also_where_no_tokens_are_charged(stack: Stack) -> None:
+async def test_a_quota_of_zero_refuses_requests_that_charge_no_tokens_too(stack: Stack) -> None:
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"monthly_quota_tokens": 0})
     status, _, body = await stack.infer("audio/speech", "tts-hd", {"input": "Hello", "voice": "alloy"})
     assert (status, json.loads(body)["error"]["code"]) == (429, "quota_exceeded")
@@ -296,7 +298,7 @@ async def test_models_are_the_tenants_deployments(stack: Stack) -> None:
         assert answer.status == 401
 
 
-async def test_a_caller_that_leaves_sound_is_charged_its_characters(stack: Stack) -> None:
+async def test_a_caller_that_leaves_during_speech_is_charged_for_the_characters(stack: Stack) -> None:
     await stack.fault(kind="stall", after_chunks=1)
     url = f"{stack.url}/openai/v1/audio/speech"
     body = {"model": "tts-hd", "input": "Hello there, who are you?" * 9, "voice": "alloy"}
@@ -311,7 +313,7 @@ async def test_a_caller_that_leaves_sound_is_charged_its_characters(stack: Stack
     assert entry["usage"]["speech_characters"] == record["usage"]["characters"]
 
 
-async def test_a_prompt_that_is_refused_for_an_image_is_charged_nothing_but_noted(stack: Stack) -> None:
+async def test_a_refused_image_prompt_is_booked_without_a_charge(stack: Stack) -> None:
     await stack.fault(kind="status", status=400, body=wire.filtered_prompt())
     status, _, body = await stack.infer("images/generations", "dall-e-3", {"prompt": "A fox"})
     entry, _ = await settled(stack)
@@ -320,7 +322,7 @@ async def test_a_prompt_that_is_refused_for_an_image_is_charged_nothing_but_note
     assert (entry["usage"]["images"], Decimal(entry["cost_usd"])) == (0, Decimal())
 
 
-async def test_a_transcript_that_breaks_is_told_and_charged(stack: Stack) -> None:
+async def test_a_transcript_that_breaks_is_reported_and_charged(stack: Stack) -> None:
     await stack.fault(kind="break", after_chunks=2)
     _, _, body = await stack.infer("audio/transcriptions", "gpt-4o-transcribe", form=form(stream="true"))
     entry, _ = await settled(stack)
@@ -328,7 +330,7 @@ async def test_a_transcript_that_breaks_is_told_and_charged(stack: Stack) -> Non
     assert (entry["error_code"], entry["estimated"], entry["usage"]["output"]) == ("backend_error", True, 2)
 
 
-async def test_a_file_whose_request_times_out_is_charged_its_seconds(stack: Stack) -> None:
+async def test_a_transcription_that_times_out_is_charged_for_the_seconds_of_its_file(stack: Stack) -> None:
     await stack.fault(kind="refuse")
     status, _, _ = await stack.infer("audio/transcriptions", "whisper", form=form())
     entry, _ = await settled(stack)

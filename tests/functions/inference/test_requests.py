@@ -1,4 +1,4 @@
-"""What callers may send: bad input gets the stated error, and nothing a caller sends changes what upstream sees."""
+"""Bad requests get the documented errors, and callers cannot change what the backend receives."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_a_chunked_body_over_the_limit_is_refused_while_it_is_read(stack: 
         assert response.status == 413
 
 
-async def test_a_body_that_never_ends_is_nobodys_loss(stack: Stack) -> None:
+async def test_a_body_that_never_ends_is_not_booked(stack: Stack) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(stack.url.rpartition(":")[2]))
     head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\napi-key: {stack.key}\r\nContent-Length: 100\r\n\r\n{{"
     writer.write(head.encode())
@@ -107,7 +107,7 @@ async def test_a_body_that_never_ends_is_nobodys_loss(stack: Stack) -> None:
     del reader
 
 
-async def test_while_the_ledger_cannot_be_reached_nothing_is_served(stack: Stack) -> None:
+async def test_nothing_is_served_while_the_ledger_cannot_be_reached(stack: Stack) -> None:
     ledger: Any = (await stack.gateway()).ledger.books
     store = FaultyStore(ledger._store, is_down=True)
     ledger._store = store
@@ -146,7 +146,7 @@ async def test_another_tenants_deployment_is_not_found_like_an_unknown_one(stack
     assert answers[0][0] == 404
 
 
-async def test_bodies_reach_upstream_byte_for_byte(stack: Stack) -> None:
+async def test_bodies_reach_the_backend_byte_for_byte(stack: Stack) -> None:
     body = b'{ "messages" : [ {"role":"user","content":"Hi"} ], "new_field": 1.50, "seed": 12345678901234567890 }'
     await post(stack, CHAT, body)
     (record,) = await stack.requests()
@@ -166,7 +166,7 @@ async def test_the_model_of_the_v1_family_is_renamed_for_the_backend_and_nothing
     assert record["api_version"] == "preview"
 
 
-async def test_what_a_caller_sends_in_headers_does_not_reach_upstream(stack: Stack) -> None:
+async def test_headers_of_a_caller_do_not_reach_the_backend(stack: Stack) -> None:
     headers = {"cookie": "a=b", "x-forwarded-for": "1.2.3.4", "x-ms-client-request-id": "mine", "x-gateway-user": "ann"}
     await post(stack, CHAT, b'{"messages": [{"role": "user"}]}', **headers)
     (record,), (entry,) = await stack.requests(), await stack.entries()
@@ -175,14 +175,14 @@ async def test_what_a_caller_sends_in_headers_does_not_reach_upstream(stack: Sta
     assert entry["user"] == "ann"
 
 
-async def test_a_backend_knows_a_request_by_the_id_in_its_entry_unless_the_caller_gave_one(stack: Stack) -> None:
+async def test_a_backend_gets_the_request_id_of_the_entry_unless_the_caller_sent_one(stack: Stack) -> None:
     _, headers, _ = await stack.chat()
     (record,), (entry,) = await stack.requests(), await stack.entries()
     sent = record["headers"]["x-ms-client-request-id"]
     assert sent == entry["request_id"] == headers["x-gateway-request-id"]
 
 
-async def test_answers_say_who_served_and_what_is_left(stack: Stack) -> None:
+async def test_answers_name_the_backend_and_the_remaining_quota(stack: Stack) -> None:
     await stack.manage(
         "PATCH", f"/manage/tenants/{stack.tenant}", {"monthly_quota_tokens": 10_000, "monthly_budget_usd": "2"}
     )
@@ -249,14 +249,14 @@ async def test_parts_of_content_are_counted_and_images_bounded(stack: Stack) -> 
     assert entry["reserved_tokens"] >= record["usage"]["total_tokens"]
 
 
-async def test_a_large_prompt_is_counted_without_holding_up_others(stack: Stack) -> None:
+async def test_counting_a_large_prompt_delays_no_other_request(stack: Stack) -> None:
     status, _, body = await stack.chat("words and more words " * 20_000, max_tokens=5)
     (entry,) = await stack.entries()
     assert status == 200
     assert body["usage"]["prompt_tokens"] <= entry["reserved_tokens"]
 
 
-async def test_rates_are_shown_on_answers_streams_and_errors_and_refused_with_the_time_to_wait(stack: Stack) -> None:
+async def test_rate_limits_are_shown_on_every_answer_and_refusals_state_the_time_to_wait(stack: Stack) -> None:
     limits = {"requests_per_minute": 3, "tokens_per_minute": 100_000}
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", limits)
     headers = {"api-key": stack.key}
@@ -281,7 +281,7 @@ async def test_rates_are_shown_on_answers_streams_and_errors_and_refused_with_th
 
 
 @pytest.mark.parametrize("limit", ["tokens_per_minute", "max_tokens_per_request"])
-async def test_a_request_that_no_wait_would_admit_is_told_so(stack: Stack, limit: str) -> None:
+async def test_a_request_larger_than_the_rate_limit_is_refused_for_good(stack: Stack, limit: str) -> None:
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {limit: 500})
     async with stack.session.post(
         stack.chat_url, json={"messages": MESSAGES, "max_tokens": 1000}, headers={"api-key": stack.key}

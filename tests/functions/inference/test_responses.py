@@ -1,4 +1,4 @@
-"""The Responses API: whose a response is, what it is charged, and what is refused."""
+"""The Responses API: owners, charges and refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BASES = ("/openai/v1", "/openai")
 async def call(
     stack: Stack, method: str, path: str, body: Any = None, *, key: str | None = None, query: str = ""
 ) -> tuple[int, Any]:
-    """One request; status and body, as JSON unless it is a stream."""
+    """Send one request. Returns status and body, as JSON unless it is a stream."""
     base = "" if path.startswith("/openai") else "/openai/v1"
     headers = {"api-key": stack.key if key is None else key}
     async with stack.session.request(method, f"{stack.url}{base}{path}{query}", json=body, headers=headers) as answer:
@@ -35,7 +35,7 @@ async def create(stack: Stack, given: Any = "Hello!", **fields: Any) -> Any:
 
 
 async def asked(stack: Stack) -> list[dict[str, Any]]:
-    """The simulator's records of what was to be made."""
+    """Return the simulator's records of requests that create a response."""
     return [record for record in await stack.requests() if record["body"]]
 
 
@@ -46,7 +46,7 @@ async def settled(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_response_is_charged_upstreams_usage(stack: Stack, base: str, stream: bool) -> None:
+async def test_a_response_is_charged_the_usage_of_the_backend(stack: Stack, base: str, stream: bool) -> None:
     query = f"?api-version={API_VERSION}" if base == "/openai" else ""
     body = {"model": "gpt-4o", "input": "Hello!", "instructions": "Be brief.", **({"stream": True} if stream else {})}
     status, answer = await call(stack, "POST", f"{base}/responses", body, query=query)
@@ -92,7 +92,7 @@ async def test_reasoning_and_caps_are_metered(stack: Stack, model: str) -> None:
         ["odd"],
     ],
 )  # fmt: skip
-async def test_inputs_of_any_shape_are_held_for(stack: Stack, given: Any) -> None:
+async def test_tokens_are_held_for_inputs_of_any_shape(stack: Stack, given: Any) -> None:
     status, _ = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": given})
     if given == ["odd"]:
         assert status == 400
@@ -101,7 +101,7 @@ async def test_inputs_of_any_shape_are_held_for(stack: Stack, given: Any) -> Non
     assert entry["tokens"] == record["usage"]["total_tokens"] <= entry["reserved_tokens"]
 
 
-async def test_a_response_is_its_tenants_alone(stack: Stack) -> None:
+async def test_a_response_is_visible_to_its_tenant_alone(stack: Stack) -> None:
     made = await create(stack)
     other = await stack.register(f"{stack.tenant[:20]}-other")
     for query, base in (("", "/openai/v1"), (f"?api-version={API_VERSION}", "/openai")):
@@ -134,13 +134,13 @@ async def test_an_own_response_can_be_read_and_deleted(stack: Stack, base: str) 
     assert len(await stack.entries()) == 1
 
 
-async def test_what_was_not_to_be_stored_cannot_be_read(stack: Stack) -> None:
+async def test_a_response_that_was_not_stored_cannot_be_read(stack: Stack) -> None:
     made = await create(stack, store=False)
     assert (await call(stack, "GET", f"/responses/{made['id']}"))[0] == 404
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_following_response_is_held_for_its_whole_context(stack: Stack, stream: bool) -> None:
+async def test_tokens_are_held_for_the_whole_context_of_a_following_response(stack: Stack, stream: bool) -> None:
     first = await create(stack, "many words " * 500)
     fields = {"previous_response_id": first["id"], "max_output_tokens": 5, **({"stream": True} if stream else {})}
     await create(stack, "And?", **fields)
@@ -149,7 +149,7 @@ async def test_a_following_response_is_held_for_its_whole_context(stack: Stack, 
     assert entry["reserved_tokens"] >= entry["tokens"]
 
 
-async def test_a_following_response_goes_to_the_resource_that_keeps_the_one_before(stack: Stack) -> None:
+async def test_a_following_response_goes_to_the_resource_that_stores_the_previous_one(stack: Stack) -> None:
     definition = {
         "endpoint": f"{stack.simulator_url}/eastus", "upstream_deployment": "gpt-4o", "model": "gpt-4o",
         "region": "eastus", "zone": "us", "auth": "api_key", "priority": 0,
@@ -166,7 +166,7 @@ async def test_a_following_response_goes_to_the_resource_that_keeps_the_one_befo
     assert (status, answer["error"]["code"]) == (404, "response_not_found")
 
 
-async def test_a_response_may_no_longer_be_read_where_the_tenants_data_may_not_lie(stack: Stack) -> None:
+async def test_a_response_stored_outside_the_tenants_residency_cannot_be_read(stack: Stack) -> None:
     made = await create(stack)
     await stack.set_residency("us")
     status, answer = await call(stack, "GET", f"/responses/{made['id']}")
@@ -185,7 +185,7 @@ async def test_a_response_may_no_longer_be_read_where_the_tenants_data_may_not_l
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
     ],
 )
-async def test_what_others_could_own_or_azure_bills_apart_is_refused(
+async def test_fields_that_name_foreign_objects_or_separately_billed_tools_are_refused(
     stack: Stack, fields: dict[str, Any], param: str
 ) -> None:
     status, answer = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": "Hi", **fields})
@@ -216,7 +216,7 @@ async def test_a_response_without_usage_is_estimated(stack: Stack, tools: bool) 
         assert abs(entry["usage"]["output"] - record["usage"]["output_tokens"]) <= 10
 
 
-async def test_a_broken_response_is_charged_what_was_delivered(stack: Stack) -> None:
+async def test_a_broken_response_is_charged_for_the_delivered_text(stack: Stack) -> None:
     await stack.fault(kind="break", after_chunks=8)
     body = await create(stack, stream=True)
     entry, record = await settled(stack)
@@ -224,14 +224,14 @@ async def test_a_broken_response_is_charged_what_was_delivered(stack: Stack) -> 
     assert (entry["estimated"], entry["usage"]["output"]) == (True, record["usage"]["output_tokens"])
 
 
-async def test_a_filtered_prompt_is_charged_its_input(stack: Stack) -> None:
+async def test_a_filtered_prompt_is_charged_for_its_input(stack: Stack) -> None:
     status, answer = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": "[filter-prompt]"})
     entry, _ = await settled(stack)
     assert (status, answer["error"]["code"], entry["error_code"]) == (400, "content_filter", "content_filter")
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_findings_of_responses_are_noted(stack: Stack, stream: bool) -> None:
+async def test_findings_of_responses_are_booked(stack: Stack, stream: bool) -> None:
     await create(stack, "[annotate-prompt]", **({"stream": True} if stream else {}))
     entry, _ = await settled(stack)
     assert entry["content_filter"] == "jailbreak:detected,violence:medium"
@@ -253,7 +253,7 @@ async def test_defaults_of_the_deployment_reach_responses(stack: Stack) -> None:
     assert (third["model"], third["temperature"], "instructions" in third) == ("gpt-4o", 0.1, False)
 
 
-async def test_a_response_in_the_background_is_charged_once_it_is_made(stack: Stack) -> None:
+async def test_a_background_response_is_charged_once_it_is_complete(stack: Stack) -> None:
     gateway = await stack.gateway()
     made = await create(stack, background=True)
     assert made["status"] == "queued"
@@ -269,9 +269,7 @@ async def test_a_response_in_the_background_is_charged_once_it_is_made(stack: St
     assert (await stack.usage())["tokens_reserved"] == 0
 
 
-async def test_the_timer_settles_what_was_made_in_the_background(
-    stack: Stack, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_timer_settles_background_responses(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     await create(stack, background=True)
     for _ in range(2):
@@ -279,13 +277,13 @@ async def test_the_timer_settles_what_was_made_in_the_background(
     assert caplog.text.count("settled 1 background responses") == 1
 
 
-async def test_a_background_response_that_nobody_keeps_is_estimated(stack: Stack) -> None:
+async def test_a_background_response_that_is_not_stored_is_estimated(stack: Stack) -> None:
     await create(stack, background=True, store=False)
     entry, _ = await settled(stack)
     assert (entry["estimated"], entry["usage"]["output"]) == (True, 0)
 
 
-async def test_a_response_in_the_background_can_be_cancelled(stack: Stack) -> None:
+async def test_a_background_response_can_be_cancelled(stack: Stack) -> None:
     made = await create(stack, background=True)
     status, answer = await call(stack, "POST", f"/responses/{made['id']}/cancel")
     assert (status, answer["status"]) == (200, "cancelled")
@@ -294,7 +292,7 @@ async def test_a_response_in_the_background_can_be_cancelled(stack: Stack) -> No
     assert (entry["usage"]["output"], entry["tokens"]) == (0, record["usage"]["total_tokens"])
 
 
-async def test_a_response_in_the_background_that_is_gone_is_charged_its_input(stack: Stack) -> None:
+async def test_a_background_response_that_is_gone_is_charged_for_its_input(stack: Stack) -> None:
     made = await create(stack, background=True)
     await call(stack, "DELETE", f"/responses/{made['id']}")
     assert await (await stack.gateway()).inference.settle_background() == 1
@@ -330,7 +328,7 @@ async def test_a_background_stream_whose_caller_leaves_is_settled_by_the_timer(s
     assert entry["tokens"] == record["usage"]["total_tokens"]
 
 
-async def test_a_response_read_again_as_a_stream_that_breaks_is_cut(stack: Stack) -> None:
+async def test_a_stored_response_whose_stream_breaks_is_cut(stack: Stack) -> None:
     made = await create(stack)
     await stack.fault(deployment="responses", kind="refuse", count=2)
     status, _ = await call(stack, "GET", f"/responses/{made['id']}")
@@ -340,7 +338,7 @@ async def test_a_response_read_again_as_a_stream_that_breaks_is_cut(stack: Stack
         await call(stack, "GET", f"/responses/{made['id']}", query="?stream=true")
 
 
-async def test_a_caller_may_leave_a_response_that_is_read_again(stack: Stack) -> None:
+async def test_a_caller_may_leave_while_a_stored_response_is_streamed_again(stack: Stack) -> None:
     made = await create(stack)
     await stack.fault(deployment="responses/stream", kind="stall", after_chunks=1)
     async with stack.session.get(
@@ -379,7 +377,7 @@ async def test_a_response_whose_owner_cannot_be_stored_is_not_served(stack: Stac
 
 
 class Unavailable(InMemoryTableStore):
-    """A store that nobody reaches."""
+    """A store that cannot be reached."""
 
     async def create_table(self, table: str) -> None:
         raise AnswerLost(table)

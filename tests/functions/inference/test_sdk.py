@@ -1,4 +1,4 @@
-"""The official SDK, unmodified, gets from the gateway what the simulator sent."""
+"""The official SDK gets the same answers from the gateway and from the simulator."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MESSAGES: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "c
 
 
 def _comparable(completion: Any) -> dict[str, Any]:
-    """What must be equal in two answers to the same request: everything but the answer's own identity."""
+    """Return an answer without its id and time, which differ between two answers to the same request."""
     fields: dict[str, Any] = completion.model_dump()
     return {name: value for name, value in fields.items() if name not in ("id", "created")}
 
@@ -67,7 +67,7 @@ async def test_streams_equal_those_of_the_simulator(
     assert (streams[1][-1]["usage"] is not None) is asks_for_usage
 
 
-async def test_synchronous_clients(stack: Stack) -> None:
+async def test_synchronous_clients_work(stack: Stack) -> None:
     def talk() -> list[str]:
         azure = AzureOpenAI(azure_endpoint=stack.url, api_key=stack.key, api_version=API_VERSION)
         v1 = OpenAI(base_url=f"{stack.url}/openai/v1", api_key=stack.key)
@@ -134,7 +134,7 @@ def _counting(sent: list[str]) -> Any:
 
 
 def _clients(stack: Stack, family: str) -> tuple[Any, Any]:
-    """The same client for the gateway and for the simulator."""
+    """Return two clients, of the gateway and of the simulator."""
     if family == "v1":
         return (
             AsyncOpenAI(base_url=f"{stack.url}/openai/v1", api_key=stack.key),

@@ -1,4 +1,4 @@
-"""Every operation through the official SDK: what the gateway answers equals what the simulator answers."""
+"""Every operation through the official SDK gets equal answers from the gateway and the simulator."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ OWN = frozenset({"id", "created", "created_at", "item_id", "call_id", "url"})
 
 
 def comparable(answer: Any) -> Any:
-    """An answer without what is new in each: ids and times."""
+    """Return an answer without its ids and times."""
     if isinstance(answer, list):
         return [comparable(each) for each in answer]
     if isinstance(answer, dict):
@@ -76,7 +76,7 @@ def comparable(answer: Any) -> Any:
     return comparable(answer.model_dump()) if hasattr(answer, "model_dump") else answer
 
 
-@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # how the SDK calls translations of its own
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the name by which the SDK calls translations
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("family", ["dated", "v1"])
 async def test_answers_equal_those_of_the_simulator(stack: Stack, family: str, use: str) -> None:
@@ -90,7 +90,7 @@ async def test_answers_equal_those_of_the_simulator(stack: Stack, family: str, u
 
 
 @pytest.mark.parametrize("family", ["dated", "v1"])
-async def test_the_life_of_a_response(stack: Stack, family: str) -> None:
+async def test_a_response_is_created_read_followed_and_deleted(stack: Stack, family: str) -> None:
     gateway, simulator = _clients(stack, family)
     async with gateway, simulator:
         first = await gateway.responses.create(model="gpt-4o", input="Hello!")

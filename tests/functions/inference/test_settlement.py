@@ -1,4 +1,4 @@
-"""Every row of the settlement table that exists for chat: what the ledger books against what the simulator served."""
+"""Every row of the settlement table for chat: the ledger books what the simulator served."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from shared.application.inference.incoming_call import IncomingCall
-from shared.application.inference.meter_stream import Drains
 from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.domain.routing.catalog import Deployment
 from tests.tools.stack import API_VERSION, Stack, eventually, free_port
 
 INPUT = 9
-"""Tokens of the prompt `Hello!` with its role and overhead."""
+"""Tokens of the prompt `Hello!` with its role and its fixed part."""
 
 
 def billed(record: dict[str, Any]) -> tuple[int, int]:
@@ -28,14 +27,14 @@ def booked(entry: dict[str, Any]) -> tuple[int, int]:
 
 
 async def only(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The one entry and the one record of a test, once everything is settled."""
+    """Return the only entry and the only record of a test, once everything is settled."""
     await stack.settled()
     (entry,), (record,) = await stack.entries(), await stack.requests()
     return entry, record
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_is_charged_upstreams_usage(stack: Stack, stream: bool) -> None:
+async def test_an_answer_is_charged_the_usage_of_the_backend(stack: Stack, stream: bool) -> None:
     status, _, _ = await stack.chat(stream=stream)
     entry, record = await only(stack)
     assert status == 200
@@ -57,7 +56,7 @@ async def test_cached_and_reasoning_tokens_are_booked_apart(stack: Stack) -> Non
     assert float(second["cost_usd"]) < float(first["cost_usd"])
 
 
-async def test_a_client_that_hangs_up_is_charged_what_upstream_used_once_drained(stack: Stack) -> None:
+async def test_a_client_that_hangs_up_is_charged_the_usage_of_the_drained_stream(stack: Stack) -> None:
     await stack.fault(kind="stall", after_chunks=6)
     await _hang_up(stack)
     background = (await stack.gateway()).background
@@ -79,8 +78,8 @@ async def test_a_tenant_may_have_the_stream_cut_when_a_client_hangs_up(stack: St
     assert booked(entry) == billed(record) == (INPUT, 4)
 
 
+@pytest.mark.parametrize("stack_settings", [{"DRAIN_TIMEOUT_SECONDS": "0.05"}], indirect=True)
 async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
-    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=0.05, max_drains=9)
     await stack.fault(kind="stall", after_chunks=6)
     await _hang_up(stack)
     background = (await stack.gateway()).background
@@ -89,8 +88,8 @@ async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
     assert (entry["estimated"], booked(entry)) == (True, (INPUT, 4))
 
 
-async def test_only_so_many_streams_are_drained_at_once(stack: Stack) -> None:
-    (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=20, max_drains=1)
+@pytest.mark.parametrize("stack_settings", [{"MAX_DRAINS": "1"}], indirect=True)
+async def test_a_limited_number_of_streams_is_drained_at_once(stack: Stack) -> None:
     await stack.fault(kind="stall", after_chunks=6, count=2)
     background = (await stack.gateway()).background
     await _hang_up(stack)
@@ -105,7 +104,7 @@ async def test_only_so_many_streams_are_drained_at_once(stack: Stack) -> None:
     assert {cut["error_code"], drained["error_code"]} == {"client_disconnected"}
 
 
-async def test_a_stream_that_upstream_breaks_is_charged_input_and_what_was_delivered(stack: Stack) -> None:
+async def test_a_stream_that_the_backend_breaks_is_charged_for_input_and_delivered_text(stack: Stack) -> None:
     await stack.fault(kind="break", after_chunks=6)
     status, _, body = await stack.chat(stream=True)
     entry, record = await only(stack)
@@ -116,7 +115,7 @@ async def test_a_stream_that_upstream_breaks_is_charged_input_and_what_was_deliv
     assert booked(entry) == billed(record)
 
 
-async def test_a_filtered_prompt_is_charged_its_input(stack: Stack) -> None:
+async def test_a_filtered_prompt_is_charged_for_its_input(stack: Stack) -> None:
     status, _, body = await stack.chat("[filter-prompt]")
     entry, record = await only(stack)
     assert status == 400
@@ -131,7 +130,7 @@ async def test_a_filtered_prompt_is_charged_its_input(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_filtered_completion_is_charged_upstreams_usage(stack: Stack, stream: bool) -> None:
+async def test_a_filtered_completion_is_charged_the_usage_of_the_backend(stack: Stack, stream: bool) -> None:
     await stack.chat("[filter-completion]", stream=stream)
     entry, record = await only(stack)
     assert booked(entry) == billed(record)
@@ -151,7 +150,7 @@ async def test_a_filtered_completion_is_charged_upstreams_usage(stack: Stack, st
         (503, 503, "no_backend_available"),
     ],
 )
-async def test_a_refusal_of_upstream_costs_nothing(
+async def test_a_refusal_of_the_backend_costs_nothing(
     stack: Stack, upstream: int, answered: int, code: str | None
 ) -> None:
     await stack.fault(kind="status", status=upstream, headers={"retry-after": "7"})
@@ -175,7 +174,7 @@ async def test_a_refused_connection_costs_nothing(stack: Stack) -> None:
     assert (entry["kind"], entry["error_code"]) == ("void", "no_backend_available")
 
 
-async def test_a_connection_cut_after_the_request_was_sent_is_charged_its_input(stack: Stack) -> None:
+async def test_a_connection_cut_after_the_request_was_sent_is_charged_for_the_input(stack: Stack) -> None:
     await stack.fault(kind="refuse")
     status, _, body = await stack.chat()
     entry, _ = await only(stack)
@@ -184,7 +183,7 @@ async def test_a_connection_cut_after_the_request_was_sent_is_charged_its_input(
 
 
 @pytest.mark.parametrize("stack_settings", [{"BACKEND_HEAD_TIMEOUT_SECONDS": "0.3"}], indirect=True)
-async def test_a_backend_that_never_answers_is_charged_its_input(stack: Stack) -> None:
+async def test_a_request_that_is_never_answered_is_charged_for_its_input(stack: Stack) -> None:
     await stack.fault(kind="hang")
     status, _, body = await stack.chat()
     await stack.settled()
@@ -195,7 +194,7 @@ async def test_a_backend_that_never_answers_is_charged_its_input(stack: Stack) -
 
 
 @pytest.mark.parametrize("stack_settings", [{"BACKEND_IDLE_TIMEOUT_SECONDS": "0.3"}], indirect=True)
-async def test_a_stream_that_falls_silent_is_charged_what_was_delivered(stack: Stack) -> None:
+async def test_a_stream_that_falls_silent_is_charged_for_the_delivered_text(stack: Stack) -> None:
     await stack.fault(kind="stall", after_chunks=6)
     _, _, body = await stack.chat(stream=True)
     await stack.settled()
@@ -206,7 +205,7 @@ async def test_a_stream_that_falls_silent_is_charged_what_was_delivered(stack: S
 
 
 @pytest.mark.parametrize("stack_settings", [{"BACKEND_TOTAL_TIMEOUT_SECONDS": "0.000001"}], indirect=True)
-async def test_an_answer_that_takes_longer_than_all_of_its_time_is_charged_its_input(stack: Stack) -> None:
+async def test_an_answer_that_exceeds_its_total_timeout_is_charged_for_its_input(stack: Stack) -> None:
     await stack.fault(kind="stall")
     status, _, body = await stack.chat()
     await stack.settled()
@@ -217,7 +216,7 @@ async def test_an_answer_that_takes_longer_than_all_of_its_time_is_charged_its_i
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_without_usage_is_counted(stack: Stack, stream: bool) -> None:
+async def test_an_answer_without_usage_is_counted_by_the_tokenizer(stack: Stack, stream: bool) -> None:
     await stack.fault(kind="no_usage")
     status, _, _ = await stack.chat(stream=stream)
     entry, record = await only(stack)
@@ -225,7 +224,7 @@ async def test_an_answer_without_usage_is_counted(stack: Stack, stream: bool) ->
     assert (booked(entry), entry["estimated"]) == (billed(record), True)
 
 
-async def test_an_answer_that_is_not_json_is_a_backend_error_and_charged_its_input(stack: Stack) -> None:
+async def test_an_answer_that_is_not_json_is_a_backend_error_and_charged_for_its_input(stack: Stack) -> None:
     await stack.fault(kind="malformed")
     status, _, body = await stack.chat()
     entry, _ = await only(stack)
@@ -233,7 +232,7 @@ async def test_an_answer_that_is_not_json_is_a_backend_error_and_charged_its_inp
     assert booked(entry) == (INPUT, 0)
 
 
-async def test_a_malformed_event_passes_and_usage_is_still_upstreams(stack: Stack) -> None:
+async def test_a_malformed_event_passes_and_the_usage_of_the_backend_is_charged(stack: Stack) -> None:
     await stack.fault(kind="malformed")
     _, _, body = await stack.chat(stream=True)
     entry, record = await only(stack)
@@ -242,14 +241,14 @@ async def test_a_malformed_event_passes_and_usage_is_still_upstreams(stack: Stac
 
 
 @pytest.mark.parametrize("stack_settings", [{"BACKEND_IDLE_TIMEOUT_SECONDS": "0.3"}], indirect=True)
-async def test_a_buffered_answer_that_falls_silent_is_charged_its_input(stack: Stack) -> None:
+async def test_a_buffered_answer_that_falls_silent_is_charged_for_its_input(stack: Stack) -> None:
     await stack.fault(kind="stall")
     status, _, body = await stack.chat()
     (entry,) = await stack.entries()
     assert (status, body["error"]["code"], booked(entry)) == (504, "backend_timeout", (INPUT, 0))
 
 
-async def test_a_stream_that_ends_without_done_is_charged_what_was_delivered(stack: Stack) -> None:
+async def test_a_stream_that_ends_without_done_is_charged_for_the_delivered_text(stack: Stack) -> None:
     await stack.fault(kind="end", after_chunks=6)
     _, _, body = await stack.chat(stream=True)
     entry, record = await only(stack)
@@ -279,7 +278,7 @@ async def test_a_stream_that_breaks_while_it_is_drained_is_estimated(stack: Stac
 
 
 @pytest.mark.parametrize("stack_settings", [{"QUEUE_TIMEOUT_SECONDS": "0"}], indirect=True)
-async def test_a_refusal_without_advice_is_to_be_retried_after_a_second(stack: Stack) -> None:
+async def test_a_refusal_without_retry_after_is_to_be_retried_after_a_second(stack: Stack) -> None:
     await stack.fault(kind="status", status=429)
     _, headers, _ = await stack.chat()
     assert headers["retry-after"] == "1"
@@ -293,7 +292,7 @@ async def test_a_deployment_whose_backends_are_gone_is_unavailable(stack: Stack)
     assert (status, body["error"]["code"]) == (503, "no_backend_available")
 
 
-async def test_a_request_that_is_cancelled_while_upstream_works_is_charged_its_input(stack: Stack) -> None:
+async def test_a_request_cancelled_while_the_backend_works_is_charged_for_its_input(stack: Stack) -> None:
     gateway = await stack.gateway()
     await stack.fault(kind="hang")
     caller = await gateway.tenancy.authenticate.identify(stack.key)
@@ -319,7 +318,7 @@ async def test_a_request_that_is_cancelled_while_upstream_works_is_charged_its_i
     assert (booked(entry), entry["error_code"]) == ((INPUT, 0), "cancelled")
 
 
-async def test_a_buffered_answer_that_breaks_is_charged_its_input(stack: Stack) -> None:
+async def test_a_buffered_answer_that_breaks_is_charged_for_its_input(stack: Stack) -> None:
     await stack.fault(kind="break")
     status, _, _ = await stack.chat()
     entry, _ = await only(stack)
@@ -327,7 +326,7 @@ async def test_a_buffered_answer_that_breaks_is_charged_its_input(stack: Stack) 
 
 
 async def _hang_up(stack: Stack) -> None:
-    """Read a stream until it stalls, then drop the connection."""
+    """Read a stream until it stalls, and drop the connection."""
     body = {"messages": [{"role": "user", "content": "Hello!"}], "stream": True}
     async with stack.session.post(stack.chat_url, json=body, headers={"api-key": stack.key}) as response:
         text = b""

@@ -1,4 +1,4 @@
-"""A stream leaves while upstream is still sending, is kept warm in silence, and ends only when it is booked."""
+"""A stream is forwarded as it arrives, is kept open during silence, and ends only when it is booked."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_other_stream_options_are_kept_when_usage_is_asked_for(stack: Stac
     assert record["body"]["stream_options"] == {"include_obfuscation": False, "include_usage": True}
 
 
-async def test_ledger_outage_at_the_end_of_a_stream_is_told_in_the_stream(stack: Stack) -> None:
+async def test_a_ledger_outage_at_the_end_of_a_stream_is_reported_in_the_stream(stack: Stack) -> None:
     gateway = await stack.gateway()
     ledger: Any = gateway.ledger.books
     await stack.fault(kind="stall", after_chunks=3)
@@ -87,7 +87,7 @@ async def test_ledger_outage_at_the_end_of_a_stream_is_told_in_the_stream(stack:
 
 
 @pytest.mark.parametrize("stack_settings", [{"BACKEND_IDLE_TIMEOUT_SECONDS": "0.3"}], indirect=True)
-async def test_ledger_outage_when_upstream_fails_is_told_as_such(stack: Stack) -> None:
+async def test_a_ledger_outage_is_reported_rather_than_the_failure_of_the_backend(stack: Stack) -> None:
     ledger: Any = (await stack.gateway()).ledger.books
     await stack.fault(kind="stall", after_chunks=3)
     async with stack.session.post(stack.chat_url, json=BODY, headers={"api-key": stack.key}) as response:
@@ -102,7 +102,7 @@ async def test_ledger_outage_when_upstream_fails_is_told_as_such(stack: Stack) -
 
 
 class _Outage:
-    """A store that cannot be reached until it is over."""
+    """A store that cannot be reached until the outage is over."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
@@ -126,7 +126,7 @@ def _swap_store(ledger: Any, store: Any) -> None:
         committer._store = committer.reader.store = store
 
 
-async def test_an_answer_that_is_no_stream_although_one_was_asked_for_is_passed_on_whole(stack: Stack) -> None:
+async def test_a_buffered_answer_to_a_request_for_a_stream_is_passed_on_whole(stack: Stack) -> None:
     stack.simulator.never_streams = True
     status, headers, body = await stack.chat(stream=True)
     (entry,), (record,) = await stack.entries(), await stack.requests()

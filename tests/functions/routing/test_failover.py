@@ -1,4 +1,4 @@
-"""Five regions and what may happen to them: callers do not notice, and the books tell every attempt."""
+"""Five regions fail in many ways. Callers do not notice, and the books have every attempt."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.azure_openai.probe import OpenAIProbe
+from shared.adapters.identity.credentials import CachedTokens, managed_identity
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth
 from tests.functions.inference.test_operations import form
 from tests.proof import chaos
 from tests.tools.books import disagreements
-from tests.tools.stack import API_VERSION, REGIONS, Stack, eventually, free_port
+from tests.tools.stack import API_VERSION, REGIONS, SIMULATOR_KEY, Stack, eventually, free_port
 
 CLIENTS = 8
 REQUESTS = 64
@@ -24,7 +26,7 @@ SWEDEN, GERMANY, FRANCE, VIRGINIA, TOKYO = REGIONS
 
 @dataclass
 class Seen:
-    """What the callers of a scenario saw, and what the books and the regions say of it."""
+    """The answers that callers of a scenario got, with the entries and the records of the regions."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     attempts: list[int] = field(default_factory=list)
@@ -34,7 +36,7 @@ class Seen:
 
     @property
     def wasted(self) -> int:
-        """Attempts beyond one a request."""
+        """The number of attempts beyond one for each request."""
         return sum(self.attempts) - sum(1 for attempts in self.attempts if attempts)
 
     def by_region(self) -> Counter[str]:
@@ -42,7 +44,7 @@ class Seen:
 
 
 async def run(stack: Stack, requests: int = REQUESTS, clients: int = CLIENTS, *, stream: bool = False) -> Seen:
-    """Send requests, and require of the books whatever always must be true."""
+    """Send requests, and check the books that they leave."""
     seen, slots = Seen(), asyncio.Semaphore(clients)
 
     async def one(number: int) -> None:
@@ -73,7 +75,7 @@ async def run(stack: Stack, requests: int = REQUESTS, clients: int = CLIENTS, *,
 
 
 def check_books(seen: Seen) -> None:
-    """An entry for each attempt, one of each request that counts, and what upstream billed to the token."""
+    """Require an entry for each attempt, one that counts for each request, and the billed tokens."""
     assert len(seen.entries) == sum(seen.attempts)
     by_request: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in seen.entries:
@@ -85,12 +87,12 @@ def check_books(seen: Seen) -> None:
 
 @pytest.fixture
 async def regions(stack: Stack) -> Stack:
-    """Five regions behind one deployment."""
+    """Put five regions behind one deployment."""
     await stack.pool(*REGIONS)
     return stack
 
 
-async def test_healthy_regions_share_the_requests_and_none_is_wasted(regions: Stack) -> None:
+async def test_healthy_regions_share_the_requests_without_wasted_attempts(regions: Stack) -> None:
     seen = await run(regions)
     assert (seen.statuses, seen.wasted) == ({200: REQUESTS}, 0)
     assert set(seen.by_region()) == set(REGIONS)
@@ -131,10 +133,12 @@ async def test_a_region_that_hangs_before_its_head_is_left(regions: Stack) -> No
     }
 
 
-async def test_a_slow_region_gets_less_and_fails_nobody(regions: Stack) -> None:
+async def test_a_slow_region_gets_fewer_requests_and_none_fails(regions: Stack) -> None:
     await regions.fault(kind="slow", region=SWEDEN, delay_ms=400, count=None)
     await run(regions, 30)
-    (await regions.gateway()).routing.dispatcher._transitions.count += 1  # what was learnt counts now, not in a second
+    (
+        await regions.gateway()
+    ).routing.dispatcher._transitions.count += 1  # takes the measured latency into account at once
     await regions.fault(kind="slow", region=SWEDEN, delay_ms=400, count=None)
     before = Counter(record["region"] for record in await regions.requests())
     seen = await run_on(regions, 150)
@@ -143,7 +147,7 @@ async def test_a_slow_region_gets_less_and_fails_nobody(regions: Stack) -> None:
 
 
 async def run_on(stack: Stack, requests: int) -> Seen:
-    """The same where requests went before."""
+    """Latencies count from the start, if earlier requests were measured."""
     seen = Seen()
     for number in range(requests):
         status, headers, _ = await stack.chat(f"Go on {number}")
@@ -154,11 +158,11 @@ async def run_on(stack: Stack, requests: int) -> Seen:
     return seen
 
 
-async def test_a_region_that_asks_for_time_gets_it(regions: Stack) -> None:
+async def test_a_region_that_states_a_time_is_left_alone_for_it(regions: Stack) -> None:
     await regions.fault(kind="status", status=429, headers={"retry-after": "30"}, region=TOKYO, count=None)
     seen = await run(regions)
     assert seen.statuses == {200: REQUESTS}
-    assert 1 <= seen.wasted <= CLIENTS, "only who was under way when the first refusal came"
+    assert 1 <= seen.wasted <= CLIENTS, "only requests that were sent before the first refusal"
     assert {(each["kind"], each["error_code"]) for each in seen.entries if each["superseded"]} == {
         ("void", "upstream_429")
     }
@@ -166,7 +170,7 @@ async def test_a_region_that_asks_for_time_gets_it(regions: Stack) -> None:
     assert (health["state"], health["reason"]) == ("open", "status 429")
 
 
-async def test_a_region_that_is_busy_without_saying_for_how_long_gets_a_second(regions: Stack) -> None:
+async def test_a_busy_region_that_states_no_time_is_left_alone_for_a_second(regions: Stack) -> None:
     await regions.fault(kind="status", status=429, region=TOKYO, count=4)
     seen = await run(regions)
     assert seen.statuses == {200: REQUESTS}
@@ -198,7 +202,7 @@ async def test_a_region_that_flaps_is_not_noticed(regions: Stack) -> None:
         await regions.release_faults()
 
 
-async def test_streams_that_break_are_told_in_band_and_the_region_is_left(regions: Stack) -> None:
+async def test_broken_streams_end_with_an_error_event_and_the_region_is_left(regions: Stack) -> None:
     await regions.fault(kind="break", region=VIRGINIA, count=None, after_chunks=4)
     seen = await run(regions, stream=True)
     assert (seen.statuses, seen.wasted) == ({200: REQUESTS}, 0)
@@ -207,7 +211,7 @@ async def test_streams_that_break_are_told_in_band_and_the_region_is_left(region
     assert (await regions.health())[VIRGINIA]["state"] == "open"
 
 
-async def test_an_answer_that_breaks_before_its_first_byte_went_out_is_asked_for_again(regions: Stack) -> None:
+async def test_an_answer_that_breaks_before_its_first_byte_was_sent_is_attempted_again(regions: Stack) -> None:
     for kind in ("break", "malformed"):
         await regions.fault(kind=kind, count=2)
     seen = await run(regions)
@@ -216,7 +220,7 @@ async def test_an_answer_that_breaks_before_its_first_byte_went_out_is_asked_for
     assert {(each["error_code"], each["estimated"]) for each in failed} == {("backend_error", True)}
 
 
-async def test_where_all_are_down_callers_are_told_when_to_come_back(regions: Stack) -> None:
+async def test_callers_are_told_when_to_retry_if_all_regions_are_down(regions: Stack) -> None:
     await regions.fault(kind="status", status=500, count=None)
     seen = await run(regions)
     assert set(seen.statuses) == {502, 503}
@@ -237,7 +241,7 @@ async def test_a_region_that_has_recovered_is_used_again(regions: Stack) -> None
 
 
 async def expire(stack: Stack, name: str) -> None:
-    """Let the time pass for which a breaker is open."""
+    """Wait until an open breaker allows a probe."""
     gateway = await stack.gateway()
     health = gateway.routing.dispatcher.health((await gateway.routing.catalog.load()).backends[name])
     assert health.open_until is not None
@@ -246,7 +250,7 @@ async def expire(stack: Stack, name: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 422])
-async def test_mistakes_of_callers_are_theirs_and_count_against_nobody(regions: Stack, status: int) -> None:
+async def test_mistakes_of_callers_are_returned_and_open_no_breaker(regions: Stack, status: int) -> None:
     await regions.fault(kind="status", status=status, body={"error": {"code": "yours"}}, count=None)
     for _ in range(9):
         answered, headers, body = await regions.chat()
@@ -254,7 +258,7 @@ async def test_mistakes_of_callers_are_theirs_and_count_against_nobody(regions: 
     assert {health["failures"] for health in (await regions.health()).values()} == {0}
 
 
-async def test_answers_of_the_content_filter_count_against_nobody(regions: Stack) -> None:
+async def test_answers_of_the_content_filter_open_no_breaker(regions: Stack) -> None:
     for _ in range(9):
         status, headers, _ = await regions.chat("[filter-prompt]")
         assert (status, headers["x-gateway-attempts"]) == (400, "1")
@@ -264,7 +268,7 @@ async def test_answers_of_the_content_filter_count_against_nobody(regions: Stack
 @pytest.mark.parametrize(
     ("status", "body"), [(401, None), (403, None), (404, {"error": {"code": "DeploymentNotFound", "message": "none"}})]
 )
-async def test_a_backend_that_refuses_the_gateway_raises_an_alarm_and_is_passed_by(
+async def test_a_backend_that_refuses_the_gateway_raises_an_alarm_and_is_avoided(
     regions: Stack, status: int, body: Any
 ) -> None:
     await regions.fault(kind="status", status=status, body=body, region=SWEDEN, count=None)
@@ -276,18 +280,18 @@ async def test_a_backend_that_refuses_the_gateway_raises_an_alarm_and_is_passed_
 
 
 class TestUnknownPaths:
-    """404 may tell of a backend that is configured wrong, or of a caller's api-version that nobody knows."""
+    """A 404 can mean a misconfigured backend, or an api-version that no backend knows."""
 
     @pytest.fixture
     async def astray(self, stack: Stack) -> Stack:
-        """A pool of which one backend's endpoint leads nowhere."""
+        """Put a pool in which the endpoint of one backend leads nowhere."""
         await stack.backend(SWEDEN)
         await stack.backend(GERMANY, endpoint=f"{stack.simulator_url}/nowhere")
         await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY]})
         return stack
 
     @pytest.mark.parametrize("dated", [True, False])
-    async def test_a_backend_that_leads_nowhere_raises_an_alarm_and_is_passed_by(
+    async def test_a_backend_that_leads_nowhere_raises_an_alarm_and_is_avoided(
         self, astray: Stack, dated: bool
     ) -> None:
         attempts = Counter[str]()
@@ -301,7 +305,7 @@ class TestUnknownPaths:
         assert (health["is_misconfigured"], health["state"]) == (True, "open")
         assert [each["error_code"] for each in await astray.entries() if each["superseded"]] == ["upstream_404"]
 
-    async def test_a_callers_api_version_that_nobody_knows_is_the_callers_mistake(self, astray: Stack) -> None:
+    async def test_an_api_version_that_no_backend_knows_is_the_mistake_of_the_caller(self, astray: Stack) -> None:
         url = astray.chat_url.replace(API_VERSION, "1999-01-01")
         for _ in range(4):
             status, headers, body = await astray.chat(url=url)
@@ -312,7 +316,7 @@ class TestUnknownPaths:
         assert (await astray.usage())["total_cost_usd"] == "0.00"
 
     @pytest.mark.parametrize("fields", [{"api_version": "1999-01-01"}, {"api": "openai"}], ids=["api_version", "api"])
-    async def test_a_path_without_the_callers_api_version_is_no_callers_mistake(
+    async def test_an_unknown_path_without_an_api_version_is_no_mistake_of_the_caller(
         self, stack: Stack, fields: dict[str, str]
     ) -> None:
         await stack.backend(GERMANY, **({"endpoint": f"{stack.simulator_url}/nowhere/openai/v1"} | fields))
@@ -322,7 +326,7 @@ class TestUnknownPaths:
         assert (await stack.health())[GERMANY]["is_misconfigured"]
 
 
-async def test_provisioned_capacity_serves_until_it_refuses_and_what_spills_over_is_priced_as_such(
+async def test_provisioned_capacity_serves_until_it_refuses_and_the_rest_has_its_own_price(
     stack: Stack,
 ) -> None:
     await stack.backend(GERMANY)
@@ -335,7 +339,7 @@ async def test_provisioned_capacity_serves_until_it_refuses_and_what_spills_over
     assert (await stack.chat())[1]["x-gateway-region"] == SWEDEN
 
 
-async def test_fallbacks_serve_when_the_own_pool_cannot_and_are_billed_as_what_they_are(stack: Stack) -> None:
+async def test_fallbacks_serve_when_the_own_pool_cannot_and_are_billed_at_their_own_price(stack: Stack) -> None:
     await stack.pool(SWEDEN, fallbacks=["gpt-4o-mini"])
     await stack.fault(kind="status", status=500, deployment="gpt-4o", count=1)
     status, headers, answer = await stack.chat()
@@ -369,7 +373,7 @@ async def test_residency_is_never_overridden(regions: Stack) -> None:
     assert {entry["processed_in"] for entry in seen.entries} <= {SWEDEN, GERMANY, FRANCE}
 
 
-async def test_equal_prompts_go_where_their_beginning_may_be_cached(regions: Stack) -> None:
+async def test_prompts_with_equal_beginnings_go_to_one_backend(regions: Stack) -> None:
     prompt = "words of a long system prompt " * 400
     headers = [(await regions.chat(f"{prompt} {number}"))[1] for number in range(8)]
     assert len({each["x-gateway-region"] for each in headers}) == 1
@@ -378,14 +382,14 @@ async def test_equal_prompts_go_where_their_beginning_may_be_cached(regions: Sta
 
 
 @pytest.mark.parametrize("stack_settings", [{"MAX_ATTEMPTS": "2"}], indirect=True)
-async def test_attempts_are_bounded(regions: Stack) -> None:
+async def test_the_number_of_attempts_is_limited(regions: Stack) -> None:
     await regions.fault(kind="status", status=500, count=2)
     status, headers, _ = await regions.chat()
     assert (status, headers["x-gateway-attempts"]) == (502, "2")
 
 
 @pytest.mark.parametrize("stack_settings", [{"FAILOVER_TIMEOUT_SECONDS": "0.2"}], indirect=True)
-async def test_attempts_end_with_the_deadline_of_the_request(regions: Stack) -> None:
+async def test_no_attempt_begins_after_the_deadline_of_the_request(regions: Stack) -> None:
     await regions.fault(kind="hang", count=None)
     status, headers, body = await regions.chat()
     assert (status, headers["x-gateway-attempts"], body["error"]["code"]) == (504, "1", "backend_timeout")
@@ -403,14 +407,14 @@ async def test_a_second_attempt_that_the_quota_refuses_ends_the_request(regions:
     assert all(health["in_flight"] == 0 for health in (await regions.health()).values())
 
 
-async def test_a_request_is_counted_once_against_the_limits_a_minute(regions: Stack) -> None:
+async def test_a_request_with_several_attempts_counts_once_against_the_rate_limits(regions: Stack) -> None:
     await regions.manage("PATCH", f"/manage/tenants/{regions.tenant}", {"requests_per_minute": 2})
     await regions.fault(kind="status", status=500, count=3)
     status, headers, _ = await regions.chat()
     assert (status, headers["x-gateway-attempts"], headers["x-ratelimit-remaining-requests"]) == (200, "4", "1")
 
 
-async def test_a_caller_that_hangs_up_while_it_waits_is_booked_and_leaves(stack: Stack) -> None:
+async def test_a_caller_that_hangs_up_while_it_waits_leaves_the_queue(stack: Stack) -> None:
     await stack.fault(kind="status", status=429, headers={"retry-after-ms": "4000"}, count=None)
     request = asyncio.create_task(stack.chat())
     gateway = await stack.gateway()
@@ -423,7 +427,7 @@ async def test_a_caller_that_hangs_up_while_it_waits_is_booked_and_leaves(stack:
     assert (await stack.usage())["tokens_reserved"] == 0
 
 
-async def test_a_tenant_with_as_many_requests_as_it_may_have_waits_its_turn(stack: Stack) -> None:
+async def test_a_tenant_at_its_limit_of_concurrent_requests_waits_its_turn(stack: Stack) -> None:
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"max_concurrent_requests": 1})
     await stack.fault(kind="stall")
     first = asyncio.create_task(stack.chat("first"))
@@ -439,7 +443,7 @@ async def test_a_tenant_with_as_many_requests_as_it_may_have_waits_its_turn(stac
 
 
 @pytest.mark.parametrize("stack_settings", [{"QUEUE_TIMEOUT_SECONDS": "0.05"}], indirect=True)
-async def test_a_tenant_whose_turn_does_not_come_is_told_so(stack: Stack) -> None:
+async def test_a_tenant_whose_turn_does_not_come_in_time_is_refused(stack: Stack) -> None:
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"max_concurrent_requests": 1})
     await stack.fault(kind="stall")
     first = asyncio.create_task(stack.chat("first"))
@@ -451,7 +455,7 @@ async def test_a_tenant_whose_turn_does_not_come_is_told_so(stack: Stack) -> Non
 
 
 class TestHedging:
-    """A second backend is asked when the first is slow to begin; both are billed."""
+    """Hedging asks a second backend if the first is slow to begin. Both are billed."""
 
     @pytest.fixture
     async def hedged(self, stack: Stack) -> Stack:
@@ -461,7 +465,7 @@ class TestHedging:
         return stack
 
     @pytest.mark.parametrize("stream", [False, True])
-    async def test_the_second_serves_and_the_first_is_billed(self, hedged: Stack, stream: bool) -> None:
+    async def test_the_second_backend_serves_and_the_first_is_billed(self, hedged: Stack, stream: bool) -> None:
         await hedged.fault(kind="hang", region=SWEDEN)
         status, headers, _ = await hedged.chat(stream=stream)
         assert (status, headers["x-gateway-backend"], headers["x-gateway-attempts"]) == (200, GERMANY, "2")
@@ -475,17 +479,17 @@ class TestHedging:
         assert (usage["requests"], usage["failed_requests"], usage["tokens_reserved"]) == (1, 0, 0)
         assert all(health["in_flight"] == 0 for health in (await hedged.health()).values())
 
-    async def test_a_first_that_answers_in_time_is_alone(self, hedged: Stack) -> None:
+    async def test_no_second_backend_is_asked_if_the_first_answers_in_time(self, hedged: Stack) -> None:
         _, headers, _ = await hedged.chat()
         assert (headers["x-gateway-backend"], headers["x-gateway-attempts"]) == (SWEDEN, "1")
 
-    async def test_a_first_that_fails_in_time_is_followed_by_another(self, hedged: Stack) -> None:
+    async def test_a_first_backend_that_fails_in_time_is_followed_by_another(self, hedged: Stack) -> None:
         await hedged.fault(kind="status", status=500, region=SWEDEN)
         _, headers, _ = await hedged.chat()
         assert (headers["x-gateway-backend"], headers["x-gateway-attempts"]) == (GERMANY, "2")
 
     @pytest.mark.parametrize("kind", ["refuse", "status"])
-    async def test_a_second_that_fails_leaves_the_first_to_answer(self, hedged: Stack, kind: str) -> None:
+    async def test_the_first_backend_answers_if_the_second_fails(self, hedged: Stack, kind: str) -> None:
         await hedged.fault(kind="slow", region=SWEDEN, delay_ms=400)
         await hedged.fault(kind=kind, region=GERMANY)
         status, headers, _ = await hedged.chat()
@@ -493,7 +497,7 @@ class TestHedging:
         entries = {entry["backend"]: entry["superseded"] for entry in await hedged.entries()}
         assert entries == {SWEDEN: False, GERMANY: True}
 
-    async def test_a_second_that_lacks_the_deployment_leaves_the_first_to_answer(self, hedged: Stack) -> None:
+    async def test_the_first_backend_answers_if_the_second_lacks_the_deployment(self, hedged: Stack) -> None:
         await hedged.fault(kind="slow", region=SWEDEN, delay_ms=400)
         await hedged.fault(kind="status", status=404, body={"error": {"code": "DeploymentNotFound"}}, region=GERMANY)
         status, headers, _ = await hedged.chat()
@@ -502,7 +506,7 @@ class TestHedging:
         entries = {entry["backend"]: (entry["error_code"], entry["superseded"]) for entry in await hedged.entries()}
         assert entries == {SWEDEN: ("", False), GERMANY: ("upstream_404", True)}
 
-    async def test_a_second_that_tells_a_caller_of_its_mistake_is_believed(self, hedged: Stack) -> None:
+    async def test_the_caller_gets_the_second_answer_if_it_reports_a_mistake(self, hedged: Stack) -> None:
         await hedged.fault(kind="hang", region=SWEDEN)
         await hedged.fault(kind="status", status=404, body={"error": {"code": "yours"}}, region=GERMANY)
         status, headers, _ = await hedged.chat()
@@ -512,7 +516,7 @@ class TestHedging:
         assert entries == {SWEDEN: ("hedged", True), GERMANY: ("upstream_404", False)}
 
     @pytest.mark.parametrize("stack_settings", [{"BACKEND_HEAD_TIMEOUT_SECONDS": "0.3"}], indirect=True)
-    async def test_both_may_fail(self, hedged: Stack) -> None:
+    async def test_a_request_fails_if_both_backends_fail(self, hedged: Stack) -> None:
         await hedged.fault(kind="hang", region=SWEDEN)
         await hedged.fault(kind="status", status=500, region=GERMANY)
         status, headers, _ = await hedged.chat()
@@ -520,7 +524,7 @@ class TestHedging:
         entries = {entry["backend"]: entry["superseded"] for entry in await hedged.entries()}
         assert entries == {SWEDEN: False, GERMANY: True}
 
-    async def test_a_second_that_the_quota_refuses_leaves_the_first_to_answer(self, hedged: Stack) -> None:
+    async def test_the_first_backend_answers_if_the_quota_refuses_a_second(self, hedged: Stack) -> None:
         await hedged.manage("PATCH", f"/manage/tenants/{hedged.tenant}", {"monthly_quota_tokens": 60})
         await hedged.fault(kind="slow", region=SWEDEN, delay_ms=400)
         status, headers, _ = await hedged.chat(max_tokens=20)
@@ -533,7 +537,7 @@ class TestHedging:
         _, headers, _ = await hedged.chat()
         assert headers["x-gateway-attempts"] == "1"
 
-    async def test_where_nobody_else_is_ready_the_first_is_waited_for(self, hedged: Stack) -> None:
+    async def test_the_first_backend_is_awaited_if_no_other_is_ready(self, hedged: Stack) -> None:
         await hedged.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN], "hedge_after_ms": 10})
         await hedged.fault(kind="slow", region=SWEDEN, delay_ms=100)
         status, headers, _ = await hedged.chat()
@@ -563,7 +567,7 @@ async def test_a_backends_own_api_version_replaces_the_callers_on_dated_paths(st
     assert record["api_version"] == "2024-06-01"
 
 
-async def test_what_is_sent_as_a_form_names_the_model_where_another_servers_api_needs_it(stack: Stack) -> None:
+async def test_a_form_names_the_model_if_the_server_needs_it(stack: Stack) -> None:
     await stack.backend(SWEDEN, "speech", endpoint=f"{stack.simulator_url}/{SWEDEN}/openai/v1", api="openai",
                         upstream_deployment="whisper", model="whisper")  # fmt: skip
     await stack.manage("PUT", "/manage/deployments/whisper", {"backends": ["speech"]})
@@ -574,8 +578,9 @@ async def test_what_is_sent_as_a_form_names_the_model_where_another_servers_api_
 
 
 @pytest.mark.parametrize("auth", ["api_key", "managed_identity"])
-async def test_another_servers_health_is_asked_by_its_own_api(stack: Stack, auth: str) -> None:
-    probe = (await stack.gateway()).readiness._probe
+async def test_readiness_asks_another_server_by_its_own_api(stack: Stack, auth: str) -> None:
+    tokens = CachedTokens(lambda authority: managed_identity("", authority))
+    probe = OpenAIProbe(tokens, SIMULATOR_KEY)
     backend = Backend(
         backend_id="onprem",
         endpoint=f"{stack.simulator_url}/{SWEDEN}/openai/v1",
@@ -586,12 +591,13 @@ async def test_another_servers_health_is_asked_by_its_own_api(stack: Stack, auth
         auth=BackendAuth(auth),
     )
     assert await probe.reachable(backend) is (auth == "api_key")
+    await tokens.close()
 
 
 @pytest.mark.parametrize(
     ("status", "answered", "code"), [(401, 502, "backend_error"), (429, 503, "no_backend_available"), (500, 502, None)]
 )
-async def test_reading_a_kept_response_tells_a_backends_failure_as_such(
+async def test_reading_a_stored_response_reports_the_failure_of_its_backend(
     stack: Stack, status: int, answered: int, code: str | None
 ) -> None:
     url, headers = f"{stack.url}/openai/v1/responses", {"api-key": stack.key}
@@ -605,7 +611,7 @@ async def test_reading_a_kept_response_tells_a_backends_failure_as_such(
 
 
 @pytest.mark.parametrize("stack_settings", [chaos.SETTINGS], indirect=True)
-async def test_no_request_is_dropped_and_no_data_leaves_its_zone_whatever_happens_to_the_regions(stack: Stack) -> None:
+async def test_no_request_is_dropped_and_no_data_leaves_its_zone_while_regions_fail(stack: Stack) -> None:
     evidence = await chaos.run(stack, 4, random.Random(11))
     assert evidence.problems == []
     assert set(evidence.statuses) == {200}

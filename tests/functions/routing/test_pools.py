@@ -1,4 +1,4 @@
-"""Pools through the management API: what is refused, what is shown, and that changes hold everywhere."""
+"""Pools of backends in the management API: refusals, what is shown, and when changes take effect."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def regions(stack: Stack) -> Stack:
 
 
 async def refused(stack: Stack, method: str, path: str, body: Any = None) -> tuple[str, str]:
-    """The field and the reason of a refusal."""
+    """Return the field and the reason of a refusal."""
     answer = await stack.manage(method, path, body, status=400)
     return answer["error"]["param"], answer["error"]["message"]
 
@@ -46,7 +46,7 @@ def backend(stack: Stack, where: str, **fields: Any) -> dict[str, Any]:
         ({"max_concurrent_requests": 0}, "max_concurrent_requests"),
     ],
 )
-async def test_a_backend_that_cannot_be_is_refused(stack: Stack, fields: dict[str, Any], param: str) -> None:
+async def test_an_impossible_backend_is_refused(stack: Stack, fields: dict[str, Any], param: str) -> None:
     named, _ = await refused(stack, "PUT", "/manage/backends/new", backend(stack, SWEDEN, **fields))
     assert named == param
     await stack.manage("GET", "/manage/backends/new", status=404)
@@ -85,7 +85,7 @@ async def test_a_tenant_that_could_not_be_served_before_is_no_obstacle_to_other_
     await regions.manage("PUT", "/manage/deployments/later", {"backends": [VIRGINIA]})
 
 
-async def test_what_is_named_must_exist(regions: Stack) -> None:
+async def test_backends_and_deployments_that_are_named_must_exist(regions: Stack) -> None:
     deployment, tenant = "/manage/deployments/gpt-4o", f"/manage/tenants/{regions.tenant}"
     assert (await refused(regions, "PUT", deployment, {"backends": ["gone"]}))[0] == "backends"
     for fallbacks in (["gone"], ["gpt-4o"]):
@@ -97,14 +97,14 @@ async def test_what_is_named_must_exist(regions: Stack) -> None:
         assert (await refused(regions, "PATCH", tenant, {"pools": pools}))[0].startswith("pools")
 
 
-async def test_a_tenants_own_pool_must_lie_where_its_data_may_be(regions: Stack) -> None:
+async def test_the_own_pool_of_a_tenant_must_lie_within_its_residency(regions: Stack) -> None:
     tenant = f"/manage/tenants/{regions.tenant}"
     await regions.manage("PATCH", tenant, {"residency": {"zones": ["eu"]}, "pools": {"gpt-4o": [SWEDEN, TOKYO]}})
     assert (await refused(regions, "PATCH", tenant, {"pools": {"gpt-4o": [TOKYO]}}))[0] == "pools"
     assert {(await regions.chat())[1]["x-gateway-region"] for _ in range(5)} == {SWEDEN}
 
 
-async def test_a_backend_goes_once_nothing_names_it(regions: Stack) -> None:
+async def test_a_backend_can_be_deleted_once_nothing_names_it(regions: Stack) -> None:
     await regions.manage("PATCH", f"/manage/tenants/{regions.tenant}", {"pools": {"gpt-4o": [TOKYO]}})
     _, why = await refused(regions, "DELETE", f"/manage/backends/{TOKYO}")
     assert f"deployment 'gpt-4o', tenant '{regions.tenant}'" in why
@@ -115,7 +115,7 @@ async def test_a_backend_goes_once_nothing_names_it(regions: Stack) -> None:
     await regions.manage("DELETE", f"/manage/backends/{TOKYO}", status=404)
 
 
-async def test_a_region_is_drained_by_weights_of_nothing_and_keeps_what_it_has(regions: Stack) -> None:
+async def test_a_region_with_weight_zero_is_drained_and_keeps_its_stored_responses(regions: Stack) -> None:
     await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY]})
     url, headers = f"{regions.url}/openai/v1/responses", {"api-key": regions.key}
     made: dict[str, str] = {}
@@ -131,8 +131,8 @@ async def test_a_region_is_drained_by_weights_of_nothing_and_keeps_what_it_has(r
         assert (answer.status, answer.headers["x-gateway-backend"]) == (200, SWEDEN)
 
 
-async def test_what_is_shown_of_a_backend_may_be_put_again(regions: Stack) -> None:
-    """As the runbook drains a region."""
+async def test_a_backend_can_be_put_again_as_it_is_shown(regions: Stack) -> None:
+    """The runbook drains a region in this way."""
     await regions.backend(TOKYO, weight=7, headers={"x-a": "b"}, max_concurrent_requests=9)
     shown = await regions.manage("GET", f"/manage/backends/{TOKYO}")
     definition = {name: value for name, value in shown.items() if name not in ("backend_id", "health")}
@@ -141,7 +141,7 @@ async def test_what_is_shown_of_a_backend_may_be_put_again(regions: Stack) -> No
     assert await regions.manage("PUT", f"/manage/backends/{TOKYO}", definition) == shown
 
 
-async def test_health_is_shown_with_what_was_learnt(regions: Stack) -> None:
+async def test_the_health_of_a_backend_is_shown_with_its_measurements(regions: Stack) -> None:
     await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN]})
     fresh = (await regions.health())[SWEDEN]
     assert (fresh["state"], fresh["requests"], fresh["latency_ms"], fresh["last_error_at"]) == ("closed", 0, None, None)
@@ -158,7 +158,7 @@ async def test_health_is_shown_with_what_was_learnt(regions: Stack) -> None:
     assert health["instance"] == (await regions.gateway()).settings.website_instance_id
 
 
-async def test_a_dry_run_tells_who_would_serve_and_why_no_other(regions: Stack) -> None:
+async def test_a_dry_run_names_the_backend_that_would_serve_and_why_others_would_not(regions: Stack) -> None:
     await regions.backend(SWEDEN, "ptu", sku="ProvisionedManaged")
     await regions.backend(FRANCE, max_concurrent_requests=1)
     await regions.backend(VIRGINIA, weight=0)
@@ -193,7 +193,7 @@ async def explain(stack: Stack, **asked: Any) -> Any:
     return await stack.manage("POST", "/manage/route", {"tenant_id": stack.tenant, "deployment": "gpt-4o", **asked})
 
 
-async def test_a_dry_run_knows_probes_room_and_those_who_cannot_be_served(regions: Stack) -> None:
+async def test_a_dry_run_considers_probes_headroom_and_tenants_that_cannot_be_served(regions: Stack) -> None:
     await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY, FRANCE]})
     gateway = await regions.gateway()
     backends, now = (await gateway.routing.catalog.load()).backends, gateway.clock.monotonic()
@@ -222,7 +222,7 @@ async def test_a_dry_run_knows_probes_room_and_those_who_cannot_be_served(region
     assert (await explain(regions, deployment="gpt-4o-mini"))["outcome"] == "the tenant may not call this deployment"
 
 
-async def test_a_change_is_effective_at_once_where_it_was_made(regions: Stack) -> None:
+async def test_a_change_takes_effect_at_once_in_the_process_that_made_it(regions: Stack) -> None:
     await regions.backend(SWEDEN, "moved")
     await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": ["moved"]})
     assert (await regions.chat())[1]["x-gateway-region"] == SWEDEN
@@ -230,7 +230,7 @@ async def test_a_change_is_effective_at_once_where_it_was_made(regions: Stack) -
     assert (await regions.chat())[1]["x-gateway-region"] == GERMANY
 
 
-async def test_what_a_process_finds_out_is_stored_for_those_that_start(stack_on_tables: Stack) -> None:
+async def test_a_process_stores_its_findings_for_processes_that_start_later(stack_on_tables: Stack) -> None:
     stack = stack_on_tables
     await stack.backend(SWEDEN, f"down-{stack.tenant}", endpoint=f"http://127.0.0.1:{free_port()}")
     await stack.manage("PUT", f"/manage/deployments/d-{stack.tenant}", {"backends": [f"down-{stack.tenant}"]})
@@ -244,7 +244,7 @@ async def test_what_a_process_finds_out_is_stored_for_those_that_start(stack_on_
     assert hints[f"down-{stack.tenant}"].reason == "No backend of the deployment could be reached."
 
 
-async def test_a_process_that_starts_during_an_outage_does_not_discover_it_again(regions: Stack) -> None:
+async def test_a_process_that_starts_during_an_outage_knows_of_it(regions: Stack) -> None:
     gateway = await regions.gateway()
     now = gateway.clock.now()
     for region in (SWEDEN, FRANCE, VIRGINIA, TOKYO):
@@ -256,7 +256,7 @@ async def test_a_process_that_starts_during_an_outage_does_not_discover_it_again
             reason="status 500",
         )
         await gateway.routing.dispatcher._hints.store.put(hint)
-    gateway.routing.catalog._catalog.invalidate()  # as a process has nothing that has just started
+    gateway.routing.catalog._catalog.invalidate()  # a process that has just started has no catalog
     headers = [(await regions.chat())[1] for _ in range(9)]
     assert {(each["x-gateway-region"], each["x-gateway-attempts"]) for each in headers} == {(GERMANY, "1")}
 

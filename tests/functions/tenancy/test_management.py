@@ -1,4 +1,4 @@
-"""The management API: what it takes, what it refuses, and what it shows to whom."""
+"""The management API: what it accepts, what it refuses, and what each role can see."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ async def test_bad_tenant_ids_are_refused(stack: Stack, tenant_id: str) -> None:
     assert refused["error"]["param"] == "tenant_id"
 
 
-async def test_a_path_that_names_no_possible_tenant_is_refused(stack: Stack) -> None:
+async def test_a_path_with_an_impossible_tenant_id_is_refused(stack: Stack) -> None:
     assert (await stack.manage("GET", "/manage/tenants/UPPER", status=400))["error"]["param"] == "tenant_id"
 
 
 async def test_changes_that_race_are_both_kept(stack: Stack) -> None:
-    """Without `If-Match` a change holds for whichever version is current when it is written."""
+    """Without `If-Match`, a change applies to the version that is current when it is written."""
     path = f"/manage/tenants/{stack.tenant}"
     directory: Any = (await stack.gateway()).tenancy.tenants._tenants
     documents = directory._documents
@@ -111,7 +111,7 @@ async def test_changes_that_race_are_both_kept(stack: Stack) -> None:
     assert (changed["name"], changed["contact"]) == ("mine", "other")
 
 
-async def test_what_does_not_exist_or_exists_already_is_told(stack: Stack) -> None:
+async def test_objects_that_are_missing_or_exist_already_are_named_in_the_error(stack: Stack) -> None:
     for method, path in (
         ("GET", "/manage/tenants/nobody"),
         ("PATCH", "/manage/tenants/nobody"),
@@ -240,7 +240,7 @@ async def test_entries_are_listed_newest_first_in_pages_and_filtered(stack: Stac
     assert all(e["timestamp"] < third for e in (await stack.manage("GET", f"{path}?to={third}"))["data"])
 
 
-async def test_a_new_quota_holds_at_once_and_is_an_entry(stack: Stack) -> None:
+async def test_a_new_quota_takes_effect_at_once_and_is_an_entry(stack: Stack) -> None:
     await stack.chat()
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"monthly_quota_tokens": 60})
     status, _, body = await stack.chat()
@@ -297,7 +297,7 @@ async def test_a_grant_may_be_of_the_next_period_and_of_no_other(stack: Stack) -
     await stack.manage("POST", "/manage/tenants/nobody/grants", {"tokens": 5, "reason": "r"}, status=404)
 
 
-async def test_a_tenant_is_made_hot_and_back(stack: Stack) -> None:
+async def test_a_tenant_can_become_hot_and_cold_again(stack: Stack) -> None:
     path = f"/manage/tenants/{stack.tenant}"
     await stack.manage("PATCH", path, {"monthly_quota_tokens": 60_000})
     await stack.chat()

@@ -1,4 +1,4 @@
-"""Every tenant setting: what PATCH accepts reads back, and what it refuses it names; a new setting is included."""
+"""PATCH of every tenant setting: accepted values read back, and refusals name the setting. Finds new settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SETTINGS = tuple(TenantSettings.model_fields)
 
 
 FITTING = {"residency": {"zones": ["eu"], "allow_global": False}}
-"""What only this configuration can take."""
+"""Values that only this configuration accepts."""
 
 
 def values_of(setting: str) -> list[Any]:
@@ -65,7 +65,7 @@ async def test_null_at_registration_reads_back_or_registers_nobody(stack: Stack)
 
 
 async def name_a_backend_and_a_deployment_x(stack: Stack) -> None:
-    """Let the name that samples use be one that a tenant may name."""
+    """Make the deployment that the samples name."""
     await stack.backend("swedencentral", "x")
     await stack.manage("PUT", "/manage/deployments/x", {"backends": ["x"]})
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"deployments": ["gpt-4o", "x"]})
@@ -78,7 +78,7 @@ async def sent_to(stack: Stack, method: str, path: str, body: Any) -> tuple[int,
 
 
 def covers(shown: Any, sent: Any) -> bool:
-    """Return whether all that was sent is shown; an object may show defaults beside it."""
+    """Return true if all sent fields are shown. An object may show defaults as well."""
     if isinstance(sent, dict) and isinstance(shown, dict):
         return all(covers(shown.get(name), value) for name, value in sent.items() if value is not None)
     return bool(shown == sent)

@@ -1,4 +1,4 @@
-"""The usage report and the pages of entries, byte for byte: callers read fields by name and by order."""
+"""The usage report and the pages of entries never change their bytes, because callers depend on them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ CORPUS = Path(__file__).parents[2] / "corpus" / "usage"
 
 
 async def shown(stack: Stack, path: str, key: str = ADMIN_KEY) -> str:
-    """Return an answer with indentation, and with a word in the place of all that varies."""
+    """Return an answer with indentation, and with a word in place of each value that varies."""
     async with stack.session.get(f"{stack.url}{path}", headers={"api-key": key}) as response:
         text = await response.text()
         assert response.status == 200, text
     for pattern, word in _VARIES:
         text = pattern.sub(word, text)
     document = json.loads(text)
-    document.get("data", []).sort(key=_place)  # lanes write within the same millisecond
+    document.get("data", []).sort(key=_place)  # two lanes may write within the same millisecond
     return json.dumps(document, indent=2) + "\n"
 
 
@@ -43,12 +43,12 @@ def known(name: str) -> str:
     return (CORPUS / name).read_text()
 
 
-async def test_the_report_of_a_month_without_requests(stack: Stack) -> None:
+async def test_the_report_of_a_month_without_requests_is_unchanged(stack: Stack) -> None:
     for path, key in ((f"/manage/tenants/{stack.tenant}", ADMIN_KEY), ("/me", stack.key)):
         assert await shown(stack, f"{path}/usage?period=2020-02&group_by=user", key) == known("report-of-nothing.json")
 
 
-async def test_the_report_of_requests_that_the_content_filter_flagged(stack: Stack) -> None:
+async def test_the_report_of_flagged_requests_is_unchanged(stack: Stack) -> None:
     path = f"/manage/tenants/{stack.tenant}"
     await stack.manage("PATCH", path, {"monthly_quota_tokens": 60_000, "monthly_budget_usd": "2"})
     await stack.chat("[annotate-prompt]", user="ann")
@@ -57,7 +57,7 @@ async def test_the_report_of_requests_that_the_content_filter_flagged(stack: Sta
         assert await shown(stack, f"{each}/usage?group_by=user,deployment,user", key) == known("report.json")
 
 
-async def test_entries_of_every_kind(stack: Stack) -> None:
+async def test_entries_of_every_kind_are_unchanged(stack: Stack) -> None:
     path = f"/manage/tenants/{stack.tenant}"
     await stack.manage("PATCH", path, {"monthly_quota_tokens": 60_000, "monthly_budget_usd": "2"})
     await stack.chat("[filter-prompt]", user="bob")

@@ -1,4 +1,4 @@
-"""Audit documents are stored: an act reads the same, whichever version of the gateway wrote it down."""
+"""Stored audit documents read the same, whichever version of the gateway wrote them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_an_object_is_written_with_the_names_and_values_of_earlier_version
     assert written == known | {"after": known["after"] | added}
 
 
-async def test_an_act_may_have_an_object_before_it_or_none_at_all() -> None:
+async def test_an_audit_event_may_lack_the_object_before_or_after_it() -> None:
     changed = json.loads(await recorded(before=TENANT, after=replace(TENANT, name="New")))
     assert (changed["before"]["name"], changed["after"]["name"]) == ("Größe", "New")
     created = json.loads(await recorded())

@@ -1,4 +1,4 @@
-"""Statements with everything that a file has to write: no quota, quotes, other scripts, formulas, negative amounts."""
+"""Sample statements with unusual values: no quota, quotes, other scripts, formulas, negative amounts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statement files are stored: their formats never change, and what is read back is what was written."""
+"""The stored formats of statement files never change, and files read back as they were written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRITTEN = Path(__file__).parents[2] / "corpus" / "statements"
 PERIOD = period_statements("2026-11", CLOSED_AT, STATEMENTS)
 
 
-def test_statements_and_manifest_are_written_byte_for_byte_as_ever() -> None:
+def test_statements_and_manifest_are_written_to_unchanged_bytes() -> None:
     contents = {each.file_name: each.render(PERIOD) for each in RENDERERS}
     manifest = manifest_of(PERIOD, [StatementFile.of(name, content) for name, content in contents.items()])
     contents["manifest.json"] = JsonManifest().render(manifest)

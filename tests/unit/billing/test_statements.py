@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.on_disk.table_store import DiskSet
 from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.statements.json_statements import JsonStatements
@@ -30,8 +31,8 @@ async def exported() -> World:
     return world
 
 
-async def found(world: World) -> list[str]:
-    verify = VerifyStatements(world.ledger, world.reports, JsonStatements(), JsonManifest())
+async def found(world: World, reports: InMemoryReports | None = None) -> list[str]:
+    verify = VerifyStatements(world.ledger, reports or world.reports, JsonStatements(), JsonManifest())
     return [each.message for each in await verify("2026-11")]
 
 
@@ -45,7 +46,7 @@ def _manifest(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]], N
 
 
 def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]], None]:
-    """Change the statements and let the manifest name what is there."""
+    """Change the statements, and write a manifest that fits them."""
 
     def spoil(files: dict[str, bytes]) -> None:
         document, manifest = json.loads(files["statements.json"]), json.loads(files["manifest.json"])
@@ -114,18 +115,20 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
         ),
     ],
 )
-async def test_what_was_changed_is_named(spoil: Callable[[dict[str, bytes]], None], messages: list[str]) -> None:
+async def test_each_change_of_a_file_is_named(spoil: Callable[[dict[str, bytes]], None], messages: list[str]) -> None:
     world = await exported()
-    prefix = "2026-11/"
-    files = {path.removeprefix(prefix): content for path, content in world.reports._files.items()}
+    names = ("manifest.json", "statements.csv", "statements.json")
+    files = {name: await world.reports.read(f"2026-11/{name}") or b"" for name in names}
     spoil(files)
-    world.reports._files = {prefix + name: content for name, content in files.items()}
-    told = await found(world)
+    changed = InMemoryReports()
+    for name, content in files.items():
+        await changed.write_once(f"2026-11/{name}", content)
+    told = await found(world, changed)
     assert len(told) == len(messages)
     assert all(one.startswith(message) for one, message in zip(told, messages, strict=True)), told
 
 
-def test_a_set_on_disk_is_a_set() -> None:
+def test_a_set_on_disk_behaves_as_a_set() -> None:
     members = DiskSet()
     for name in ("a", "b", "a"):
         members.add(name)

@@ -1,4 +1,4 @@
-"""A process is ready once its ledger, its configuration and a backend can be reached."""
+"""A process is ready if its ledger, its configuration and a backend can be reached."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ async def readiness(
 
 
 @pytest.mark.parametrize("reachable", [("a",), ("b",), ("a", "b")])
-async def test_one_backend_is_enough(reachable: tuple[str, ...]) -> None:
+async def test_one_backend_that_can_be_reached_is_enough(reachable: tuple[str, ...]) -> None:
     found = await readiness(*reachable)
     assert (found, found.is_ready) == (Readiness(ledger=True, configuration=True, backend=True), True)
 
 
-async def test_the_part_that_cannot_be_reached_is_told() -> None:
+async def test_a_part_that_cannot_be_reached_is_named() -> None:
     found = [
         await readiness("a", ledger_is_down=True),
         await readiness("a", catalog=UnreachableCatalog),

@@ -1,4 +1,4 @@
-"""The wire format: streams cut anywhere, endings, verdicts, usage, and bodies that are odd."""
+"""The format of chat answers: streams cut anywhere, endings, findings, usage, and malformed bodies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.domain.routing.catalog import Backend, Deployment, Route
 
 @cache
 def oracle(vocabulary: str) -> Any:
-    """An independent implementation of the same vocabularies; its import warns of an API that it still uses."""
+    """Return an independent tokenizer of the same vocabularies. Its import warns of a deprecated API."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from bpe_openai import _bindings
@@ -88,7 +88,7 @@ def test_a_stream_passes_whole_however_it_is_cut(newline: str, releases_usage: b
     assert reader.texts(b"".join(released)) == ['Grüße, \u2028 "usage": {"x"} [DONE]']
 
 
-def test_what_follows_done_is_withheld_with_it() -> None:
+def test_events_after_done_are_withheld_with_it() -> None:
     reader = ChoiceReader(releases_usage=True)
     assert reader.feed(b"data: [DONE]\n\n: bye\n\n") == b""
     assert reader.feed(b": really\n\n") == b""
@@ -102,7 +102,7 @@ def test_an_event_that_never_ends_is_withheld() -> None:
     assert reader.ending() == b'data: {"choices":['
 
 
-def test_usage_beside_a_choice_is_kept_and_noted() -> None:
+def test_usage_in_an_event_with_a_choice_is_passed_on_and_read() -> None:
     reader = ChoiceReader(releases_usage=False)
     last = event(choices=[{"index": 0, "delta": {}}], usage=USAGE)
     assert reader.feed(last) == last
@@ -110,7 +110,7 @@ def test_usage_beside_a_choice_is_kept_and_noted() -> None:
 
 
 @pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
-def test_findings_in_the_middle_of_a_stream_are_noted(separators: tuple[str, str]) -> None:
+def test_findings_in_the_middle_of_a_stream_are_read(separators: tuple[str, str]) -> None:
     reader = ChoiceReader(releases_usage=False)
     for results in (SAFE, {"a": {"detected": True}}, {"b": {"severity": "medium"}}, {"c": {"filtered": True}}):
         chunk = {"choices": [{"index": 0, "content_filter_results": results}]}
@@ -119,14 +119,14 @@ def test_findings_in_the_middle_of_a_stream_are_noted(separators: tuple[str, str
     assert reader.findings == {"a:detected", "b:medium", "c:filtered"}
 
 
-def test_a_malformed_event_beside_a_verdict_passes() -> None:
+def test_a_malformed_event_with_findings_passes() -> None:
     reader = ChoiceReader(releases_usage=False)
     odd = b'data: {"filtered":true\n\ndata: "completion_tokens" not json\n\n'
     assert reader.feed(odd) == odd
     assert reader.findings == set()
 
 
-def test_texts_are_gathered_by_choice_with_tool_calls_and_refusals() -> None:
+def test_texts_are_collected_by_choice_with_tool_calls_and_refusals() -> None:
     body = json.dumps(
         {
             "choices": [
@@ -191,12 +191,12 @@ def test_filtered_prompts_are_recognised(status: int, body: Any, categories: set
         ({"max_tokens": None, "n": None}, None, 1),
     ],
 )
-def test_caps_are_read_where_they_are_numbers(fields: dict[str, Any], cap: int | None, choices: int) -> None:
+def test_output_limits_are_read_if_they_are_numbers(fields: dict[str, Any], cap: int | None, choices: int) -> None:
     request = read_request(json.dumps({"messages": [{}], **fields}).encode())
     assert (request.max_output_tokens, request.choices) == (cap, choices)
 
 
-def test_odd_messages_are_left_to_upstream() -> None:
+def test_malformed_messages_are_left_to_the_backend() -> None:
     body = {"messages": ["text", {"role": 7, "content": ["x", {"type": "text", "text": "y"}]}], "stream_options": 3}
     request = read_request(json.dumps({**body, "stream": True}).encode())
     assert list(request.texts) == ["7", "y"]
@@ -216,7 +216,7 @@ def test_our_token_counts_are_those_of_an_independent_tokenizer(text: str) -> No
         assert SplintrTokenizer().count(text, model) == oracle(vocabulary).count(text)
 
 
-def test_long_texts_are_counted_in_pieces_which_only_adds() -> None:
+def test_long_texts_are_counted_in_pieces_and_never_too_low() -> None:
     text = "The quick brown fox jumps. " * 5000
     exact = oracle("o200k_base").count(text)
     assert exact <= SplintrTokenizer().count(text, "gpt-4o") <= exact + len(text) // 16_384 + 1

@@ -1,4 +1,4 @@
-"""What the formats of the operations make of requests and answers, where no backend is needed to see it."""
+"""The formats of the operations read requests and answers. No backend is involved."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def completion(operation: str, **fields: Any) -> Completion:
 
 
 def chat(part: dict[str, Any], model: str = "gpt-4o") -> tuple[int, int]:
-    """The tokens of one part of a message, without those of the message: usual, and at most."""
+    """Return the usual and the highest number of tokens of one part of a message."""
     read = request("chat/completions", model=model, messages=[{"role": "user", "content": [part]}])
     bare = request("chat/completions", model=model, messages=[{"role": "user", "content": []}])
     usual = read.fixed_tokens - bare.fixed_tokens
@@ -49,11 +49,11 @@ def chat(part: dict[str, Any], model: str = "gpt-4o") -> tuple[int, int]:
         ({"type": "text", "text": ""}, "gpt-4o", (0, 0)),
     ],
 )
-def test_media_are_held_for_by_what_they_can_cost(part: Any, model: str, tokens: tuple[int, int]) -> None:
+def test_the_hold_of_media_is_the_most_they_can_cost(part: Any, model: str, tokens: tuple[int, int]) -> None:
     assert chat(part, model) == tokens
 
 
-def test_media_in_responses_are_held_for_too() -> None:
+def test_tokens_are_held_for_media_in_responses() -> None:
     parts = [{"type": "input_image", "detail": "low"}, {"type": "input_file", "file_data": "A" * 4_000}]
     read = request("responses", model="m", input=[{"role": "user", "content": parts}])
     assert read.fixed_tokens == 3 + 3 + 85 + 1_000
@@ -81,13 +81,13 @@ def test_usage_of_responses_is_split_into_meters(fields: dict[str, Any], usage: 
     assert completion("responses", **fields).usage == usage
 
 
-def test_predictions_that_were_rejected_are_output() -> None:
+def test_rejected_predictions_count_as_output() -> None:
     details = {"accepted_prediction_tokens": 3, "rejected_prediction_tokens": 4, "reasoning_tokens": 0}
     usage = {"prompt_tokens": 5, "completion_tokens": 10, "completion_tokens_details": details}
     assert completion("chat/completions", usage=usage, choices=[]).usage == Usage(input=5, output=10)
 
 
-def test_texts_of_a_response_are_all_that_was_generated() -> None:
+def test_the_texts_of_a_response_include_all_generated_text() -> None:
     output = [
         {"type": "message", "content": [{"type": "output_text", "text": "a"}, {"refusal": "b"}, "odd"]},
         {"type": "reasoning", "summary": [{"type": "summary_text", "text": "c"}]},
@@ -104,11 +104,11 @@ def test_transcripts_priced_by_duration_state_seconds() -> None:
     assert completion("audio/transcriptions", text="hi", duration="7").units == Usage()
 
 
-def test_speech_is_known_by_what_was_asked_for() -> None:
+def test_speech_is_counted_by_the_characters_of_the_request() -> None:
     assert completion("audio/speech").units == Usage(speech_characters=4)
 
 
-def test_a_mark_within_a_text_changes_nothing() -> None:
+def test_an_event_name_within_a_text_has_no_effect() -> None:
     for reader, mark in ((TranscriptReader(), "transcript.text.done"), (ResponseReader(), "response.completed")):
         event = f'data: {{"type":"x.delta","delta":"{mark}","item_id":"i"}}\n\n'.encode()
         odd = f"data: {mark}\n\n".encode()
@@ -139,11 +139,13 @@ def test_an_error_ends_a_response() -> None:
         (b"", "", (0, 0)),
     ],
 )
-def test_sound_is_timed_by_its_file_or_by_its_size(content: bytes, name: str, seconds: tuple[float, float]) -> None:
+def test_the_duration_of_sound_follows_from_its_file_or_its_size(
+    content: bytes, name: str, seconds: tuple[float, float]
+) -> None:
     assert duration(content, name) == Duration(*seconds)
 
 
-def test_findings_are_what_is_not_safe() -> None:
+def test_safe_categories_are_no_findings() -> None:
     results = {
         "hate": {"filtered": False, "severity": "safe"},
         "violence": {"filtered": True, "severity": "high"},

@@ -1,4 +1,4 @@
-"""A metered stream over a scripted upstream: cut events, a missing end, and a caller that leaves at odd moments."""
+"""A metered stream over a scripted backend: cut events, a missing end, and callers that leave at any moment."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Scene:
 
 
 async def passed_on(stream: MeteredStream) -> list[bytes]:
-    """What a stream gives its caller."""
+    """Forward a stream. Returns the chunks that its caller gets."""
     sent: list[bytes] = []
 
     async def send(events: bytes) -> None:
@@ -102,14 +102,14 @@ async def passed_on(stream: MeteredStream) -> list[bytes]:
     return sent
 
 
-async def test_an_event_that_arrives_in_pieces_leaves_whole() -> None:
+async def test_an_event_that_arrives_in_pieces_is_sent_whole() -> None:
     scene = Scene(TEXT[:20], TEXT[20:] + USAGE, DONE)
     assert await passed_on(await scene.stream()) == [TEXT + USAGE, DONE]
     assert await scene.booked() == [(4, False)]
     assert scene.response.closed
 
 
-async def test_what_is_found_below_the_threshold_of_a_tenant_that_blocks_passes() -> None:
+async def test_a_finding_below_the_threshold_of_a_blocking_tenant_passes() -> None:
     found = TEXT.replace(b'"index"', b'"content_filter_results":{"violence":{"severity":"medium"}},"index"')
     scene = Scene(found, USAGE, DONE)
     stream = await scene.stream(content_filter_policy=ContentFilterPolicy.BLOCK, content_filter_threshold=Severity.HIGH)
@@ -131,7 +131,7 @@ async def test_a_caller_that_leaves_after_the_booking_is_not_booked_again() -> N
     assert await scene.booked() == [(4, False)]
 
 
-async def test_an_outage_while_a_caller_is_gone_loses_nothing() -> None:
+async def test_an_outage_after_the_caller_has_left_loses_no_charge() -> None:
     scene = Scene(TEXT, USAGE, DONE)
     stream = await scene.stream()
     scene.store.is_down = True

@@ -1,4 +1,4 @@
-"""The ASGI side of a stream, against a server that cancels and a caller that says more than goodbye."""
+"""Streams over ASGI: the server cancels or fails, and the caller disconnects or sends something else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.http.inference.streaming import KEEP_ALIVE, EventStreamResponse
 
 
 class Endless(MeteredStream):
-    """One event, then silence."""
+    """Yield one event, and nothing more."""
 
     def __init__(self) -> None:
         self.abandoned = 0
@@ -64,7 +64,7 @@ async def test_only_a_disconnect_ends_a_stream() -> None:
     assert (stream.abandoned, messages) == (1, [])
 
 
-async def test_a_server_that_fails_to_send_tells_that_the_caller_has_gone() -> None:
+async def test_a_server_that_fails_to_send_counts_as_a_disconnect() -> None:
     stream = Endless()
 
     async def receive() -> Any:
@@ -78,7 +78,7 @@ async def test_a_server_that_fails_to_send_tells_that_the_caller_has_gone() -> N
     assert stream.abandoned == 1
 
 
-async def test_one_comment_at_most_waits_for_a_slow_caller() -> None:
+async def test_at_most_one_comment_waits_for_a_slow_caller() -> None:
     stream, sent = Endless(), list[bytes]()
     is_asked = asyncio.Event()
 

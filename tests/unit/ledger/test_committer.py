@@ -1,4 +1,4 @@
-"""The commit protocol under every answer that storage can give or fail to give."""
+"""The commit protocol under every answer of storage, and under missing answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHAIN = HashChain(b"test")
 
 
 class Books:
-    """A ledger over a store that fails as told, beside another process over the same rows."""
+    """A ledger over a store with armed faults, and another process over the same rows."""
 
     def __init__(self) -> None:
         self.rows = InMemoryTableStore()
@@ -42,7 +42,7 @@ class Books:
         return [entry.kind.value async for entry in self.other.entries(Lane("acme", PERIOD), 1, 999)]
 
     async def check(self) -> None:
-        """Every invariant holds."""
+        """Require every invariant."""
         verify = VerifyLedger(self.other, TableRollups(self.rows), PriceRows(), CHAIN)
         assert [finding async for _, found in verify(PERIOD) for finding in found] == []
 
@@ -80,7 +80,7 @@ async def test_a_lost_race_is_planned_again_from_the_new_balance(books: Books) -
     await books.check()
 
 
-async def test_operations_that_arrive_during_a_commit_ride_in_the_next_one(books: Books) -> None:
+async def test_operations_that_arrive_during_a_commit_go_into_the_next_one(books: Books) -> None:
     busy = account("busy", tokens=None)
     await books.ledger.open(busy)
     before = books.faulty.submits
@@ -101,7 +101,7 @@ async def test_settlements_go_before_reservations(books: Books) -> None:
     await books.check()
 
 
-async def test_a_stale_copy_never_denies(books: Books) -> None:
+async def test_a_refusal_is_never_based_on_a_stale_balance(books: Books) -> None:
     held = reservation(input_tokens=500, output_tokens=500)
     await books.ledger.reserve(account(), held)
     await books.other.settle(held, VOID)
@@ -111,7 +111,7 @@ async def test_a_stale_copy_never_denies(books: Books) -> None:
         await books.ledger.reserve(account(), reservation(input_tokens=999))
 
 
-async def test_under_contention_an_old_copy_is_read_first(books: Books) -> None:
+async def test_under_contention_an_old_balance_is_read_again_first(books: Books) -> None:
     for _ in range(5):
         await books.other.reserve(account(), reservation(input_tokens=1, output_tokens=1))
         await books.ledger.reserve(account(), reservation(input_tokens=1, output_tokens=1))
@@ -123,7 +123,7 @@ async def test_under_contention_an_old_copy_is_read_first(books: Books) -> None:
     await books.check()
 
 
-async def test_an_outage_refuses_reservations_and_voids_those_that_were_committed_all_the_same(books: Books) -> None:
+async def test_an_outage_refuses_reservations_and_voids_those_that_were_committed(books: Books) -> None:
     books.faulty.on_submit = ["lost response"]
     books.faulty.before_submit = lambda: setattr(books.faulty, "on_get", ["lost request"] * 12)
     with pytest.raises(LedgerUnavailable):
@@ -165,7 +165,7 @@ async def test_an_outage_from_the_start_refuses_reservations_and_leaves_nothing_
     assert (await books.balance()).open_reservations == 1
 
 
-async def test_an_outage_while_opening_is_survived() -> None:
+async def test_opening_works_again_after_an_outage() -> None:
     books = Books()
     books.faulty.on_submit = ["lost response", None, "lost request"]
     await books.ledger.reserve(account(), reservation())
@@ -198,7 +198,7 @@ async def test_a_settlement_that_waits_for_its_first_read_outlives_an_outage_too
     assert await books.kinds() == ["charge"]
 
 
-async def test_a_caller_that_leaves_gives_its_hold_back(books: Books) -> None:
+async def test_the_hold_of_a_caller_that_leaves_is_voided(books: Books) -> None:
     gate = asyncio.Event()
     submit = books.rows.submit
 
@@ -247,7 +247,7 @@ async def test_a_commit_whose_reservation_has_expired_meanwhile_is_recognised_by
     await books.check()
 
 
-async def test_a_commit_that_never_happened_is_planned_again_however_far_the_balance_moved(books: Books) -> None:
+async def test_a_commit_that_never_happened_is_planned_again_after_many_other_commits(books: Books) -> None:
     held = reservation(input_tokens=1, output_tokens=1)
     await _answer_late(books, books.ledger.reserve(account(), held), fault="lost request")
     settled = reservation(input_tokens=1, output_tokens=1)
@@ -288,7 +288,7 @@ async def test_a_late_settlement_that_another_process_made_is_not_made_again(boo
     await books.check()
 
 
-async def test_what_storage_rejects_does_not_take_others_with_it(books: Books) -> None:
+async def test_a_rejected_operation_does_not_fail_others_of_its_batch(books: Books) -> None:
     await books.ledger.reserve(account(), reservation())
     books.faulty.on_submit = [Rejected(), None, Rejected(), None]
     results = await asyncio.gather(
@@ -322,7 +322,7 @@ async def test_one_rejected_operation_is_refused(books: Books) -> None:
         await books.ledger.reserve(account(), reservation())
 
 
-async def test_a_lane_whose_rows_contradict_its_balance_is_refused_and_not_tried_for_ever(books: Books) -> None:
+async def test_a_lane_whose_rows_contradict_its_balance_is_refused_after_some_attempts(books: Books) -> None:
     held = reservation()
     await books.ledger.reserve(account(), held)
     await books.rows.submit("ledger202611", "acme|00", [Insert("E|0000000000000001", {"seq": 1})], "foreign")
@@ -331,7 +331,7 @@ async def test_a_lane_whose_rows_contradict_its_balance_is_refused_and_not_tried
     await books.ledger.reserve(account(), reservation())
 
 
-async def test_an_error_that_no_protocol_foresees_fails_the_waiters_and_not_the_lane(books: Books) -> None:
+async def test_an_unexpected_error_fails_the_waiting_operations_and_not_the_lane(books: Books) -> None:
     class Bug(RuntimeError):
         pass
 
@@ -352,7 +352,7 @@ async def test_an_error_that_no_protocol_foresees_fails_the_waiters_and_not_the_
     assert (await books.balance()).open_reservations == 2
 
 
-async def test_an_error_that_no_protocol_foresees_in_a_lone_commit_is_raised_and_leaves_nothing(books: Books) -> None:
+async def test_an_unexpected_error_in_a_lone_commit_is_raised_and_leaves_no_hold(books: Books) -> None:
     class Bug(RuntimeError):
         pass
 
@@ -370,7 +370,7 @@ async def test_an_error_that_no_protocol_foresees_in_a_lone_commit_is_raised_and
 
 
 @pytest.mark.parametrize("is_applied", [True, False])
-async def test_a_lone_caller_that_is_cancelled_in_the_middle_leaves_books_that_balance(
+async def test_a_lone_caller_cancelled_during_its_commit_leaves_books_that_balance(
     books: Books, is_applied: bool
 ) -> None:
     reached, submit = asyncio.Event(), books.rows.submit
@@ -419,7 +419,7 @@ async def test_idle_committers_are_dropped_when_there_are_too_many(books: Books)
     assert len(ledger._committers) <= 2
 
 
-async def test_reading_fails_closed(books: Books) -> None:
+async def test_reading_raises_an_error_while_storage_cannot_be_reached(books: Books) -> None:
     books.faulty.is_down = True
     with pytest.raises(LedgerUnavailable):
         await books.ledger.balance(Lane("acme", PERIOD))
@@ -449,7 +449,7 @@ async def _answer_late(
 
 
 @pytest.mark.parametrize("has_expired", [True, False])
-async def test_a_settlement_after_the_close_that_nobody_waits_for_is_booked_all_the_same(has_expired: bool) -> None:
+async def test_a_settlement_after_the_close_is_booked_even_if_its_caller_has_left(has_expired: bool) -> None:
     books, october = Books(), account(period="2026-10")
     held = reservation(period="2026-10")
     await books.ledger.reserve(october, held)
@@ -467,7 +467,7 @@ async def test_a_settlement_after_the_close_that_nobody_waits_for_is_booked_all_
     await books.check()
 
 
-async def test_an_outage_during_an_adjustment_is_told_and_survived() -> None:
+async def test_an_outage_during_an_adjustment_raises_an_error_and_loses_nothing() -> None:
     books, october = Books(), account(period="2026-10")
     held = reservation(period="2026-10")
     await books.ledger.reserve(october, held)
@@ -483,7 +483,7 @@ async def test_an_outage_during_an_adjustment_is_told_and_survived() -> None:
     assert await books.kinds() == ["adjust"]
 
 
-async def test_opening_what_is_open_writes_nothing_and_a_closed_lane_stays_as_it_is(books: Books) -> None:
+async def test_opening_an_open_or_closed_lane_writes_nothing(books: Books) -> None:
     await books.ledger.open(account())
     await books.ledger.begin_closing(account())
     await books.ledger.close(account())

@@ -1,4 +1,4 @@
-"""What a table service's answers mean, and that a transaction is always the same bytes."""
+"""Answers of the table service are read, and equal transactions are equal bytes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MERGE = Merge("B", {}, "e")
         (503, b"ServerBusy", AnswerLost),
     ],
 )
-def test_statuses_mean_what_the_protocol_needs(status: int, body: bytes, error: type[StoreError]) -> None:
+def test_each_status_has_one_meaning_for_the_protocol(status: int, body: bytes, error: type[StoreError]) -> None:
     assert type(store_error(status, body)) is error
     with pytest.raises(error):
         transaction_result(202, b"HTTP/1.1 %d Something\r\n\r\n" % status + body, MERGE)

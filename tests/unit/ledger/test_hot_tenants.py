@@ -1,4 +1,4 @@
-"""What tenants with several lanes are shown and billed: as if they had one."""
+"""Tenants with several lanes get the same reports and bills as those with one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
 from shared.domain.ledger.entries import EntryKind, LedgerEntry
 from shared.domain.ledger.operations import TransferOut
-from tests.tools.ledgers import PERIOD, account, charge, reservation
+from tests.tools.ledgers import PERIOD, FaultyStore, account, charge, reservation, rows_of
 from tests.unit.ledger.test_periods import CHAIN, CLOSING_TIME, World
 
 HOT = replace(account(tokens=1000), lanes=2)
@@ -36,7 +36,7 @@ TABLE = "ledger202611"
 
 
 async def a_busy_tenant() -> World:
-    """Two processes serve by turns, twice each; the second lane also fetches room from the first."""
+    """Let two processes serve in turn, twice each. The second lane also pulls tokens from the first."""
     world = World()
     await world.register("acme", monthly_quota_tokens=1000, lanes=2)
     for ledger in (world.ledger, TableLedger(world.rows, CHAIN, world.clock)) * 2:
@@ -55,7 +55,7 @@ async def rolled_up(world: World) -> TableRollups:
     return rollups
 
 
-async def test_a_report_is_of_all_lanes(tmp_path: Path) -> None:
+async def test_a_report_covers_all_lanes(tmp_path: Path) -> None:
     world = await a_busy_tenant()
     for rollups in (TableRollups(InMemoryTableStore()), await rolled_up(world)):
         report = await ReportUsage(world.ledger, rollups, world.tenants).usage("acme", PERIOD, [Grouping.USER])
@@ -66,7 +66,7 @@ async def test_a_report_is_of_all_lanes(tmp_path: Path) -> None:
     await archive.export(PERIOD, tmp_path / "a.gz")
     restored = World(rows=InMemoryTableStore())
     await PeriodArchive(restored.rows, DocumentPrices(InMemoryDocuments())).restore(tmp_path / "a.gz")
-    assert restored.rows._tables[TABLE].keys() == world.rows._tables[TABLE].keys()
+    assert await restored.ledger.balances("acme", PERIOD) == await world.ledger.balances("acme", PERIOD)
     assert await restored.findings() == {"acme": []}
 
 
@@ -103,7 +103,7 @@ async def test_a_tenant_has_one_bill_over_all_of_its_lanes() -> None:
     assert await world.findings() == {"acme": []}
 
 
-async def test_a_month_begins_to_close_in_every_lane() -> None:
+async def test_closing_a_month_begins_in_every_lane() -> None:
     world = await a_busy_tenant()
     world.clock.moment = BillingPeriod.parse(PERIOD).end + timedelta(minutes=1)
     await world.open()
@@ -113,7 +113,7 @@ async def test_a_month_begins_to_close_in_every_lane() -> None:
 async def spoil(world: World, lane: int, **changes: dict[str, Any] | None) -> None:
     """Change or delete rows of a lane, by key."""
     partition = f"acme|{lane:02}"
-    rows = world.rows._tables[TABLE][partition]
+    rows = await rows_of(world.rows, TABLE, partition)
     for key, fields in changes.items():
         row = rows[key]
         change = Delete(key) if fields is None else Merge(key, {**row.fields, **fields}, row.etag)
@@ -121,9 +121,9 @@ async def spoil(world: World, lane: int, **changes: dict[str, Any] | None) -> No
 
 
 async def seal(world: World, lane: int) -> None:
-    """Chain a lane's entries anew, as whoever has the key could."""
+    """Chain a lane's entries anew, as an attacker with the key could."""
     partition = f"acme|{lane:02}"
-    rows = world.rows._tables[TABLE][partition]
+    rows = await rows_of(world.rows, TABLE, partition)
     head = world.ledger.genesis(Lane("acme", PERIOD, lane))
     for key in sorted(key for key in rows if key.startswith("E|")):
         head = CHAIN.extend(head, LedgerEntry.from_fields(rows[key].fields).fields())
@@ -140,7 +140,7 @@ async def violated(world: World) -> list[str]:
     return [each for each in (await world.findings())["acme"] if each.startswith("I8")]
 
 
-async def test_room_from_nowhere_is_found() -> None:
+async def test_a_transfer_into_a_lane_without_one_out_of_another_is_found() -> None:
     world = await a_busy_tenant()
     await spoil(world, 2, **{await transfer_key(world, 2, EntryKind.TRANSFER_IN): {"reference": "01/" + "f" * 32}})
     await seal(world, 2)
@@ -148,7 +148,7 @@ async def test_room_from_nowhere_is_found() -> None:
     assert found == f"I8 transfer {'f' * 32} came into lane 2 and went out of none"
 
 
-async def test_sides_that_differ_are_found() -> None:
+async def test_a_transfer_whose_sides_differ_is_found() -> None:
     world = await a_busy_tenant()
     key = await transfer_key(world, 2, EntryKind.TRANSFER_IN)
     await spoil(world, 2, **{key: {"moved_tokens": 51}})
@@ -173,7 +173,7 @@ async def test_a_transfer_that_is_repeated_is_found() -> None:
     assert "of lane 1 repeats transfer 0" in found
 
 
-async def test_what_never_arrived_in_a_closed_month_is_found() -> None:
+async def test_an_incomplete_transfer_of_a_closed_month_is_found() -> None:
     world = await a_busy_tenant()
     await world.ledger.committer(Lane("acme", PERIOD, 1)).submit(TransferOut("e" * 32, 2, Amount(5)))
     assert await violated(world) == []
@@ -188,7 +188,7 @@ async def test_a_lane_with_a_limit_of_its_own_is_found() -> None:
     assert await violated(world) == ["I8 lane 1 has a limit of its own"]
 
 
-async def test_a_registered_lane_that_never_opened_is_no_matter() -> None:
+async def test_a_registered_lane_that_never_opened_is_no_violation() -> None:
     world = await a_busy_tenant()
     await world.rows.submit("registry", PERIOD, [Insert("acme|07", {})], "open")
     assert await world.findings() == {"acme": []}
@@ -197,12 +197,11 @@ async def test_a_registered_lane_that_never_opened_is_no_matter() -> None:
     assert len((await world.statements())["tenants"]) == 1
 
 
-class MovingStore(InMemoryTableStore):
-    """One kind of row is another one at each of the next readings."""
+class MovingStore(FaultyStore):
+    """Changes one kind of row at each of the next readings."""
 
     def __init__(self, world: World, key: str, times: int) -> None:
-        super().__init__()
-        self._tables = world.rows._tables
+        super().__init__(world.rows)
         self._key = key
         self._times = times
 
@@ -215,7 +214,7 @@ class MovingStore(InMemoryTableStore):
 
 
 @pytest.mark.parametrize(("key", "named"), [("B", "lanes of acme"), ("W", "rollups of acme")])
-async def test_what_never_holds_still_is_not_exported(key: str, named: str, tmp_path: Path) -> None:
+async def test_a_lane_that_always_changes_is_not_exported(key: str, named: str, tmp_path: Path) -> None:
     world = await a_busy_tenant()
     await rolled_up(world)
     book = DocumentPrices(InMemoryDocuments())
@@ -226,8 +225,8 @@ async def test_what_never_holds_still_is_not_exported(key: str, named: str, tmp_
     assert (tmp_path / "moved.gz").read_bytes() == (tmp_path / "still.gz").read_bytes()
 
 
-class RollingStore(InMemoryTableStore):
-    """Somebody rolls up just when the rollups of one lane are read for the first time."""
+class RollingStore(FaultyStore):
+    """Rolls up when the rollups of one lane are read for the first time."""
 
     roll_up: RollUpUsage | None = None
     partition = ""
@@ -240,11 +239,10 @@ class RollingStore(InMemoryTableStore):
             yield row
 
 
-async def test_verification_goes_on_where_rollups_have_moved() -> None:
+async def test_verification_reads_rollups_again_that_changed_meanwhile() -> None:
     world = await a_busy_tenant()
     await rolled_up(world)
-    store = RollingStore()
-    store._tables = world.rows._tables
+    store = RollingStore(world.rows)
     world = World(clock=world.clock, rows=store)
     for _ in range(2):
         hold = await world.ledger.reserve(HOT, reservation())

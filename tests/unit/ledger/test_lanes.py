@@ -1,4 +1,4 @@
-"""Who gives how much room to whom."""
+"""Amounts that lanes of a hot tenant transfer to each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NONE = Amount()
 
 
 @given(amounts, amounts, st.dictionaries(st.integers(0, 64), amounts, max_size=6))
-def test_what_is_pulled_covers_the_need_and_no_donor_gives_more_than_it_has(
+def test_pulls_cover_the_need_and_no_donor_gives_more_than_it_has(
     need: Amount, share: Amount, donors: dict[int, Amount]
 ) -> None:
     chosen = plan_pulls(need, share, donors)
@@ -31,17 +31,17 @@ def test_what_is_pulled_covers_the_need_and_no_donor_gives_more_than_it_has(
     ("need", "share", "donors", "chosen"),
     [
         (10, 0, {0: 800, 1: 900}, [(0, 100)]),  # an eighth of the vault
-        (10, 300, {0: 800}, [(0, 300)]),  # the first share
+        (10, 300, {0: 800}, [(0, 300)]),  # the first share of the limit
         (10, 900, {0: 800}, [(0, 800)]),
         (200, 0, {0: 800}, [(0, 200)]),
-        (10, 300, {0: 5, 2: 40, 1: 80}, [(1, 10)]),  # a sibling, the richest first, and no share of it
+        (10, 300, {0: 5, 2: 40, 1: 80}, [(1, 10)]),  # the other lane with the most available, without a first share
         (10, 300, {0: 5, 1: 160}, [(1, 20)]),
-        (10, 0, {0: 5, 1: 3, 2: 4}, [(0, 5), (2, 4), (1, 1)]),  # crumbs
+        (10, 0, {0: 5, 1: 3, 2: 4}, [(0, 5), (2, 4), (1, 1)]),  # parts from all of them
         (13, 0, {0: 5, 1: 3, 2: 4}, []),
         (1, 0, {}, []),
     ],
 )
-def test_one_donor_where_one_can_else_crumbs(
+def test_one_donor_gives_all_if_it_can_else_all_give_parts(
     need: int, share: int, donors: dict[int, int], chosen: list[tuple[int, int]]
 ) -> None:
     found = plan_pulls(Amount(need), Amount(share), {number: Amount(tokens) for number, tokens in donors.items()})
@@ -53,7 +53,7 @@ def test_both_units_must_be_covered() -> None:
     assert plan_pulls(Amount(5, 5), NONE, {0: Amount(9, 4), 1: Amount(4, 0)}) == []
 
 
-def test_room_and_shortage_are_of_what_is_limited() -> None:
+def test_available_and_shortage_count_only_limited_units() -> None:
     balance = Balance(
         head="h", limit=Limit(100, None), used=Amount(30, 7), reserved=Amount(20), transferred=Amount(-10, 3)
     )

@@ -1,4 +1,4 @@
-"""Opening, sweeping, closing and exporting months, by the use cases over memory and a manual clock."""
+"""The use cases that open, expire, close and export months, over memory and a manual clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.adapters.statements.all_renderers import RENDERERS
 from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
-from shared.adapters.tables.store import Delete, Insert, Merge
+from shared.adapters.tables.store import Delete, Insert, Merge, Row, TableStore
 from shared.application.billing.build_statement import BuildStatement, PeriodStillOpen
 from shared.application.billing.export_chargeback import ExportChargeback
 from shared.application.cached import Cached
@@ -35,7 +35,19 @@ from shared.domain.ledger.entries import ExpiryPolicy
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import Usage
 from shared.domain.tenancy.tenant import Tenant, TenantState
-from tests.tools.ledgers import NOW, PRICES, PUSD, ManualClock, PriceRows, account, attempt, charge, reservation
+from tests.tools.ledgers import (
+    NOW,
+    PRICES,
+    PUSD,
+    FaultyStore,
+    ManualClock,
+    PriceRows,
+    account,
+    attempt,
+    charge,
+    reservation,
+    rows_of,
+)
 
 CHAIN = HashChain(b"test")
 CLOSING_TIME = datetime(2026, 12, 3, 2, tzinfo=UTC)
@@ -43,10 +55,10 @@ CLOSING_TIME = datetime(2026, 12, 3, 2, tzinfo=UTC)
 
 @dataclass
 class World:
-    """The use cases of a gateway without a gateway."""
+    """The use cases of the ledger and of billing over one store and one clock."""
 
     clock: ManualClock = field(default_factory=ManualClock)
-    rows: InMemoryTableStore = field(default_factory=InMemoryTableStore)
+    rows: TableStore = field(default_factory=InMemoryTableStore)
     reports: InMemoryReports = field(default_factory=InMemoryReports)
 
     def __post_init__(self) -> None:
@@ -122,7 +134,9 @@ async def test_a_new_month_starts_closing_the_one_before(world: World) -> None:
         (ExpiryPolicy.NONE, Amount()),
     ],
 )
-async def test_what_is_past_its_deadline_expires_by_policy(world: World, policy: ExpiryPolicy, charged: Amount) -> None:
+async def test_a_reservation_past_its_deadline_expires_by_policy(
+    world: World, policy: ExpiryPolicy, charged: Amount
+) -> None:
     await world.register("acme", expiry_policy=policy)
     await world.ledger.reserve(account(), reservation())
     alive = reservation(minutes=60)
@@ -142,7 +156,7 @@ async def test_reservations_of_a_tenant_that_is_not_registered_expire_too(world:
     assert await world.expire() == 1
 
 
-async def test_one_reservation_without_prices_keeps_no_other_from_expiring(world: World) -> None:
+async def test_a_reservation_without_prices_keeps_no_other_from_expiring(world: World) -> None:
     lost = replace(reservation(), attempt=attempt(price_version="0000000000"))
     for held in (lost, reservation(), reservation("zebra")):
         await world.ledger.reserve(account(held.lane.tenant_id), held)
@@ -153,7 +167,7 @@ async def test_one_reservation_without_prices_keeps_no_other_from_expiring(world
     assert open_now == [lost]
 
 
-async def test_units_that_are_held_expire_by_policy_too(world: World) -> None:
+async def test_held_units_expire_by_policy(world: World) -> None:
     units = Usage(images=2, speech_characters=3, audio_seconds=4)
     for number, policy in enumerate(ExpiryPolicy):
         await world.register(f"t{number}", expiry_policy=policy)
@@ -224,7 +238,7 @@ async def test_statements_are_written_once_and_a_rerun_changes_no_byte(world: Wo
     assert csv[1].startswith("2026-11,acme,'=acme,CC-1,gpt-4o,gpt-4o,input,24,0.00,0.00006")
 
 
-async def test_a_period_that_is_open_has_no_final_statement(world: World) -> None:
+async def test_an_open_period_has_no_final_statement(world: World) -> None:
     await world.ledger.open(account())
     with pytest.raises(PeriodStillOpen):
         await world.build("2026-11")
@@ -242,7 +256,7 @@ async def test_a_lane_that_was_registered_but_never_opened_is_closed_empty(world
     assert await world.state("half", "2026-11") is LaneState.CLOSED
 
 
-async def test_the_statement_of_a_tenant_that_is_gone_is_by_its_entries(world: World) -> None:
+async def test_the_statement_of_a_removed_tenant_follows_from_its_entries(world: World) -> None:
     held = reservation("ghost")
     await world.ledger.reserve(account("ghost"), held)
     await world.ledger.settle(held, charge())
@@ -262,7 +276,7 @@ async def test_a_report_is_never_overwritten() -> None:
 
 
 async def books_to_spoil() -> World:
-    """Three charges, an expiry with its late entry, and an open reservation."""
+    """Write three charges, an expiry with its late entry, and an open reservation."""
     world = World()
     held = [reservation() for _ in range(5)]
     for each in held:
@@ -303,9 +317,9 @@ async def books_to_spoil() -> World:
         ),
     ],
 )
-async def test_verification_names_what_is_wrong(spoil: Any, violated: set[str]) -> None:
+async def test_verification_names_each_violation(spoil: Any, violated: set[str]) -> None:
     world = await books_to_spoil()
-    partition = world.rows._tables["ledger202611"]["acme|00"]
+    partition = await rows_of(world.rows, "ledger202611", "acme|00")
     rows = {key: dict(row.fields) for key, row in partition.items()}
     spoil(rows)
     changes: list[Any] = [Delete(key) for key in partition if key not in rows]
@@ -315,20 +329,23 @@ async def test_verification_names_what_is_wrong(spoil: Any, violated: set[str]) 
     assert {each.partition(" ")[0] for each in found} == violated
 
 
+class ChangingStore(FaultyStore):
+    """Every reading of a balance finds another version, with reservations that are not there."""
+
+    reads = 0
+
+    async def get(self, table: str, partition: str, key: str) -> Row | None:
+        row = await super().get(table, partition, key)
+        if row is None or key != "B":
+            return row
+        self.reads += 1
+        return replace(row, fields={**row.fields, "version": self.reads, "open_reservations": 9})
+
+
 async def test_a_lane_that_keeps_changing_is_reported_as_such(world: World) -> None:
     await world.ledger.open(account())
-    partition = world.rows._tables["ledger202611"]["acme|00"]
-    get = world.rows.get
-
-    async def moving(table: str, name: str, key: str) -> Any:
-        row = await get(table, name, key)
-        if key == "B" and row is not None:
-            fields = {**row.fields, "version": int(row.fields["version"]) + 1, "open_reservations": 9}
-            partition["B"] = row = replace(row, fields=fields)
-        return row
-
-    world.rows.get = moving  # type: ignore[method-assign, assignment]
-    assert "changed during each" in (await world.findings())["acme"][-1]
+    found = await World(rows=ChangingStore(world.rows)).findings()
+    assert "changed during each" in found["acme"][-1]
 
 
 async def test_a_registered_lane_without_a_balance_is_not_a_violation(world: World) -> None:

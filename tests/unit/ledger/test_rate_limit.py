@@ -1,4 +1,4 @@
-"""Requests and tokens per minute: exact, without a window to reset, and without a further storage operation."""
+"""Limits of requests and tokens per minute are exact, have no window, and need no storage operation."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_all_processes_share_one_state() -> None:
     await refusal(books, account)
 
 
-async def test_a_rate_costs_no_storage_operation() -> None:
+async def test_a_rate_limit_needs_no_storage_operation() -> None:
     books = Books()
     await books.ledger.reserve(rated(), reservation())
     before = books.faulty.submits
@@ -64,7 +64,7 @@ async def test_a_rate_costs_no_storage_operation() -> None:
     assert books.faulty.submits == before + 1
 
 
-async def test_a_changed_limit_holds_at_once_for_what_comes() -> None:
+async def test_a_changed_limit_applies_to_the_next_request() -> None:
     books = Books()
     await books.ledger.reserve(rated(requests=1), reservation())
     assert (await refusal(books, rated(requests=1))).retry_after_seconds == 60
@@ -77,8 +77,10 @@ async def test_a_changed_limit_holds_at_once_for_what_comes() -> None:
     st.lists(st.tuples(st.floats(0, 30), st.integers(1, 50)), min_size=1, max_size=60),
     st.sampled_from([1, 1, 3]),
 )
-def test_never_more_than_a_burst_and_the_rate(limit: int, arrivals: list[tuple[float, int]], lanes: int) -> None:
-    """Over any time t from the start, at most limit * (1 + t minutes) is admitted; what is told as wait is honest."""
+def test_no_more_than_a_burst_and_the_rate_is_admitted(
+    limit: int, arrivals: list[tuple[float, int]], lanes: int
+) -> None:
+    """At most `limit * (1 + t)` is admitted in the first t minutes, and the stated wait is exact."""
     limits, state, now, admitted = RateLimits(tokens=limit, lanes=lanes), Arrivals(), NOW, 0
     larger = 0 if lanes == 1 else 50
     for pause, tokens in arrivals:
@@ -97,7 +99,7 @@ def test_never_more_than_a_burst_and_the_rate(limit: int, arrivals: list[tuple[f
             assert state.admit(limits, status.remaining, now)[1] == 0
 
 
-def test_what_is_larger_than_a_lane_s_part_is_served_once_the_lane_was_idle() -> None:
+def test_a_request_larger_than_the_part_of_a_lane_is_served_once_the_lane_was_idle() -> None:
     limits = RateLimits(tokens=60, lanes=3)
     state, wait = Arrivals().admit(limits, 55, NOW)
     assert wait == 0
@@ -106,7 +108,7 @@ def test_what_is_larger_than_a_lane_s_part_is_served_once_the_lane_was_idle() ->
     assert state.admit(limits, 55, NOW + timedelta(seconds=165))[1] == 0
 
 
-def test_nothing_is_shown_where_nothing_is_limited() -> None:
+def test_a_tenant_without_limits_has_no_limit_status() -> None:
     assert limit_status(RateLimits(), Arrivals(), NOW) == []
 
 

@@ -1,4 +1,4 @@
-"""Plans of `make test`: what is set up, and when the coverage gate applies."""
+"""Plans of `make test`: the environments to set up, and the coverage gate."""
 
 from __future__ import annotations
 
@@ -35,6 +35,6 @@ def test_a_run_needs_what_its_paths_need_and_is_whole_without_a_selection(
     assert plan(arguments) == planned
 
 
-def test_what_is_needed_is_told_of_paths_that_exist() -> None:
+def test_needs_are_declared_for_paths_that_exist() -> None:
     places = [place for each in NEEDED_BY.values() for place in each]
     assert [place for place in places if not (ROOT / place).exists()] == []

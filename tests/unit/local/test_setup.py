@@ -1,4 +1,4 @@
-"""Setting up: what is current, uv and its fallback, and the launcher. No package is installed here."""
+"""Setup: environments that are current, uv and its fallback, and the launcher. Installs no package."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_environment_is_current_until_a_lock_file_changes(environment: Virtua
     assert not environment.is_current()
 
 
-def test_what_was_installed_from_a_superset_serves_as_well(tmp_path: Path) -> None:
+def test_an_environment_with_a_superset_of_packages_is_current(tmp_path: Path) -> None:
     small, large, other = (tmp_path / name for name in ("small", "large", "other"))
     for lock in (small, large, other):
         lock.write_text(lock.name)
@@ -84,7 +84,7 @@ def test_an_environment_is_not_current_where_nothing_can_install_it(environment:
     assert not environment.is_current()
 
 
-def test_uv_that_cannot_be_installed_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uv_is_none_if_it_cannot_be_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert find_uv(tmp_path / "uv", Commands(failing=PYTHON.name)) is None
     assert "pip does its work" in capsys.readouterr().out
 

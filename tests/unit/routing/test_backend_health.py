@@ -1,4 +1,4 @@
-"""The breaker's laws, on a clock of the test's own."""
+"""Rules of the circuit breaker, at times that the test states."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_it_opens_on_a_share_of_failures_within_a_window() -> None:
     assert health.recent(POLICY.window_requests - 1) == (POLICY.window_requests, POLICY.window_requests // 2)
 
 
-def test_what_was_long_ago_no_longer_counts() -> None:
+def test_failures_before_the_window_no_longer_count() -> None:
     health = BackendHealth(backend_id="b")
     for number in range(POLICY.window_requests - 1):
         failing(health, number % 2, 1)
@@ -63,7 +63,7 @@ def test_what_was_long_ago_no_longer_counts() -> None:
     assert health.recent(2 * POLICY.window_seconds + 1) == (0, 0)
 
 
-def test_streams_that_begin_and_break_open_it_however_many_begin_meanwhile() -> None:
+def test_it_opens_on_streams_that_break_even_if_others_begin() -> None:
     health = BackendHealth(backend_id="b")
     for number in range(3):
         assert health.state(0) is CLOSED
@@ -90,7 +90,7 @@ def test_one_probe_goes_through_and_its_answer_closes_the_breaker() -> None:
     assert (health.state(now), health.is_ready(now), health.reason) == (CLOSED, True, "")
 
 
-def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_bound() -> None:
+def test_each_failed_probe_doubles_the_open_time_up_to_a_minute() -> None:
     health, now, times = BackendHealth(backend_id="b"), 0.0, []
     failing(health, now, 3)
     for _ in range(6):
@@ -101,7 +101,7 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_bound() -> None:
     assert times == [5, 10, 20, 40, 60, 60]
 
 
-def test_a_probe_that_tells_nothing_leaves_room_for_another() -> None:
+def test_a_probe_without_a_result_allows_another() -> None:
     health = BackendHealth(backend_id="b")
     failing(health, 0, 3)
     assert health.started(9, 0)
@@ -122,7 +122,7 @@ def test_a_request_that_began_before_neither_closes_nor_prolongs_it() -> None:
     assert health.open_until == 5
 
 
-def test_it_stays_open_for_the_time_a_refusal_asks_and_needs_no_probe_then() -> None:
+def test_it_stays_open_for_the_time_that_a_refusal_states_and_needs_no_probe() -> None:
     health = BackendHealth(backend_id="b")
     health.throttled(0, 7.5, "status 429", is_probe=False)
     health.throttled(1, 2, "status 429", is_probe=False)
@@ -132,7 +132,7 @@ def test_it_stays_open_for_the_time_a_refusal_asks_and_needs_no_probe_then() -> 
     assert (health.open_until, health.is_throttled, health.recovered_at) == (None, False, -float("inf"))
 
 
-def test_a_refusal_that_asks_for_no_time_is_given_some() -> None:
+def test_a_refusal_that_states_no_time_opens_it_for_a_default_time() -> None:
     health = BackendHealth(backend_id="b")
     health.throttled(0, None, "status 429", is_probe=False)
     assert health.open_until == POLICY.throttled_seconds
@@ -166,7 +166,7 @@ def test_it_starts_slowly_after_a_recovery_and_gets_less_the_slower_it_is() -> N
     assert health.share(5 + POLICY.slow_start_seconds, None) == 1
 
 
-def test_its_room_is_what_its_last_answer_left() -> None:
+def test_its_headroom_is_what_its_last_answer_stated() -> None:
     health = BackendHealth(backend_id="b")
     assert health.has_headroom(0, 10**9)
     health.note_headroom(0, 2, 1000)
@@ -180,7 +180,7 @@ def test_its_room_is_what_its_last_answer_left() -> None:
     assert health.has_headroom(0, 10**9)
 
 
-def test_it_is_full_with_as_many_requests_as_it_may_have() -> None:
+def test_it_is_full_at_its_limit_of_concurrent_requests() -> None:
     health = BackendHealth(backend_id="b", max_concurrent_requests=2)
     health.started(0, 0)
     seen = [health.is_full]
@@ -192,7 +192,7 @@ def test_it_is_full_with_as_many_requests_as_it_may_have() -> None:
     assert health.held_seconds == pytest.approx(1.4)
 
 
-def test_where_nobody_else_is_ready_it_may_be_tried_once_a_second() -> None:
+def test_it_may_be_tried_once_a_second_if_no_other_is_ready() -> None:
     health = BackendHealth(backend_id="b")
     assert not health.is_last_resort(9)
     failing(health, 0, 3)
@@ -207,7 +207,7 @@ def test_where_nobody_else_is_ready_it_may_be_tried_once_a_second() -> None:
     assert not health.is_last_resort(12)
 
 
-def test_what_others_found_counts_unless_it_is_older_than_the_last_answer() -> None:
+def test_a_hint_counts_unless_it_is_older_than_the_last_answer() -> None:
     health = BackendHealth(backend_id="b")
     answered(health, 10)
     health.apply_hint(12, 30, "status 500", seconds_ago=3)
@@ -243,8 +243,10 @@ def happen(health: BackendHealth, event: str, now: float, seconds: float, under_
 
 
 @given(EVENTS)
-@example([("learn", 6), ("start", 1), ("learn", 0), ("learn", 6)])  # a hint closes it under a probe, another opens it
-def test_the_breaker_keeps_its_laws_whatever_happens(events: list[tuple[str, float]]) -> None:
+@example(
+    [("learn", 6), ("start", 1), ("learn", 0), ("learn", 6)]
+)  # a hint closes the breaker during a probe, another opens it
+def test_the_breaker_keeps_its_rules_after_any_events(events: list[tuple[str, float]]) -> None:
     health, now = BackendHealth(backend_id="b"), 0.0
     under_way: list[bool] = []
     for event, seconds in events:
@@ -257,4 +259,4 @@ def test_the_breaker_keeps_its_laws_whatever_happens(events: list[tuple[str, flo
         assert not health.is_ready(now) or health.state(now) is not OPEN
         assert (health.open_until is None) <= (not health.reason)
         if health.is_ready(now) is not was_ready:
-            assert health.transitions.count != transitions, "whoever keeps tables of who is ready is told"
+            assert health.transitions.count != transitions, "every change that affects selection is counted"

@@ -1,4 +1,4 @@
-"""Leases, waiting and hints, in virtual time."""
+"""Slots, waiting and hints, in virtual time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.application.routing.dispatch import Dispatcher
 from shared.application.routing.fair_queue import WaitingPolicy
 from shared.application.routing.tenant_turns import TenantTurns
 from shared.domain.errors import BackendUnavailable, RateLimitExceeded, ResidencyViolation, StorageUnavailable
-from shared.domain.routing.answer import classify, retry_after
+from shared.domain.routing.answer import classify
 from shared.domain.routing.backend_health import BreakerPolicy, BreakerState
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 from shared.domain.routing.residency import Residency
@@ -102,7 +102,7 @@ def used(slot: BackendSlot, status: int = 200, headers: list[tuple[bytes, bytes]
 
 
 @virtually
-async def test_a_backend_that_is_ready_is_leased_at_once_and_counted_until_released() -> None:
+async def test_a_ready_backend_gives_a_slot_at_once_and_counts_it_until_released() -> None:
     process = Process(backend("a"))
     slot = await process.slot()
     assert (slot.backend.backend_id, slot.health.in_flight, slot.is_probe) == ("a", 1, False)
@@ -111,7 +111,7 @@ async def test_a_backend_that_is_ready_is_leased_at_once_and_counted_until_relea
 
 
 @virtually
-async def test_a_request_waits_for_a_place_and_later_ones_wait_behind_it() -> None:
+async def test_a_request_waits_for_a_slot_and_later_ones_wait_behind_it() -> None:
     process = Process(backend("a", max_concurrent_requests=1))
     held = await process.slot()
     served: list[int] = []
@@ -143,7 +143,7 @@ async def test_a_request_waits_until_a_refusal_is_over() -> None:
 
 
 @virtually
-async def test_waiting_that_would_be_in_vain_is_refused_at_once_with_the_time_to_wait() -> None:
+async def test_a_request_that_would_wait_in_vain_is_refused_at_once_with_the_time_to_wait() -> None:
     process = Process(backend("a"), backend("b"))
     for seconds in (b"30", b"20"):
         used(await process.slot(), 429, [(b"retry-after", seconds)])
@@ -155,7 +155,7 @@ async def test_waiting_that_would_be_in_vain_is_refused_at_once_with_the_time_to
 
 
 @virtually
-async def test_a_queue_that_moves_too_slowly_is_refused_at_once_with_what_is_to_be_expected() -> None:
+async def test_a_request_in_a_queue_that_is_too_slow_is_refused_at_once_with_the_expected_time() -> None:
     process = Process(backend("a", max_concurrent_requests=2), seconds=9.0)
     for _ in range(2):
         slot = await process.slot()
@@ -175,7 +175,7 @@ async def test_a_queue_that_moves_too_slowly_is_refused_at_once_with_what_is_to_
 
 
 @virtually
-async def test_nobody_waits_longer_than_allowed() -> None:
+async def test_no_request_waits_longer_than_allowed() -> None:
     process = Process(backend("a", max_concurrent_requests=1), seconds=3.0)
     held = await process.slot()
     with pytest.raises(BackendUnavailable):
@@ -213,7 +213,7 @@ async def test_a_caller_that_hangs_up_leaves_the_queue() -> None:
 
 
 @virtually
-async def test_nobody_waits_behind_one_who_waits_for_another_backend() -> None:
+async def test_no_request_waits_behind_one_that_waits_for_another_backend() -> None:
     process = Process(backend("a"), backend("b", max_concurrent_requests=1))
     held = await process.slot(tried={"a"})
     picky = asyncio.create_task(process.slot(tried={"a"}))
@@ -242,12 +242,12 @@ async def test_a_noisy_tenant_cannot_starve_another() -> None:
     for _ in range(10):
         await one(OTHER)
     await asyncio.gather(*noisy)
-    assert max(waits["other"]) <= 1, "the next place that is free is the other's"
+    assert max(waits["other"]) <= 1, "the next free slot goes to the other tenant"
     assert max(waits["acme"]) > 90
 
 
 @virtually
-async def test_places_are_shared_by_the_priority_of_tenants() -> None:
+async def test_slots_are_shared_by_the_priority_of_tenants() -> None:
     process = Process(backend("a", max_concurrent_requests=1), seconds=1000.0, max_waiting=1000)
     served: list[str] = []
 
@@ -263,7 +263,7 @@ async def test_places_are_shared_by_the_priority_of_tenants() -> None:
 
 
 @virtually
-async def test_a_tenant_has_only_so_many_requests_at_once() -> None:
+async def test_a_tenant_has_a_limited_number_of_requests_at_once() -> None:
     process = Process(backend("a"), seconds=5.0)
     tenant = replace(ACME, max_concurrent_requests=2)
     assert await process.turns.wait(ACME) is None
@@ -286,7 +286,7 @@ async def test_a_tenant_has_only_so_many_requests_at_once() -> None:
 
 
 @virtually
-async def test_who_waits_for_a_probe_is_told_at_once_that_it_failed() -> None:
+async def test_a_request_that_waits_for_a_probe_is_refused_as_soon_as_it_fails() -> None:
     process = Process(backend("a"))
     now = process.clock.monotonic()
     health = process.dispatcher.health(process.catalog.backends["a"])
@@ -304,7 +304,7 @@ async def test_who_waits_for_a_probe_is_told_at_once_that_it_failed() -> None:
 
 
 @virtually
-async def test_what_one_process_finds_out_another_knows_before_its_first_request() -> None:
+async def test_a_process_knows_the_findings_of_another_before_its_first_request() -> None:
     documents = InMemoryDocuments()
     one = Process(backend("a"), backend("b"), documents=documents)
     two = Process(backend("a"), backend("b"), documents=documents, name="two")
@@ -319,11 +319,11 @@ async def test_what_one_process_finds_out_another_knows_before_its_first_request
     assert not one.dispatcher.health(one.catalog.backends["a"]).is_hinted
     used(await two.slot(), 429, [(b"retry-after-ms", b"100")])
     await two.background.drain()
-    assert await one.hints.load() == [hint], "neither echoes nor moments are worth telling"
+    assert await one.hints.load() == [hint], "findings of others and short refusals are not stored"
 
 
 @virtually
-async def test_a_recovery_is_told_as_well() -> None:
+async def test_a_recovery_is_stored_too() -> None:
     documents = InMemoryDocuments()
     one = Process(backend("a"), documents=documents)
     two = Process(backend("a"), documents=documents, name="two")
@@ -347,7 +347,7 @@ async def test_a_recovery_is_told_as_well() -> None:
 
 
 @virtually
-async def test_who_waits_goes_ahead_once_another_process_knows_that_a_backend_is_up() -> None:
+async def test_a_waiting_request_proceeds_once_another_process_finds_a_backend_up() -> None:
     process = Process(backend("a"), seconds=9.0)
     hint = Hint(
         backend_id="a", instance="another", noted_at=NOW, down_until=NOW + timedelta(seconds=5), reason="status 500"
@@ -361,7 +361,7 @@ async def test_who_waits_goes_ahead_once_another_process_knows_that_a_backend_is
 
 
 @virtually
-async def test_hints_that_cannot_be_stored_are_no_obstacle() -> None:
+async def test_hints_that_cannot_be_stored_stop_no_request() -> None:
     process = Process(backend("a"))
 
     class NoStore:
@@ -400,7 +400,7 @@ async def test_pools_are_kept_until_the_catalog_changes() -> None:
 
 
 @virtually
-async def test_a_pool_without_anybody_is_told_apart_from_one_that_lies_elsewhere() -> None:
+async def test_an_empty_pool_raises_another_error_than_one_outside_the_residency() -> None:
     process = Process(backend("a"))
     with pytest.raises(ResidencyViolation):
         process.pool(replace(ACME, residency=Residency(("us",), allow_global=False)))
@@ -441,7 +441,7 @@ async def test_an_attempt_that_ends_without_an_answer_leaves_the_probe_to_anothe
         ([(b"x-ratelimit-remaining-tokens", b"9" * 5000)], None, None),
     ],
 )
-def test_what_is_left_is_what_an_answer_says_where_there_is_a_limit(
+def test_remaining_requests_and_tokens_are_read_if_there_is_a_limit(
     headers: list[tuple[bytes, bytes]], requests: int | None, tokens: int | None
 ) -> None:
     async def one() -> None:
@@ -451,24 +451,3 @@ def test_what_is_left_is_what_an_answer_says_where_there_is_a_limit(
         assert (slot.health.remaining_requests, slot.health.remaining_tokens) == (requests, tokens)
 
     run_in_virtual_time(one())
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ([(b"retry-after", b"2"), (b"retry-after-ms", b"1500")], 1.5),
-        ([(b"retry-after", b"2")], 2),
-        ([(b"retry-after", b"0.5")], 0.5),
-        ([(b"date", b"Wed, 21 Oct 2015 07:28:00 GMT"), (b"retry-after", b"Wed, 21 Oct 2015 07:28:09 GMT")], 9),
-        ([(b"date", b"Wed, 21 Oct 2015 07:28:00 GMT"), (b"retry-after", b"Wed, 21 Oct 2015 07:27:00 GMT")], 0),
-        ([(b"retry-after", b"Wed, 21 Oct 2015 07:28:00 GMT")], None),
-        ([(b"date", b"yesterday"), (b"retry-after", b"Wed, 21 Oct 2015 07:28:00 GMT")], None),
-        ([(b"date", b"Wed, 21 Oct 2015 07:28:00 GMT"), (b"retry-after", b"soon")], None),
-        ([(b"retry-after-ms", b"-1"), (b"retry-after", b"nan")], None),
-        ([(b"retry-after", b"9" * 5000)], 86_400),
-        ([(b"retry-after-ms", b"9" * 20)], 86_400),
-        ([], None),
-    ],
-)
-def test_how_long_to_wait_is_read_from_either_header(headers: list[tuple[bytes, bytes]], seconds: float | None) -> None:
-    assert retry_after(headers) == seconds

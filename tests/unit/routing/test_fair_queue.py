@@ -1,4 +1,4 @@
-"""The fair queue: who is next, who must go, and that nothing that was given is lost."""
+"""The fair queue: order of service, refusals, and that no slot is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.domain.errors import ClientDisconnected
 
 
 class Places:
-    """Something of which there are so many."""
+    """A limited number of slots with a queue."""
 
     def __init__(self, free: int = 0, most: int = 100) -> None:
         self.free = free
@@ -39,7 +39,7 @@ class Places:
         self.queue.advance()
 
 
-async def test_who_waits_for_few_is_served_before_who_waits_for_many() -> None:
+async def test_a_flow_with_few_waiting_requests_is_served_before_one_with_many() -> None:
     places = Places()
     tasks = [places.wait("noisy") for _ in range(50)]
     await asyncio.sleep(0)
@@ -60,7 +60,7 @@ async def test_turns_are_shared_by_weight() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_who_has_just_come_does_not_pay_for_the_past() -> None:
+async def test_a_new_flow_takes_turns_with_an_old_one_at_once() -> None:
     places = Places()
     first = [places.wait("old") for _ in range(9)]
     await places.free_up(8)
@@ -72,7 +72,7 @@ async def test_who_has_just_come_does_not_pay_for_the_past() -> None:
     await asyncio.gather(*first, late)
 
 
-async def test_whoever_is_cancelled_or_waits_too_long_leaves() -> None:
+async def test_a_request_that_is_cancelled_or_waits_too_long_leaves_the_queue() -> None:
     places = Places()
     gone, late, patient = places.wait("a"), places.wait("b", seconds=0.001), places.wait("c")
     await asyncio.sleep(0)
@@ -84,7 +84,7 @@ async def test_whoever_is_cancelled_or_waits_too_long_leaves() -> None:
     assert gone.cancelled()
 
 
-async def test_what_was_given_to_one_who_leaves_in_that_moment_is_taken_back() -> None:
+async def test_a_slot_given_to_a_request_that_leaves_at_that_moment_is_taken_back() -> None:
     places = Places()
     waiting = places.wait("a")
     await places.free_up(1)
@@ -95,7 +95,7 @@ async def test_what_was_given_to_one_who_leaves_in_that_moment_is_taken_back() -
     assert (places.free, places.served) == (1, [])
 
 
-async def test_a_full_queue_refuses_whoever_would_be_served_last() -> None:
+async def test_a_full_queue_refuses_the_request_that_would_be_served_last() -> None:
     places = Places(most=2)
     first, second = places.wait("noisy"), places.wait("noisy")
     await asyncio.sleep(0)
@@ -110,7 +110,7 @@ async def test_a_full_queue_refuses_whoever_would_be_served_last() -> None:
         await Places(most=0).wait("a")
 
 
-async def test_who_cannot_be_served_is_passed_over_but_not_for_ever() -> None:
+async def test_requests_that_cannot_be_served_are_passed_over_up_to_a_limit() -> None:
     places = Places()
 
     def never() -> str | None:
@@ -125,14 +125,14 @@ async def test_who_cannot_be_served_is_passed_over_but_not_for_ever() -> None:
     await asyncio.sleep(0)
     behind = places.wait("behind")
     await places.free_up(1)
-    assert not behind.done(), "a look at the whole queue would cost too much"
+    assert not behind.done(), "the queue is not searched to its end, which would cost too much"
     for task in [*stuck, behind]:
         task.cancel()
     await asyncio.gather(*stuck, behind, return_exceptions=True)
     assert len(places.queue) == 0
 
 
-async def test_who_hangs_up_is_not_served() -> None:
+async def test_a_caller_that_hangs_up_is_not_served() -> None:
     places, wait_for_disconnect = Places(), asyncio.Event()
     gone = asyncio.ensure_future(places.queue.wait("a", 1, lambda: places.take("a"), 60, wait_for_disconnect.wait))
     await asyncio.sleep(0)
@@ -144,7 +144,7 @@ async def test_who_hangs_up_is_not_served() -> None:
     assert await stays == "b"
 
 
-async def test_who_is_served_is_no_longer_watched() -> None:
+async def test_a_served_caller_is_no_longer_watched() -> None:
     places, wait_for_disconnect = Places(), asyncio.Event()
     served = asyncio.ensure_future(places.queue.wait("a", 1, lambda: places.take("a"), 60, wait_for_disconnect.wait))
     await asyncio.sleep(0)
@@ -154,7 +154,7 @@ async def test_who_is_served_is_no_longer_watched() -> None:
     assert not any(task for task in asyncio.all_tasks() if task is not asyncio.current_task())
 
 
-async def test_all_may_be_told_that_it_is_in_vain() -> None:
+async def test_all_waiting_requests_can_be_refused() -> None:
     places = Places()
     waiting = [places.wait("a"), places.wait("b")]
     await asyncio.sleep(0)
@@ -165,7 +165,7 @@ async def test_all_may_be_told_that_it_is_in_vain() -> None:
     assert len(places.queue) == 0
 
 
-async def test_who_is_refused_and_cancelled_at_once_has_nothing_to_give_back() -> None:
+async def test_a_request_refused_and_cancelled_at_once_gives_no_slot_back() -> None:
     places = Places()
     waiting = places.wait("a")
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Where data may be processed: every SKU, in regions of each kind, under every policy."""
+"""Residency decides where data may be processed, for every SKU, kind of region and policy."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_table_names_every_sku() -> None:
     ("sku", "place"),
     [("Standard", "swedencentral"), ("DataZoneStandard", "eu"), ("GlobalStandard", "global"), ("OnPremises", "eu")],
 )
-def test_it_is_told_where_a_request_is_certainly_processed(sku: str, place: str) -> None:
+def test_the_narrowest_certain_place_of_processing_is_stated(sku: str, place: str) -> None:
     assert Placement(sku, "swedencentral", "eu").processed_in == place
 
 
@@ -79,7 +79,7 @@ def test_the_zone_of_a_known_region_need_not_be_named() -> None:
         ("OnPremises", "berlin", "", "zone"),
     ],
 )
-def test_a_placement_that_cannot_be_is_refused(sku: str, region: str, zone: str, param: str) -> None:
+def test_an_impossible_placement_is_refused(sku: str, region: str, zone: str, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         checked_placement(sku, region, zone)
     assert refused.value.param == param
@@ -115,7 +115,7 @@ def test_a_pool_is_the_deployments_own_backends_and_then_those_of_its_fallbacks(
     ] == [(0, "c")]
 
 
-def test_what_can_never_be_served_is_told_with_the_reason() -> None:
+def test_a_tenant_that_can_never_be_served_is_reported_with_the_reason() -> None:
     d, empty = CATALOG.deployments["d"], CATALOG.deployments["empty"]
     assert CATALOG.obstacle(d, Residency(("us",), allow_global=False)) is None
     nowhere = CATALOG.obstacle(d, Residency(("jp",), allow_global=False))

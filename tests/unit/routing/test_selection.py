@@ -106,7 +106,7 @@ EVENTS: dict[str, Callable[[BackendHealth, float, float], None]] = {
     st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([*EVENTS]), st.floats(0, 8)), max_size=60),
     st.sets(st.sampled_from("abcd"), max_size=3),
 )
-def test_nobody_is_chosen_who_is_down_full_or_tried_and_somebody_is_if_anybody_can(
+def test_only_a_ready_untried_backend_is_chosen_if_there_is_one(
     events: list[tuple[str, str, float]], tried: set[str]
 ) -> None:
     members = Members(
@@ -150,7 +150,7 @@ def test_fallbacks_come_last_in_their_order() -> None:
     assert pool.choose(0, 0) is None
 
 
-def test_who_is_slow_gets_less_in_proportion_but_never_nothing() -> None:
+def test_a_slow_backend_gets_proportionally_fewer_requests_but_some() -> None:
     members = Members(backend("quick"), backend("slow"), backend("slowest"))
     for name, seconds in (("quick", 0.1), ("slow", 0.4), ("slowest", 50)):
         members.healths[name].answered(0, seconds, is_probe=False)
@@ -159,7 +159,7 @@ def test_who_is_slow_gets_less_in_proportion_but_never_nothing() -> None:
     assert counts["slowest"] / counts["quick"] == pytest.approx(0.1, abs=0.04)
 
 
-def test_who_has_room_is_preferred_and_without_any_room_the_weights_count() -> None:
+def test_a_backend_with_headroom_is_preferred_and_weights_count_if_none_has() -> None:
     members = Members(backend("a"), backend("b"), backend("c"))
     for name, tokens in (("a", 10), ("b", 99), ("c", 10)):
         members.healths[name].note_headroom(0, None, tokens)
@@ -168,7 +168,7 @@ def test_who_has_room_is_preferred_and_without_any_room_the_weights_count() -> N
     assert all(counts[name] / DRAWS == pytest.approx(1 / 3, abs=0.04) for name in "abc")
 
 
-def test_a_probe_goes_to_who_is_half_open_one_at_a_time() -> None:
+def test_a_half_open_backend_gets_one_probe_at_a_time() -> None:
     members = Members(backend("a"), backend("b"))
     down = members.healths["a"]
     for _ in range(3):
@@ -182,11 +182,11 @@ def test_a_probe_goes_to_who_is_half_open_one_at_a_time() -> None:
     assert members.counted(14) == {"b": DRAWS}
     down.started(16, 0)
     down.answered(16, 0.1, is_probe=True)
-    assert members.counted(17)["a"] < DRAWS / 4, "it starts slowly"
+    assert members.counted(17)["a"] < DRAWS / 4, "a backend starts slowly after a recovery"
     assert members.counted(99)["a"] == pytest.approx(DRAWS / 2, rel=0.1)
 
 
-def test_where_all_are_down_one_is_tried_now_and_then() -> None:
+def test_one_backend_is_tried_now_and_then_if_all_are_down() -> None:
     members = Members(backend("a"), backend("b", max_concurrent_requests=1))
     for name in "ab":
         for _ in range(3):
@@ -197,14 +197,14 @@ def test_where_all_are_down_one_is_tried_now_and_then() -> None:
     assert members.chosen(2) is None
     members.healths["b"].answered(2, 0.1, is_probe=True)
     assert members.chosen(3, tried={"b"}) is None
-    assert members.chosen(3) is None, "it is full, which will pass"
+    assert members.chosen(3) is None, "the backend is full, so the request waits for it"
 
 
-def test_a_prompt_has_a_home_that_weights_decide_and_that_it_leaves_only_while_it_must() -> None:
+def test_a_prompt_stays_at_one_backend_chosen_by_weight_unless_that_cannot_serve() -> None:
     members = Members(backend("a", 3), backend("b", 1))
-    homes = {point / 64: members.chosen(affinity_point=point / 64) for point in range(64)}
-    assert Counter(homes.values()) == {"a": 48, "b": 16}
-    point = next(point for point, home in homes.items() if home == "b")
+    chosen = {point / 64: members.chosen(affinity_point=point / 64) for point in range(64)}
+    assert Counter(chosen.values()) == {"a": 48, "b": 16}
+    point = next(point for point, name in chosen.items() if name == "b")
     assert members.counted(affinity_point=point) == {"b": DRAWS}
     members.healths["b"].note_headroom(0, None, 1)
     assert members.chosen(0, tokens=2, affinity_point=point) == "a"
@@ -213,10 +213,10 @@ def test_a_prompt_has_a_home_that_weights_decide_and_that_it_leaves_only_while_i
     assert members.chosen(9.5, affinity_point=point) == "b"
     for name, seconds in (("a", 0.1), ("b", 5)):
         members.healths[name].answered(10, seconds, is_probe=False)
-    assert members.counted(80, affinity_point=point)["a"] > DRAWS / 2, "too slow for a home"
+    assert members.counted(80, affinity_point=point)["a"] > DRAWS / 2, "the backend is too slow for affinity"
 
 
-def test_it_is_known_when_somebody_will_be_ready() -> None:
+def test_the_pool_knows_when_a_backend_will_be_ready() -> None:
     members = Members(backend("a"), backend("b"))
     assert (members.pool.seconds_until_ready(0), members.pool.seconds_until_next_try(0)) == (0, None)
     members.healths["a"].throttled(0, 4, "x", is_probe=False)
@@ -229,7 +229,7 @@ def test_it_is_known_when_somebody_will_be_ready() -> None:
     assert members.healths["a"].state(9) is BreakerState.CLOSED
 
 
-def test_how_fast_places_become_free_is_known_where_all_are_bounded() -> None:
+def test_the_rate_of_free_slots_is_known_if_all_backends_are_limited() -> None:
     members = Members(backend("a", max_concurrent_requests=2), backend("b", max_concurrent_requests=4))
     assert [members.pool.requests_per_second] == [None]
     for health in members.healths.values():
@@ -239,5 +239,5 @@ def test_how_fast_places_become_free_is_known_where_all_are_bounded() -> None:
     assert Members(backend("a")).pool.requests_per_second is None
 
 
-def test_a_drained_backend_that_must_serve_what_it_keeps_does() -> None:
+def test_a_drained_backend_serves_if_it_is_the_only_one() -> None:
     assert Members(backend("a", 0)).chosen() == "a"

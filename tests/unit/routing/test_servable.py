@@ -1,4 +1,4 @@
-"""Checks of a configuration against all tenants, however many."""
+"""A new configuration is checked against all tenants, on every page of the list."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PICKY = Residency(("eu",), allow_global=False)
 
 
 async def directory(*last: Tenant) -> DocumentTenants:
-    """More tenants than a page has, and these at the end."""
+    """Return more tenants than a page has, with these at the end."""
     tenants = DocumentTenants(InMemoryDocuments())
     for number in range(500):
         await tenants.insert(Tenant(tenant_id=f"t{number:03}", name="", created_at=NOW, deployments=("d",)))
@@ -42,7 +42,7 @@ async def directory(*last: Tenant) -> DocumentTenants:
     return tenants
 
 
-async def test_every_tenant_is_looked_at() -> None:
+async def test_every_tenant_is_checked() -> None:
     picky = Tenant(
         tenant_id="z", name="", created_at=NOW, deployments=("d", "none"), residency=PICKY, pools={"d": ("a",)}
     )
@@ -53,7 +53,7 @@ async def test_every_tenant_is_looked_at() -> None:
     assert await users_of("a", BEFORE, tenants) == ["deployment 'd'", "tenant 'z'"]
 
 
-async def test_those_who_have_left_are_not() -> None:
+async def test_closed_tenants_are_not_checked() -> None:
     gone = Tenant(
         tenant_id="z",
         name="",

@@ -1,4 +1,4 @@
-"""A tenant setting is declared by the domain; the management API has the same ones, null where the domain has it."""
+"""The management API has the tenant settings of the domain, and accepts null for the same ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_settings_of_the_api_are_those_of_the_domain() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_null_is_taken_where_the_domain_has_none_and_refused_elsewhere(setting: str) -> None:
+def test_null_is_accepted_if_the_domain_allows_none_and_else_refused(setting: str) -> None:
     registration = {"tenant_id": "acme", setting: None}
     if may_be_none(setting):
         assert getattr(TenantChange.model_validate({setting: None}).apply(TENANT), setting) is None
@@ -39,10 +39,10 @@ def test_null_is_taken_where_the_domain_has_none_and_refused_elsewhere(setting: 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("model", [TenantChange, TenantRegistration])
-def test_the_description_says_null_where_it_is_taken(model: type[TenantSettings], setting: str) -> None:
+def test_the_description_allows_null_if_the_api_does(model: type[TenantSettings], setting: str) -> None:
     assert ("null" in str(model.model_json_schema()["properties"][setting])) == may_be_none(setting)
 
 
-def test_what_was_not_sent_stays() -> None:
+def test_settings_that_were_not_sent_stay() -> None:
     assert TenantChange.model_validate({"reason": "r"}).apply(TENANT) == TENANT
     assert TenantRegistration.model_validate({"tenant_id": "acme"}).to_domain(TENANT.created_at).name == "acme"
