@@ -15,7 +15,8 @@ from tests.proof.mutation.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = (
-    "unit/test_domain.py",
+    "unit/pricing",
+    "unit/audit",
     "unit/test_stored_fields.py",
     "unit/routing/test_answer.py",
     "unit/inference/test_formats.py",

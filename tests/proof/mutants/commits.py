@@ -60,7 +60,6 @@ MUTANTS = [
             "a transaction has more rows than storage allows": replaced("MAX_BATCH_ROWS", "2 * _"),
             "reservations go before settlements": called("sorted", "[*self._waiting]"),
             "an abandoned reservation is committed": condition("pending.is_owed", False),
-            "an abandoned reservation is committed alone": condition("only.is_owed", True),
         },
     ),
     *mutants_of(

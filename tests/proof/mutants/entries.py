@@ -24,7 +24,7 @@ _LANES = "contract/ledger/test_lanes.py"
 MUTANTS = [
     *mutants_of(
         f"{_BALANCE}.refusal",
-        "unit/test_domain.py",
+        "unit/ledger/test_balance.py",
         {
             "admission ignores what is reserved": without_operand("self.reserved"),
             "admission ignores what is used": without_operand("self.used"),

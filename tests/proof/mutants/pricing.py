@@ -6,13 +6,13 @@ from tests.proof.mutation.mutant import mutants_of
 from tests.proof.mutation.operators import argument, assigned, called, flipped, replaced, returns, steps
 
 _BOOK = "shared.domain.pricing.price_book"
-_DOMAIN = "unit/test_domain.py"
+_PRICING = "unit/pricing"
 _RATE_LIMITS = "unit/ledger/test_rate_limit.py"
 
 MUTANTS = [
     *mutants_of(
         f"{_BOOK}:PriceBook.of_version",
-        _DOMAIN,
+        _PRICING,
         {
             "output is priced as input": steps(
                 assigned("bases", "dict.fromkeys(METERS, Meter.INPUT)"),
@@ -22,19 +22,19 @@ MUTANTS = [
     ),
     *mutants_of(
         f"{_BOOK}:PriceBook._resolve",
-        _DOMAIN,
+        _PRICING,
         {
             "the oldest price wins": flipped("_precedence"),
             "a model without a price is served": replaced("all", "any"),
         },
     ),
-    *mutants_of(f"{_BOOK}:RateCard.bound", _DOMAIN, {"a reservation holds nothing for images": returns("dearest")}),
+    *mutants_of(f"{_BOOK}:RateCard.bound", _PRICING, {"a reservation holds nothing for images": returns("dearest")}),
     *mutants_of(
-        f"{_BOOK}:_matches", _DOMAIN, {"the price of an image's variant is ignored": replaced("variant", "None")}
+        f"{_BOOK}:_matches", _PRICING, {"the price of an image's variant is ignored": replaced("variant", "None")}
     ),
     *mutants_of(
         "shared.domain.pricing.usage:disjoint_usage",
-        _DOMAIN,
+        _PRICING,
         {"cached input is billed twice": argument("Usage", "input", "prompt - written - audio_input", of=2, at=2)},
     ),
     *mutants_of(
@@ -55,6 +55,6 @@ MUTANTS = [
     *mutants_of(
         "shared.domain.content_filter:refused_categories",
         "unit/inference/test_formats.py",
-        {"a severity below the threshold is refused": assigned("unwanted", "(*_VERDICTS, *_SEVERITIES)")},
+        {"a severity below the threshold is refused": assigned("unwanted", "(*VERDICTS, *_SEVERITIES)")},
     ),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.proof.mutation.mutant import mutants_of
-from tests.proof.mutation.operators import argument, condition, without_operand
+from tests.proof.mutation.operators import argument, assigned, condition, without_operand
 
 _FIELDS = "shared.domain.stored_fields"
 _TESTS = "unit/test_stored_fields.py"
@@ -12,10 +12,12 @@ MUTANTS = [
     *mutants_of(
         f"{_FIELDS}:Codec.write",
         _TESTS,
-        {
-            "an empty value that is always written is left out": without_operand("always"),
-            "an empty value is written although it may be left out": condition("always", True),
-        },
+        {"an empty value is written although it may be left out": condition("plain", True)},
+    ),
+    *mutants_of(
+        f"{_FIELDS}:_leaves",
+        _TESTS,
+        {"an empty value that is always written is left out": assigned("is_always", "False")},
     ),
     *mutants_of(
         f"{_FIELDS}:_reader", _TESTS, {"a required value that is missing reads as empty": condition("required", False)}

@@ -1,4 +1,4 @@
-"""Which of the waiting operations share the next commit."""
+"""The batch of the next commit: its order, its limits, and operations that nobody waits for."""
 
 from __future__ import annotations
 
