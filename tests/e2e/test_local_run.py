@@ -357,7 +357,7 @@ def _expire_everything(document: dict[str, Any]) -> None:
 import asyncio
 from datetime import UTC, datetime, timedelta
 from shared.adapters.clock import StorageClock
-from shared.composition import build
+from shared.composition.gateway import build
 from shared.settings import read_settings
 
 class Later(StorageClock):
