@@ -83,8 +83,7 @@ async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
     (await stack.gateway()).inference.serve._attempt._drains = Drains(seconds=0.05, max_drains=9)
     await stack.fault(kind="stall", after_chunks=6)
     await _hang_up(stack)
-    background = (await stack.gateway()).background
-    await eventually(lambda: background.is_busy)
+    await eventually(lambda: stack.simulator.records[0].outcome == "client_disconnected")
     entry, _ = await only(stack)
     assert (entry["estimated"], booked(entry)) == (True, (INPUT, 4))
 
