@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.tools.suite_minutes import SuiteMinutes
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The fixtures import the gateway themselves: most unit tests need none, and its import takes most of their time.
 
-settings.register_profile("shared machine", deadline=None)
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
 
 

@@ -16,7 +16,7 @@ class Fault:
     `status` answers so, with `headers` and `body`; `refuse` drops the connection unanswered; `hang` never sends the
     head; `stall` stops after `after_chunks` events (or half a buffered body) until faults are deleted; `break` drops
     the connection there; `end` ends the stream there as if it were complete; `malformed` sends an event or body that
-    is not JSON; `no_usage` leaves usage out; `slow` sends the head after `delay_ms`.
+    is not JSON; `no_usage` leaves usage out; `slow` sends the head after `delay_ms`, or once faults are deleted.
     """
 
     kind: str

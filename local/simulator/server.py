@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -278,7 +279,9 @@ class Simulator:
         if fault is not None and fault.kind in ("status", "refuse", "hang"):
             return await self._fail(request, record, fault)
         if fault is not None and fault.kind == "slow":
-            await asyncio.sleep(fault.delay_ms / 1000)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(fault.delay_ms / 1000):
+                    await self.faults.release()
             fault = None
         return await self._complete(request, record, operation, Asked(model, body, sound), fault)
 

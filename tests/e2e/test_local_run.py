@@ -21,8 +21,8 @@ import pytest
 from tests.tools.stack import API_VERSION, await_port, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
-START_SECONDS = 90
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+START_SECONDS = 240
 
 
 class Run:
@@ -59,7 +59,7 @@ class Run:
     def stop(self, sent: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(sent)
-        self.output = self.process.communicate(timeout=60)[0]
+        self.output = self.process.communicate(timeout=120)[0]
         return self.process.returncode
 
 

@@ -11,7 +11,7 @@ import time
 
 from local.functions_host.__main__ import main
 from shared.adapters.clock import StorageClock
-from shared.composition import gateway as composition
+from shared.composition import adapters
 
 
 class SkewedClock(StorageClock):
@@ -24,5 +24,6 @@ class SkewedClock(StorageClock):
 
 
 if __name__ == "__main__":
-    setattr(composition, "StorageClock", SkewedClock)  # noqa: B010 - the one place that makes a clock
+    assert vars(adapters).get("StorageClock") is StorageClock, "the clock is made elsewhere"
+    setattr(adapters, "StorageClock", SkewedClock)  # noqa: B010 - the one place that makes a clock
     sys.exit(main())

@@ -337,7 +337,7 @@ def await_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60)
     raise TimeoutError(f"nothing listens on {port}")
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 20) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for a condition for which there is no event. Raises `TimeoutError`."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - there is no event to await

@@ -40,4 +40,4 @@ def test_each_mutant_has_a_name_of_its_own() -> None:
 
 
 def test_the_files_that_notice_mutants_exist() -> None:
-    assert [name for mutant in MUTANTS for name in mutant.killed_by if not (ROOT / "tests" / name).is_file()] == []
+    assert [name for mutant in MUTANTS for name in mutant.killed_by if not (ROOT / "tests" / name).exists()] == []

@@ -82,8 +82,7 @@ async def test_a_tenant_may_have_the_stream_cut_when_a_client_hangs_up(stack: St
 async def test_draining_ends_when_its_time_is_over(stack: Stack) -> None:
     await stack.fault(kind="stall", after_chunks=6)
     await _hang_up(stack)
-    background = (await stack.gateway()).background
-    await eventually(lambda: background.is_busy)
+    await eventually(lambda: stack.simulator.records[0].outcome == "client_disconnected")
     entry, _ = await only(stack)
     assert (entry["estimated"], booked(entry)) == (True, (INPUT, 4))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -388,12 +389,12 @@ async def test_the_number_of_attempts_is_limited(regions: Stack) -> None:
     assert (status, headers["x-gateway-attempts"]) == (502, "2")
 
 
-@pytest.mark.parametrize("stack_settings", [{"FAILOVER_TIMEOUT_SECONDS": "0.2"}], indirect=True)
+@pytest.mark.parametrize("stack_settings", [{"FAILOVER_TIMEOUT_SECONDS": "1"}], indirect=True)
 async def test_no_attempt_begins_after_the_deadline_of_the_request(regions: Stack) -> None:
     await regions.fault(kind="hang", count=None)
     status, headers, body = await regions.chat()
     assert (status, headers["x-gateway-attempts"], body["error"]["code"]) == (504, "1", "backend_timeout")
-    assert "head timeout of 0.2 s" in body["error"]["message"] or "head timeout of 0.1" in body["error"]["message"]
+    assert re.search(r"head timeout of (1|0\.\d+) s", body["error"]["message"])
 
 
 async def test_a_second_attempt_that_the_quota_refuses_ends_the_request(regions: Stack) -> None:
@@ -461,8 +462,23 @@ class TestHedging:
     async def hedged(self, stack: Stack) -> Stack:
         await stack.backend(GERMANY, priority=2)
         await stack.backend(SWEDEN)
-        await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN, GERMANY], "hedge_after_ms": 50})
+        await self.hedge_after(stack, 50)
         return stack
+
+    async def hedge_after(self, stack: Stack, milliseconds: int) -> None:
+        fields = {"backends": [SWEDEN, GERMANY], "hedge_after_ms": milliseconds}
+        await stack.manage("PUT", "/manage/deployments/gpt-4o", fields)
+
+    async def answer_of_a_slow_first(self, stack: Stack, fault: dict[str, Any]) -> tuple[int, dict[str, str], Any]:
+        """The answer, where the first backend answers only after the failure of the second has been booked."""
+        await stack.fault(kind="slow", region=SWEDEN, delay_ms=60_000)
+        await stack.fault(region=GERMANY, **fault)
+        chat = asyncio.create_task(stack.chat())
+        async with asyncio.timeout(60):
+            while not await stack.entries():  # noqa: ASYNC110 - a ledger entry raises no event
+                await asyncio.sleep(0)
+        await stack.release_faults()
+        return await chat
 
     @pytest.mark.parametrize("stream", [False, True])
     async def test_the_second_backend_serves_and_the_first_is_billed(self, hedged: Stack, stream: bool) -> None:
@@ -480,27 +496,26 @@ class TestHedging:
         assert all(health["in_flight"] == 0 for health in (await hedged.health()).values())
 
     async def test_no_second_backend_is_asked_if_the_first_answers_in_time(self, hedged: Stack) -> None:
+        await self.hedge_after(hedged, 60_000)
         _, headers, _ = await hedged.chat()
         assert (headers["x-gateway-backend"], headers["x-gateway-attempts"]) == (SWEDEN, "1")
 
     async def test_a_first_backend_that_fails_in_time_is_followed_by_another(self, hedged: Stack) -> None:
+        await self.hedge_after(hedged, 60_000)
         await hedged.fault(kind="status", status=500, region=SWEDEN)
         _, headers, _ = await hedged.chat()
         assert (headers["x-gateway-backend"], headers["x-gateway-attempts"]) == (GERMANY, "2")
 
     @pytest.mark.parametrize("kind", ["refuse", "status"])
     async def test_the_first_backend_answers_if_the_second_fails(self, hedged: Stack, kind: str) -> None:
-        await hedged.fault(kind="slow", region=SWEDEN, delay_ms=400)
-        await hedged.fault(kind=kind, region=GERMANY)
-        status, headers, _ = await hedged.chat()
+        status, headers, _ = await self.answer_of_a_slow_first(hedged, {"kind": kind})
         assert (status, headers["x-gateway-backend"], headers["x-gateway-attempts"]) == (200, SWEDEN, "2")
         entries = {entry["backend"]: entry["superseded"] for entry in await hedged.entries()}
         assert entries == {SWEDEN: False, GERMANY: True}
 
     async def test_the_first_backend_answers_if_the_second_lacks_the_deployment(self, hedged: Stack) -> None:
-        await hedged.fault(kind="slow", region=SWEDEN, delay_ms=400)
-        await hedged.fault(kind="status", status=404, body={"error": {"code": "DeploymentNotFound"}}, region=GERMANY)
-        status, headers, _ = await hedged.chat()
+        lacking = {"kind": "status", "status": 404, "body": {"error": {"code": "DeploymentNotFound"}}}
+        status, headers, _ = await self.answer_of_a_slow_first(hedged, lacking)
         assert (status, headers["x-gateway-backend"], headers["x-gateway-attempts"]) == (200, SWEDEN, "2")
         await hedged.settled()
         entries = {entry["backend"]: (entry["error_code"], entry["superseded"]) for entry in await hedged.entries()}
