@@ -182,6 +182,7 @@ async def test_a_response_stored_outside_the_tenants_residency_cannot_be_read(st
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}, "tools"),
         ({"tools": ["x"]}, "tools"),
+        ({"tools": [{"type": ["function"]}]}, "tools"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input"),
     ],
 )
@@ -191,6 +192,13 @@ async def test_fields_that_name_foreign_objects_or_separately_billed_tools_are_r
     status, answer = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": "Hi", **fields})
     assert (status, answer["error"]["param"]) == (400, param)
     assert await stack.requests() == []
+
+
+async def test_a_part_whose_type_is_no_text_is_counted_as_text(stack: Stack) -> None:
+    odd = [{"role": "user", "content": [{"type": ["input_image"], "note": "Hi"}]}]
+    status, _ = await call(stack, "POST", "/responses", {"model": "gpt-4o", "input": odd})
+    assert status != 500
+    assert len(await stack.requests()) == 1
 
 
 async def test_functions_are_called(stack: Stack) -> None:

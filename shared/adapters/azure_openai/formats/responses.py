@@ -171,7 +171,7 @@ def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
 def _check_tools(tools: object) -> None:
     """Raise `InvalidRequest` if the request has a hosted tool."""
     for tool in tools if isinstance(tools, list) else ():
-        kind = tool.get("type") if isinstance(tool, dict) else None
+        kind = bodies.text_or_none(tool.get("type")) if isinstance(tool, dict) else None
         if kind not in _ALLOWED_TOOLS:
             raise InvalidRequest(
                 f"Tools of type '{str(kind)[:64]}' are not supported: Azure stores data for them or bills other units.",
@@ -194,9 +194,9 @@ def _input_of(items: Sequence[object], model: str) -> tuple[list[str], TokenEsti
                 "Items by reference are not supported: send the item itself, or 'previous_response_id'.", "input"
             )
         for part in _parts_of(item):
-            if isinstance(part, dict) and part.get("type") in _MEDIA_TYPES:
-                is_image = part["type"] in _IMAGE_TYPES
-                tokens += image_tokens(model, part.get("detail")) if is_image else file_tokens(part)
+            kind = bodies.text_or_none(part.get("type")) if isinstance(part, dict) else None
+            if isinstance(part, dict) and kind in _MEDIA_TYPES:
+                tokens += image_tokens(model, part.get("detail")) if kind in _IMAGE_TYPES else file_tokens(part)
             else:
                 texts += bodies.texts_in(part)
     return texts, tokens
