@@ -70,8 +70,7 @@ def error_response(error: errors.GatewayError, request_id: str, now: datetime) -
     if code == INTERNAL_ERROR[1]:
         logger.error("%s has no status (request id: %s)", type(error).__name__, request_id, exc_info=error)
         message = "The gateway failed."
-    param = error.param if isinstance(error, errors.InvalidRequest) else None
-    body = _body(code, f"{message} (request id: {request_id})", param, **_details(error))
+    body = _body(code, f"{message} (request id: {request_id})", _details(error))
     headers = {"x-gateway-request-id": request_id} | rate_headers(error.limit_status) | _advice(error, now)
     if error.attempts is not None:
         headers["x-gateway-attempts"] = str(error.attempts)
@@ -85,15 +84,17 @@ def _status_of(error: errors.GatewayError) -> tuple[int, str]:
 def misconfigured_response() -> Response:
     """Make the answer of a gateway whose settings are wrong. Its log names them; the caller must not see them."""
     status, code = MISCONFIGURED
-    return Response(_body(code, "The gateway is misconfigured.", None), status, None, "application/json")
+    return Response(_body(code, "The gateway is misconfigured.", {}), status, None, "application/json")
 
 
-def _body(code: str, message: str, param: str | None, **details: object) -> bytes:
-    return msgspec.json.encode({"error": {"code": code, "message": message, "type": code, "param": param, **details}})
+def _body(code: str, message: str, details: Mapping[str, object]) -> bytes:
+    return msgspec.json.encode({"error": {"code": code, "message": message, "type": code, "param": None, **details}})
 
 
 def _details(error: errors.GatewayError) -> dict[str, object]:
-    """Return the further fields with which Azure explains a filtered prompt."""
+    """Return the field that is wrong, and the further fields with which Azure explains a filtered prompt."""
+    if isinstance(error, errors.InvalidRequest):
+        return {"param": error.param}
     if not isinstance(error, errors.ContentFiltered):
         return {}
     results = {category: {"filtered": True} for category in error.categories}

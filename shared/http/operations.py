@@ -78,8 +78,6 @@ INFERENCE_OPERATIONS: Final = (
     ),
 )
 BELOW_DEPLOYMENT: Final = frozenset(row.path for row in INFERENCE_OPERATIONS if row.is_below_deployment)
-
-
 _STORED_RESPONSES: Final = tuple(
     Operation(method=method, path=f"{base}/responses/{path}", summary=summary, role=Role.TENANT, query=query)
     for base, query in (("/openai", API_VERSION), (V1, ()))
