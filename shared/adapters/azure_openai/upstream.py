@@ -166,6 +166,10 @@ class AiohttpResponse:
             watchdog.watch(self)
 
     async def read(self) -> bytes:
+        if self._content.is_eof() and self._content.exception() is None:  # ADR 12: the whole body came with its head
+            body = self._content.read_nowait()
+            self.close()
+            return body
         chunks: list[bytes] = []
         await self.forward(chunks.append)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 from shared.adapters.tables.commit_queue import CommitQueue, Pending
@@ -92,7 +92,7 @@ class Committer:
 
     def enqueue(self, operation: Operation) -> asyncio.Future[Balance]:
         """Accept an operation for the next commit."""
-        pending = Pending(operation, asyncio.get_running_loop().create_future())
+        pending = self._pending(operation)
         self._queue.add(pending)
         if self._runner is None:
             self._runner = asyncio.create_task(self._run())
@@ -114,18 +114,19 @@ class Committer:
 
         Anything but plain success is left to a task, which goes on when the caller is cancelled.
         """
-        pending = Pending(operation, asyncio.get_running_loop().create_future())
-        unfinished = [pending]
         turn = self._runner = asyncio.get_running_loop().create_future()
+        unfinished: list[Pending] = []
         try:
-            plan = self._plan_on(copy, unfinished)
+            plan = self._plan_on(copy, [operation])
             if not (plan.is_empty or plan.refused or plan.failed):
                 await self._send(plan, copy)
                 if self._flight is None:
-                    unfinished = []
-                    self._acknowledge(pending, plan.balance)
+                    return plan.balance
+            pending = self._pending(operation)
+            unfinished = [pending]
         except BaseException:
-            pending.answer.cancel()
+            unfinished = [self._pending(operation)]
+            unfinished[0].answer.cancel()
             raise
         finally:
             self._runner = asyncio.create_task(self._run(unfinished)) if unfinished or self._queue else None
@@ -189,14 +190,16 @@ class Committer:
         """Plan a commit. A refusal or failure stands only on a fresh copy of the balance."""
         while True:
             copy = await self._current(batch)
-            plan = self._plan_on(copy, batch)
+            plan = self._plan_on(copy, [pending.operation for pending in batch])
             if not (plan.refused or plan.failed) or self._age(copy) <= FRESH_SECONDS:
                 return plan, copy
             self._copy = None
 
-    def _plan_on(self, copy: BalanceCopy, batch: list[Pending]) -> Plan:
-        operations = [pending.operation for pending in batch]
+    def _plan_on(self, copy: BalanceCopy, operations: Sequence[Operation]) -> Plan:
         return plan_commit(copy.balance, operations, _new_commit_id(), self._clock.now(), self._chain)
+
+    def _pending(self, operation: Operation) -> Pending:
+        return Pending(operation, asyncio.get_running_loop().create_future())
 
     async def _send(self, plan: Plan, copy: BalanceCopy) -> None:
         """Send the plan's transaction, the same bytes each time. If it fails, it stays in flight."""

@@ -102,25 +102,25 @@ class Balance:
     owner_until: str = stored("end of the lane lease, RFC 3339 in UTC", default="")
 
     def copy(self) -> Balance:
-        """Return a copy to plan on. Written out, because `dataclasses.replace` costs four times as much (ADR 12)."""
-        return Balance(
-            head=self.head,
-            limit=self.limit,
-            limit0=self.limit0,
-            state=self.state,
-            used=self.used,
-            reserved=self.reserved,
-            excess=self.excess,
-            open_reservations=self.open_reservations,
-            seq=self.seq,
-            version=self.version,
-            recent=self.recent,
-            arrivals=self.arrivals,
-            transferred=self.transferred,
-            granted=self.granted,
-            owner=self.owner,
-            owner_until=self.owner_until,
-        )
+        """Return a copy to plan on. Field by field it costs a fifth of `dataclasses.replace` (ADR 12)."""
+        copied = object.__new__(Balance)
+        copied.head = self.head
+        copied.limit = self.limit
+        copied.limit0 = self.limit0
+        copied.state = self.state
+        copied.used = self.used
+        copied.reserved = self.reserved
+        copied.excess = self.excess
+        copied.open_reservations = self.open_reservations
+        copied.seq = self.seq
+        copied.version = self.version
+        copied.recent = self.recent
+        copied.arrivals = self.arrivals
+        copied.transferred = self.transferred
+        copied.granted = self.granted
+        copied.owner = self.owner
+        copied.owner_until = self.owner_until
+        return copied
 
     @property
     def recent_text(self) -> str:

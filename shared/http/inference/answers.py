@@ -22,5 +22,8 @@ class _BufferedResponse(Response):
     """An answer in one piece, with the backend's status and bytes."""
 
     def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        super().__init__(body, status)
+        # ADR 12: the base class is not initialised, because it would build headers that nobody uses.
+        self.status_code = status
+        self.body = body
+        self.background = None
         self.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
