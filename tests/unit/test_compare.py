@@ -67,12 +67,12 @@ def test_a_bar_fails_only_if_the_lower_end_of_the_interval_exceeds_it(ratios: li
     assert compared(ratios, bar=1.05).verdict is verdict
 
 
-def test_a_comparison_tells_the_median_of_the_ratios_and_their_interval() -> None:
+def test_a_comparison_states_the_median_of_the_ratios_and_their_interval() -> None:
     ratios = [0.5] * 5 + [1.0] * 5 + [1.25] * 10
     assert compared(ratios, bar=1.05) == Paired(ratio=1.125, lower=1.0, upper=1.25, verdict=Verdict.UNDECIDED)
 
 
-def test_a_folder_is_measured_where_it_is(tmp_path: Path) -> None:
+def test_a_folder_is_measured_in_place(tmp_path: Path) -> None:
     with checkout(str(tmp_path), repository=Path("nowhere")) as folder:
         assert folder == tmp_path
 
@@ -85,31 +85,31 @@ def test_a_git_ref_is_unpacked_and_removed(tmp_path: Path) -> None:
     assert (repository / "file").read_text() == "new"
 
 
-def test_neither_a_folder_nor_a_ref_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_old_side_that_is_no_folder_and_no_ref_is_refused_by_name(tmp_path: Path) -> None:
     repository = _repository_with_two_commits(tmp_path)
     with pytest.raises(ValueError, match="'no-such-ref' is neither a folder nor a git ref"):
         with checkout("no-such-ref", repository):
             pytest.fail("it was checked out")
 
 
-def test_a_python_is_taken_by_its_path_from_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_can_be_named_by_its_path_from_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert python_of(sys.executable, Path("nowhere")) == sys.executable
     monkeypatch.chdir(Path(sys.executable).parent)
     name = Path(sys.executable).name
     assert python_of(f"./{name}", Path("nowhere")) == str(Path.cwd() / name)
 
 
-def test_a_python_is_taken_by_its_version() -> None:
+def test_a_python_can_be_named_by_its_version() -> None:
     assert python_of(f"3.{sys.version_info.minor}", Path("nowhere")) == sys.executable
 
 
 @pytest.mark.parametrize("unknown", ["3.99", "no-such-python"])
-def test_a_python_that_is_not_there_is_refused_by_name(unknown: str) -> None:
+def test_a_missing_python_is_refused_by_name(unknown: str) -> None:
     with pytest.raises(ValueError, match=re.escape(unknown)):
         python_of(unknown, Path("nowhere"))
 
 
-def test_a_scenario_for_each_number_of_clients_and_streams_only_if_wanted() -> None:
+def test_each_number_of_clients_is_a_scenario_and_streams_only_if_wanted() -> None:
     few = _parser().parse_args(["--old", "main", "--clients", "1,16", "--no-streams"])
     assert [each.name for each in scenarios(few)] == ["buffered, memory, 1 client", "buffered, memory, 16 clients"]
     many = _parser().parse_args(["--old", "main", "--clients", "64", "--tables"])
