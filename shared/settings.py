@@ -67,6 +67,12 @@ class Settings(BaseSettings):
         problems = []
         if self.tallygate_storage == "tables" and not self.tallygate_table_endpoint:
             problems.append("TALLYGATE_TABLE_ENDPOINT is required unless TALLYGATE_STORAGE is memory")
+        if (
+            self.tallygate_storage == "tables"
+            and self.tallygate_table_endpoint.lower().startswith("http:")
+            and not self.tallygate_storage_account_key.get_secret_value()
+        ):
+            problems.append("TALLYGATE_TABLE_ENDPOINT must be https unless TALLYGATE_STORAGE_ACCOUNT_KEY is set")
         if self.tallygate_storage_account_key.get_secret_value() and not self.tallygate_storage_account_name:
             problems.append("TALLYGATE_STORAGE_ACCOUNT_NAME is required with TALLYGATE_STORAGE_ACCOUNT_KEY")
         for name in ("audit_chain_key", "admin_api_key"):

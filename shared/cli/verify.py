@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from shared.application.ledger.verify_ledger import INVARIANTS, Finding, VerifyLedger
-from shared.cli.command import Period, print_json, progress, run_to_end
+from shared.cli.command import NoAnswer, Period, print_json, progress, run_to_end
 from shared.composition.gateway import build
 from shared.composition.ledger import open_archive
 from shared.domain.values import value
@@ -54,13 +54,21 @@ def verify(
     """
     if (period is None) == (archive is None):
         raise click.UsageError("Give either --period or --archive.")
+    if archive is not None and acknowledged is not None:
+        raise click.UsageError("--acknowledged needs --period.")
     if archive is not None:
         result = run_to_end(_verify_archive(archive, tenant))
     else:
-        told = set(acknowledged.read_text().split()) if acknowledged else set[str]()
-        result = run_to_end(_verify_period(str(period), tenant, told))
+        result = run_to_end(_verify_period(str(period), tenant, _read_request_ids(acknowledged)))
     (_print_json if as_json else _print_text)(result)
     return 1 if result.findings else 0
+
+
+def _read_request_ids(file: Path | None) -> set[str]:
+    try:
+        return set(file.read_text("utf-8").split()) if file else set()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoAnswer(f"{file} cannot be read as text.") from error
 
 
 async def _verify_period(period: str, tenant: str | None, acknowledged: set[str]) -> Verification:

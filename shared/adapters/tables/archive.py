@@ -242,7 +242,7 @@ def _read_head(path: Path) -> _Head:
 
 
 def _read_rows(path: Path) -> Iterator[_Line]:
-    """Read the rows one by one. Raises `ArchiveDamaged` after the last if the file is not what `export` wrote."""
+    """Read the rows one by one. Raises `ArchiveDamaged`, at the latest after the last, if `export` did not write it."""
     # A line is handled when the next one is there, because only the end of the file shows which line is the last.
     digest, count, previous = hashlib.sha256(), 0, b""
     for number, line in enumerate(_lines(path)):
@@ -250,10 +250,17 @@ def _read_rows(path: Path) -> Iterator[_Line]:
             digest.update(previous)
             if number > 1:
                 count += 1
-                yield msgspec.json.decode(previous, type=_Line)
+                yield _parse_row(path, previous)
         previous = line
     if previous != msgspec.json.encode({"rows": count, "sha256": digest.hexdigest()}) + b"\n":
         raise ArchiveDamaged(f"{path} is damaged or cut off.")
+
+
+def _parse_row(path: Path, line: bytes) -> _Line:
+    try:
+        return msgspec.json.decode(line, type=_Line)
+    except msgspec.DecodeError as error:
+        raise ArchiveDamaged(f"{path} is damaged or cut off.") from error
 
 
 def _lines(path: Path) -> Iterator[bytes]:

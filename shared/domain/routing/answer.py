@@ -148,7 +148,9 @@ def retry_after(headers: Headers) -> float | None:
     if b"retry-after" not in stated:
         return None
     try:
-        until, now = (parsedate_to_datetime(stated[name].decode("latin-1")) for name in (b"retry-after", b"date"))
-    except (ValueError, KeyError):
+        until, now = (
+            parsedate_to_datetime(stated[name].decode("latin-1")).timestamp() for name in (b"retry-after", b"date")
+        )
+    except (ValueError, KeyError, OverflowError):
         return None
-    return min(max(0.0, until.timestamp() - now.timestamp()), _LONGEST_RETRY_AFTER_SECONDS)
+    return min(max(0.0, until - now), _LONGEST_RETRY_AFTER_SECONDS)

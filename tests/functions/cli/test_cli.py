@@ -72,6 +72,7 @@ def test_the_help_of_the_group_names_every_command_and_exit_status(capsys: Captu
         (["close"], "No such command 'close'"),
         (["verify"], "Give either --period or --archive."),
         (["verify", "--period", "2026-11", "--archive", __file__], "Give either --period or --archive."),
+        (["verify", "--archive", __file__, "--acknowledged", __file__], "--acknowledged needs --period."),
         (["verify", "--period", "November"], "Invalid value for '--period'"),
         (["verify", "--period", "2026-13"], "Invalid value for '--period'"),
         (["verify", "--archive", "missing.gz"], "File 'missing.gz' does not exist."),
@@ -173,6 +174,10 @@ def test_json_has_every_finding(settings: None, files: Files, capsys: Captured) 
         pytest.param(
             lambda content: gzip.compress(gzip.decompress(content).replace(b"charge", b"chargX")), id="changed"
         ),
+        pytest.param(
+            lambda content: gzip.compress(gzip.decompress(content).replace(b'\n["', b'\n[1,"')),
+            id="a line that is no row",
+        ),
     ],
 )
 def test_a_damaged_file_ends_with_no_answer(
@@ -189,6 +194,22 @@ def test_a_damaged_file_ends_with_no_answer(
     captured = capsys.readouterr()
     assert f"Error: {damaged} is " in captured.err
     assert captured.out == ""
+
+
+def test_a_list_that_is_no_text_ends_with_no_answer(settings: None, tmp_path: Path, capsys: Captured) -> None:
+    told = tmp_path / "told.txt"
+    told.write_bytes(b"r1 \xff")
+    assert run(["verify", "--period", PERIOD, "--acknowledged", str(told)]) == NO_ANSWER
+    assert f"{told} cannot be read as text." in capsys.readouterr().err
+
+
+def test_a_key_is_required_where_the_storage_account_has_no_tls(
+    settings: None, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    use_account(monkeypatch, "http://127.0.0.1:1/books")
+    monkeypatch.delenv("TALLYGATE_STORAGE_ACCOUNT_KEY")
+    assert run(["verify", "--period", PERIOD]) == NO_ANSWER
+    assert "TALLYGATE_TABLE_ENDPOINT must be https unless" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written_ends_with_no_answer(settings: None, tmp_path: Path, capsys: Captured) -> None:

@@ -162,6 +162,7 @@ def test_the_error_of_a_refusal_states_the_status() -> None:
         ([(b"retry-after", b"Wed, 21 Oct 2015 07:28:00 GMT")], None),
         ([(b"date", b"yesterday"), (b"retry-after", b"Wed, 21 Oct 2015 07:28:00 GMT")], None),
         ([DATE, (b"retry-after", b"soon")], None),
+        ([DATE, (b"retry-after", b"Wed, 21 Oct 20150000000000000 07:28:00 GMT")], None),
         ([(b"retry-after-ms", b"-1"), (b"retry-after", b"nan")], None),
         ([(b"retry-after", b"9" * 5000)], 86_400),
         ([(b"retry-after-ms", b"9" * 20)], 86_400),
