@@ -19,7 +19,6 @@ from shared.domain.ledger.changes import (
     InsertLateMark,
     InsertMarker,
     InsertReservation,
-    InsertTransfer,
 )
 from shared.domain.ledger.entries import ENTRY_FIELDS, RESERVATION, USAGE, Reservation
 from shared.domain.ledger.operations import Transfer, TransferIn, TransferOut
@@ -136,5 +135,5 @@ def row_change(change: Change) -> RowChange:
             return Delete(marker_key(change.rid))
         case InsertLateMark():
             return Insert(late_mark_key(change.rid), {})
-        case InsertTransfer():
+        case _:
             return Insert(transfer_key(change.transfer.xid), transfer_fields(change.transfer))
