@@ -1,9 +1,11 @@
-"""Value objects: immutable for the type checker, plain for the interpreter (ADR 12)."""
+"""Value objects, which nobody changes: `value`, `record` and `fact` (ADR 12)."""
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, ClassVar, Final, Protocol, TypeVar, cast, dataclass_transform
+
+import msgspec
 
 from shared.domain.stored_fields import stored
 
@@ -22,8 +24,40 @@ def value(cls: type[_T]) -> type[_T]:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, stored))
 def record(cls: type[_T]) -> type[_T]:
-    """Make a value object with more than three fields. It is built by keyword only, and otherwise like a `value`."""
+    """Make a value object with more than three fields. It is built by keyword only, and otherwise like a `value`.
+
+    pydantic can validate it, so it is the form of stored documents.
+    """
     return dataclass(slots=True, unsafe_hash=True, kw_only=True)(cls)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, stored))
+def fact(cls: type[_T]) -> type[_T]:
+    """Make a record of which each request makes new ones: a struct that C code builds, and that cannot be changed.
+
+    It costs a quarter of a `record` (ADR 12). The functions of `dataclasses` accept it. It has no base class.
+    """
+    if cls.__bases__ != (object,):
+        raise TypeError(f"The fact {cls.__name__} must not have a base class.")
+    declared: type[Any] = dataclass(unsafe_hash=True, kw_only=True)(cls)
+    members = {name: member for name, member in vars(declared).items() if name not in _MADE_BY_STRUCT}
+    struct: Any = msgspec.defstruct(
+        cls.__name__,
+        [(each.name, each.type, _default(each)) for each in fields(declared)],
+        namespace={**members, "__qualname__": cls.__qualname__},
+        kw_only=True,
+        frozen=True,
+    )
+    return cast("type[_T]", struct)
+
+
+_MADE_BY_STRUCT: Final = ("__init__", "__eq__", "__dict__", "__weakref__", "__match_args__", "__annotations__")
+
+
+def _default(declared: Field[Any]) -> Any:
+    if declared.default_factory is not MISSING:
+        return msgspec.field(default_factory=declared.default_factory)
+    return msgspec.NODEFAULT if declared.default is MISSING else declared.default
 
 
 class ValueObject(Protocol):

@@ -21,10 +21,10 @@ from shared.domain.rate_limit import LimitStatus, limit_status
 from shared.domain.routing.answer import Answer, Meaning, classify
 from shared.domain.routing.catalog import Backend, BackendApi, Route
 from shared.domain.routing.paths import operation_path
-from shared.domain.values import record
+from shared.domain.values import fact
 
 
-@record
+@fact
 class Served:
     """An answer for the client: upstream's status and headers, and a body or a stream."""
 
@@ -40,7 +40,7 @@ class Served:
     stream: MeteredStream | None = None
 
 
-@record
+@fact
 class Reached:
     """An attempt whose answer has begun: its head is there."""
 

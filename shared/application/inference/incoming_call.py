@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from shared.application.routing.fair_queue import WaitForDisconnect
 from shared.domain.routing.catalog import Backend, BackendApi
 from shared.domain.routing.paths import V1
-from shared.domain.values import record
+from shared.domain.values import fact
 
 MAX_USER_CHARACTERS = 256
 
 
-@record
+@fact
 class IncomingCall:
     """One HTTP request before its body is parsed."""
 

@@ -15,10 +15,10 @@ from shared.domain.ledger.balance import Balance
 from shared.domain.ledger.entries import EntryKind, Outcome, Reservation
 from shared.domain.pricing.price_book import RateCard
 from shared.domain.pricing.usage import NOTHING_USED, Usage
-from shared.domain.values import record
+from shared.domain.values import fact
 
 
-@record
+@fact
 class MeteredAttempt:
     """A reservation whose attempt is under way. Exactly one of its booking methods is called."""
 

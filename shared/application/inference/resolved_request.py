@@ -15,10 +15,10 @@ from shared.domain.rate_limit import LimitStatus
 from shared.domain.routing.catalog import Deployment
 from shared.domain.routing.selection import Pool
 from shared.domain.tenancy.tenant import Tenant
-from shared.domain.values import record
+from shared.domain.values import fact
 
 
-@record
+@fact
 class ResolvedRequest:
     """Everything about a request that stays as it is while it is served."""
 

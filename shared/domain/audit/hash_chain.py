@@ -29,7 +29,7 @@ class HashChain:
 
     def extend(self, head: str, fields: Mapping[str, FieldValue]) -> str:
         """Return the hash of the entry that follows `head`. It covers all of the entry's `fields`."""
-        return hmac.new(self._key, head.encode() + self._encode(fields), hashlib.sha256).hexdigest()
+        return hmac.digest(self._key, head.encode() + self._encode(fields), "sha256").hex()
 
     def __repr__(self) -> str:
         return "HashChain(key=***)"

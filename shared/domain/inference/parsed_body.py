@@ -7,7 +7,7 @@ from typing import Protocol
 
 from shared.domain.pricing.price_book import TOKENS, Basis
 from shared.domain.pricing.usage import NOTHING_USED, Usage
-from shared.domain.values import record
+from shared.domain.values import fact
 
 
 class EventReader(Protocol):
@@ -42,7 +42,7 @@ class EventReader(Protocol):
         ...
 
 
-@record
+@fact
 class ParsedBody:
     """The parts of a request's body that the gateway reads. All other parts are forwarded unread."""
 
@@ -77,7 +77,7 @@ class ParsedBody:
     """Upstream creates the response in the background."""
 
 
-@record
+@fact
 class Completion:
     """The parts of an answer that the gateway reads."""
 

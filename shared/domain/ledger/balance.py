@@ -10,7 +10,7 @@ from shared.domain.ledger.amounts import NO_LIMITS, NOTHING, Amount, Limit
 from shared.domain.pricing.money import MAX_PERIOD_PUSD
 from shared.domain.rate_limit import Arrivals, RateLimits
 from shared.domain.stored_fields import Codec, stored
-from shared.domain.values import record
+from shared.domain.values import fact
 
 RECENT_COMMITS = 32
 
@@ -36,7 +36,7 @@ class Lane(NamedTuple):
         return Lane(self.tenant_id, self.period)
 
 
-@record
+@fact
 class Account:
     """A tenant's period, and the limit under which it opens if it is not open yet."""
 

@@ -10,7 +10,7 @@ from shared.domain.ledger.amounts import NOTHING, Amount, Limit
 from shared.domain.ledger.balance import Lane
 from shared.domain.pricing.usage import NOTHING_USED, Usage
 from shared.domain.stored_fields import Codec, Fields, FieldValue, StoredField, stored
-from shared.domain.values import record
+from shared.domain.values import fact
 
 
 class ExpiryPolicy(StrEnum):
@@ -35,7 +35,7 @@ class EntryKind(StrEnum):
     CLOSE = "close"
 
 
-@record
+@fact
 class Attempt:
     """The facts of one upstream attempt that are known before it is made."""
 
@@ -54,7 +54,7 @@ class Attempt:
     processed_in: str = stored("narrowest place where processing is certain: a region, a zone or `global`", default="")
 
 
-@record
+@fact
 class Reservation:
     """A pending hold with a deadline; resolves exactly once."""
 
@@ -70,7 +70,7 @@ class Reservation:
     units: Usage = stored("units that expiry may charge (no tokens)", prefix="usage_", default=NOTHING_USED)
 
 
-@record
+@fact
 class Outcome:
     """The end of an attempt, and its charge."""
 
@@ -91,7 +91,7 @@ class Outcome:
     superseded: bool = stored("another attempt at the same request followed or won", default=False)
 
 
-@record
+@fact
 class LedgerEntry:
     """One immutable, numbered, chained row: usage record and audit record of an attempt, or a change of the lane."""
 

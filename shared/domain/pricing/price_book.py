@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 from shared.domain.errors import UnpricedModel
 from shared.domain.pricing.money import pusd_per_token
 from shared.domain.pricing.usage import INPUT_METERS, METERS, NOTHING_USED, OUTPUT_METERS, TOKEN_METERS, Meter, Usage
-from shared.domain.values import record, value
+from shared.domain.values import fact, record, value
 
 _VERSION_SEPARATOR = "."
 _EVER = datetime.min.replace(tzinfo=UTC)
@@ -92,7 +92,7 @@ def images_of(variant: str) -> Basis:
     return Basis(IMAGES.name, IMAGES.alternatives, variant)
 
 
-@record
+@fact
 class RateCard:
     """The prices of all meters for a backend at a moment, in pUSD per unit in the order of `METERS`.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from shared.domain.stored_fields import stored
-from shared.domain.values import field_names, record
+from shared.domain.values import fact, field_names
 
 
 class Meter(StrEnum):
@@ -28,7 +28,7 @@ OUTPUT_METERS = METERS[4:6]
 TOKEN_METERS = METERS[:6]
 
 
-@record
+@fact
 class Usage:
     """Quantities by meter. `reasoning` is part of `output` and never added to it. Only tokens count for quotas."""
 

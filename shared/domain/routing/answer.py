@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import Final, Protocol, TypeAlias
 
 from shared.domain.errors import BackendBroken, BackendFailed, BackendTimeout, BackendUnavailable, OperationNotFound
-from shared.domain.values import record
+from shared.domain.values import fact
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Names are in lower case."""
@@ -54,7 +54,7 @@ class HeadOfAnswer(Protocol):
     def headers(self) -> Headers: ...
 
 
-@record
+@fact
 class Answer:
     """A classified answer. `error` is set where another backend may do better."""
 

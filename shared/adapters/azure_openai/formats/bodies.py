@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from shared.domain.errors import InvalidRequest
-from shared.domain.values import record
+from shared.domain.values import fact
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-@record
+@fact
 class Prompts:
     """The inputs of embeddings or of legacy completions."""
 
