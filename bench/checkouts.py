@@ -11,8 +11,10 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+
+from local.setup.python_packages import VirtualEnvironment, find_uv, install
 
 _NEEDED = "import aiohttp, azurefunctions.extensions.http.fastapi, croniter, httptools, msgspec, splintr, uvicorn"
 _VERSION = re.compile(r"3\.\d+")
@@ -37,7 +39,7 @@ def checkout(folder_or_ref: str, repository: Path) -> Iterator[Path]:
 def python_of(path_or_version: str, root: Path) -> str:
     """An interpreter by its path; or by a version such as `3.13`, from a virtual environment of the root.
 
-    Where no environment of that version can run the functions host, `.venv-bench-<version>` is made by uv from
+    Where no environment of that version can run the functions host, `.venv-bench-<version>` is made from
     requirements-dev.txt. Raises `ValueError` for what is not on this machine.
     """
     if not _VERSION.fullmatch(path_or_version):
@@ -65,14 +67,12 @@ def _by_path(python: str) -> str:
 
 
 def _new_environment(version: str, root: Path) -> str:
-    interpreter, folder = _interpreter(version), root / f".venv-bench-{version}"
-    uv = str(Path(sys.executable).parent / "uv")
-    python = folder / "bin" / "python"
-    print(f"Making {folder.name} with Python {version} ...", file=sys.stderr, flush=True)
-    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", interpreter, folder], check=True)
-    lock = root / "requirements-dev.txt"
-    subprocess.run([uv, "pip", "sync", "--quiet", "--python", python, "--require-hashes", lock], check=True)
-    return str(python)
+    interpreter = Path(_interpreter(version))
+    environment = VirtualEnvironment(root / f".venv-bench-{version}", (root / "requirements-dev.txt",))
+    with redirect_stdout(sys.stderr):
+        print(f"Making {environment.folder.name} with Python {version} ...", flush=True)
+        install(environment, interpreter, find_uv())
+    return str(environment.python)
 
 
 def _interpreter(version: str) -> str:
