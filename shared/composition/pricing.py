@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.application.audit.record_audit import RecordAudit
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.pricing.manage_prices import ManagePrices
 from shared.composition.adapters import Adapters
 from shared.domain.pricing.price_book import PriceBook

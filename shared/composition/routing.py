@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from shared.application.audit.record_audit import RecordAudit
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.routing.dispatch import Dispatcher
 from shared.application.routing.explain_route import ExplainRoute
 from shared.application.routing.fair_queue import WaitingPolicy

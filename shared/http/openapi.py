@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from shared.http.endpoint import json_response
 from shared.http.operation import API_VERSION, MULTIPART, Operation, Role
-from shared.http.operations import OPERATIONS, PARAMETER_EXAMPLES
+from shared.http.operation_table import OPERATIONS, PARAMETER_EXAMPLES
 
 _SCHEMA: Final = "#/components/schemas/{model}"
 _FILE: Final = {"file": {"type": "string", "contentMediaType": "application/octet-stream"}}

@@ -1,4 +1,4 @@
-"""One operation of the API: the row that declares it. `operations.py` is the table of all of them."""
+"""One operation of the API: the row that declares it. `operation_table.py` is the table of all of them."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from shared.adapters.azure_openai.formats.all_formats import FORMATS
-from shared.http.operations import INFERENCE_OPERATIONS, OPERATIONS
+from shared.http.operation_table import INFERENCE_OPERATIONS, OPERATIONS
 from tests.tools.stack import indexed_functions
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS_FOLDER = ROOT / "shared/adapters/azure_openai/formats"
-TABLE = ROOT / "shared/http/operations.py"
+TABLE = ROOT / "shared/http/operation_table.py"
 ROUTES = ROOT / "function_app.py"
 
 

@@ -23,7 +23,7 @@ from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import AnswerLost, Row, RowChange, StoreError
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.ledger.close_period import ClosePeriod
 from shared.application.ledger.expire_reservations import ExpireReservations
 from shared.application.ledger.level_lanes import LevelLanes

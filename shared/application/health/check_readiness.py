@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.routing import BackendProbe, CatalogStore

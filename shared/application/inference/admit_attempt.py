@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.inference.incoming_call import MAX_USER_CHARACTERS
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.inference.resolved_request import ResolvedRequest

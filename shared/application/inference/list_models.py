@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.domain.errors import DeploymentNotFound
 from shared.domain.routing.catalog import Catalog
 from shared.domain.tenancy.tenant import Tenant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.inference.admit_attempt import AdmitAttempt, output_bound
 from shared.application.inference.affinity import affinity_point
 from shared.application.inference.incoming_call import IncomingCall

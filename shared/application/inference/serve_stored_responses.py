@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.inference.meter_stream import StreamCut
 from shared.application.ports.inference import ResponseDirectory, Upstream, UpstreamResponse
 from shared.application.tenancy.authenticate import TenantPrincipal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.inference.response_owner import ResponseOwner
 from shared.application.ports.clock import Clock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.tenancy import TenantDirectory

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.application.audit.record_audit import Actor, RecordAudit
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.ports.pricing import PriceStore
 from shared.domain.pricing.price_book import Price, PriceBook
 

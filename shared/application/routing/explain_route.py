@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.ports.clock import Clock
 from shared.application.ports.tenancy import TenantDirectory
 from shared.application.routing.dispatch import Dispatcher

@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from shared.application.audit.record_audit import Actor, RecordAudit
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.ports.routing import CatalogStore
 from shared.application.ports.tenancy import TenantDirectory
 from shared.application.routing.check_servable import check_catalog, users_of

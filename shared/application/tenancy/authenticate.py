@@ -7,7 +7,7 @@ from collections import OrderedDict
 from functools import partial
 from typing import TypeAlias
 
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.ports.clock import Clock
 from shared.application.ports.tenancy import KeyDirectory, TenantDirectory
 from shared.domain.errors import InvalidApiKey

@@ -1,4 +1,4 @@
-"""The routes of every inference operation. To add an operation, see `shared/http/operations.py`."""
+"""The routes of every inference operation. To add an operation, see `shared/http/operation_table.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.http.endpoint import for_inference
 from shared.http.inference.answers import answer
 from shared.http.inference.api_version import DATED, api_version_of
 from shared.http.inference.headers import forwarded_headers, headers_of_served
-from shared.http.operations import BELOW_DEPLOYMENT
+from shared.http.operation_table import BELOW_DEPLOYMENT
 from shared.http.requests import headers_of, path_segment, read_body, tenant_principal, wait_for_disconnect
 
 _DEPLOYMENT_SEGMENT: Final = 2

@@ -18,7 +18,7 @@ import pytest
 from yarl import URL
 
 from shared.http.operation import InferenceOperation
-from shared.http.operations import INFERENCE_OPERATIONS, OPERATIONS, PARAMETER_EXAMPLES
+from shared.http.operation_table import INFERENCE_OPERATIONS, OPERATIONS, PARAMETER_EXAMPLES
 from tests.functions.inference.test_operations import form
 from tests.tools.stack import API_VERSION, Stack
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 
 from shared.http.operation import Operation, Role
-from shared.http.operations import OPERATIONS
+from shared.http.operation_table import OPERATIONS
 from tests.tools.stack import ADMIN_KEY, API_VERSION, Stack
 
 NO_KEY, WRONG_KEY, REVOKED_KEY = "no key", "wrong key", "revoked key"

@@ -20,7 +20,7 @@ from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import Delete, Insert, Merge, Row, TableStore
 from shared.application.billing.build_statement import BuildStatement, PeriodStillOpen
 from shared.application.billing.export_chargeback import ExportChargeback
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.ledger.close_period import ClosePeriod, PeriodNotOver
 from shared.application.ledger.expire_reservations import ExpireReservations
 from shared.application.ledger.open_period import OpenPeriod

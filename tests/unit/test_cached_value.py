@@ -8,7 +8,7 @@ import pytest
 
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
-from shared.application.cached import Cached
+from shared.application.cached_value import Cached
 from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
 from shared.domain.errors import InvalidApiKey, StorageUnavailable
 from shared.domain.tenancy.keys import new_gateway_key
