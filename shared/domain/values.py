@@ -35,7 +35,7 @@ def record(cls: type[_T]) -> type[_T]:
 def fact(cls: type[_T]) -> type[_T]:
     """Make a record of which each request makes new ones: a struct that C code builds, and that cannot be changed.
 
-    It costs a quarter of a `record` (ADR 12). The functions of `dataclasses` accept it. It has no base class.
+    It costs a sixth of a `record` (ADR 12). The functions of `dataclasses` accept it. It has no base class.
     """
     if cls.__bases__ != (object,):
         raise TypeError(f"The fact {cls.__name__} must not have a base class.")

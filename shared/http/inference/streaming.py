@@ -102,7 +102,7 @@ class _Caller:
         self._task.cancel()
 
     def _tick(self) -> None:
-        """Check at intervals if anything was sent, so that sending an event need not read the clock."""
+        """Check at intervals if anything was sent, so that sending an event need not read the clock (ADR 12)."""
         self._quiet_ticks = self._quiet_ticks + 1 if self._is_quiet else 0
         self._is_quiet = True
         if self._quiet_ticks == _QUIET_TICKS:
