@@ -3,6 +3,7 @@
 # make unit           the unit tests: no storage, no coverage, seconds
 # make unit-313       the same on Python 3.13, which is what is deployed
 # make prove          the proofs: simulation, mutants, machines, fuzz
+# make adversary      the attacks: hostile callers, lying upstreams, forgetful operators, forged books
 # make check          format, lint, types, import contracts
 # make format         format and fix what can be fixed
 # make verify         the books of the running gateway against every invariant; PERIOD=YYYY-MM
@@ -23,7 +24,7 @@ UNIT := -m pytest -n $${PYTEST_WORKERS:-auto} tests/unit
 UNIT_313 := .venv-conformance/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit unit-313 prove check format bench simulate soak verify lock hooks clean
+.PHONY: help setup run test unit unit-313 prove adversary check format bench simulate soak verify lock hooks clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +52,10 @@ unit-313:
 prove:
 	$(SETUP) development
 	@$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-auto} --durations=5 tests/proof $(PYTEST_ARGUMENTS)
+
+adversary:
+	$(SETUP) development azurite
+	@$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-auto} --durations=5 tests/adversary $(PYTEST_ARGUMENTS)
 
 check:
 	$(SETUP) development

@@ -1,0 +1,1 @@
+"""Books that were tampered with: verification must find and name each change."""

@@ -1,0 +1,1 @@
+"""Mistakes of operators: forgotten timers, half-made changes, and settings that would betray."""

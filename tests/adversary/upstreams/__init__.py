@@ -1,0 +1,1 @@
+"""Attacks by what answers: usage that lies, values without bounds, and answers without end."""
