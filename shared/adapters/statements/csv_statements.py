@@ -39,7 +39,7 @@ class CsvStatements:
 
 
 def _row(period: str, bill: Statement, line: StatementLine) -> tuple[str | int, ...]:
-    cells = (bill.tenant_id, bill.tenant_name, bill.cost_center, line.deployment, line.model, line.meter)
+    cells = (bill.tenant_id, bill.tenant_name, line.cost_center, line.deployment, line.model, line.meter)
     amounts = (line.quantity, usd_of_cents(line.cost_cents), usd(line.cost_pusd))
     return (period, *(_not_a_formula(cell) for cell in cells), *amounts)
 

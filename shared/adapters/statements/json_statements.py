@@ -1,4 +1,4 @@
-"""Statements as JSON. Stored files: names, order and types of fields never change."""
+"""Statements as JSON. Stored files: fields are added at the end, and never change."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class _Line(msgspec.Struct):
     quantity: int
     cost_usd: str
     exact_cost_usd: str
+    cost_center: str | msgspec.UnsetType = msgspec.UNSET
+    """Unset where it is the cost center of the tenant's statement."""
 
 
 class _Statement(msgspec.Struct):
@@ -107,7 +109,7 @@ def _written_statement(bill: Statement) -> _Statement:
         exact_cost_usd=usd(bill.cost_pusd),
         chain_heads=dict(bill.chain_heads),
         entries=bill.entries,
-        lines=[_written_line(line) for line in bill.lines],
+        lines=[_written_line(line, bill.cost_center) for line in bill.lines],
     )
 
 
@@ -128,11 +130,11 @@ def _read_statement(bill: _Statement) -> Statement:
         cost_cents=parse_cents(bill.total_cost_usd),
         chain_heads=bill.chain_heads,
         entries=bill.entries,
-        lines=tuple(_read_line(line) for line in bill.lines),
+        lines=tuple(_read_line(line, bill.cost_center) for line in bill.lines),
     )
 
 
-def _written_line(line: StatementLine) -> _Line:
+def _written_line(line: StatementLine, of_tenant: str) -> _Line:
     return _Line(
         deployment=line.deployment,
         model=line.model,
@@ -140,11 +142,13 @@ def _written_line(line: StatementLine) -> _Line:
         quantity=line.quantity,
         cost_usd=usd_of_cents(line.cost_cents),
         exact_cost_usd=usd(line.cost_pusd),
+        cost_center=msgspec.UNSET if line.cost_center == of_tenant else line.cost_center,
     )
 
 
-def _read_line(line: _Line) -> StatementLine:
+def _read_line(line: _Line, of_tenant: str) -> StatementLine:
     return StatementLine(
+        cost_center=of_tenant if isinstance(line.cost_center, msgspec.UnsetType) else line.cost_center,
         deployment=line.deployment,
         model=line.model,
         meter=line.meter,

@@ -8,7 +8,7 @@ from shared.application.ledger.verify_ledger import Finding
 from shared.application.ports.billing import ManifestFormat, ReportStore, StatementFormat
 from shared.application.ports.ledger import Ledger
 from shared.domain.billing.manifest import Manifest, StatementFile
-from shared.domain.billing.statements import PeriodStatements, Statement, chain_heads
+from shared.domain.billing.statements import PeriodStatements, Statement, chain_heads, cost_centers
 from shared.domain.ledger.lanes import combined
 from shared.domain.pricing.money import usd, usd_of_cents
 
@@ -92,7 +92,7 @@ def _wrong_totals(manifest: Manifest, statements: PeriodStatements) -> Iterator[
 def _wrong_sums(statements: PeriodStatements) -> Iterator[str]:
     total, bills = statements.cost_cents, statements.statements
     yield from _unequal_cents("total_cost_usd of all", total, (bill.cost_cents for bill in bills))
-    yield from _unequal_cents("cost_centers", total, statements.cost_centers.values())
+    yield from _wrong_cost_centers(statements.cost_centers, cost_centers(bills))
     for bill in bills:
         name = bill.tenant_id
         yield from _unequal_cents(
@@ -100,6 +100,13 @@ def _wrong_sums(statements: PeriodStatements) -> Iterator[str]:
         )
         exact = sum(line.cost_pusd for line in bill.lines)
         yield from _unequal(f"exact_cost_usd of {name}", usd(bill.cost_pusd), usd(exact))
+
+
+def _wrong_cost_centers(stated: Mapping[str, int], added: Mapping[str, int]) -> Iterator[str]:
+    for name in sorted(stated.keys() | added.keys()):
+        if stated.get(name, 0) != added.get(name, 0):
+            pays = usd_of_cents(stated[name]) if name in stated else "nothing"
+            yield f"cost center {name} pays {pays}, its lines add up to {usd_of_cents(added.get(name, 0))}"
 
 
 def _unequal_cents(field: str, stated: int, parts: Iterable[int]) -> Iterator[str]:

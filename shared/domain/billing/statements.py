@@ -14,14 +14,15 @@ from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import METERS, Meter
 from shared.domain.values import record
 
-LineKey = tuple[str, str, str]
-"""Deployment, model, meter."""
+LineKey = tuple[str, str, str, str]
+"""Cost center, deployment, model, meter."""
 
 
 @record
 class StatementLine:
-    """A tenant's consumption of one meter, of one model under one deployment name."""
+    """A tenant's consumption of one meter, of one model under one deployment name, charged to one cost center."""
 
+    cost_center: str
     deployment: str
     model: str
     meter: str
@@ -37,6 +38,7 @@ class Statement:
     tenant_id: str
     tenant_name: str
     cost_center: str
+    """The cost center of the latest entry. Each line names the one that it is charged to."""
     tags: Mapping[str, str]
     requests: int
     failed_requests: int
@@ -76,7 +78,7 @@ class Tally:
     quantities: Counter[LineKey] = field(default_factory=Counter, init=False)
     costs: dict[LineKey, int] = field(default_factory=lambda: defaultdict(int), init=False)
     cost_center: str = field(default="", init=False)
-    """The cost center of the latest request."""
+    """The cost center of the latest entry."""
     closed_at: str = field(default="", init=False)
     """The time of the latest `close` entry."""
     _latest: str = field(default="", init=False)
@@ -95,7 +97,7 @@ class Tally:
         for meter, quantity, price in zip(METERS, outcome.usage.buckets, rate_card.pusd_per_unit, strict=True):
             if quantity:
                 name = f"{meter} {attempt.variant}" if meter is Meter.IMAGES and attempt.variant else str(meter)
-                key = (attempt.deployment, attempt.model, name)
+                key = (attempt.cost_center, attempt.deployment, attempt.model, name)
                 self.quantities[key] += quantity
                 self.costs[key] += quantity * price
 
@@ -104,6 +106,7 @@ class Tally:
         allocated = allocate_cents(self.costs)
         return tuple(
             StatementLine(
+                cost_center=cost_center,
                 deployment=deployment,
                 model=model,
                 meter=meter,
@@ -112,7 +115,7 @@ class Tally:
                 cost_cents=allocated[key],
             )
             for key in sorted(self.costs)
-            for deployment, model, meter in (key,)
+            for cost_center, deployment, model, meter in (key,)
         )
 
 
@@ -167,10 +170,15 @@ def period_statements(period: str, closed_at: str, statements: Iterable[Statemen
 
 
 def cost_centers(statements: Iterable[Statement]) -> dict[str, int]:
-    """Sum the cents of statements by cost center, in the order of names."""
+    """Sum the cents of the lines by cost center, in the order of names.
+
+    The cost center of a tenant without lines gets nothing.
+    """
     totals: Counter[str] = Counter()
     for bill in statements:
-        totals[bill.cost_center] += bill.cost_cents
+        totals[bill.cost_center] += 0
+        for line in bill.lines:
+            totals[line.cost_center] += line.cost_cents
     return dict(sorted(totals.items()))
 
 

@@ -25,9 +25,16 @@ _ACME: Final = Statement(
     entries=7,
     lines=(
         StatementLine(
-            deployment="-gpt-4o", model="gpt-4o", meter="input", quantity=24, cost_pusd=60_000_000, cost_cents=0
+            cost_center="CC-1",
+            deployment="-gpt-4o",
+            model="gpt-4o",
+            meter="input",
+            quantity=24,
+            cost_pusd=60_000_000,
+            cost_cents=0,
         ),
         StatementLine(
+            cost_center="=CC-2",
             deployment="@draw",
             model="dall-e-3",
             meter="images hd 1024x1792",
@@ -55,7 +62,13 @@ _BOLT: Final = Statement(
     entries=2,
     lines=(
         StatementLine(
-            deployment="gpt-4o", model="gpt-4o", meter="output", quantity=-1, cost_pusd=-10_000_000_001, cost_cents=-1
+            cost_center="",
+            deployment="gpt-4o",
+            model="gpt-4o",
+            meter="output",
+            quantity=-1,
+            cost_pusd=-10_000_000_001,
+            cost_cents=-1,
         ),
     ),
 )

@@ -95,7 +95,10 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
         ),
         (
             _statements(lambda document: document["tenants"][1]["lines"][0].update(cost_usd="0.07")),
-            ["total_cost_usd of bolt is 0.00, its parts add up to 0.07"],
+            [
+                "cost center CC-1 pays 0.00, its lines add up to 0.07",
+                "total_cost_usd of bolt is 0.00, its parts add up to 0.07",
+            ],
         ),
         (
             _statements(lambda document: document["tenants"][1]["lines"][0].update(exact_cost_usd="0.07")),
@@ -103,7 +106,7 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
         ),
         (
             _statements(lambda document: document["cost_centers"][0].update(cost_usd="3.00")),
-            ["cost_centers is 0.00, its parts add up to 3.00"],
+            ["cost center CC-1 pays 3.00, its lines add up to 0.00"],
         ),
         (
             _statements(lambda document: document["tenants"][0]["chain_heads"].update({"00": "f"})),
