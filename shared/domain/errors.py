@@ -90,6 +90,16 @@ class AlreadyExists(GatewayError):
     """A managed object with that name already exists."""
 
 
+class PriceContradicted(GatewayError):
+    """A stored price row has another price for the same key and time."""
+
+    def __init__(self, price_id: str, usd_per_million: str) -> None:
+        super().__init__(
+            f"The price '{price_id}' states {usd_per_million} USD for the same key and time. Prices never change: "
+            "insert one with a later 'effective_from'."
+        )
+
+
 class VersionConflict(GatewayError):
     """`If-Match` names a version that is no longer current."""
 

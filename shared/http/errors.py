@@ -32,6 +32,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.OperationNotFound: (404, "404"),
     errors.NotFound: (404, "not_found"),
     errors.AlreadyExists: (409, "already_exists"),
+    errors.PriceContradicted: (409, "price_contradicted"),
     errors.PeriodNotOpen: (409, "period_not_open"),
     PeriodNotOver: (409, "period_not_over"),
     errors.VersionConflict: (412, "version_conflict"),

@@ -13,7 +13,7 @@ from shared.domain.identifiers import new_rid, timestamp
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
 from shared.domain.ledger.entries import Attempt, EntryKind, Outcome, Reservation
-from shared.domain.pricing.price_book import Price
+from shared.domain.pricing.price import Price
 from shared.domain.pricing.usage import Meter, Usage
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -174,5 +174,9 @@ class PriceRows:
     async def load(self) -> list[Price]:
         return PRICES
 
-    async def insert(self, price: Price) -> None:
+    async def insert(self, price: Price) -> tuple[Price, bool]:
+        PRICES.append(price)
+        return price, True
+
+    async def restore(self, price: Price) -> None:
         PRICES.append(price)

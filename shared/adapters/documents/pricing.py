@@ -4,22 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Final
 
 from shared.adapters.documents.codec import from_json, to_json
 from shared.adapters.documents.store import Documents, key_of
-from shared.domain.errors import AlreadyExists
-from shared.domain.pricing.price_book import Price
+from shared.domain.errors import AlreadyExists, PriceContradicted
+from shared.domain.pricing.price import Price
+
+_TABLE: Final = "prices"
 
 
 class DocumentPrices:
-    """Implements `PriceStore`. A price's key is a hash of its content, so that inserting it again changes nothing."""
+    """Implements `PriceStore`.
+
+    A document's key follows from the row's key, so that storage refuses a second row. Earlier versions derived it from
+    the price as well; those documents stay as they are.
+    """
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
     async def load(self) -> Sequence[Price]:
-        return [from_json(Price, document.text) for document in await self._documents.list("prices")]
+        return [from_json(Price, document.text) for document in await self._documents.list(_TABLE)]
 
-    async def insert(self, price: Price) -> None:
+    async def insert(self, price: Price) -> tuple[Price, bool]:
+        while True:
+            stored = await self._of_key(price)
+            if stored is not None:
+                if not stored.has_price_of(price):
+                    raise PriceContradicted(stored.price_id, stored.usd_per_million)
+                return stored, False
+            # Storage refuses the row if another process has inserted one meanwhile, or an answer was lost.
+            with suppress(AlreadyExists):
+                await self._documents.insert(_TABLE, key_of(price.model), price.key_id, to_json(price))
+                return price, True
+
+    async def restore(self, price: Price) -> None:
+        if price.is_ordered:
+            stored, _ = await self.insert(price)
+            if stored.price_id != price.price_id:
+                raise AlreadyExists(f"The price '{stored.price_id}' stands where '{price.price_id}' belongs.")
+            return
         with suppress(AlreadyExists):
-            await self._documents.insert("prices", key_of(price.model), price.price_id, to_json(price))
+            await self._documents.insert(_TABLE, key_of(price.model), price.price_id, to_json(price))
+
+    async def _of_key(self, price: Price) -> Price | None:
+        """Return the stored row of the same key. Earlier versions could store several; the one that applies counts."""
+        stored = await self._documents.list(_TABLE, partition=key_of(price.model))
+        rows = [from_json(Price, document.text) for document in stored]
+        return max((row for row in rows if row.key == price.key), key=lambda row: row.precedence, default=None)

@@ -23,7 +23,7 @@ from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, 
 from shared.adapters.tables.store import AnswerLost, Insert, Row, RowExists, TableMissing, TableStore
 from shared.application.ports.pricing import PriceStore
 from shared.domain.errors import AlreadyExists, GatewayError, LedgerUnavailable
-from shared.domain.pricing.price_book import Price
+from shared.domain.pricing.price import Price
 from shared.domain.stored_fields import Fields
 
 FORMAT: Final = "tallygate-period-1"
@@ -59,7 +59,7 @@ class _Head(msgspec.Struct):
 
     format: str
     period: str
-    prices: list[dict[str, str | None]]
+    prices: list[dict[str, str | int | bool | None]]
 
 
 class _Line(msgspec.Struct, array_like=True):
@@ -83,7 +83,8 @@ class PeriodArchive:
 
         Raises `PeriodMoves` for a tenant whose lanes change during each reading, and `LedgerUnavailable`.
         """
-        prices = _prices_adapter.dump_python(list(await self._prices.load()), mode="json")
+        book = sorted(await self._prices.load(), key=lambda price: (price.model, price.price_id))
+        prices = _prices_adapter.dump_python(book, mode="json")
         digest, count = hashlib.sha256(), 0
         with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
 
@@ -111,7 +112,7 @@ class PeriodArchive:
         head = _read_head(path)
         rows = sum(1 for _ in _read_rows(path))  # reads the whole file, so that nothing of a damaged one is written
         for row in head.prices:
-            await self._prices.insert(_price_adapter.validate_python(row))
+            await self._prices.restore(_price_adapter.validate_python(row))
         try:
             await self._insert_all(path, rows, report)
         except AnswerLost as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from shared.domain.pricing.price_book import Price
+from shared.domain.pricing.price import Price
 
 
 class PriceStore(Protocol):
@@ -15,6 +15,17 @@ class PriceStore(Protocol):
         """Return all rows, in no particular order."""
         ...
 
-    async def insert(self, price: Price) -> None:
-        """Insert a row. Idempotent: inserting the same row again changes nothing."""
+    async def insert(self, price: Price) -> tuple[Price, bool]:
+        """Insert a row in its normal form, unless its key is taken. Returns the stored row, and whether it is new.
+
+        Atomic: of two rows of one key, inserted at once by two processes, one is stored. Raises `PriceContradicted` if
+        the stored row has another price.
+        """
+        ...
+
+    async def restore(self, price: Price) -> None:
+        """Insert a row of an archive as it is, because entries name its id. Idempotent.
+
+        Raises `AlreadyExists` if the book has another row in its place.
+        """
         ...

@@ -5,7 +5,8 @@ from __future__ import annotations
 from shared.application.audit.record_audit import Actor, RecordAudit
 from shared.application.cached_value import Cached
 from shared.application.ports.pricing import PriceStore
-from shared.domain.pricing.price_book import Price, PriceBook
+from shared.domain.pricing.price import Price
+from shared.domain.pricing.price_book import PriceBook
 
 
 class ManagePrices:
@@ -16,16 +17,17 @@ class ManagePrices:
         self._prices = prices
         self._audit = audit
 
-    async def insert(self, price: Price, actor: Actor) -> Price:
-        """Insert a row, and return it. Idempotent: the same row again changes nothing.
+    async def insert(self, price: Price, actor: Actor) -> tuple[Price, bool]:
+        """Insert a row in its normal form. Returns the stored row, and whether it is new. Idempotent.
 
         To change a price, insert a row with a later `effective_from`. The row takes effect in this process at once, in
-        others within 25 s.
+        others within 25 s. Raises `PriceContradicted` if a stored row has another price for the same key and time.
         """
-        await self._store.insert(price)
+        stored, is_new = await self._store.insert(price.normalised())
         self._prices.invalidate()
-        await self._audit(actor, "price.insert", f"{price.model}/{price.price_id}", after=price)
-        return price
+        # A row that is not new is recorded as well: its first insertion may have died before this line.
+        await self._audit(actor, "price.insert", f"{stored.model}/{stored.price_id}", after=stored)
+        return stored, is_new
 
     async def list(self) -> list[Price]:
         """Return all rows, ordered by model, meter and date."""

@@ -5,7 +5,6 @@ To add a meter, add it to `usage.Meter`. Rows for it are then accepted, and requ
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,47 +13,13 @@ from typing import NamedTuple, Self
 
 from shared.domain.errors import UnpricedModel
 from shared.domain.pricing.money import pusd_per_token
+from shared.domain.pricing.price import Price
 from shared.domain.pricing.usage import INPUT_METERS, METERS, NOTHING_USED, OUTPUT_METERS, TOKEN_METERS, Meter, Usage
-from shared.domain.values import fact, record, value
+from shared.domain.values import fact, value
 
 _VERSION_SEPARATOR = "."
 _EVER = datetime.min.replace(tzinfo=UTC)
 _NEVER = datetime.max.replace(tzinfo=UTC)
-
-
-@record
-class Price:
-    """One row: the price of a million units of a model's meter, from `effective_from` on.
-
-    `model_version`, `sku`, `region` and `variant` match any value if they are `None`. `variant` is the quality and size
-    of images, for example `hd 1024x1792`.
-    """
-
-    model: str
-    meter: Meter
-    usd_per_million: str
-    effective_from: datetime
-    model_version: str | None = None
-    sku: str | None = None
-    region: str | None = None
-    variant: str | None = None
-    source: str = ""
-
-    @property
-    def price_id(self) -> str:
-        """Ten hexadecimal digits of a hash of the content, so that inserting the same row twice gives one row."""
-        parts = [
-            self.model,
-            self.model_version or "*",
-            self.sku or "*",
-            self.region or "*",
-            self.meter.value,
-            self.usd_per_million,
-            self.effective_from.isoformat(),
-        ]
-        if self.variant is not None:
-            parts.append(self.variant)
-        return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:10]
 
 
 class PriceKey(NamedTuple):
@@ -187,7 +152,7 @@ class PriceBook:
         best: dict[Meter, Price] = {}
         for price in matching:
             known = best.get(price.meter)
-            if price.effective_from <= at and (known is None or _precedence(price) > _precedence(known)):
+            if price.effective_from <= at and (known is None or price.precedence > known.precedence):
                 best[price.meter] = price
         for meters in basis.alternatives:
             if all(meter in best for meter in meters):
@@ -212,8 +177,3 @@ def _matches(price: Price, sku: PriceKey, variant: str) -> bool:
         and price.sku in (None, sku.sku)
         and price.region in (None, sku.region)
     )
-
-
-def _precedence(price: Price) -> tuple[int, datetime, str]:
-    named = (price.model_version, price.sku, price.region, price.variant)
-    return sum(value is not None for value in named), price.effective_from, price.price_id

@@ -28,7 +28,7 @@ from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS
 from shared.domain.ledger.entries import ExpiryPolicy
 from shared.domain.ledger.lanes import MAX_LANES
 from shared.domain.pricing.money import pusd_from_usd, pusd_per_token
-from shared.domain.pricing.price_book import Price
+from shared.domain.pricing.price import Price
 from shared.domain.pricing.usage import Meter
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth, Deployment
 from shared.domain.routing.residency import Residency
@@ -204,9 +204,9 @@ class PriceInsertion(_Model):
     meter: Meter
     usd_per_million: UsdPerMillion
     effective_from: Moment
-    model_version: Text | None = None
-    sku: Text | None = None
-    region: Text | None = None
+    model_version: Name | None = None
+    sku: Name | None = None
+    region: Name | None = None
     variant: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = None
     source: Text = ""
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from shared.application.audit.record_audit import Actor
 from shared.composition.gateway import Gateway
-from shared.domain.pricing.price_book import Price
+from shared.domain.pricing.price import Price
 from shared.http.endpoint import for_administrators, json_response, list_response
 from shared.http.management.models import PriceInsertion
 from shared.http.management.paths import MODEL_BYTES
@@ -19,10 +19,10 @@ _price_json = TypeAdapter(Price)
 
 @for_administrators
 async def insert_price(gateway: Gateway, request: Request, actor: Actor) -> Response:
-    """`POST /manage/prices`."""
+    """`POST /manage/prices`. The answer is 201, or 200 if the row was stored before."""
     row = await read_model(request, PriceInsertion, MODEL_BYTES)
-    price = await gateway.pricing.prices.insert(row.to_domain(), actor)
-    return json_response(_price_document(price), 201)
+    price, is_new = await gateway.pricing.prices.insert(row.to_domain(), actor)
+    return json_response(_price_document(price), 201 if is_new else 200)
 
 
 @for_administrators
@@ -32,4 +32,6 @@ async def list_prices(gateway: Gateway, _request: Request, _: Actor) -> Response
 
 
 def _price_document(price: Price) -> dict[str, object]:
-    return {"price_id": price.price_id, **_price_json.dump_python(price, mode="json")}
+    """Render a row. But for its id, the document can be inserted again."""
+    fields = _price_json.dump_python(price, mode="json", exclude={"is_ordered"})
+    return {"price_id": price.price_id, **fields}

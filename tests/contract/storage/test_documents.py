@@ -133,7 +133,7 @@ async def test_configuration_reads_back_as_it_was_written(documents: Documents) 
     prices = DocumentPrices(documents)
     for price in PRICES * 2:
         await prices.insert(price)
-    assert [price for price in await prices.load() if price in PRICES] == sorted(PRICES, key=lambda each: each.price_id)
+    assert [price for price in await prices.load() if price in PRICES] == sorted(PRICES, key=lambda each: each.key_id)
     tenant = Tenant(tenant_id=f"t{secrets.token_hex(4)}", name="Ü", created_at=NOW, tags={"a": "b"}, deployments=("x",))
     stored = await DocumentTenants(documents).insert(tenant)
     found = await DocumentTenants(documents).get(tenant.tenant_id)

@@ -330,8 +330,8 @@ async def test_a_suspended_tenant_is_refused_and_its_key_stays_valid(stack: Stac
 
 async def test_prices_are_inserted_once_and_listed(stack: Stack) -> None:
     row = {"model": "gpt-5", "meter": "input", "usd_per_million": "1.25", "effective_from": "2025-08-07T00:00:00+02:00"}
-    first = await stack.manage("POST", "/manage/prices", row)
-    again = await stack.manage("POST", "/manage/prices", row)
+    first = await stack.manage("POST", "/manage/prices", row, status=201)
+    again = await stack.manage("POST", "/manage/prices", row, status=200)
     listed = [price for price in (await stack.manage("GET", "/manage/prices"))["data"] if price["model"] == "gpt-5"]
     assert listed == [first] == [again]
     assert first["effective_from"] == "2025-08-06T22:00:00Z"

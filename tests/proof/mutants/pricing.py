@@ -24,7 +24,7 @@ MUTANTS = [
         f"{_BOOK}:PriceBook._resolve",
         _PRICING,
         {
-            "the oldest price wins": flipped("_precedence"),
+            "the oldest price wins": flipped("price.precedence"),
             "a model without a price is served": replaced("all", "any"),
         },
     ),

@@ -15,7 +15,7 @@ from shared.application.audit.record_audit import Actor, RecordAudit
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.entries import ExpiryPolicy
-from shared.domain.pricing.price_book import Price
+from shared.domain.pricing.price import Price
 from shared.domain.pricing.usage import Meter
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth, Deployment
 from shared.domain.routing.residency import Residency

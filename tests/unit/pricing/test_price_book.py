@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.domain.errors import UnpricedModel
+from shared.domain.pricing.price import Price
 from shared.domain.pricing.price_book import (
     IMAGES,
     INPUT_TOKENS,
     SOUND,
     SPEECH,
     TOKENS,
-    Price,
     PriceBook,
     PriceKey,
     images_of,
