@@ -39,6 +39,8 @@ class Settings(BaseSettings):
 
     backend_host_suffixes: str = ".openai.azure.com,.cognitiveservices.azure.com,.services.ai.azure.com"
     allow_loopback_backends: bool = False
+    trusted_proxy_hops: int = Field(default=0, ge=0, le=10)
+    """The proxies before the gateway that append to `X-Forwarded-For`; 0 takes the address of the peer."""
     max_body_bytes: int = Field(default=20 * 1024 * 1024, gt=0)
     backend_connect_timeout_seconds: float = Field(default=5, gt=0)
     backend_head_timeout_seconds: float = Field(default=200, gt=0)

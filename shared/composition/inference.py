@@ -33,6 +33,7 @@ class Inference:
     stored_responses: ServeResponses
     settle_background: SettleResponses
     list_models: ListModels
+    trusted_proxy_hops: int
     max_body_bytes: int
     keep_alive_seconds: float
 
@@ -75,6 +76,7 @@ def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pric
             FORMATS["responses"],
         ),
         list_models=ListModels(catalog),
+        trusted_proxy_hops=settings.trusted_proxy_hops,
         max_body_bytes=settings.max_body_bytes,
         keep_alive_seconds=settings.keep_alive_seconds,
     )

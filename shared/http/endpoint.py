@@ -51,7 +51,8 @@ def for_administrators(handler: Callable[[Gateway, Request, Actor], Awaitable[Re
 
     @wraps(handler)
     async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
-        return await handler(gateway, request, await administrator(gateway.tenancy.authenticate, request))
+        hops = gateway.settings.trusted_proxy_hops
+        return await handler(gateway, request, await administrator(gateway.tenancy.authenticate, request, hops))
 
     return endpoint(authorize)
 
@@ -61,7 +62,8 @@ def for_tenants(handler: Callable[[Gateway, Request, TenantPrincipal], Awaitable
 
     @wraps(handler)
     async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
-        caller = await tenant_principal(gateway.tenancy.authenticate, headers_of(request))
+        hops = gateway.settings.trusted_proxy_hops
+        caller = await tenant_principal(gateway.tenancy.authenticate, request, headers_of(request), hops)
         return await handler(gateway, request, caller)
 
     return endpoint(authorize)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from shared.application.audit.record_audit import Actor
 from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
 from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound, RequestTooLarge
+from shared.http.source import source_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 _DOT_SEGMENTS = (b".", b"..")
@@ -33,20 +34,23 @@ def credential_of(headers: dict[bytes, bytes]) -> str | None:
     return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
 
 
-async def tenant_principal(authenticate: Authenticate, headers: dict[bytes, bytes]) -> TenantPrincipal:
+async def tenant_principal(
+    authenticate: Authenticate, request: Request, headers: dict[bytes, bytes], trusted_proxy_hops: int
+) -> TenantPrincipal:
     """Return the calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for an administrator."""
-    principal = await authenticate.identify(credential_of(headers))
+    principal = await authenticate.identify(credential_of(headers), partial(source_of, request, trusted_proxy_hops))
     if isinstance(principal, AdministratorPrincipal):
         raise InsufficientRole
     return principal
 
 
-async def administrator(authenticate: Authenticate, request: Request) -> Actor:
+async def administrator(authenticate: Authenticate, request: Request, trusted_proxy_hops: int) -> Actor:
     """Return the acting administrator. Raises `InvalidApiKey`, or `InsufficientRole` for a tenant's key."""
-    principal = await authenticate.identify(credential_of(headers_of(request)))
+    source = partial(source_of, request, trusted_proxy_hops)
+    principal = await authenticate.identify(credential_of(headers_of(request)), source)
     if isinstance(principal, TenantPrincipal):
         raise InsufficientRole
-    return Actor(principal.actor, request.client.host if request.client else "")
+    return Actor(principal.actor, source())
 
 
 async def read_body(request: Request, headers: dict[bytes, bytes], limit: int) -> bytes:

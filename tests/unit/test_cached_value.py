@@ -1,4 +1,4 @@
-"""Values that are cached for a while, and authentication by cached keys."""
+"""Values that are cached for a while."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import asyncio
 
 import pytest
 
-from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
-from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.application.cached_value import Cached
-from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
-from shared.domain.errors import InvalidApiKey, StorageUnavailable
-from shared.domain.tenancy.keys import new_gateway_key
-from shared.domain.tenancy.tenant import Tenant
-from tests.tools.ledgers import NOW, ManualClock
+from shared.domain.errors import StorageUnavailable
+from tests.tools.ledgers import ManualClock
 
 
 class Source:
@@ -98,31 +93,3 @@ async def test_a_value_invalidated_during_a_load_is_loaded_again(source: Source)
     assert await cached.get() == 2
     assert await early == 1
     assert await cached.get() == 2
-
-
-async def test_a_limited_number_of_keys_is_remembered() -> None:
-    documents = InMemoryDocuments()
-    tenants, keys = DocumentTenants(documents), DocumentKeys(documents)
-    authenticate = Authenticate(tenants, keys, ManualClock(), "", max_cached_keys=2)
-    key, credential = new_gateway_key("acme", NOW, None)
-    with pytest.raises(InvalidApiKey):
-        await authenticate.identify(credential)
-    await tenants.insert(Tenant(tenant_id="acme", name="Acme", created_at=NOW))
-    await keys.insert(key)
-    for number in range(3):
-        with pytest.raises(InvalidApiKey):
-            await authenticate.identify(f"tg_acme-{number}_x")
-    principal = await authenticate.identify(credential)
-    assert isinstance(principal, TenantPrincipal)
-    assert len(authenticate._known) == 2
-    authenticate.forget("other")
-
-
-async def test_no_key_is_an_administrator_without_an_admin_key() -> None:
-    documents = InMemoryDocuments()
-    directories = DocumentTenants(documents), DocumentKeys(documents)
-    for credential in ("", None, "x"):
-        with pytest.raises(InvalidApiKey):
-            await Authenticate(*directories, ManualClock(), "").identify(credential)
-    principal = await Authenticate(*directories, ManualClock(), "the-admin-key").identify("the-admin-key")
-    assert principal == AdministratorPrincipal("admin-key")

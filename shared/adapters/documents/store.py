@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from shared.domain.values import record
 
@@ -61,3 +61,8 @@ def key_of(name: str) -> str:
     https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
     """
     return quote(name, safe=" ").replace("%", "=")
+
+
+def name_of(key: str) -> str:
+    """Decode a table key that `key_of` made."""
+    return unquote(key.replace("=", "%"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared.adapters.documents.codec import from_json, to_json
-from shared.adapters.documents.store import Documents, key_of
-from shared.application.ports.tenancy import Versioned
+from shared.adapters.documents.store import Documents, key_of, name_of
+from shared.application.ports.tenancy import KeyName, Versioned
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 
@@ -48,6 +48,9 @@ class DocumentKeys:
     async def get(self, tenant_id: str, key_id: str) -> GatewayKey | None:
         document = await self._documents.get("credentials", tenant_id, key_of(key_id))
         return from_json(GatewayKey, document.text) if document else None
+
+    async def names(self) -> frozenset[KeyName]:
+        return frozenset((found.partition, name_of(found.key)) for found in await self._documents.list("credentials"))
 
     async def insert(self, key: GatewayKey) -> None:
         await self._documents.insert("credentials", key.tenant_id, key_of(key.key_id), to_json(key))

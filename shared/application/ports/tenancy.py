@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import value
 
 T = TypeVar("T")
+KeyName: TypeAlias = tuple[str, str]
+"""Tenant id and key id."""
 
 
 @value
@@ -51,6 +53,10 @@ class KeyDirectory(Protocol):
 
     async def get(self, tenant_id: str, key_id: str) -> GatewayKey | None:
         """Return a key, in force or not; `None` if it is unknown."""
+        ...
+
+    async def names(self) -> frozenset[KeyName]:
+        """Return tenant id and key id of every key, in force or not."""
         ...
 
     async def insert(self, key: GatewayKey) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
-from shared.application.cached_value import Cached
+from shared.application.cached_value import FRESH_SECONDS, Cached
 from shared.application.ports.clock import Clock
-from shared.application.ports.tenancy import KeyDirectory, TenantDirectory
+from shared.application.ports.tenancy import KeyDirectory, KeyName, TenantDirectory
 from shared.domain.errors import InvalidApiKey
-from shared.domain.tenancy.keys import GatewayKey, parse_gateway_key, secret_digest
+from shared.domain.tenancy.keys import GatewayKey, has_form_of_key, parse_gateway_key, secret_digest
+from shared.domain.tenancy.lookup_budget import LookupBudget, network_of
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import value
 
-_MAX_CACHED_KEYS = 10_000
-_NO_SECRET = secret_digest("")
+_MAX_CACHED_KEYS: Final = 10_000
 
 
 @value
@@ -34,11 +35,17 @@ class AdministratorPrincipal:
     actor: str
 
 
+T = TypeVar("T")
 _Known: TypeAlias = tuple[TenantPrincipal, GatewayKey]
+_CachedKey: TypeAlias = Cached[_Known | None]
 
 
 class Authenticate:
-    """Resolves credentials to principals. All processes notice a revoked key or a changed tenant within 25 s."""
+    """Resolves credentials to principals. All processes notice a revoked key or a changed tenant within 25 s.
+
+    Outsiders cannot make it look at storage more often than the budget allows. A caller beyond the budget of its source
+    is not locked out: its key is compared with a list of all keys that is at most 25 s old.
+    """
 
     def __init__(
         self,
@@ -52,50 +59,86 @@ class Authenticate:
         self._tenants = tenants
         self._keys = keys
         self._clock = clock
-        self._admin_key_digest = secret_digest(admin_key) if admin_key else None
-        self._known: OrderedDict[tuple[str, str], Cached[_Known | None]] = OrderedDict()
+        self._admin_key_digest = secret_digest(admin_key)
+        self._known: OrderedDict[KeyName, _CachedKey] = OrderedDict()
+        self._unknown: OrderedDict[KeyName, float] = OrderedDict()
+        self._looked_up: dict[KeyName, _CachedKey] = {}
+        self._names = Cached(keys.names, clock)
+        self._budget = LookupBudget()
 
-    async def identify(self, credential: str | None) -> TenantPrincipal | AdministratorPrincipal:
+    async def identify(
+        self, credential: str | None, source: Callable[[], str]
+    ) -> TenantPrincipal | AdministratorPrincipal:
         """Return the administrator for the admin key, and the tenant for a gateway key that is in force.
+
+        `source` returns the caller's network address. It is called only for a key that this process does not know yet.
 
         Raises `InvalidApiKey` for any other credential, and `StorageUnavailable`.
         """
-        parsed = parse_gateway_key(credential) if credential else None
-        if parsed is None:
-            if credential and self._is_admin_key(credential):
-                return AdministratorPrincipal("admin-key")
+        if not credential:
             raise InvalidApiKey
-        tenant_id, key_id, secret = parsed
-        known = await self._cached(tenant_id, key_id).get()
-        if known is None:
-            # An unknown key id takes as long as a wrong secret, so that ids cannot be found by timing.
-            hmac.compare_digest(secret_digest(secret), _NO_SECRET)
-            raise InvalidApiKey
-        principal, key = known
-        if not key.accepts(secret, self._clock.now):
-            raise InvalidApiKey
-        return principal
+        parsed = parse_gateway_key(credential)
+        if parsed is not None:
+            tenant_id, key_id, secret = parsed
+            name = tenant_id, key_id
+            cached = self._known.get(name)
+            found = await (self._find(name, credential, source) if cached is None else cached.get())
+            if found is not None:
+                principal, key = found
+                if key.accepts(secret, self._clock.now):
+                    return principal
+                raise InvalidApiKey
+        # An unknown key takes a comparison, too, so that ids of keys cannot be found by timing.
+        if hmac.compare_digest(secret_digest(credential), self._admin_key_digest):
+            return AdministratorPrincipal("admin-key")
+        raise InvalidApiKey
 
     def forget(self, tenant_id: str) -> None:
         """Load this tenant and its keys again before they are next used, because this process has changed them."""
-        for (known_tenant, _), cached in self._known.items():
+        for (known_tenant, _), cached in (*self._known.items(), *self._looked_up.items()):
             if known_tenant == tenant_id:
                 cached.invalidate()
+        for name in [name for name in self._unknown if name[0] == tenant_id]:
+            del self._unknown[name]
+        self._names.invalidate()
 
-    def _is_admin_key(self, credential: str) -> bool:
-        digest = self._admin_key_digest
-        return digest is not None and hmac.compare_digest(secret_digest(credential), digest)
+    async def _find(self, name: KeyName, credential: str, source: Callable[[], str]) -> _Known | None:
+        """Return a key that this process does not know yet; `None` if it is unknown to storage, too."""
+        if not has_form_of_key(credential) or self._clock.monotonic() < self._unknown.get(name, 0.0):
+            return None
+        cached = self._looked_up.get(name)
+        if cached is not None:  # another caller is looking for the same key
+            return await cached.get()
+        network = network_of(source())
+        is_budgeted = self._budget.take(network, self._clock.monotonic())
+        if not is_budgeted and name not in await self._names.get():
+            return None
+        found = await self._look_up(name)
+        if found is None:
+            _put(self._unknown, name, self._clock.monotonic() + FRESH_SECONDS, self._max_cached_keys)
+        elif is_budgeted:
+            self._budget.give_back(network)
+        return found
 
-    def _cached(self, tenant_id: str, key_id: str) -> Cached[_Known | None]:
-        cached = self._known.get((tenant_id, key_id))
-        if cached is None:
-            cached = Cached(partial(self._load, tenant_id, key_id), self._clock)
-            self._known[tenant_id, key_id] = cached
-            if len(self._known) > self._max_cached_keys:
-                self._known.popitem(last=False)
-        return cached
+    async def _look_up(self, name: KeyName) -> _Known | None:
+        """Ask storage for a key. From then on this process knows a key that was found."""
+        cached = self._looked_up.setdefault(name, Cached(partial(self._load, *name), self._clock))
+        try:
+            found = await cached.get()
+        finally:
+            self._looked_up.pop(name, None)
+        if found is not None:
+            _put(self._known, name, cached, self._max_cached_keys)
+        return found
 
     async def _load(self, tenant_id: str, key_id: str) -> _Known | None:
         key = await self._keys.get(tenant_id, key_id)
         tenant = await self._tenants.get(tenant_id)
         return (TenantPrincipal(tenant.value, key.key_id), key) if tenant and key else None
+
+
+def _put(cache: OrderedDict[KeyName, T], name: KeyName, found: T, max_size: int) -> None:
+    """Remember something about a key. Beyond `max_size` the oldest is forgotten."""
+    cache[name] = found
+    if len(cache) > max_size:
+        cache.popitem(last=False)

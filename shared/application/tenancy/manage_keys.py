@@ -39,6 +39,7 @@ class ManageKeys:
         await self._require_tenant(tenant_id)
         key, credential = new_gateway_key(tenant_id, self._clock.now(), expires_at)
         await self._keys.insert(key)
+        self._authenticate.forget(tenant_id)
         await self._audit(actor, "key.create", f"{tenant_id}/{key.key_id}")
         return key, credential
 

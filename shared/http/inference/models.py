@@ -7,6 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.composition.inference import Inference
 from shared.http.endpoint import for_inference, json_response
 from shared.http.requests import headers_of, path_segment, tenant_principal
@@ -17,7 +18,7 @@ _MODEL_SEGMENT: Final = 3
 @for_inference
 async def list_models(inference: Inference, request: Request, _: str) -> Response:
     """Serve `GET /openai/v1/models` and `GET /openai/models?api-version=`."""
-    caller = await tenant_principal(inference.authenticate, headers_of(request))
+    caller = await _caller(inference, request)
     names = await inference.list_models(caller.tenant)
     return json_response({"object": "list", "data": [_model(name) for name in names]})
 
@@ -25,9 +26,14 @@ async def list_models(inference: Inference, request: Request, _: str) -> Respons
 @for_inference
 async def get_model(inference: Inference, request: Request, _: str) -> Response:
     """Serve `GET /openai/v1/models/{model}`."""
-    caller = await tenant_principal(inference.authenticate, headers_of(request))
+    caller = await _caller(inference, request)
     name = await inference.list_models.one(caller.tenant, path_segment(request, _MODEL_SEGMENT))
     return json_response(_model(name))
+
+
+async def _caller(inference: Inference, request: Request) -> TenantPrincipal:
+    hops = inference.trusted_proxy_hops
+    return await tenant_principal(inference.authenticate, request, headers_of(request), hops)
 
 
 def _model(name: str) -> dict[str, object]:

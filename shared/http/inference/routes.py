@@ -40,7 +40,7 @@ def v1(operation: str, request: Request) -> Awaitable[Response]:
 async def _infer(inference: Inference, request: Request, request_id: str, operation: str, base: str) -> Response:
     format_ = inference.formats[operation]
     headers = headers_of(request)
-    caller = await tenant_principal(inference.authenticate, headers)
+    caller = await tenant_principal(inference.authenticate, request, headers, inference.trusted_proxy_hops)
     is_below_deployment = base == DATED and operation in BELOW_DEPLOYMENT
     deployment = path_segment(request, _DEPLOYMENT_SEGMENT) if is_below_deployment else None
     api_version = api_version_of(request, base)

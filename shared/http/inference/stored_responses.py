@@ -38,7 +38,7 @@ def v1(request: Request, part: str = "") -> Awaitable[Response]:
 async def _forward(inference: Inference, request: Request, request_id: str, base: str, part: str) -> Response:
     """Forward the request with its own method: the host calls a route only with the methods that it declares."""
     headers = headers_of(request)
-    caller = await tenant_principal(inference.authenticate, headers)
+    caller = await tenant_principal(inference.authenticate, request, headers, inference.trusted_proxy_hops)
     api_version_of(request, base)
     asked = [(name, text) for name, text in request.query_params.multi_items() if name in _FORWARDED_QUERY]
     call = ResponseCall(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import subprocess
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.data.tables.aio import TableServiceClient
 from openai import AsyncAzureOpenAI
 from yarl import URL
 
+from local.azurite_server import ACCOUNT
 from local.setup.needs import CONFORMANCE
 from tests.functions.inference.test_sdk_operations import USES
 from tests.tools.stack import (
@@ -63,6 +67,7 @@ async def host(request: pytest.FixtureRequest, own_azurite: AzuriteAccount, tmp_
         "ADMIN_API_KEY": ADMIN_KEY,
         "AZURE_OPENAI_API_KEY": SIMULATOR_KEY,
         "ALLOW_LOOPBACK_BACKENDS": "true",
+        "TRUSTED_PROXY_HOPS": "1",
         "TALLYGATE_PORT": str(port),
         "TALLYGATE_DATA": str(tmp_path),
     }
@@ -169,6 +174,16 @@ async def test_bodies_of_every_kind_reach_the_gateway_unchanged(host: Stack, use
         assert await USES[use](client)
     (entry,) = await host.entries()
     assert (entry["kind"], entry["error_code"]) == ("charge", "")
+
+
+async def test_the_source_is_the_one_that_the_last_proxy_saw(host: Stack, own_azurite: AzuriteAccount) -> None:
+    for forwarded in ("6.6.6.6, 198.51.100.7:51234", "[2001:db8::7]:443", "6.6.6.6, forged"):
+        await host.manage("POST", f"/manage/tenants/{host.tenant}/keys", {}, x_forwarded_for=forwarded)
+    credential = AzureNamedKeyCredential(ACCOUNT, own_azurite.key)
+    async with TableServiceClient(own_azurite.table_endpoint, credential=credential) as service:
+        events = [json.loads(row["document"]) async for row in service.get_table_client("audit").list_entities()]
+    created = [each for each in events if each["action"] == "key.create" and host.tenant in each["target"]]
+    assert [each["source_address"] for each in created] == ["", "198.51.100.7", "2001:db8::7", ""]
 
 
 async def test_timers_are_started_by_hand(host: Stack) -> None:

@@ -294,7 +294,7 @@ async def test_a_deployment_whose_backends_are_gone_is_unavailable(stack: Stack)
 async def test_a_request_cancelled_while_the_backend_works_is_charged_for_its_input(stack: Stack) -> None:
     gateway = await stack.gateway()
     await stack.fault(kind="hang")
-    caller = await gateway.tenancy.authenticate.identify(stack.key)
+    caller = await gateway.tenancy.authenticate.identify(stack.key, str)
     assert isinstance(caller, TenantPrincipal)
     body = b'{"messages": [{"role": "user", "content": "Hello!"}]}'
     call = IncomingCall(

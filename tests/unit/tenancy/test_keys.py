@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from shared.domain.tenancy.keys import new_gateway_key, parse_gateway_key
+import pytest
+
+from shared.domain.tenancy.keys import has_form_of_key, new_gateway_key, parse_gateway_key
 
 EARLY = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -26,3 +28,33 @@ def test_a_key_is_accepted_until_it_expires() -> None:
     assert parsed is not None
     assert key.accepts(parsed[2], lambda: EARLY + timedelta(minutes=59))
     assert not key.accepts(parsed[2], lambda: EARLY + timedelta(hours=1))
+
+
+def test_a_checksum_ends_the_secret_and_covers_all_before_it() -> None:
+    _, credential = new_gateway_key("a-b", EARLY, None)
+    assert has_form_of_key(credential)
+    for changed in (f"tg_a-c{credential[6:]}", credential[:-1] + ("a" if credential[-1] != "a" else "b")):
+        assert len(changed) == len(credential)
+        assert not has_form_of_key(changed)
+
+
+def test_the_checksum_is_a_crc_32_in_base_62() -> None:
+    # of "tg_acme-01234567_" and 43 times "x", computed by another implementation
+    assert has_form_of_key(f"tg_acme-01234567_{'x' * 43}3Eymky")
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        "tg_acme-0123456_x", "tg_acme-0123456G_x", "tg_Acme-01234567_x", "tg_-01234567_x", "tg_a b-01234567_x",
+        "tg_a/b-01234567_x", "tg_acme-01234567_", "tg_acme-01234567_x y", "tg_acme-01234567_\u00e9",
+        "tg_acme-01234567_x\n", "tg_acme-01234567", "tg_acme-\u0660\u0661234567_x", "ts_acme-01234567_x",
+        f"tg_acme-01234567_{'x' * 50}", f"tg_{'a' * 41}-01234567_x", "", "tg_",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_key_is_known_by_its_form(credential: str) -> None:
+    assert not has_form_of_key(credential)
+
+
+def test_keys_of_older_versions_have_no_checksum() -> None:
+    assert has_form_of_key(f"tg_acme-01234567_{'x' * 43}")

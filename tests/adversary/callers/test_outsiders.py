@@ -1,0 +1,63 @@
+"""Callers without a key cost the tenants nothing, and learn nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.domain.identifiers import new_rid
+from shared.domain.tenancy.keys import new_gateway_key
+from tests.tools.ledgers import NOW
+from tests.tools.stack import Stack
+
+ILL_FORMED = [
+    "tg_acme-00000000_" + "x" * 60_000,
+    f"tg_{'a' * 60_000}-00000000_x",
+    "tg_acme-00000000_\u00e9\u00fc",
+    "tg_a/b-00000000_x",
+    "tg_a\\b?c#d-00000000_x",
+    "tg_ACME-00000000_x",
+    "tg_acme-0000000g_x",
+    "tg_acme-00000000_",
+    "tg__",
+    "Bearer",
+    "a.b.c",
+]
+
+
+@pytest.mark.parametrize("key", ILL_FORMED, ids=lambda key: f"{key[:20]} ({len(key)})")
+async def test_an_ill_formed_key_is_refused_like_an_unknown_one(stack_on_tables: Stack, key: str) -> None:
+    stack = stack_on_tables
+    _, _, unknown = await stack.chat(key=new_gateway_key("acme", NOW, None)[1])
+    for headers in ({"api-key": key}, {"Authorization": f"Bearer {key}"}):
+        for path in ("/me", "/manage/tenants", "/openai/v1/models"):
+            async with stack.session.get(stack.url + path, headers=headers) as response:
+                answer = await response.json()
+                assert response.status == 401
+                assert without_id(answer) == without_id(unknown)
+
+
+def without_id(answer: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Return an error without its request id, which ends the message."""
+    error = answer["error"]
+    return {**error, "message": error["message"][: -len(f"(request id: {new_rid()})")]}
+
+
+async def test_a_flood_of_unknown_keys_leaves_the_tenants_of_its_source_alone(stack_on_tables: Stack) -> None:
+    stack = stack_on_tables
+    cold = await stack.register(f"{stack.tenant}-cold")
+    (await stack.gateway()).tenancy.authenticate.forget(f"{stack.tenant}-cold")
+    for _ in range(30):
+        assert (await stack.chat(key=new_gateway_key(stack.tenant, NOW, None)[1]))[0] == 401
+    assert (await stack.chat())[0] == 200
+    assert (await stack.chat(key=cold))[0] == 200
+    assert (await stack.chat(key=await stack.register(f"{stack.tenant}-new")))[0] == 200
+
+
+@pytest.mark.parametrize("stack_settings", [{"TRUSTED_PROXY_HOPS": "1"}], indirect=True)
+async def test_the_audit_log_names_the_source_that_the_proxy_saw(stack: Stack) -> None:
+    await stack.manage(
+        "PUT", "/manage/deployments/x", {"backends": ["se-gpt-4o"]}, x_forwarded_for="6.6.6.6, 9.9.9.9:7"
+    )
+    documents = (await stack.gateway()).tenancy.tenants._tenants._documents  # type: ignore[attr-defined]
+    (event,) = [each.text for each in await documents.list("audit") if '"deployment.put"' in each.text][-1:]
+    assert '"source_address":"9.9.9.9"' in event
