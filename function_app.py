@@ -5,16 +5,18 @@ tenants. The Functions worker reads the annotations: a `Request` in, a `Response
 """
 
 import azure.functions as func
-from azurefunctions.extensions.http.fastapi import Request, Response
+from azurefunctions.extensions.http.fastapi import Request, Response, web
 
-from shared import timers
-from shared.http import health, openapi
+from shared import timers, worker
+from shared.http import health, openapi, unknown_path
 from shared.http.console import reference
 from shared.http.inference import models, stored_responses
 from shared.http.inference import routes as inference
 from shared.http.management import backends, deployments, keys, prices, tenants, usage
 from shared.http.tenant import me as tenant
 
+worker.quiet_loggers()
+worker.replace_web_app(web)
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 
@@ -288,14 +290,20 @@ async def readyz(req: Request) -> Response:
     return await health.readyz(req)
 
 
-@app.route("docs", methods=["GET"])
+@app.route("reference", methods=["GET"])
 async def reference_page(req: Request) -> Response:
     return await reference.reference(req)
 
 
-@app.route("openapi.json", methods=["GET"])
+@app.route("reference/openapi.json", methods=["GET"])
 async def openapi_document(req: Request) -> Response:
     return await openapi.openapi(req)
+
+
+# The host matches routes in the order of their functions' names: the name of this one must be the last.
+@app.route("{*path}", methods=[method.value for method in func.HttpMethod])
+async def zz_anything_else(req: Request) -> Response:
+    return await unknown_path.unknown_path(req)
 
 
 @app.timer_trigger(schedule="0 0 0 1,25-31 * *", arg_name="timer")

@@ -23,7 +23,7 @@ def ready_block(document: dict[str, Any], data: Path) -> str:
 Tallygate is running.  Ctrl-C stops it; its data stays in {data}.
 
   gateway      {url}
-  reference    {url}/docs
+  reference    {url}/reference
   simulator    {simulator}
   tables       {document["table_endpoint"]}
   tenant       {document["tenant_id"]}

@@ -41,7 +41,6 @@ def _listen(port: int) -> socket.socket:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("azure").setLevel(logging.WARNING)
     settings = ROOT / "local.settings.json"
     if settings.exists():
         for name, value in load_local_settings(settings.read_text()).items():

@@ -53,11 +53,12 @@ def is_permitted(host_key: str, sent_key: str) -> bool:
 
 
 def _normalized(raw_path: bytes) -> str:
-    """The path as the host routes it: decoded but for `%2F`, without dot segments."""
+    """The path as the host routes it: decoded but for `%2F`, without dot segments and without one slash at its end."""
+    path = raw_path.decode("latin-1").removeprefix("/").removesuffix("/")
     if b"%" not in raw_path and b"/." not in raw_path:
-        return raw_path.decode("latin-1").strip("/")
+        return path
     segments: list[str] = []
-    for raw in raw_path.decode("latin-1").strip("/").split("/"):
+    for raw in path.split("/"):
         segment = "%2F".join(unquote(part) for part in re.split("%2[Ff]", raw))
         if segment == "..":
             segments = segments[:-1]
@@ -72,7 +73,7 @@ def _pattern(route: str) -> re.Pattern[str]:
     for found in _PARAMETER.finditer(route):
         parts.append(re.escape(route[position : found.start()]))
         is_catch_all, name, is_optional = found.groups()
-        parts.append(f"(?P<{name}>{'.*' if is_catch_all else '[^/]+'}){'?' if is_optional else ''}")
+        parts.append(f"(?P<{name}>{'(?s:.*)' if is_catch_all else '[^/]+'}){'?' if is_optional else ''}")
         position = found.end()
     parts.append(re.escape(route[position:]))
     pattern = "".join(parts)

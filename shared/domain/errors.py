@@ -83,7 +83,15 @@ class ResponseNotFound(GatewayError):
 
 
 class NotFound(GatewayError):
-    """A managed object does not exist."""
+    """A managed object does not exist, or no route has the path."""
+
+
+class MethodNotAllowed(GatewayError):
+    """The path exists, but not with this method."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(f"This path accepts {', '.join(allowed)} only.")
+        self.allowed = allowed
 
 
 class AlreadyExists(GatewayError):

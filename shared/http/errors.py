@@ -31,6 +31,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.ResponseNotFound: (404, "response_not_found"),
     errors.OperationNotFound: (404, "404"),
     errors.NotFound: (404, "not_found"),
+    errors.MethodNotAllowed: (405, "method_not_allowed"),
     errors.AlreadyExists: (409, "already_exists"),
     errors.PriceContradicted: (409, "price_contradicted"),
     errors.PeriodNotOpen: (409, "period_not_open"),
@@ -120,10 +121,12 @@ def rate_headers(statuses: Iterable[LimitStatus]) -> dict[str, str]:
 
 
 def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
-    """Return the headers that tell SDKs when to retry, and how to authenticate."""
+    """Return the headers that tell callers when to retry, how to authenticate, and which methods a path has."""
     match error:
         case errors.InvalidApiKey():
             return {"WWW-Authenticate": "Bearer"}
+        case errors.MethodNotAllowed():
+            return {"Allow": ", ".join(error.allowed)}
         case errors.PeriodExhausted():
             seconds = max(1, math.ceil((error.retry_at - now).total_seconds()))
             return {"Retry-After": str(seconds), "x-should-retry": "false"}

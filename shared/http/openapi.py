@@ -1,4 +1,4 @@
-"""`/openapi.json`: renders the table of operations, with the models that validate requests."""
+"""`/reference/openapi.json`: renders the table of operations, with the models that validate requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ERROR: dict[str, Any] = {
 
 
 async def openapi(request: Request) -> Response:  # noqa: ARG001 - a route
-    """Serve `GET /openapi.json`."""
+    """Serve `GET /reference/openapi.json`."""
     return json_response(document())
 
 

@@ -1,4 +1,4 @@
-"""The one table of operations, from which `/openapi.json` and its page follow. Tests compare it with the routes.
+"""The one table of operations, from which `/reference` follows. Tests compare it with the routes.
 
 To add a route: its function in `function_app.py`, its handler, its row here or in `management/operations.py`.
 To add an inference operation: its format, the format's name in `formats/all_formats.py`, its two functions in
@@ -110,10 +110,10 @@ _ME: Final = (
     ),
 )
 _SERVICE: Final = (
-    Operation(method="GET", path="/docs", summary="This reference, to read and to try", role=Role.NOBODY),
     Operation(method="GET", path="/healthz", summary="Liveness: the process answers", role=Role.NOBODY),
     Operation(method="GET", path="/readyz", summary="Readiness: requests can be served", role=Role.NOBODY),
-    Operation(method="GET", path="/openapi.json", summary="This document", role=Role.NOBODY),
+    Operation(method="GET", path="/reference", summary="This reference, to read and to try", role=Role.NOBODY),
+    Operation(method="GET", path="/reference/openapi.json", summary="This document", role=Role.NOBODY),
 )
 OPERATIONS: Final = (
     *(operation for row in INFERENCE_OPERATIONS for operation in row.operations),

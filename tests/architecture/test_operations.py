@@ -22,10 +22,24 @@ def test_every_format_has_one_row() -> None:
     assert Counter(row.path for row in INFERENCE_OPERATIONS) == Counter(list(FORMATS))
 
 
-def test_every_route_has_one_row() -> None:
+def test_every_route_but_the_last_has_one_row() -> None:
     http, _ = indexed_functions()
-    declared = Counter((method, f"/{function.route}") for function in http for method in function.methods)
+    declared = Counter((method, f"/{function.route}") for function in http[:-1] for method in function.methods)
     assert declared == Counter((operation.method, operation.path) for operation in OPERATIONS)
+
+
+def test_the_route_for_everything_else_is_the_last_that_the_host_tries() -> None:
+    http, _ = indexed_functions()
+    last = http[-1]
+    assert (last.name, last.route) == ("zz_anything_else", "{*path}")
+    assert max(http, key=lambda function: function.name.lower()) is last
+    assert last.methods == {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc", "openapi.json", "docs/oauth2-redirect"])
+def test_no_route_has_a_path_that_the_http_extension_serves_itself(path: str) -> None:
+    http, _ = indexed_functions()
+    assert [function.name for function in http if function.route.lower() == path] == []
 
 
 @pytest.mark.parametrize("operation", FORMATS)

@@ -159,7 +159,7 @@ async def test_it_serves_keeps_its_state_and_ends_its_processes(run: Run) -> Non
         before = await api.entries("demo")
     assert run.stop() == 0
     assert "Try it:" in run.output
-    named = (first["tenant_key"], first["admin_key"], "/docs", "/me/usage", "make verify", "/_sim/faults")
+    named = (first["tenant_key"], first["admin_key"], "/reference", "/me/usage", "make verify", "/_sim/faults")
     assert [each for each in named if each not in run.output] == []
     for pid in first["pids"].values():
         with pytest.raises(ProcessLookupError):

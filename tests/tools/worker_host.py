@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import uuid
@@ -23,6 +24,8 @@ from local.functions_host.indexing import HttpFunction
 from local.functions_host.routing import Router
 
 ROOT = Path(__file__).resolve().parents[2]
+OPEN_INVOCATIONS = "/admin/open-invocations"
+"""Answers the number of invocations that have not ended. The Functions host has no such path."""
 HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer")
 
 
@@ -85,6 +88,8 @@ class WorkerHost:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Send one request to the worker's own HTTP server, and invoke the function at the same time."""
+        if request.path == OPEN_INVOCATIONS:
+            return web.json_response(len(self._invocations))
         if request.path.startswith("/admin/functions/"):
             return await self._start_timer(request.path.rpartition("/")[2])
         found = self._router.match(request.method, request.raw_path.partition("?")[0].encode())
@@ -139,6 +144,8 @@ class WorkerHost:
 async def main() -> None:
     sys.path.insert(0, str(ROOT))
     os.chdir(ROOT)
+    # as the worker does: it sends every line from INFO on to the host
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     host = WorkerHost()
     await host.start()
     app = web.Application(client_max_size=104_857_600)

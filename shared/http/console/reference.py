@@ -1,4 +1,4 @@
-"""The page at `/docs`: shows `/openapi.json` and sends its requests. One file; it loads nothing else."""
+"""The page at `/reference`: shows the OpenAPI document and sends its requests. One file; it loads nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INLINE = re.compile(rb"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 async def reference(request: Request) -> Response:  # noqa: ARG001 - a route
-    """Serve `GET /docs`."""
+    """Serve `GET /reference`."""
     page, policy = _page()
     headers = {
         "content-security-policy": policy,

@@ -1,4 +1,4 @@
-"""Bodies of the management API. The same models validate requests and describe them in `/openapi.json`.
+"""Bodies of the management API. The same models validate requests and describe them in `/reference`.
 
 To add a tenant setting, add it to `Tenant` in `shared/domain/tenancy/tenant.py` and to `TenantSettings`.
 """

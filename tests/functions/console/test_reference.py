@@ -1,4 +1,4 @@
-"""`/openapi.json` and its page are complete, have working examples, and load nothing from elsewhere."""
+"""The reference is complete, has working examples, and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 async def described(stack: Stack) -> dict[str, Any]:
-    async with stack.session.get(f"{stack.url}/openapi.json") as response:
+    async with stack.session.get(f"{stack.url}/reference/openapi.json") as response:
         document: dict[str, Any] = await response.json()
     return document
 
@@ -69,7 +69,7 @@ async def test_examples_of_management_work_in_the_order_of_the_table(stack: Stac
 
 
 async def test_the_page_may_run_its_own_script_and_nothing_else(stack: Stack) -> None:
-    async with stack.session.get(f"{stack.url}/docs") as response:
+    async with stack.session.get(f"{stack.url}/reference") as response:
         page = await response.text()
         policy = response.headers["content-security-policy"]
         assert (response.status, response.content_type) == (200, "text/html")
@@ -99,7 +99,7 @@ TRY = """
 
 @pytest.mark.parametrize("path", ["/openai/v1/embeddings", "/openai/v1/chat/completions", "/openai/v1/audio/speech"])
 async def test_the_page_lists_and_tries_operations_in_a_browser(stack: Stack, tmp_path: Path, path: str) -> None:
-    async with _browser(f"{stack.url}/docs", tmp_path) as evaluate:
+    async with _browser(f"{stack.url}/reference", tmp_path) as evaluate:
         operations, shown, output = await evaluate(f"({TRY})({json.dumps(stack.key)}, {json.dumps(path)})")
     assert (operations, shown) == (len(OPERATIONS), 1)
     assert output.startswith("200\n")
@@ -162,6 +162,11 @@ async def _browser(url: str, folder: Path) -> AsyncIterator[Callable[[str], Awai
 
 async def test_the_page_needs_no_key_and_the_routes_do(stack: Stack) -> None:
     async with aiohttp.ClientSession() as session:
-        for path, status in (("/docs", 200), ("/openapi.json", 200), ("/manage/tenants", 401), ("/me", 401)):
+        for path, status in (
+            ("/reference", 200),
+            ("/reference/openapi.json", 200),
+            ("/manage/tenants", 401),
+            ("/me", 401),
+        ):
             async with session.get(stack.url + path) as response:
                 assert response.status == status

@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -37,7 +38,8 @@ from tests.tools.stack import (
 
 ROOT = Path(__file__).resolve().parents[3]
 PYTHON = CONFORMANCE.python
-HOSTS = ("local host", "worker library")
+LOCAL_HOST, WORKER_LIBRARY = "local host", "worker library"
+HOSTS = (LOCAL_HOST, WORKER_LIBRARY)
 
 
 @pytest.fixture(scope="module")
@@ -47,43 +49,53 @@ def own_azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAcc
         yield account
 
 
-@pytest.fixture(params=HOSTS)
-async def host(request: pytest.FixtureRequest, own_azurite: AzuriteAccount, tmp_path: Path) -> AsyncIterator[Stack]:
-    """Run a gateway process under each host, with a simulator and a tenant."""
-    command = ["python", "-m", "local.functions_host"]
-    python = Path(sys.executable)
-    if request.param == "worker library":
+@asynccontextmanager
+async def running(name: str, settings: dict[str, str], folder: Path) -> AsyncIterator[tuple[str, Path]]:
+    """Run a gateway process under a host. Yields its address and its log."""
+    python, module = Path(sys.executable), "local.functions_host"
+    if name == WORKER_LIBRARY:
         if not PYTHON.exists():
             if os.environ.get("CI"):
                 pytest.fail("CI needs Python 3.13 for the conformance suite; run 'python -m local.setup conformance'.")
             pytest.skip("no Python 3.13 was found by 'python -m local.setup conformance'")
-        python = PYTHON
-        command = ["python", "-m", "tests.tools.worker_host"]
+        python, module = PYTHON, "tests.tools.worker_host"
     port = free_port()
     environment = {
         **os.environ,
-        **own_azurite.settings,
         "AUDIT_CHAIN_KEY": CHAIN_KEY,
         "ADMIN_API_KEY": ADMIN_KEY,
         "AZURE_OPENAI_API_KEY": SIMULATOR_KEY,
         "ALLOW_LOOPBACK_BACKENDS": "true",
         "TRUSTED_PROXY_HOPS": "1",
         "TALLYGATE_PORT": str(port),
-        "TALLYGATE_DATA": str(tmp_path),
+        "TALLYGATE_DATA": str(folder),
+        **settings,
     }
-    with (tmp_path / "host.log").open("wb") as log:
-        process = subprocess.Popen([python, *command[1:], str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    log = folder / f"{name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [python, "-m", module, str(port)], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
     try:
         await asyncio.to_thread(await_port, port, process)
-        async with running_simulator() as (simulator, simulator_url), aiohttp.ClientSession() as session:
-            url = f"http://127.0.0.1:{port}"
-            stack = Stack(url, simulator_url, simulator, session, tenant=f"t-{secrets.token_hex(6)}")
-            await configure(stack)
-            stack.key = await stack.register(stack.tenant)
-            yield stack
+        yield f"http://127.0.0.1:{port}", log
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(params=HOSTS)
+async def host(request: pytest.FixtureRequest, own_azurite: AzuriteAccount, tmp_path: Path) -> AsyncIterator[Stack]:
+    """Run a gateway process under each host, with a simulator and a tenant. `extra["log"]` is the log's path."""
+    async with (
+        running(request.param, own_azurite.settings, tmp_path) as (url, log),
+        running_simulator() as (simulator, simulator_url),
+        aiohttp.ClientSession() as session,
+    ):
+        stack = Stack(url, simulator_url, simulator, session, tenant=f"t-{secrets.token_hex(6)}", extra={"log": log})
+        await configure(stack)
+        stack.key = await stack.register(stack.tenant)
+        yield stack
 
 
 async def test_a_chat_is_served_metered_and_booked(host: Stack) -> None:
@@ -143,16 +155,24 @@ async def test_errors_keep_their_status_body_and_headers(host: Stack) -> None:
     [
         ("GET", "/healthz", 200),
         ("GET", "/HealthZ", 200),
-        ("POST", "/healthz", 404),
+        ("POST", "/healthz", 405),
         ("GET", "/nothing", 404),
-        ("GET", "/openai/deployments/gpt-4o/chat/completions", 404),
-        ("GET", "/openapi.json", 200),
+        ("GET", "/openai/deployments/gpt-4o/chat/completions", 405),
+        ("GET", "/reference/openapi.json", 200),
         ("GET", "/manage/tenants", 401),
     ],
 )
 async def test_routes_are_matched_alike(host: Stack, method: str, path: str, status: int) -> None:
     async with host.session.request(method, host.url + path) as response:
         assert response.status == status
+
+
+async def test_a_chat_writes_no_line_of_its_libraries_into_the_log(host: Stack) -> None:
+    before = len(host.extra["log"].read_text().splitlines())
+    assert (await host.chat())[0] == 200
+    assert (await host.usage())["requests"] == 1
+    lines = host.extra["log"].read_text().splitlines()[before:]
+    assert [line for line in lines if " INFO azure.functions: " not in line] == []
 
 
 async def test_an_encoded_slash_stays_in_its_segment(host: Stack) -> None:

@@ -390,7 +390,7 @@ async def test_health_readiness_and_the_api_description(stack: Stack) -> None:
         assert (response.status, await response.json()) == (200, {"status": "ok"})
     async with stack.session.get(f"{stack.url}/readyz") as response:
         assert (await response.json())["checks"] == {"ledger": True, "configuration": True, "backend": True}
-    async with stack.session.get(f"{stack.url}/openapi.json") as response:
+    async with stack.session.get(f"{stack.url}/reference/openapi.json") as response:
         document = await response.json()
     assert document["openapi"] == "3.1.0"
     assert "TenantRegistration" in document["components"]["schemas"]
