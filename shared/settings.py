@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     """The silence after which a stream gets a comment, so that proxies keep its connection."""
     close_grace_hours: float = Field(default=48, ge=0)
     """The time after the end of a period for late settlements, before it is closed."""
+    timer_slice_seconds: float = Field(default=120, gt=0)
+    """The time after which a timer's run begins no further item. One more such time later it cuts off what is left."""
     website_instance_id: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from shared.adapters.azure_openai.upstream import AiohttpUpstream, UpstreamTimeo
 from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
 from shared.adapters.documents.audit import DocumentAuditLog
+from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
@@ -51,6 +52,7 @@ class Adapters:
     catalog: DocumentCatalog
     hints: DocumentHints
     prices: DocumentPrices
+    cursors: DocumentCursors
     audit_log: DocumentAuditLog
     tokens: CachedTokens
     upstream: AiohttpUpstream
@@ -84,6 +86,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
         catalog=DocumentCatalog(documents),
         hints=DocumentHints(documents),
         prices=DocumentPrices(documents),
+        cursors=DocumentCursors(documents),
         audit_log=DocumentAuditLog(documents),
         tokens=tokens,
         upstream=AiohttpUpstream(

@@ -13,6 +13,7 @@ from shared.application.billing.export_chargeback import ExportChargeback
 from shared.application.billing.report_usage import ReportUsage
 from shared.application.billing.verify_statements import VerifyStatements
 from shared.application.ledger.close_period import ClosePeriod
+from shared.application.sweep import Sweep
 from shared.composition.adapters import Adapters
 from shared.composition.ledger import LedgerJobs
 
@@ -26,7 +27,7 @@ class Billing:
     verify_statements: VerifyStatements
 
 
-def wire_billing(adapters: Adapters, jobs: LedgerJobs) -> Billing:
+def wire_billing(adapters: Adapters, jobs: LedgerJobs, sweep: Sweep) -> Billing:
     """Make the use cases of billing."""
     ledger, clock, tenants, reports = adapters.ledger, adapters.clock, adapters.tenants, adapters.reports
     manifest = JsonManifest()
@@ -34,7 +35,7 @@ def wire_billing(adapters: Adapters, jobs: LedgerJobs) -> Billing:
     return Billing(
         usage=ReportUsage(ledger, adapters.rollups, tenants),
         export_chargeback=ExportChargeback(
-            ClosePeriod(ledger, jobs.expire_reservations, clock, grace),
+            ClosePeriod(ledger, jobs.expire_reservations, clock, grace, sweep),
             BuildStatement(ledger, tenants, adapters.prices, reports, RENDERERS, manifest),
             clock,
         ),

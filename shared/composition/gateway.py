@@ -10,6 +10,7 @@ from shared.application.audit.record_audit import RecordAudit
 from shared.application.background import Background
 from shared.application.health.check_readiness import CheckReadiness
 from shared.application.ports.clock import Clock
+from shared.application.sweep import Sweep
 from shared.composition.adapters import connect
 from shared.composition.billing import Billing, wire_billing
 from shared.composition.inference import Inference, wire_inference
@@ -50,7 +51,8 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     pricing = wire_pricing(adapters, audit)
     routing = wire_routing(adapters, audit)
     tenancy = wire_tenancy(adapters, audit)
-    ledger = wire_ledger(adapters, pricing)
+    sweep = Sweep(adapters.cursors, adapters.clock, settings.timer_slice_seconds)
+    ledger = wire_ledger(adapters, pricing, sweep)
     probe = OpenAIProbe(adapters.tokens, settings.azure_openai_api_key.get_secret_value())
     return Gateway(
         settings=settings,
@@ -60,7 +62,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         tenancy=tenancy,
         pricing=pricing,
         ledger=ledger,
-        billing=wire_billing(adapters, ledger),
+        billing=wire_billing(adapters, ledger, sweep),
         readiness=CheckReadiness(adapters.ledger, adapters.catalog, probe, adapters.clock),
         background=adapters.background,
         resources=adapters.resources,

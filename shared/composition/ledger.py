@@ -19,6 +19,7 @@ from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ledger.verify_promises import VerifyPromises
 from shared.application.ports.ledger import Ledger
+from shared.application.sweep import Sweep
 from shared.composition.adapters import Adapters, hash_chain
 from shared.composition.pricing import Pricing
 from shared.settings import Settings
@@ -38,15 +39,15 @@ class LedgerJobs:
     archive: PeriodArchive
 
 
-def wire_ledger(adapters: Adapters, pricing: Pricing) -> LedgerJobs:
+def wire_ledger(adapters: Adapters, pricing: Pricing, sweep: Sweep) -> LedgerJobs:
     """Make the use cases of the ledger."""
     ledger, clock, tenants = adapters.ledger, adapters.clock, adapters.tenants
     return LedgerJobs(
         books=ledger,
-        open_period=OpenPeriod(tenants, ledger, clock),
-        roll_up_usage=RollUpUsage(ledger, adapters.rollups, clock),
-        level_lanes=LevelLanes(ledger, clock),
-        expire_reservations=ExpireReservations(tenants, ledger, pricing.book, clock),
+        open_period=OpenPeriod(tenants, ledger, clock, sweep),
+        roll_up_usage=RollUpUsage(ledger, adapters.rollups, clock, sweep),
+        level_lanes=LevelLanes(ledger, clock, sweep),
+        expire_reservations=ExpireReservations(tenants, ledger, pricing.book, clock, sweep),
         verify=VerifyLedger(ledger, adapters.rollups, adapters.prices, adapters.chain, DiskSet),
         verify_promises=VerifyPromises(ledger, clock),
         archive=PeriodArchive(adapters.store, adapters.prices),

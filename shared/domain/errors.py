@@ -158,6 +158,10 @@ class LedgerUnavailable(StorageUnavailable):
     """The ledger cannot be reached. The gateway refuses requests; it never serves them unmetered."""
 
 
+class RowsDamaged(LedgerUnavailable):
+    """Rows of the ledger cannot be read, because something else wrote them. The message names them."""
+
+
 class BackendFailed(GatewayError):
     """No backend served the request. `retry_after_seconds` is the time until one may be ready, where known."""
 

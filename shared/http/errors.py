@@ -14,6 +14,8 @@ from starlette.responses import Response
 from shared.adapters.identity.credentials import IdentityUnavailable
 from shared.adapters.tables.archive import ArchiveDamaged, PeriodMoves
 from shared.application.ledger.close_period import PeriodNotOver
+from shared.application.ledger.roll_up_usage import EntriesMissing
+from shared.application.sweep import SweepFailed
 from shared.domain import errors
 from shared.domain.ledger.operations import InsufficientAvailable, LaneLeased, ReservationsOpen
 from shared.domain.rate_limit import LimitStatus
@@ -46,11 +48,14 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.BackendUnavailable: (503, "no_backend_available"),
     errors.ClientDisconnected: (503, "no_backend_available"),
     errors.LedgerUnavailable: (503, "ledger_unavailable"),
+    errors.RowsDamaged: (503, "ledger_unavailable"),
     errors.StorageUnavailable: (503, "ledger_unavailable"),
     IdentityUnavailable: (503, "ledger_unavailable"),
     errors.BackendTimeout: (504, "backend_timeout"),
 }
 NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
+    SweepFailed: "only timers meet it, and fail with it",
+    EntriesMissing: "only the timer that sums rollups meets it",
     ReservationsOpen: "only the timer that closes a period meets it",
     InsufficientAvailable: "the lane that wanted the tokens looks for others",
     LaneLeased: "the process that wanted the lane tries another one",

@@ -29,6 +29,7 @@ from shared.application.ledger.expire_reservations import ExpireReservations
 from shared.application.ledger.level_lanes import LevelLanes
 from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
+from shared.application.sweep import SweepFailed
 from shared.domain.audit.hash_chain import HashChain
 from shared.domain.errors import LedgerUnavailable, PeriodExhausted, PeriodNotOpen
 from shared.domain.identifiers import BillingPeriod, timestamp
@@ -37,7 +38,7 @@ from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
 from shared.domain.ledger.entries import EntryKind, Outcome, Reservation
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import Usage
-from tests.tools.ledgers import PRICES, PUSD, PriceRows, attempt
+from tests.tools.ledgers import PRICES, PUSD, PriceRows, attempt, sweep_by
 from tests.tools.virtual_time import VirtualClock, run_in_virtual_time
 
 CHAIN = HashChain(b"simulation")
@@ -201,12 +202,22 @@ class Process:
         self.store = store
         self.clock = clock
         self.ledger = TableLedger(store, CHAIN, clock)
+        sweep = sweep_by(clock)
         self.expire = ExpireReservations(
-            DocumentTenants(InMemoryDocuments()), self.ledger, Cached(_prices, clock), clock
+            DocumentTenants(InMemoryDocuments()), self.ledger, Cached(_prices, clock), clock, sweep
         )
-        self.roll_up = RollUpUsage(self.ledger, TableRollups(store), clock)
-        self.level = LevelLanes(self.ledger, clock)
-        self.close = ClosePeriod(self.ledger, self.expire, clock, timedelta(hours=48))
+        self.roll_up = RollUpUsage(self.ledger, TableRollups(store), clock, sweep)
+        self.level = LevelLanes(self.ledger, clock, sweep)
+        self.close = ClosePeriod(self.ledger, self.expire, clock, timedelta(hours=48), sweep)
+
+
+def _require_outage(process: Process, error: Exception) -> None:
+    """Raise an error of a sweep that neither an unreachable ledger nor the death of its process explains."""
+    if isinstance(error, SweepFailed):
+        for _, cause in error.failures:
+            _require_outage(process, cause)
+    elif not isinstance(error, LedgerUnavailable) and not process.store.is_dead:
+        raise error
 
 
 async def _prices() -> PriceBook:
@@ -264,7 +275,8 @@ class Schedule:
             await process.ledger.drain()
         witness = self._process(skew=0)
         for period in ("2026-11", "2026-12"):
-            await witness.expire.sweep(period)
+            async for lane in witness.ledger.lanes(period):
+                await witness.expire.lane(lane)
             await witness.ledger.level_lanes(Account(tenant_id=TENANT, period=period, limit=Limit()))
             self.entries_rolled_up += (await self._mark(period)) > 0
         if self.weather.closes:
@@ -287,7 +299,8 @@ class Schedule:
         while True:
             try:
                 await process.close(BillingPeriod.parse("2026-11"))
-            except LedgerUnavailable:
+            except SweepFailed as error:
+                _require_outage(process, error)
                 self.faults.by_kind["close failed"] += 1
             else:
                 return
@@ -380,7 +393,8 @@ class Schedule:
             await process.expire()
             await process.level()
             await process.roll_up()
-        except LedgerUnavailable:
+        except SweepFailed as error:
+            _require_outage(process, error)
             self.faults.by_kind["sweep failed"] += 1
 
     def _process(self, skew: float) -> Process:

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from shared.adapters.documents.jobs import DocumentCursors
+from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.tables.store import AnswerLost, Row, RowChange, StoreError, TableStore
+from shared.application.ports.clock import Clock
+from shared.application.sweep import Sweep
 from shared.domain.identifiers import new_rid, timestamp
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
@@ -25,6 +29,11 @@ PRICES = [
 ]
 VERSION = ".".join(price.price_id for price in PRICES)
 PUSD = {"input": 2_500_000, "output": 10_000_000}
+
+
+def sweep_by(clock: Clock, slice_seconds: float = 120) -> Sweep:
+    """Make a sweep that nobody shares its cursors with."""
+    return Sweep(DocumentCursors(InMemoryDocuments()), clock, slice_seconds)
 
 
 @dataclass(slots=True)

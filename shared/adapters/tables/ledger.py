@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
+from typing import TypeVar
 
 from shared.adapters.tables.committer import Committer
 from shared.adapters.tables.hot_lanes import HotLanes
@@ -30,7 +31,7 @@ from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableSto
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Hold
 from shared.domain.audit.hash_chain import HashChain, genesis
-from shared.domain.errors import LedgerUnavailable, PeriodExhausted
+from shared.domain.errors import LedgerUnavailable, PeriodExhausted, RowsDamaged
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
@@ -48,6 +49,8 @@ from shared.domain.ledger.operations import (
     Settle,
     Transfer,
 )
+
+T = TypeVar("T")
 
 MAX_IDLE_COMMITTERS = 4096
 """A committer keeps a copy of its balance. Beyond this number those without work are forgotten."""
@@ -137,8 +140,9 @@ class TableLedger:
             yield LedgerEntry.from_fields(row.fields)
 
     async def reservations(self, lane: Lane) -> AsyncIterator[Reservation]:
-        async for row in self._scan(table_of(lane.period), partition_of(lane), *RESERVATION_RANGE):
-            yield reservation_from(lane, row.key, row.fields)
+        rows = self._scan(table_of(lane.period), partition_of(lane), *RESERVATION_RANGE)
+        async for reservation in _readable(rows, lambda row: reservation_from(lane, row.key, row.fields)):
+            yield reservation
 
     async def transfers(self, lane: Lane, since: str) -> AsyncIterator[Transfer]:
         """Read a lane's transfers, sent and received, with ids from `since` on. Raises `LedgerUnavailable`."""
@@ -148,8 +152,9 @@ class TableLedger:
 
     async def lanes(self, period: str, tenant_id: str | None = None) -> AsyncIterator[Lane]:
         first, end = ("", "~") if tenant_id is None else (f"{tenant_id}|", f"{tenant_id}}}")
-        async for row in self._scan(REGISTRY_TABLE, period, first, end):
-            yield lane_from(row.key, period)
+        rows = self._scan(REGISTRY_TABLE, period, first, end)
+        async for lane in _readable(rows, lambda row: lane_from(row.key, period)):
+            yield lane
 
     def genesis(self, lane: Lane) -> str:
         return genesis(lane.period, partition_of(lane))
@@ -204,6 +209,20 @@ class TableLedger:
                 yield row
         except AnswerLost as error:
             raise LedgerUnavailable from error
+
+
+async def _readable(rows: AsyncIterator[Row], read: Callable[[Row], T]) -> AsyncIterator[T]:
+    """Yield each row as what it stands for. Raises `RowsDamaged` at the end, so that one row hides no other."""
+    damaged: list[str] = []
+    async for row in rows:
+        try:
+            found = read(row)
+        except (LookupError, TypeError, ValueError) as error:
+            damaged.append(f"{row.key} ({error!r})")
+        else:
+            yield found
+    if damaged:
+        raise RowsDamaged(f"Rows of the ledger cannot be read: {', '.join(damaged)}.")
 
 
 def _never_give_up() -> None:

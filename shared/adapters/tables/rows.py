@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from shared.adapters.tables.store import Delete, Insert, RowChange
+from shared.domain.errors import RowsDamaged
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import BALANCE, Balance, Lane
 from shared.domain.ledger.changes import (
@@ -86,8 +87,11 @@ def balance_fields(balance: Balance) -> Fields:
 
 
 def balance_from(row: Mapping[str, FieldValue]) -> Balance:
-    """Build a balance from its row `B`."""
-    return BALANCE.read(row)
+    """Build a balance from its row `B`. Raises `RowsDamaged`."""
+    try:
+        return BALANCE.read(row)
+    except (LookupError, TypeError, ValueError) as error:
+        raise RowsDamaged(f"The balance of a lane cannot be read ({error!r}).") from error
 
 
 def reservation_fields(reservation: Reservation, commit_id: str) -> Fields:

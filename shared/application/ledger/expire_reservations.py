@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shared.application.cached_value import Cached
+from shared.application.ledger.swept_lanes import lane_name, lanes_of
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.tenancy import TenantDirectory
-from shared.domain.errors import UnpricedModel
+from shared.application.sweep import Failures, Sweep
 from shared.domain.identifiers import BillingPeriod, timestamp
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Lane
@@ -23,40 +24,38 @@ class ExpireReservations:
     Running late, twice or concurrently is harmless.
     """
 
-    def __init__(self, tenants: TenantDirectory, ledger: Ledger, prices: Cached[PriceBook], clock: Clock) -> None:
+    def __init__(
+        self, tenants: TenantDirectory, ledger: Ledger, prices: Cached[PriceBook], clock: Clock, sweep: Sweep
+    ) -> None:
         self._tenants = tenants
         self._ledger = ledger
         self._prices = prices
         self._clock = clock
+        self._sweep = sweep
 
     async def __call__(self) -> int:
         """Expire reservations of the current and the previous period. Returns the number past their deadline.
 
-        Raises `LedgerUnavailable`. If the prices of a reservation are missing, expires all others, and then raises
-        `UnpricedModel`.
+        Lanes and reservations that fail are left for the next run. Raises `SweepFailed` once all others are done.
         """
         current = BillingPeriod.containing(self._clock.now())
-        return sum([await self.sweep(str(period)) for period in (current.previous(), current)])
+        lanes = lanes_of(self._ledger, current.previous(), current)
+        return (await self._sweep("expire_reservations", lanes, self.lane, lane_name)).done
 
-    async def sweep(self, period: str, tenant_id: str | None = None) -> int:
-        """Expire reservations of one period, or of one tenant in it. Returns and raises the same as a call."""
-        unpriced: list[UnpricedModel] = []
-        swept = [await self._sweep_lane(lane, unpriced) async for lane in self._ledger.lanes(period, tenant_id)]
-        if unpriced:
-            raise unpriced[0]
-        return sum(swept)
-
-    async def _sweep_lane(self, lane: Lane, unpriced: list[UnpricedModel]) -> int:
-        now = timestamp(self._clock.now())
-        due = [held async for held in self._ledger.reservations(lane) if held.deadline < now]
+    async def lane(self, lane: Lane) -> int:
+        """Expire the reservations of one lane. Returns the number past their deadline. Raises `SweepFailed`."""
+        now, due, failures = timestamp(self._clock.now()), list[Reservation](), Failures()
+        with failures.collected("the list"):
+            async for held in self._ledger.reservations(lane):
+                if held.deadline < now:
+                    due.append(held)
         if due:
             tenant = await self._tenants.get(lane.tenant_id)
             policy = tenant.value.expiry_policy if tenant else ExpiryPolicy.INPUT
             for reservation in due:
-                try:
+                with failures.collected(reservation.rid):
                     await self._ledger.expire(reservation, await self._outcome(reservation, policy))
-                except UnpricedModel as error:
-                    unpriced.append(error)
+        failures.raise_any()
         return len(due)
 
     async def _outcome(self, reservation: Reservation, policy: ExpiryPolicy) -> Outcome:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+from shared.application.ledger.swept_lanes import lane_name, vaults_of
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.tenancy import TenantDirectory
+from shared.application.sweep import Failures, Sweep
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Limit
-from shared.domain.ledger.balance import Account
-from shared.domain.tenancy.tenant import TenantState
+from shared.domain.ledger.balance import Account, Lane
+from shared.domain.tenancy.tenant import Tenant, TenantState
 
 PRE_OPENING_DAY = 25
 _PAGE = 500
@@ -20,35 +24,52 @@ class OpenPeriod:
     The first request of a tenant opens the period if the timer did not.
     """
 
-    def __init__(self, tenants: TenantDirectory, ledger: Ledger, clock: Clock, page_size: int = _PAGE) -> None:
+    def __init__(
+        self, tenants: TenantDirectory, ledger: Ledger, clock: Clock, sweep: Sweep, page_size: int = _PAGE
+    ) -> None:
         self._page_size = page_size
         self._tenants = tenants
         self._ledger = ledger
         self._clock = clock
+        self._sweep = sweep
 
     async def __call__(self) -> int:
         """Open the current period, from day 25 also the next, and begin to close the previous one.
 
-        Returns the number of tenants that are not closed. Raises `StorageUnavailable` and `LedgerUnavailable`.
+        Returns the number of tenants that are not closed. Tenants that fail are left for the next run. Raises
+        `SweepFailed` once all others are done.
         """
-        now = self._clock.now()
-        current = BillingPeriod.containing(now)
-        periods = [current, current.next()] if now.day >= PRE_OPENING_DAY else [current]
-        opened = 0
+        failures, opened = Failures(), 0
+        with failures.collected("to open"):
+            opened = (await self._sweep("open_period", self._open_tenants(), self._open, _name)).done
+        with failures.collected("to begin closing"):
+            previous = BillingPeriod.containing(self._clock.now()).previous()
+            await self._sweep("begin_closing", vaults_of(self._ledger, previous), self._begin_closing, lane_name)
+        failures.raise_any()
+        return opened
+
+    async def _open_tenants(self) -> AsyncIterator[Tenant]:
         cursor: str | None = None
         while True:
             page, cursor = await self._tenants.list(self._page_size, cursor)
-            for tenant in (versioned.value for versioned in page):
-                if tenant.state is not TenantState.CLOSED:
-                    for period in periods:
-                        await self._ledger.open(
-                            Account(tenant_id=tenant.tenant_id, period=str(period), limit=tenant.limit)
-                        )
-                    opened += 1
+            for versioned in page:
+                if versioned.value.state is not TenantState.CLOSED:
+                    yield versioned.value
             if cursor is None:
-                break
-        previous = str(current.previous())
-        async for lane in self._ledger.lanes(previous):
-            if lane == lane.vault:
-                await self._ledger.begin_closing(Account(tenant_id=lane.tenant_id, period=previous, limit=Limit(0, 0)))
-        return opened
+                return
+
+    async def _open(self, tenant: Tenant) -> int:
+        now = self._clock.now()
+        current = BillingPeriod.containing(now)
+        for period in (current, current.next()) if now.day >= PRE_OPENING_DAY else (current,):
+            await self._ledger.open(Account(tenant_id=tenant.tenant_id, period=str(period), limit=tenant.limit))
+        return 1
+
+    async def _begin_closing(self, vault: Lane) -> int:
+        account = Account(tenant_id=vault.tenant_id, period=vault.period, limit=Limit(0, 0))
+        await self._ledger.begin_closing(account)
+        return 1
+
+
+def _name(tenant: Tenant) -> str:
+    return tenant.tenant_id

@@ -60,7 +60,7 @@ async def test_a_late_settlement_is_charged_to_the_cost_center_of_its_reservatio
     await world.ledger.reserve(account(tokens=None), later)
     await world.ledger.settle(later, charge(0, 100_000))
     world.clock.moment = CLOSING_TIME
-    await world.expire.sweep("2026-11")
+    await world.expire()
     await world.ledger.settle(slow, charge(0, 200_000))
     await world.export()
     assert (await world.statements())["cost_centers"] == [

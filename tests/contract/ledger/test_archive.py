@@ -21,7 +21,7 @@ from shared.domain.audit.hash_chain import HashChain
 from shared.domain.errors import AlreadyExists, LedgerUnavailable
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import EntryKind
-from tests.tools.ledgers import PRICES, FaultyStore, ManualClock, account, charge, reservation
+from tests.tools.ledgers import PRICES, FaultyStore, ManualClock, account, charge, reservation, sweep_by
 
 PERIOD = "2025-03"
 CHAIN = HashChain(b"test")
@@ -43,7 +43,8 @@ async def written(store: TableStore) -> TableStore:
             held = reservation(tenant, period=PERIOD)
             await ledger.reserve(limit, held)
             await ledger.settle(held, charge())
-        await RollUpUsage(ledger, TableRollups(store), ManualClock()).lane(Lane(tenant, PERIOD))
+        roll_up = RollUpUsage(ledger, TableRollups(store), ManualClock(), sweep_by(ManualClock()))
+        await roll_up.lane(Lane(tenant, PERIOD))
         expired = reservation(tenant, period=PERIOD)
         await ledger.reserve(limit, expired)
         await ledger.expire(expired, charge(10, 0, EntryKind.EXPIRE))

@@ -35,7 +35,7 @@ from shared.domain.ledger.operations import (
 )
 from shared.domain.rate_limit import RateLimits
 from tests.contract.ledger.test_ledger import CHAIN, violations
-from tests.tools.ledgers import PERIOD, PUSD, VOID, FaultyStore, ManualClock, account, charge, reservation
+from tests.tools.ledgers import PERIOD, PUSD, VOID, FaultyStore, ManualClock, account, charge, reservation, sweep_by
 
 
 def hot(tenant: str, tokens: int | None = 1000, lanes: int = 4, pusd: int | None = None) -> Account:
@@ -317,7 +317,7 @@ async def test_the_timer_finishes_a_limit_change_that_was_cut_off(fleet: Fleet, 
     await serve(fleet.ledgers[0], hot(tenant, None))
     await fleet.one_more().committer(Lane(tenant, PERIOD)).submit(ChangeLimit(Limit(90), "boss", "a limit"))
     assert any("limit of its own" in found for found in await violations(fleet.store, tenant))
-    assert await LevelLanes(fleet.ledgers[1], fleet.clock)() == 0
+    assert await LevelLanes(fleet.ledgers[1], fleet.clock, sweep_by(fleet.clock))() == 0
     await fleet.check()
     assert (await fleet.lanes())[1].transferred.tokens >= 30
 

@@ -40,6 +40,7 @@ from tests.tools.ledgers import (
     attempt,
     charge,
     reservation,
+    sweep_by,
 )
 from tests.tools.stack import AzuriteAccount
 
@@ -53,7 +54,7 @@ class Books:
         self.tenant = tenant
         self.ledger = TableLedger(store, CHAIN, ManualClock())
         self.rollups = TableRollups(store)
-        self.roll_up = RollUpUsage(self.ledger, self.rollups, ManualClock())
+        self.roll_up = RollUpUsage(self.ledger, self.rollups, ManualClock(), sweep_by(ManualClock()))
         self.tenants = DocumentTenants(InMemoryDocuments())
         self.report = ReportUsage(self.ledger, self.rollups, self.tenants)
         self.verify = VerifyLedger(self.ledger, self.rollups, PriceRows(), CHAIN)

@@ -20,7 +20,7 @@ _ROLLUPS = "contract/ledger/test_rollups.py"
 
 MUTANTS = [
     *mutants_of(
-        "shared.application.ledger.expire_reservations:ExpireReservations._sweep_lane",
+        "shared.application.ledger.expire_reservations:ExpireReservations.lane",
         _PERIODS,
         {"reservations expire before their deadline and not after it": flipped("held.deadline")},
     ),

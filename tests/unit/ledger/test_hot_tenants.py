@@ -28,7 +28,7 @@ from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
 from shared.domain.ledger.entries import EntryKind, LedgerEntry
 from shared.domain.ledger.operations import TransferOut
-from tests.tools.ledgers import PERIOD, FaultyStore, account, charge, reservation, rows_of
+from tests.tools.ledgers import PERIOD, FaultyStore, account, charge, reservation, rows_of, sweep_by
 from tests.unit.ledger.test_periods import CHAIN, CLOSING_TIME, World
 
 HOT = replace(account(tokens=1000), lanes=2)
@@ -44,14 +44,14 @@ async def a_busy_tenant() -> World:
         hold = await ledger.reserve(HOT, reservation())
         await ledger.settle(hold.reservation, charge())
     await ledger.committer(Lane("acme", PERIOD, 1)).submit(TransferOut("0" * 32, 2, Amount(50)))
-    await LevelLanes(world.ledger, world.clock)()
+    await LevelLanes(world.ledger, world.clock, sweep_by(world.clock))()
     assert await world.findings() == {"acme": []}
     return world
 
 
 async def rolled_up(world: World) -> TableRollups:
     rollups = TableRollups(world.rows)
-    await RollUpUsage(world.ledger, rollups, world.clock)()
+    await RollUpUsage(world.ledger, rollups, world.clock, sweep_by(world.clock))()
     return rollups
 
 
@@ -248,7 +248,7 @@ async def test_verification_reads_rollups_again_that_changed_meanwhile() -> None
         hold = await world.ledger.reserve(HOT, reservation())
         await world.ledger.settle(hold.reservation, charge())
     store.partition = f"acme|{hold.reservation.lane.number:02}"
-    store.roll_up = RollUpUsage(world.ledger, TableRollups(store), world.clock)
+    store.roll_up = RollUpUsage(world.ledger, TableRollups(store), world.clock, sweep_by(world.clock))
     assert await world.findings() == {"acme": []}
     assert store.roll_up is None
 
@@ -271,5 +271,5 @@ async def test_a_reservation_that_never_ends_is_a_broken_promise() -> None:
 async def test_levelling_leaves_tenants_with_one_lane_alone() -> None:
     world = World()
     await world.ledger.open(Account(tenant_id="calm", period=PERIOD, limit=Limit(5)))
-    assert await LevelLanes(world.ledger, world.clock)() == 0
+    assert await LevelLanes(world.ledger, world.clock, sweep_by(world.clock))() == 0
     assert await world.ledger.level_lanes(Account(tenant_id="calm", period=PERIOD, limit=Limit(5))) == 0

@@ -25,9 +25,10 @@ from shared.application.ledger.close_period import ClosePeriod, PeriodNotOver
 from shared.application.ledger.expire_reservations import ExpireReservations
 from shared.application.ledger.open_period import OpenPeriod
 from shared.application.ledger.verify_ledger import VerifyLedger
+from shared.application.sweep import SweepFailed, Swept
 from shared.domain.audit.hash_chain import HashChain
 from shared.domain.billing.manifest import StatementFile
-from shared.domain.errors import AlreadyExists, UnpricedModel
+from shared.domain.errors import AlreadyExists
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Lane, LaneState
@@ -47,6 +48,7 @@ from tests.tools.ledgers import (
     charge,
     reservation,
     rows_of,
+    sweep_by,
 )
 
 CHAIN = HashChain(b"test")
@@ -65,11 +67,12 @@ class World:
         self.tenants = DocumentTenants(InMemoryDocuments())
         self.ledger = TableLedger(self.rows, CHAIN, self.clock)
         prices = Cached(self._prices, self.clock)
-        self.expire = ExpireReservations(self.tenants, self.ledger, prices, self.clock)
-        self.close = ClosePeriod(self.ledger, self.expire, self.clock, timedelta(hours=48))
+        sweep = sweep_by(self.clock)
+        self.expire = ExpireReservations(self.tenants, self.ledger, prices, self.clock, sweep)
+        self.close = ClosePeriod(self.ledger, self.expire, self.clock, timedelta(hours=48), sweep)
         self.build = BuildStatement(self.ledger, self.tenants, PriceRows(), self.reports, RENDERERS, JsonManifest())
         self.export = ExportChargeback(self.close, self.build, self.clock)
-        self.open = OpenPeriod(self.tenants, self.ledger, self.clock)
+        self.open = OpenPeriod(self.tenants, self.ledger, self.clock, sweep)
 
     async def _prices(self) -> PriceBook:
         return PriceBook(PRICES)
@@ -109,7 +112,7 @@ async def test_a_period_is_opened_for_every_tenant_that_is_not_closed(world: Wor
 
 
 async def test_from_the_25th_the_next_period_is_opened_too(world: World) -> None:
-    open_in_pages = OpenPeriod(world.tenants, world.ledger, world.clock, page_size=2)
+    open_in_pages = OpenPeriod(world.tenants, world.ledger, world.clock, sweep_by(world.clock), page_size=2)
     for tenant in "abcde":
         await world.register(tenant)
     world.clock.moment = datetime(2026, 11, 25, tzinfo=UTC)
@@ -161,7 +164,7 @@ async def test_a_reservation_without_prices_keeps_no_other_from_expiring(world: 
     for held in (lost, reservation(), reservation("zebra")):
         await world.ledger.reserve(account(held.lane.tenant_id), held)
     world.clock.seconds = 600
-    with pytest.raises(UnpricedModel):
+    with pytest.raises(SweepFailed, match=f"{lost.rid}: UnpricedModel"):
         await world.expire()
     open_now = [held async for lane in world.ledger.lanes("2026-11") async for held in world.ledger.reservations(lane)]
     assert open_now == [lost]
@@ -196,7 +199,7 @@ async def test_a_period_is_closed_after_its_grace_and_never_before(world: World)
     with pytest.raises(PeriodNotOver, match="2026-12-03 00:00"):
         await world.close(november)
     world.clock.moment = november.end + timedelta(hours=48)
-    assert await world.close(november) == await world.close(november) == 1
+    assert await world.close(november) == await world.close(november) == Swept(1, is_complete=True)
     assert await world.state("acme", "2026-11") is LaneState.CLOSED
     assert await world.findings() == {"acme": []}
 
