@@ -54,12 +54,16 @@ class Settings(BaseSettings):
     """The longest wait of a request for a backend, or for its tenant's turn."""
     max_queued: int = Field(default=1000, ge=0)
     """The most requests that may wait for one pool of backends, or for the turn of one tenant."""
+    backend_tenant_share: float = Field(default=0.9, gt=0, le=1)
+    """The largest part of a backend's places (`max_concurrent_requests`) that one tenant may hold."""
     drain_timeout_seconds: float = Field(default=60, gt=0)
     """The longest time for which a stream is read on after its client has disconnected."""
     max_drains: int = Field(default=500, ge=0)
     """The most streams that are drained at the same time. Further ones are cut, and their usage is estimated."""
     keep_alive_seconds: float = Field(default=15, gt=0)
     """The silence after which a stream gets a comment, so that proxies keep its connection."""
+    client_stall_timeout_seconds: float = Field(default=60, gt=0)
+    """The longest time for which a caller may accept no byte of its answer, before it is cut off."""
     close_grace_hours: float = Field(default=48, ge=0)
     """The time after the end of a period for late settlements, before it is closed."""
     timer_slice_seconds: float = Field(default=120, gt=0)

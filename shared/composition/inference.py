@@ -20,6 +20,19 @@ from shared.application.tenancy.authenticate import Authenticate
 from shared.composition.adapters import Adapters
 from shared.composition.pricing import Pricing
 from shared.composition.routing import Routing
+from shared.domain.values import record
+
+
+@record
+class ReaderTimes:
+    """The times, in seconds, that a caller gets to read an answer."""
+
+    keep_alive_seconds: float
+    """The silence after which a stream gets a comment."""
+    stall_seconds: float
+    """The longest time for which a caller may accept nothing."""
+    total_seconds: float
+    """The longest time for the whole answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +48,7 @@ class Inference:
     list_models: ListModels
     trusted_proxy_hops: int
     max_body_bytes: int
-    keep_alive_seconds: float
+    reader_times: ReaderTimes
 
 
 def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pricing, routing: Routing) -> Inference:
@@ -78,5 +91,9 @@ def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pric
         list_models=ListModels(catalog),
         trusted_proxy_hops=settings.trusted_proxy_hops,
         max_body_bytes=settings.max_body_bytes,
-        keep_alive_seconds=settings.keep_alive_seconds,
+        reader_times=ReaderTimes(
+            keep_alive_seconds=settings.keep_alive_seconds,
+            stall_seconds=settings.client_stall_timeout_seconds,
+            total_seconds=settings.backend_total_timeout_seconds,
+        ),
     )

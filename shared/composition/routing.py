@@ -39,6 +39,7 @@ def wire_routing(adapters: Adapters, audit: RecordAudit) -> Routing:
         settings.website_instance_id,
         waiting,
         BreakerPolicy(),
+        settings.backend_tenant_share,
     )
 
     async def load() -> Catalog:

@@ -191,3 +191,7 @@ class OperationNotFound(BackendFailed):
 
 class BackendTimeout(BackendFailed):
     """The backend did not answer within the timeout that the message names."""
+
+
+class AnswerTooLong(BackendTimeout):
+    """The answer did not end within the total timeout. A caller who reads slowly may be the reason."""

@@ -52,6 +52,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.StorageUnavailable: (503, "ledger_unavailable"),
     IdentityUnavailable: (503, "ledger_unavailable"),
     errors.BackendTimeout: (504, "backend_timeout"),
+    errors.AnswerTooLong: (504, "backend_timeout"),
 }
 NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
     SweepFailed: "only timers meet it, and fail with it",

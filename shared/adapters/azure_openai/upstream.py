@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -12,7 +13,7 @@ from yarl import URL
 
 from shared.adapters.azure_openai.watchdog import NOT_WAITING, Watchdog
 from shared.adapters.identity.credentials import TokenProvider
-from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
+from shared.domain.errors import AnswerTooLong, BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth
 from shared.domain.values import record
 
@@ -111,6 +112,7 @@ class _HeadWait:
     """Implements `Waiting` for the head of an answer. Giving up cancels the waiting task, as `asyncio.timeout` does."""
 
     __slots__ = ("_cancellations_before", "_has_given_up", "_task", "allowed_seconds", "since")
+    ends_at = math.inf
 
     def __init__(self, seconds: float) -> None:
         task = asyncio.current_task()
@@ -136,17 +138,17 @@ class _HeadWait:
 class AiohttpResponse:
     """Implements `UpstreamResponse`, and `Waiting` for the next chunk of its body.
 
-    A chunk must not pay for a timer (ADR 12). The total timeout is checked when a chunk is read. The idle timeout is
-    the watchdog's, for which a chunk sets `since`.
+    A chunk must not pay for a timer (ADR 12). The total timeout is checked when a chunk is read, and by the watchdog
+    while none arrives. The idle timeout is the watchdog's, for which a chunk sets `since`.
     """
 
     __slots__ = (
         "_content",
-        "_deadline",
         "_response",
         "_timeouts",
         "_watchdog",
         "allowed_seconds",
+        "ends_at",
         "headers",
         "since",
         "status",
@@ -161,7 +163,7 @@ class AiohttpResponse:
         self._watchdog = watchdog
         self.since = time.monotonic()
         self.allowed_seconds = timeouts.idle_seconds
-        self._deadline = self.since + timeouts.total_seconds
+        self.ends_at = self.since + timeouts.total_seconds
         if not self._content.is_eof():
             watchdog.watch(self)
 
@@ -176,16 +178,18 @@ class AiohttpResponse:
 
     async def forward(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:
         # ADR 12: locals, because this loop runs for every chunk of every stream.
-        readany, monotonic, deadline = self._content.readany, time.monotonic, self._deadline
+        readany, monotonic, ends_at = self._content.readany, time.monotonic, self.ends_at
         while True:
             self.since = now = monotonic()
-            if now > deadline:
+            if now > ends_at:
                 self.close()
-                raise BackendTimeout(f"The backend exceeded the total timeout of {self._timeouts.total_seconds:g} s.")
+                raise self._too_long()
             try:
                 chunk = await readany()
             except TimeoutError as error:  # set by `give_up`
                 self.close()
+                if monotonic() >= ends_at:
+                    raise self._too_long() from error
                 raise BackendTimeout(
                     f"The backend fell silent for the idle timeout of {self._timeouts.idle_seconds:g} s."
                 ) from error
@@ -206,6 +210,9 @@ class AiohttpResponse:
             self._response.release()
         else:
             self._response.close()
+
+    def _too_long(self) -> AnswerTooLong:
+        return AnswerTooLong(f"The answer exceeded the total timeout of {self._timeouts.total_seconds:g} s.")
 
     def give_up(self) -> None:
         self._content.set_exception(TimeoutError())  # wakes the reader, or is raised by its next read

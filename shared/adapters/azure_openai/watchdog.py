@@ -21,6 +21,8 @@ class Waiting(Protocol):
     since: float
     """Monotonic seconds; `NOT_WAITING` while it does not wait."""
     allowed_seconds: float
+    ends_at: float
+    """Monotonic seconds after which it may not wait at all; `math.inf` for no such time."""
 
     def give_up(self) -> None:
         """End the wait. Called once, from the event loop."""
@@ -60,7 +62,7 @@ class Watchdog:
         blocked_seconds = max(0.0, now - self._due_at)
         for wait in [*self._waits]:  # a copy, because giving up may end other waits
             wait.since += blocked_seconds
-            if now - wait.since >= wait.allowed_seconds:
+            if now - wait.since >= wait.allowed_seconds or now >= wait.ends_at > wait.since:
                 self._waits.discard(wait)
                 wait.give_up()
         self._is_scheduled = bool(self._waits)

@@ -37,7 +37,7 @@ class Hedge:
             done, _ = await asyncio.wait(racing, timeout=after_seconds)
             if not done and state.attempts < self._max_attempts:
                 second = self._dispatcher.take_slot(
-                    request.pool, request.tokens, {*state.tried, slot.backend.backend_id}
+                    request.pool, request.tenant, request.tokens, {*state.tried, slot.backend.backend_id}
                 )
                 if second is not None:
                     racing.add(asyncio.create_task(self._attempt.reach(request, state, second)))

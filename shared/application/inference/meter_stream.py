@@ -13,7 +13,14 @@ from shared.application.ports.formats import InferenceFormat
 from shared.application.ports.inference import UpstreamResponse
 from shared.application.routing.backend_slot import BackendSlot
 from shared.domain.content_filter import ContentFilterPolicy, findings_text, refused_categories
-from shared.domain.errors import BackendBroken, BackendTimeout, ContentFiltered, GatewayError, StorageUnavailable
+from shared.domain.errors import (
+    AnswerTooLong,
+    BackendBroken,
+    BackendTimeout,
+    ContentFiltered,
+    GatewayError,
+    StorageUnavailable,
+)
 from shared.domain.inference.parsed_body import EventReader
 from shared.domain.tenancy.tenant import DisconnectPolicy, Tenant
 
@@ -52,7 +59,7 @@ class StreamCut(Exception):
 class MeteredStream:
     """One streamed answer, which is booked exactly once.
 
-    `forward` runs to its end, or `abandon` is called because the client has disconnected.
+    `forward` runs to its end, or `abandon` is called because the client has gone or does not read.
     """
 
     def __init__(
@@ -101,10 +108,10 @@ class MeteredStream:
             if ending := self._annotation() + self._reader.ending():
                 await send(ending)
 
-    def abandon(self) -> None:
-        """Book the stream in the background, because its client has disconnected. Does nothing if it is booked."""
+    def abandon(self, error_code: str) -> None:
+        """Book the stream in the background, because its client has gone or does not read. Idempotent."""
         if not self._is_booked:
-            self._background.start(self._finish_without_caller("client_disconnected"))
+            self._background.start(self._finish_without_caller(error_code))
 
     def _chunk_handler(self, send: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None] | None]:
         """Return the function that each chunk passes through. It is chosen once, because it runs for each chunk."""
@@ -145,7 +152,8 @@ class MeteredStream:
 
     async def _book_broken(self, error: GatewayError) -> GatewayError:
         """Book the delivered part of a stream that broke. Returns the error to report to the client."""
-        self._slot.failed(str(error))
+        if not isinstance(error, AnswerTooLong):  # callers who read slowly must not open the breaker
+            self._slot.failed(str(error))
         try:
             await self._book(_code_of(error))
         except StorageUnavailable as unavailable:

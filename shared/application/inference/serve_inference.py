@@ -87,7 +87,7 @@ class ServeInference:
     async def _first_slot(self, request: ResolvedRequest) -> BackendSlot:
         """Take a slot at once if a backend is ready and nobody waits, else wait in the fair queue."""
         pool, tokens, point = request.pool, request.tokens, request.affinity_point
-        slot = self._dispatcher.take_slot_now(pool, tokens, (), point)
+        slot = self._dispatcher.take_slot_now(pool, request.tenant, tokens, (), point)
         if slot is not None:
             return slot
         return await self._dispatcher.wait_for_slot(

@@ -56,7 +56,7 @@ class ForwardedStream:
         except (BackendBroken, BackendTimeout) as error:
             raise StreamCut from error
 
-    def abandon(self) -> None:
+    def abandon(self, error_code: str) -> None:  # noqa: ARG002 - it was booked when it was created
         self._response.close()
 
 

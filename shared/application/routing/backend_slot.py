@@ -22,8 +22,8 @@ class BackendSlot:
     """
 
     __slots__ = (
-        "_after_release", "_clock", "_is_judged", "_on_change", "_seen", "_waiting", "backend", "health", "is_probe",
-        "started_at",
+        "_after_release", "_clock", "_give_back", "_is_judged", "_on_change", "_seen", "_waiting", "backend", "health",
+        "is_probe", "started_at",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +34,7 @@ class BackendSlot:
         clock: Clock,
         waiting: Sized,
         on_change: Callable[[BackendHealth], None],
+        give_back: Callable[[], None] | None = None,
         *,
         is_probe: bool,
     ) -> None:
@@ -44,6 +45,7 @@ class BackendSlot:
         self._clock = clock
         self._waiting = waiting
         self._on_change = on_change
+        self._give_back = give_back
         self._seen = health.transitions.count
         self._is_judged = False
         self._after_release: Callable[[], None] | None = None
@@ -88,6 +90,8 @@ class BackendSlot:
             health.in_flight -= 1
         else:
             health.finished(self._clock.monotonic() - self.started_at)
+        if self._give_back is not None:
+            self._give_back()
         if self._waiting or health.transitions.count != self._seen:
             self._on_change(health)
         if self._after_release is not None:

@@ -13,6 +13,7 @@ from shared.application.ports.routing import Hint, HintStore
 from shared.application.routing.backend_slot import BackendSlot
 from shared.application.routing.fair_queue import FairQueue, QueueFull, WaitForDisconnect, WaitingPolicy
 from shared.application.routing.hints import HintExchange
+from shared.application.routing.tenant_shares import TenantShares
 from shared.domain.errors import BackendUnavailable, ResidencyViolation
 from shared.domain.routing.backend_health import BackendHealth, BreakerPolicy, Transitions
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
@@ -34,8 +35,11 @@ class Dispatcher:
         instance: str,
         waiting: WaitingPolicy,
         breaker: BreakerPolicy,
+        tenant_share: float = 1.0,
     ) -> None:
+        """`tenant_share` is the largest part of a backend's places that one tenant may hold."""
         self._clock = clock
+        self._shares = TenantShares(tenant_share)
         self._hints = HintExchange(hints, clock, background, instance)
         self._waiting = waiting
         self._breaker = breaker
@@ -76,23 +80,41 @@ class Dispatcher:
         return known
 
     def take_slot(
-        self, pool: Pool, tokens: int, tried: Collection[str] = (), affinity_point: float | None = None
+        self,
+        pool: Pool,
+        tenant: Tenant,
+        tokens: int,
+        tried: Collection[str] = (),
+        affinity_point: float | None = None,
     ) -> BackendSlot | None:
         """Take a slot for a request of `tokens` tokens. Returns `None` if no backend can serve it now."""
-        now = self._clock.monotonic()
-        chosen = pool.choose(now, tokens, tried, affinity_point)
+        now, full = self._clock.monotonic(), self._shares.full(tenant.tenant_id)
+        chosen = pool.choose(now, tokens, {*tried, *full} if full else tried, affinity_point)
         if chosen is None:
             return None
-        is_probe = chosen.health.started(now, tokens)
+        backend, health, give_back = chosen.backend, chosen.health, None
+        if health.max_concurrent_requests is not None:
+            give_back = self._shares.hold(tenant.tenant_id, backend.backend_id, health.max_concurrent_requests)
+        is_probe = health.started(now, tokens)
         return BackendSlot(
-            chosen.backend, chosen.health, now, self._clock, self._queues, self._on_change, is_probe=is_probe
+            backend, health, now, self._clock, self._queues, self._on_change, give_back, is_probe=is_probe
         )
 
     def take_slot_now(
-        self, pool: Pool, tokens: int, tried: Collection[str] = (), affinity_point: float | None = None
+        self,
+        pool: Pool,
+        tenant: Tenant,
+        tokens: int,
+        tried: Collection[str] = (),
+        affinity_point: float | None = None,
     ) -> BackendSlot | None:
-        """Take a slot as `take_slot` does, but not while others wait for the pool, who would be overtaken."""
-        return None if pool in self._queues else self.take_slot(pool, tokens, tried, affinity_point)
+        """Take a slot as `take_slot` does, but overtake only those who wait for their own tenant's places."""
+        queue = self._queues.get(pool)
+        if queue is not None and not (
+            self._shares.is_any_full and queue.may_be_passed(tenant.tenant_id, tenant.priority)
+        ):
+            return None
+        return self.take_slot(pool, tenant, tokens, tried, affinity_point)
 
     async def wait_for_slot(
         self,
@@ -110,14 +132,14 @@ class Dispatcher:
         - Raises `BackendUnavailable` if the wait is over, and at once if it would be in vain.
         - Raises `ClientDisconnected` once `wait_for_disconnect` returns.
         """
-        slot = self.take_slot_now(pool, tokens, tried, affinity_point)
+        slot = self.take_slot_now(pool, tenant, tokens, tried, affinity_point)
         if slot is not None:
             return slot
         allowed = self._waiting.seconds if seconds is None else min(seconds, self._waiting.seconds)
         expected = self._expected_seconds(pool, tenant, tried)
         if expected is not None and expected <= allowed and allowed > 0:
             try:
-                take = partial(self.take_slot, pool, tokens, tried, affinity_point)
+                take = partial(self.take_slot, pool, tenant, tokens, tried, affinity_point)
                 return await self._wait(pool, tenant, take, allowed, wait_for_disconnect)
             except (TimeoutError, QueueFull):
                 expected = self._expected_seconds(pool, tenant, tried)

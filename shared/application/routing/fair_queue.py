@@ -65,8 +65,12 @@ class FairQueue(Generic[T]):
 
     def ahead_of(self, flow: str, weight: int) -> int:
         """Count the waiters that would be served before a request that came now."""
-        finish_time = self._finish_time(flow, weight)
-        return sum(waiter.finish_time <= finish_time for waiter in self._waiters)
+        return bisect(self._waiters, self._finish_time(flow, weight), key=attrgetter("finish_time"))
+
+    def may_be_passed(self, flow: str, weight: int) -> bool:
+        """Serve those who can be served. Tells whether none of the others before a request that came now can be."""
+        self.advance()
+        return self.ahead_of(flow, weight) <= _MAX_PASSED_OVER
 
     async def wait(
         self,

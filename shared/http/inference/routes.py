@@ -60,4 +60,4 @@ async def _infer(inference: Inference, request: Request, request_id: str, operat
         wait_for_disconnect=partial(wait_for_disconnect, request),
     )
     served = await inference.serve(caller, call, format_)
-    return answer(served, headers_of_served(served, request_id), inference.keep_alive_seconds)
+    return answer(served, headers_of_served(served, request_id), inference.reader_times)

@@ -50,4 +50,4 @@ async def _forward(inference: Inference, request: Request, request_id: str, base
         headers=forwarded_headers(headers, request_id),
     )
     response = await inference.stored_responses(caller, call)
-    return answer(response, headers_of_stored(response, request_id), inference.keep_alive_seconds)
+    return answer(response, headers_of_stored(response, request_id), inference.reader_times)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 import pytest
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from shared.adapters.azure_openai.upstream import AiohttpResponse, UpstreamTimeouts
 from shared.adapters.azure_openai.watchdog import NOT_WAITING, Watchdog
-from shared.domain.errors import BackendTimeout
+from shared.domain.errors import AnswerTooLong, BackendTimeout
 from tests.tools.stack import eventually, free_port
 
 TIMEOUTS = UpstreamTimeouts(connect_seconds=5, head_seconds=5, idle_seconds=0.2, total_seconds=60)
@@ -39,7 +40,12 @@ def backend() -> Backend:
 
 
 @pytest.fixture
-async def response(backend: Backend) -> AsyncIterator[AiohttpResponse]:
+def total_seconds() -> float:
+    return TIMEOUTS.total_seconds
+
+
+@pytest.fixture
+async def response(backend: Backend, total_seconds: float) -> AsyncIterator[AiohttpResponse]:
     app = web.Application()
     app.router.add_get("/", backend.serve)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -48,7 +54,9 @@ async def response(backend: Backend) -> AsyncIterator[AiohttpResponse]:
     await web.TCPSite(runner, "127.0.0.1", port).start()
     async with aiohttp.ClientSession() as session:
         made = AiohttpResponse(
-            await session.get(f"http://127.0.0.1:{port}/"), TIMEOUTS, Watchdog(TIMEOUTS.idle_seconds)
+            await session.get(f"http://127.0.0.1:{port}/"),
+            replace(TIMEOUTS, total_seconds=total_seconds),
+            Watchdog(TIMEOUTS.idle_seconds),
         )
         yield made
         made.close()
@@ -64,6 +72,16 @@ async def test_a_backend_that_falls_silent_between_chunks_is_given_up(
     with pytest.raises(BackendTimeout, match="fell silent for the idle timeout"):
         await response.forward(taken.append)
     assert taken == [b"one"]
+
+
+@pytest.mark.parametrize("total_seconds", [0.1])
+async def test_a_backend_that_is_silent_when_the_total_is_over_is_given_up_then(
+    backend: Backend, response: AiohttpResponse, total_seconds: float
+) -> None:
+    backend.chunks.put_nowait(b"one")
+    response.allowed_seconds = 60
+    with pytest.raises(AnswerTooLong, match=r"the total timeout of 0\.1 s"):
+        await response.forward(lambda _: None)
 
 
 async def test_a_slow_reader_is_not_a_silent_backend(backend: Backend, response: AiohttpResponse) -> None:
@@ -119,6 +137,7 @@ class Wait:
     allowed_seconds: float
     give_up: Callable[[], None]
     since: float = field(default_factory=time.monotonic)
+    ends_at: float = math.inf
 
 
 async def test_the_watchdog_gives_up_only_waits_that_are_late() -> None:

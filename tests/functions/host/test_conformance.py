@@ -22,6 +22,8 @@ from yarl import URL
 from local.azurite_server import ACCOUNT
 from local.setup.needs import CONFORMANCE
 from tests.functions.inference.test_sdk_operations import USES
+from tests.tools.raw_caller import unread
+from tests.tools.scripted_backend import endless, scripted_backend
 from tests.tools.stack import (
     ADMIN_KEY,
     API_VERSION,
@@ -67,6 +69,7 @@ async def running(name: str, settings: dict[str, str], folder: Path) -> AsyncIte
         "AZURE_OPENAI_API_KEY": SIMULATOR_KEY,
         "ALLOW_LOOPBACK_BACKENDS": "true",
         "TRUSTED_PROXY_HOPS": "1",
+        "CLIENT_STALL_TIMEOUT_SECONDS": "2",
         "TALLYGATE_PORT": str(port),
         "TALLYGATE_DATA": str(folder),
         **settings,
@@ -138,6 +141,14 @@ async def test_a_caller_that_hangs_up_is_booked(host: Stack) -> None:
         while not (entries := await host.entries()):  # noqa: ASYNC110 - the other process raises no event
             await asyncio.sleep(0.02)
     assert (entries[0]["error_code"], entries[0]["estimated"]) == ("client_disconnected", True)
+
+
+async def test_a_caller_that_never_reads_is_cut_and_booked(host: Stack) -> None:
+    await host.manage("PATCH", f"/manage/tenants/{host.tenant}", {"on_disconnect": "cut"})
+    async with scripted_backend(host, endless), unread(host), asyncio.timeout(60):
+        while not (entries := await host.entries()):  # noqa: ASYNC110 - the other process raises no event
+            await asyncio.sleep(0.02)
+    assert (entries[0]["error_code"], entries[0]["kind"]) == ("client_stalled", "charge")
 
 
 async def test_errors_keep_their_status_body_and_headers(host: Stack) -> None:

@@ -126,7 +126,7 @@ async def test_a_caller_that_leaves_after_the_booking_is_not_booked_again() -> N
     scene = Scene(TEXT, USAGE, DONE)
     stream = await scene.stream()
     await passed_on(stream)
-    stream.abandon()
+    stream.abandon("client_disconnected")
     assert not scene.background.is_busy
     assert await scene.booked() == [(4, False)]
 
@@ -135,7 +135,7 @@ async def test_an_outage_after_the_caller_has_left_loses_no_charge() -> None:
     scene = Scene(TEXT, USAGE, DONE)
     stream = await scene.stream()
     scene.store.is_down = True
-    stream.abandon()
+    stream.abandon("client_disconnected")
     await scene.background.drain()
     scene.store.is_down = False
     await scene.ledger.drain()

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.application.inference.meter_stream import MeteredStream
-from shared.http.inference.streaming import KEEP_ALIVE, EventStreamResponse
+from shared.composition.inference import ReaderTimes
+from shared.http.inference.streaming import DISCONNECTED, KEEP_ALIVE, EventStreamResponse
+
+PATIENT = ReaderTimes(keep_alive_seconds=60, stall_seconds=60, total_seconds=60)
 
 
 class Endless(MeteredStream):
     """Yield one event, and nothing more."""
 
     def __init__(self) -> None:
-        self.abandoned = 0
+        self.abandoned = list[str]()
         self.began = asyncio.Event()
 
     @property
@@ -28,8 +32,8 @@ class Endless(MeteredStream):
         self.began.set()
         await asyncio.Event().wait()
 
-    def abandon(self) -> None:
-        self.abandoned += 1
+    def abandon(self, error_code: str) -> None:
+        self.abandoned.append(error_code)
 
 
 async def test_a_server_that_shuts_down_leaves_the_booking_to_the_stream() -> None:
@@ -41,12 +45,12 @@ async def test_a_server_that_shuts_down_leaves_the_booking_to_the_stream() -> No
     async def send(message: Any) -> None:
         sent.append(message)
 
-    serving = asyncio.ensure_future(EventStreamResponse(stream, [], 60)({}, receive, send))
+    serving = asyncio.ensure_future(EventStreamResponse(stream, [], PATIENT)({}, receive, send))
     await stream.began.wait()
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
-    assert (stream.abandoned, sent[1]["body"]) == (1, b"data: 1\n\n")
+    assert (stream.abandoned, sent[1]["body"]) == ([DISCONNECTED], b"data: 1\n\n")
 
 
 async def test_only_a_disconnect_ends_a_stream() -> None:
@@ -60,8 +64,8 @@ async def test_only_a_disconnect_ends_a_stream() -> None:
     async def send(_: Any) -> None:
         return None
 
-    await EventStreamResponse(stream, [], 60)({}, receive, send)
-    assert (stream.abandoned, messages) == (1, [])
+    await EventStreamResponse(stream, [], PATIENT)({}, receive, send)
+    assert (stream.abandoned, messages) == ([DISCONNECTED], [])
 
 
 async def test_a_server_that_fails_to_send_counts_as_a_disconnect() -> None:
@@ -74,8 +78,8 @@ async def test_a_server_that_fails_to_send_counts_as_a_disconnect() -> None:
         if message.get("body"):
             raise BrokenPipeError
 
-    await EventStreamResponse(stream, [], 60)({}, receive, send)
-    assert stream.abandoned == 1
+    await EventStreamResponse(stream, [], PATIENT)({}, receive, send)
+    assert stream.abandoned == [DISCONNECTED]
 
 
 async def test_at_most_one_comment_waits_for_a_slow_caller() -> None:
@@ -91,7 +95,7 @@ async def test_at_most_one_comment_waits_for_a_slow_caller() -> None:
             is_asked.set()
             await asyncio.Event().wait()
 
-    response = EventStreamResponse(stream, [], 0.001)
+    response = EventStreamResponse(stream, [], replace(PATIENT, keep_alive_seconds=0.001))
     serving = asyncio.ensure_future(response({}, receive, send))
     await is_asked.wait()
     loop = asyncio.get_running_loop()

@@ -46,13 +46,20 @@ class Process:
     """The dispatcher and the tenant turns of one gateway process, over hints that processes share."""
 
     def __init__(
-        self, *backends: Backend, documents: InMemoryDocuments | None = None, name: str = "one", **waiting: Any
+        self,
+        *backends: Backend,
+        documents: InMemoryDocuments | None = None,
+        name: str = "one",
+        tenant_share: float = 1.0,
+        **waiting: Any,
     ) -> None:
         self.clock = VirtualClock(NOW)
         self.background = Background()
         self.hints = DocumentHints(documents or InMemoryDocuments())
         policy = WaitingPolicy(**{"seconds": 10.0, "max_waiting": 100, **waiting})
-        self.dispatcher = Dispatcher(self.clock, self.background, self.hints, name, policy, BreakerPolicy())
+        self.dispatcher = Dispatcher(
+            self.clock, self.background, self.hints, name, policy, BreakerPolicy(), tenant_share
+        )
         self.turns = TenantTurns(policy)
         names = tuple(each.backend_id for each in backends)
         self.deployment = Deployment(name="d", backends=names)
@@ -196,6 +203,52 @@ def _full(process: Process) -> Pool:
     pool = process.pool()
     pool.candidates[0].health.started(0, 0)
     return pool
+
+
+@virtually
+async def test_a_tenant_cannot_hold_all_places_of_a_backend() -> None:
+    process = Process(backend("a", max_concurrent_requests=4), tenant_share=0.5)
+    first, second = await process.slot(), await process.slot()
+    waiting = [asyncio.create_task(process.slot()) for _ in range(3)]
+    await asyncio.sleep(0)
+    others = [await process.slot(OTHER), await process.slot(OTHER)]  # they overtake who waits for its own places
+    assert process.clock.monotonic() == 0
+    assert [task.done() for task in waiting] == [False] * 3
+    used(others[0])
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    for slot in (first, second, others[1]):
+        used(slot)
+    served = [await waiting[0], await waiting[1]]
+    used(served[0])
+    used(await waiting[2])
+    used(served[1])
+    assert (process.dispatcher._shares._held, process.dispatcher._shares._full) == ({}, {})
+
+
+@virtually
+async def test_a_tenant_may_hold_the_only_place_and_places_of_several_backends() -> None:
+    process = Process(
+        backend("a", max_concurrent_requests=1), backend("b", max_concurrent_requests=2), tenant_share=0.9
+    )
+    slots = [await process.slot(), await process.slot()]
+    assert {slot.backend.backend_id for slot in slots} == {"a", "b"}
+    used(slots[0])
+    used(slots[1])
+
+
+@virtually
+async def test_nobody_overtakes_those_who_wait_for_free_places() -> None:
+    process = Process(backend("a", max_concurrent_requests=1), tenant_share=0.9)
+    held = await process.slot()
+    waiting = [asyncio.create_task(process.slot()) for _ in range(9)]
+    await asyncio.sleep(0)
+    late = asyncio.create_task(process.slot())
+    await asyncio.sleep(0)
+    used(held)
+    for each in waiting:
+        used(await each)
+    used(await late)
 
 
 @virtually
