@@ -12,9 +12,10 @@ from statistics import median
 
 from bench.load import Target, measure
 from bench.processes import free_port, gateway, manage, process, with_new_tenant
-from shared.domain.routing.backend_health import BackendHealth, Transitions
+from shared.domain.routing.backend_health import BackendHealth
 from shared.domain.routing.catalog import Backend
 from shared.domain.routing.selection import Candidate, Pool
+from shared.domain.routing.transitions import Transitions
 
 SIZES = (3, 30, 300)
 CLIENTS = 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from shared.application.ports.clock import Clock
@@ -46,7 +47,8 @@ class Cached(Generic[T]):
 
     def _refresh(self) -> asyncio.Task[T]:
         if self._loading is None:
-            self._loading = asyncio.create_task(self._reload())
+            # A context of its own: the load belongs to no single request, and its log lines name none.
+            self._loading = asyncio.create_task(self._reload(), context=Context())
             self._loading.add_done_callback(_retrieve)
         return self._loading
 

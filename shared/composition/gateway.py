@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from shared.adapters.azure_openai.probe import OpenAIProbe
+from shared.application.audit.count_refusals import CountRefusals
 from shared.application.audit.record_audit import RecordAudit
 from shared.application.background import Background
 from shared.application.health.check_readiness import CheckReadiness
@@ -35,6 +36,7 @@ class Gateway:
     billing: Billing
     readiness: CheckReadiness
     background: Background
+    refusals: CountRefusals
     resources: AsyncExitStack
 
     async def aclose(self) -> None:
@@ -42,6 +44,7 @@ class Gateway:
         await self.background.drain()
         await self.ledger.books.drain()
         await self.resources.aclose()
+        self.refusals.flush()
 
 
 async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
@@ -65,5 +68,6 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         billing=wire_billing(adapters, ledger, sweep),
         readiness=CheckReadiness(adapters.ledger, adapters.catalog, probe, adapters.clock),
         background=adapters.background,
+        refusals=CountRefusals(adapters.clock),
         resources=adapters.resources,
     )

@@ -13,13 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.application.audit.record_audit import Actor
+from shared.application.structured_log import request_id as current_request_id
 from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.composition.gateway import Gateway
 from shared.composition.inference import Inference
 from shared.composition.process import current_gateway
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
-from shared.http.errors import error_response, misconfigured_response
+from shared.http.errors import INTERNAL_ERROR, error_response, internal_error_response, misconfigured_response
+from shared.http.reported import report_error, report_failure
 from shared.http.requests import administrator, headers_of, tenant_principal
 from shared.settings import SettingsInvalid
 
@@ -73,11 +75,12 @@ def _route(
     use_cases: Callable[[Gateway], UseCasesT],
     handler: Callable[Concatenate[UseCasesT, Request, str, P], Awaitable[Response]],
 ) -> Callable[Concatenate[Request, P], Awaitable[Response]]:
-    """Make a route that answers every `GatewayError` of its handler. Further arguments go to the handler."""
+    """Make a route that answers and reports every error of its handler. Further arguments go to the handler."""
 
     @wraps(handler)
     async def serve(request: Request, /, *args: P.args, **kwargs: P.kwargs) -> Response:
         request_id = new_rid()
+        current_request_id.set(request_id)
         try:
             gateway = await current_gateway()
         except SettingsInvalid as error:
@@ -86,7 +89,11 @@ def _route(
         try:
             return await handler(use_cases(gateway), request, request_id, *args, **kwargs)
         except GatewayError as error:
+            report_error(gateway.refusals, error, request, gateway.settings.trusted_proxy_hops)
             return error_response(error, request_id, gateway.clock.now())
+        except Exception as error:  # noqa: BLE001 - a defect; the host would answer without a body or a request id
+            report_failure(error, request, *INTERNAL_ERROR)
+            return internal_error_response(request_id)
 
     return serve
 

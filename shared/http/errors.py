@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -19,8 +18,6 @@ from shared.application.sweep import SweepFailed
 from shared.domain import errors
 from shared.domain.ledger.operations import InsufficientAvailable, LaneLeased, ReservationsOpen
 from shared.domain.rate_limit import LimitStatus
-
-logger = logging.getLogger("tallygate")
 
 STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, "invalid_request"),
@@ -72,11 +69,10 @@ LEDGER_RETRY_AFTER_SECONDS: Final = 5
 def error_response(error: errors.GatewayError, request_id: str, now: datetime) -> Response:
     """Make the answer for an error. Messages never echo a credential, prompt or backend address.
 
-    An error without a status is logged and gets `INTERNAL_ERROR`, without its message.
+    An error without a status gets `INTERNAL_ERROR`, without its message.
     """
-    (status, code), message = _status_of(error), str(error)
+    (status, code), message = status_of(error), str(error)
     if code == INTERNAL_ERROR[1]:
-        logger.error("%s has no status (request id: %s)", type(error).__name__, request_id, exc_info=error)
         message = "The gateway failed."
     body = _body(code, f"{message} (request id: {request_id})", _details(error))
     headers = {"x-gateway-request-id": request_id} | rate_headers(error.limit_status) | _advice(error, now)
@@ -85,8 +81,16 @@ def error_response(error: errors.GatewayError, request_id: str, now: datetime) -
     return Response(body, status, headers, "application/json")
 
 
-def _status_of(error: errors.GatewayError) -> tuple[int, str]:
+def status_of(error: errors.GatewayError) -> tuple[int, str]:
+    """Return the status and the code of an error."""
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), INTERNAL_ERROR)
+
+
+def internal_error_response(request_id: str) -> Response:
+    """Make the answer of a gateway that failed by a defect. Its log names it; the caller must not see it."""
+    status, code = INTERNAL_ERROR
+    body = _body(code, f"The gateway failed. (request id: {request_id})", {})
+    return Response(body, status, {"x-gateway-request-id": request_id}, "application/json")
 
 
 def misconfigured_response() -> Response:

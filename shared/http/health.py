@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.application.structured_log import MESSAGE, STATUS, log_event
 from shared.composition.gateway import Gateway
 from shared.http.endpoint import endpoint, json_response
 
@@ -21,4 +23,8 @@ async def readyz(gateway: Gateway, _request: Request, _request_id: str) -> Respo
     """Serve `GET /readyz`: 200 if ledger, configuration and at least one backend can be reached, else 503."""
     readiness = await gateway.readiness()
     status, code = ("ready", 200) if readiness.is_ready else ("not_ready", 503)
-    return json_response({"status": status, "checks": asdict(readiness)}, code)
+    checks = asdict(readiness)
+    if not readiness.is_ready:
+        failed = ", ".join(name for name, is_passed in checks.items() if not is_passed)
+        log_event(logging.WARNING, "gateway.not_ready", {STATUS: code, MESSAGE: f"failed checks: {failed}"})
+    return json_response({"status": status, "checks": checks}, code)

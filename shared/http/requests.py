@@ -12,6 +12,7 @@ from starlette.requests import Request
 from shared.application.audit.record_audit import Actor
 from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
 from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound, RequestTooLarge
+from shared.http.reported import note_tenant
 from shared.http.source import source_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -41,6 +42,7 @@ async def tenant_principal(
     principal = await authenticate.identify(credential_of(headers), partial(source_of, request, trusted_proxy_hops))
     if isinstance(principal, AdministratorPrincipal):
         raise InsufficientRole
+    note_tenant(request, principal.tenant.tenant_id)
     return principal
 
 
@@ -49,6 +51,7 @@ async def administrator(authenticate: Authenticate, request: Request, trusted_pr
     source = partial(source_of, request, trusted_proxy_hops)
     principal = await authenticate.identify(credential_of(headers_of(request)), source)
     if isinstance(principal, TenantPrincipal):
+        note_tenant(request, principal.tenant.tenant_id)
         raise InsufficientRole
     return Actor(principal.actor, source())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,7 @@ from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.ports.formats import InferenceFormat
 from shared.application.ports.inference import UpstreamResponse
 from shared.application.routing.backend_slot import BackendSlot
+from shared.application.structured_log import BACKEND, ERROR, MESSAGE, REQUEST, TENANT, log_event
 from shared.domain.content_filter import ContentFilterPolicy, findings_text, refused_categories
 from shared.domain.errors import (
     AnswerTooLong,
@@ -161,9 +163,21 @@ class MeteredStream:
         return error
 
     async def _send_error(self, send: Callable[[bytes], Awaitable[None]], error: GatewayError) -> None:
+        self._log(error)
         if not self._reader.is_text:
             raise StreamCut
         await send(self._format.error_event(_code_of(error), str(error)))
+
+    def _log(self, error: GatewayError) -> None:
+        reservation = self._attempt.reservation
+        fields = {
+            REQUEST: reservation.attempt.request_id,
+            TENANT: reservation.lane.tenant_id,
+            BACKEND: reservation.attempt.backend,
+            ERROR: _code_of(error),
+            MESSAGE: str(error),
+        }
+        log_event(logging.WARNING, "gateway.stream.failed", fields)
 
     async def _finish_without_caller(self, error_code: str) -> None:
         """Drain the stream if the tenant's policy says so, and book it.

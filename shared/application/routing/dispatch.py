@@ -13,11 +13,13 @@ from shared.application.ports.routing import Hint, HintStore
 from shared.application.routing.backend_slot import BackendSlot
 from shared.application.routing.fair_queue import FairQueue, QueueFull, WaitForDisconnect, WaitingPolicy
 from shared.application.routing.hints import HintExchange
+from shared.application.routing.log_breakers import BreakerLog
 from shared.application.routing.tenant_shares import TenantShares
 from shared.domain.errors import BackendUnavailable, ResidencyViolation
-from shared.domain.routing.backend_health import BackendHealth, BreakerPolicy, Transitions
+from shared.domain.routing.backend_health import BackendHealth, BreakerPolicy
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 from shared.domain.routing.selection import Candidate, Pool
+from shared.domain.routing.transitions import Transitions
 from shared.domain.tenancy.tenant import Tenant
 
 _BUSY: Final = "Every backend of the deployment is busy. Retry later."
@@ -43,7 +45,7 @@ class Dispatcher:
         self._hints = HintExchange(hints, clock, background, instance)
         self._waiting = waiting
         self._breaker = breaker
-        self._transitions = Transitions()
+        self._transitions = Transitions(report=BreakerLog())
         self._seen_transitions = 0
         self._healths: dict[str, tuple[tuple[str, str], BackendHealth]] = {}
         self._catalog = Catalog()

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Final
 
 from shared.domain.routing.failure_window import FailureWindow
+from shared.domain.routing.transitions import Transitions
 from shared.domain.values import record
 
 _SMOOTHING: Final = 0.2
@@ -59,16 +60,6 @@ class BreakerPolicy:
     slow_start_seconds: float = 30.0
     last_resort_seconds: float = 1.0
     """Time after the last failure until an open backend may be tried, if no other is ready (ADR 20)."""
-
-
-@dataclass(slots=True)
-class Transitions:
-    """Counts the changes of all breakers of this process: opened, closed, probe begun or ended.
-
-    An unchanged count tells a tier that its table of ready backends is still right.
-    """
-
-    count: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -261,7 +252,7 @@ class BackendHealth:
         self.is_throttled = self.is_misconfigured = self.is_hinted = False
         self._consecutive_failures = self._times_opened = 0
         self._window = FailureWindow()
-        self.transitions.count += 1
+        self.transitions.opened_or_closed(self)
 
     def recent(self, now: float) -> tuple[int, int]:
         """Return the number of requests in about the last window, and the number of failures among them."""
@@ -275,7 +266,7 @@ class BackendHealth:
         self.open_until = max(self.open_until or 0.0, now + seconds)
         self.reason = reason
         self._last_opened_at = now
-        self.transitions.count += 1
+        self.transitions.opened_or_closed(self)
 
     @property
     def _is_failing(self) -> bool:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import accumulate, groupby
 from typing import Final
 
-from shared.domain.routing.backend_health import BackendHealth, BreakerState, Transitions
+from shared.domain.routing.backend_health import BackendHealth, BreakerState
 from shared.domain.routing.catalog import Backend
+from shared.domain.routing.transitions import Transitions
 from shared.domain.values import value
 
 _DRAWS: Final = 4

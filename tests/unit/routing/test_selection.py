@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.domain.routing.backend_health import BackendHealth, BreakerState, Transitions
+from shared.domain.routing.backend_health import BackendHealth, BreakerState
 from shared.domain.routing.catalog import Backend
 from shared.domain.routing.selection import Candidate, Pool, WeightedChoice
+from shared.domain.routing.transitions import Transitions
 
 DRAWS = 4_000
 

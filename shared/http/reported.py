@@ -1,0 +1,54 @@
+"""Report refused and failed requests to the log. Answers that callers get are made in `errors.py`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from starlette.requests import Request
+
+from shared.application.audit.count_refusals import CountRefusals, Refusal
+from shared.application.structured_log import ERROR, MESSAGE, STATUS, TENANT, fields_of, log_event
+from shared.domain.errors import GatewayError, ResidencyViolation, UnpricedModel
+from shared.domain.tenancy.lookup_budget import network_of
+from shared.http.errors import INTERNAL_ERROR, status_of
+from shared.http.source import source_of
+
+COUNTED: Final = frozenset({401, 403, 413, 424, 429})
+"""The statuses of refusals. They are counted, because callers can cause any number of them."""
+_BY_CONFIGURATION: Final = (UnpricedModel, ResidencyViolation)
+"""Refusals that only the operator can end. Each has a line of its own, up to a number."""
+_MAX_LINES: Final = 10
+"""The most such lines for one tenant and reason in a minute."""
+_TENANT: Final = "tallygate.tenant"
+
+
+def note_tenant(request: Request, tenant_id: str) -> None:
+    """Note the tenant of a request, so that a refusal is counted as the tenant's."""
+    request.scope[_TENANT] = tenant_id
+
+
+def report_error(refusals: CountRefusals, error: GatewayError, request: Request, trusted_proxy_hops: int) -> None:
+    """Count a refusal. Write a line for a failure, and for a refusal by configuration."""
+    status, code = status_of(error)
+    if status >= INTERNAL_ERROR[0]:
+        report_failure(error, request, status, code)
+    elif status in COUNTED:
+        tenant_id = _tenant_of(request)
+        source = "" if tenant_id else network_of(source_of(request, trusted_proxy_hops))
+        count = refusals(Refusal(code, tenant_id, source))
+        if isinstance(error, _BY_CONFIGURATION) and count <= _MAX_LINES:
+            fields: dict[str, str | int] = {STATUS: status, ERROR: code, TENANT: tenant_id, MESSAGE: str(error)}
+            log_event(logging.WARNING, "gateway.request.refused", fields)
+
+
+def report_failure(error: Exception, request: Request, status: int, code: str) -> None:
+    """Write the line of a request that failed: its id, tenant, cause, and for a defect its place in the code."""
+    level = logging.ERROR if status == INTERNAL_ERROR[0] else logging.WARNING
+    fields: dict[str, str | int] = {STATUS: status, ERROR: code, TENANT: _tenant_of(request), **fields_of(error)}
+    log_event(level, "gateway.request.failed", fields)
+
+
+def _tenant_of(request: Request) -> str:
+    tenant_id: str = request.scope.get(_TENANT, "")
+    return tenant_id
