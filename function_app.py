@@ -12,7 +12,7 @@ from shared.http import health, openapi, unknown_path
 from shared.http.console import reference
 from shared.http.inference import models, stored_responses
 from shared.http.inference import routes as inference
-from shared.http.management import backends, deployments, keys, prices, tenants, usage
+from shared.http.management import backends, deployments, keys, periods, prices, tenants, usage
 from shared.http.tenant import me as tenant
 
 worker.quiet_loggers()
@@ -270,6 +270,21 @@ async def insert_price(req: Request) -> Response:
     return await prices.insert_price(req)
 
 
+@app.route("manage/periods", methods=["GET"])
+async def list_periods(req: Request) -> Response:
+    return await periods.list_periods(req)
+
+
+@app.route("manage/periods/{period}/close", methods=["POST"])
+async def close_period(req: Request) -> Response:
+    return await periods.close_period(req)
+
+
+@app.route("manage/chargeback/{period}/export", methods=["POST"])
+async def export_period(req: Request) -> Response:
+    return await periods.export_period(req)
+
+
 @app.route("me", methods=["GET"])
 async def me(req: Request) -> Response:
     return await tenant.me(req)
@@ -306,12 +321,12 @@ async def zz_anything_else(req: Request) -> Response:
     return await unknown_path.unknown_path(req)
 
 
-@app.timer_trigger(schedule="0 0 0 1,25-31 * *", arg_name="timer")
+@app.timer_trigger(schedule="0 0 * 1,25-31 * *", arg_name="timer")
 async def reset_monthly_quotas(timer: func.TimerRequest) -> None:
     await timers.reset_monthly_quotas(past_due=timer.past_due)
 
 
-@app.timer_trigger(schedule="0 0 2 3 * *", arg_name="timer")
+@app.timer_trigger(schedule="0 */10 2 * * *", arg_name="timer")
 async def export_chargeback(timer: func.TimerRequest) -> None:
     await timers.export_chargeback(past_due=timer.past_due)
 

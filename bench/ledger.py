@@ -81,6 +81,9 @@ class CountingStore:
     def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
         return self.store.scan(table, partition, first, last)
 
+    def partitions(self, table: str) -> AsyncIterator[str]:
+        return self.store.partitions(table)
+
 
 @dataclass(slots=True)
 class Served:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from shared.application.ledger.close_period import PeriodNotOver
 from shared.composition.process import current_gateway
 
 logger = logging.getLogger("tallygate")
@@ -18,14 +17,11 @@ async def reset_monthly_quotas(*, past_due: bool) -> None:
 
 
 async def export_chargeback(*, past_due: bool) -> None:
-    """Close the previous period after its grace time, and write its statements."""
+    """Close every period whose grace time is over, and write its statements."""
     gateway = await current_gateway()
-    try:
-        files = await gateway.billing.export_chargeback()
-    except PeriodNotOver as error:
-        logger.warning("nothing exported: %s", error)
-        return
-    logger.info("exported %s (past due: %s)", ", ".join(f"{file.name} {file.sha256}" for file in files), past_due)
+    for period, files in (await gateway.billing.export_chargeback()).items():
+        written = ", ".join(f"{file.name} {file.sha256}" for file in files)
+        logger.info("period %s: exported %s (past due: %s)", period, written or "nothing yet", past_due)
 
 
 async def expire_reservations(*, past_due: bool) -> None:

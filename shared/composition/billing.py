@@ -8,8 +8,10 @@ from datetime import timedelta
 from shared.adapters.statements.all_renderers import RENDERERS
 from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.statements.json_statements import JsonStatements
+from shared.application.audit.record_audit import RecordAudit
 from shared.application.billing.build_statement import BuildStatement
 from shared.application.billing.export_chargeback import ExportChargeback
+from shared.application.billing.manage_periods import ManagePeriods
 from shared.application.billing.report_usage import ReportUsage
 from shared.application.billing.verify_statements import VerifyStatements
 from shared.application.ledger.close_period import ClosePeriod
@@ -18,26 +20,26 @@ from shared.composition.adapters import Adapters
 from shared.composition.ledger import LedgerJobs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Billing:
     """The use cases that report usage, close periods, write statements, and verify them."""
 
     usage: ReportUsage
     export_chargeback: ExportChargeback
+    periods: ManagePeriods
     verify_statements: VerifyStatements
 
 
-def wire_billing(adapters: Adapters, jobs: LedgerJobs, sweep: Sweep) -> Billing:
+def wire_billing(adapters: Adapters, jobs: LedgerJobs, sweep: Sweep, audit: RecordAudit) -> Billing:
     """Make the use cases of billing."""
     ledger, clock, tenants, reports = adapters.ledger, adapters.clock, adapters.tenants, adapters.reports
-    manifest = JsonManifest()
-    grace = timedelta(hours=adapters.settings.close_grace_hours)
+    settings, statements, manifest = adapters.settings, JsonStatements(), JsonManifest()
+    close = ClosePeriod(ledger, jobs.expire_reservations, clock, timedelta(hours=settings.close_grace_hours), sweep)
+    build = BuildStatement(ledger, tenants, adapters.prices, reports, statements, RENDERERS, manifest)
+    export = ExportChargeback(ledger, close, build, clock, settings.timer_slice_seconds)
     return Billing(
         usage=ReportUsage(ledger, adapters.rollups, tenants),
-        export_chargeback=ExportChargeback(
-            ClosePeriod(ledger, jobs.expire_reservations, clock, grace, sweep),
-            BuildStatement(ledger, tenants, adapters.prices, reports, RENDERERS, manifest),
-            clock,
-        ),
-        verify_statements=VerifyStatements(ledger, reports, JsonStatements(), manifest),
+        export_chargeback=export,
+        periods=ManagePeriods(ledger, close, build, export, adapters.background, audit, clock),
+        verify_statements=VerifyStatements(ledger, reports, statements, manifest),
     )

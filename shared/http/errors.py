@@ -12,6 +12,8 @@ from starlette.responses import Response
 
 from shared.adapters.identity.credentials import IdentityUnavailable
 from shared.adapters.tables.archive import ArchiveDamaged, PeriodMoves
+from shared.application.billing.build_statement import PeriodStillOpen
+from shared.application.billing.export_chargeback import LanesNotExported
 from shared.application.ledger.close_period import PeriodNotOver
 from shared.application.ledger.roll_up_usage import EntriesMissing
 from shared.application.sweep import SweepFailed
@@ -35,6 +37,8 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.PriceContradicted: (409, "price_contradicted"),
     errors.PeriodNotOpen: (409, "period_not_open"),
     PeriodNotOver: (409, "period_not_over"),
+    SweepFailed: (409, "period_not_closed"),
+    PeriodStillOpen: (409, "period_not_closed"),
     errors.VersionConflict: (412, "version_conflict"),
     errors.RequestTooLarge: (413, "request_too_large"),
     errors.UnpricedModel: (424, "unpriced_model"),
@@ -52,7 +56,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.AnswerTooLong: (504, "backend_timeout"),
 }
 NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
-    SweepFailed: "only timers meet it, and fail with it",
+    LanesNotExported: "only the timer that exports periods meets it",
     EntriesMissing: "only the timer that sums rollups meets it",
     ReservationsOpen: "only the timer that closes a period meets it",
     InsufficientAvailable: "the lane that wanted the tokens looks for others",

@@ -145,6 +145,9 @@ class ProcessStore:
         for row in rows:
             yield row
 
+    def partitions(self, table: str) -> AsyncIterator[str]:
+        return self._rows.partitions(table)
+
     async def _reach(self) -> int:
         """Send a request to storage. Returns the number of the call.
 

@@ -163,6 +163,12 @@ class FaultyStore:
         async for row in self.store.scan(table, partition, first, last):
             yield row
 
+    async def partitions(self, table: str) -> AsyncIterator[str]:
+        if self.is_down:
+            raise AnswerLost
+        async for partition in self.store.partitions(table):
+            yield partition
+
     async def _revive(self) -> None:
         for stuck in self._stuck:
             try:

@@ -50,6 +50,11 @@ class InMemoryTableStore:
         for key in sorted(key for key in rows if first <= key < last):
             yield rows[key]
 
+    async def partitions(self, table: str) -> AsyncIterator[str]:
+        for partition, rows in sorted(self._tables.get(table, {}).items()):
+            if rows:
+                yield partition
+
     def _partition(self, table: str, partition: str) -> dict[str, Row]:
         if table not in self._tables:
             raise TableMissing

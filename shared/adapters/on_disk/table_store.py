@@ -67,6 +67,11 @@ class SqliteTableStore:
                 return
             first = f"{rows[-1].key}\0"  # the smallest key after the last one read
 
+    async def partitions(self, table: str) -> AsyncIterator[str]:
+        query = "select distinct partition from entities where name = ? order by partition"
+        for (partition,) in self._database.execute(query, (table,)).fetchall():
+            yield partition
+
     def close(self) -> None:
         """Close the database, which deletes its file."""
         self._database.close()

@@ -31,7 +31,7 @@ from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableSto
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Hold
 from shared.domain.audit.hash_chain import HashChain, genesis
-from shared.domain.errors import LedgerUnavailable, PeriodExhausted, RowsDamaged
+from shared.domain.errors import InvalidRequest, LedgerUnavailable, PeriodExhausted, RowsDamaged
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
@@ -50,6 +50,7 @@ from shared.domain.ledger.operations import (
     Transfer,
 )
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 MAX_IDLE_COMMITTERS = 4096
@@ -156,6 +157,13 @@ class TableLedger:
         async for lane in _readable(rows, lambda row: lane_from(row.key, period)):
             yield lane
 
+    async def periods(self) -> AsyncIterator[BillingPeriod]:
+        try:
+            async for period in _readable(self._store.partitions(REGISTRY_TABLE), BillingPeriod.parse):
+                yield period
+        except AnswerLost as error:
+            raise LedgerUnavailable from error
+
     def genesis(self, lane: Lane) -> str:
         return genesis(lane.period, partition_of(lane))
 
@@ -211,14 +219,17 @@ class TableLedger:
             raise LedgerUnavailable from error
 
 
-async def _readable(rows: AsyncIterator[Row], read: Callable[[Row], T]) -> AsyncIterator[T]:
-    """Yield each row as what it stands for. Raises `RowsDamaged` at the end, so that one row hides no other."""
+async def _readable(stored: AsyncIterator[S], read: Callable[[S], T]) -> AsyncIterator[T]:
+    """Yield what each stored row or key stands for.
+
+    Raises `RowsDamaged` at the end for those that cannot be read, so that one hides no other.
+    """
     damaged: list[str] = []
-    async for row in rows:
+    async for each in stored:
         try:
-            found = read(row)
-        except (LookupError, TypeError, ValueError) as error:
-            damaged.append(f"{row.key} ({error!r})")
+            found = read(each)
+        except (InvalidRequest, LookupError, TypeError, ValueError) as error:
+            damaged.append(f"{each.key if isinstance(each, Row) else each} ({error!r})")
         else:
             yield found
     if damaged:

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Final, Protocol
@@ -134,7 +135,22 @@ class RestTableStore:
 
     async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
         condition = f"PartitionKey eq '{partition}' and RowKey ge '{first}' and RowKey lt '{last}'"
-        query = f"?$filter={quote(condition, safe='')}"
+        async for row in self._query(table, condition):
+            yield row
+
+    async def partitions(self, table: str) -> AsyncIterator[str]:
+        last = ""
+        while True:  # the service cannot list partitions: the first row behind one is in the next one
+            async with aclosing(self._query(table, f"PartitionKey gt '{last}'", "&$top=1")) as rows:
+                row = await anext(rows, None)
+            if row is None:
+                return
+            last = str(row.fields["PartitionKey"])
+            yield last
+
+    async def _query(self, table: str, condition: str, options: str = "") -> AsyncGenerator[Row, None]:
+        """Read the rows that meet a condition, page by page; none if the table is missing. Raises `AnswerLost`."""
+        query = f"?$filter={quote(condition, safe='')}{options}"
         continuation = ""
         while True:
             status, body, continuation = await self._page(table, query + continuation)

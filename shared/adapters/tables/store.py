@@ -109,3 +109,10 @@ class TableStore(Protocol):
         Not a snapshot: rows that change meanwhile are read before or after the change. Raises `AnswerLost`.
         """
         ...
+
+    def partitions(self, table: str) -> AsyncIterator[str]:
+        """Read the keys of the partitions that have rows, ascending; none if the table is missing.
+
+        One request for each, so it suits tables with few partitions. Raises `AnswerLost`.
+        """
+        ...

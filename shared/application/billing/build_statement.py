@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.application.ports.billing import ManifestFormat, ReportStore, StatementRenderer
+from shared.application.ledger.swept_lanes import vaults_of
+from shared.application.ports.billing import ManifestFormat, ReportStore, StatementFormat, StatementRenderer
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.pricing import PriceStore
 from shared.application.ports.tenancy import TenantDirectory
-from shared.domain.billing.manifest import StatementFile, manifest_of
+from shared.domain.billing.manifest import Manifest, StatementFile, manifest_of
 from shared.domain.billing.statements import (
     PeriodStatements,
     Statement,
@@ -17,6 +18,8 @@ from shared.domain.billing.statements import (
     period_statements,
     statement,
 )
+from shared.domain.errors import AlreadyExists, GatewayError
+from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import LaneState
 from shared.domain.ledger.lanes import combined
 from shared.domain.pricing.price_book import PriceBook
@@ -31,9 +34,12 @@ class BuildStatement:
         tenants: TenantDirectory,
         prices: PriceStore,
         reports: ReportStore,
+        stored_format: StatementFormat,
         renderers: Sequence[StatementRenderer],
         manifest: ManifestFormat,
     ) -> None:
+        """`stored_format` is one of `renderers`. Its file is written first, and all others are rendered from it."""
+        self._stored_format = stored_format
         self._ledger = ledger
         self._tenants = tenants
         self._prices = prices
@@ -44,30 +50,54 @@ class BuildStatement:
     async def __call__(self, period: str) -> tuple[StatementFile, ...]:
         """Write the statements in every format and, last, the manifest; returns the files, the manifest's too.
 
-        A file of an earlier run is kept and returned. Raises `PeriodStillOpen`.
+        A file of an earlier or a simultaneous run is kept and returned. Raises `PeriodStillOpen`, and `ValueError` if
+        the first file of an earlier run is damaged.
         """
-        statements = await self._statements(period)
+        statements = await self._stored(period)
         files = [await self._write(period, each.file_name, each.render(statements)) for each in self._renderers]
         content = self._manifest.render(manifest_of(statements, files))
         return (*files, await self._write(period, self._manifest.file_name, content))
+
+    async def manifest(self, period: str) -> Manifest | None:
+        """Return the manifest of a period; `None` if the period is not exported. Raises `ValueError` if damaged."""
+        content = await self._reports.read(f"{period}/{self._manifest.file_name}")
+        return None if content is None else self._manifest.read(content)
+
+    async def _stored(self, period: str) -> PeriodStatements:
+        """Return the statements of the first file. Reads the books and writes it only if no run has done so.
+
+        Names and tags of tenants may change between two runs. So the run that finishes the work of another must not
+        take them from the tenants again.
+        """
+        name = self._stored_format.file_name
+        content = await self._reports.read(f"{period}/{name}")
+        if content is None:
+            rendered = self._stored_format.render(await self._statements(period))
+            content = await self._write_once(f"{period}/{name}", rendered)
+        return self._stored_format.read(content)
 
     async def _write(self, period: str, name: str, content: bytes) -> StatementFile:
         """Write a file unless an earlier run did."""
         path = f"{period}/{name}"
         existing = await self._reports.read(path)
-        if existing is None:
+        return StatementFile.of(name, await self._write_once(path, content) if existing is None else existing)
+
+    async def _write_once(self, path: str, content: bytes) -> bytes:
+        """Write a file unless a simultaneous run did. Returns its content."""
+        try:
             await self._reports.write_once(path, content)
-        return StatementFile.of(name, content if existing is None else existing)
+        except AlreadyExists:
+            return await self._reports.read(path) or b""
+        return content
 
     async def _statements(self, period: str) -> PeriodStatements:
         prices = PriceBook(await self._prices.load())
         bills: list[Statement] = []
         closed_at = ""
-        async for lane in self._ledger.lanes(period):
-            if lane == lane.vault:
-                tally = Tally(prices)
-                bills.append(await self._bill(lane.tenant_id, period, tally))
-                closed_at = max(closed_at, tally.closed_at)
+        async for vault in vaults_of(self._ledger, BillingPeriod.parse(period)):
+            tally = Tally(prices)
+            bills.append(await self._bill(vault.tenant_id, period, tally))
+            closed_at = max(closed_at, tally.closed_at)
         return period_statements(period, closed_at, bills)
 
     async def _bill(self, tenant_id: str, period: str, tally: Tally) -> Statement:
@@ -93,5 +123,8 @@ class BuildStatement:
         )
 
 
-class PeriodStillOpen(Exception):
-    """A lane of the period is not closed."""
+class PeriodStillOpen(GatewayError):
+    """A lane of the period is not closed, so there is no final statement yet."""
+
+    def __init__(self, tenant_id: str) -> None:
+        super().__init__(f"A lane of the tenant {tenant_id} is not closed.")

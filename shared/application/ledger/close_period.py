@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared.application.ledger.expire_reservations import ExpireReservations
 from shared.application.ledger.swept_lanes import lane_name, vaults_of
@@ -31,6 +31,14 @@ class ClosePeriod:
         self._grace = grace
         self._sweep = sweep
 
+    def due_from(self, period: BillingPeriod) -> datetime:
+        """Return the end of a period's grace time."""
+        return period.end + self._grace
+
+    def is_due(self, period: BillingPeriod) -> bool:
+        """Return whether a period may be closed now."""
+        return self._clock.now() >= self.due_from(period)
+
     async def __call__(self, period: BillingPeriod) -> Swept:
         """Close all lanes of all tenants in a period. Returns the number of tenants, and if all were reached.
 
@@ -38,9 +46,9 @@ class ClosePeriod:
         - Raises `SweepFailed` for the tenants that could not be closed, once all others are. Causes are
           `ReservationsOpen`, `UnpricedModel` for a reservation whose prices are missing, and `LedgerUnavailable`.
         """
-        if self._clock.now() < period.end + self._grace:
+        if not self.is_due(period):
             raise PeriodNotOver(
-                f"The billing period {period} can be closed from {period.end + self._grace:%Y-%m-%d %H:%M} UTC."
+                f"The billing period {period} can be closed from {self.due_from(period):%Y-%m-%d %H:%M} UTC."
             )
         return await self._sweep(f"close_{period}", vaults_of(self._ledger, period), self._close, lane_name)
 

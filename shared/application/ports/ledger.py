@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
+from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Account, Balance, Lane
 from shared.domain.ledger.entries import LedgerEntry, Outcome, Reservation
@@ -109,6 +110,10 @@ class Ledger(Protocol):
 
     def lanes(self, period: str, tenant_id: str | None = None) -> AsyncIterator[Lane]:
         """Yield each lane that was ever opened in a period, or those of one tenant, ascending."""
+        ...
+
+    def periods(self) -> AsyncIterator[BillingPeriod]:
+        """Yield each period in which a lane was ever opened, ascending."""
         ...
 
     def genesis(self, lane: Lane) -> str:

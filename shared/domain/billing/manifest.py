@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Self
 
 from shared.domain.billing.statements import PeriodStatements
+from shared.domain.ledger.balance import Lane
 from shared.domain.values import record, value
 
 
@@ -34,6 +35,10 @@ class Manifest:
     tokens: int
     entries: int
     chain_heads: Mapping[str, str]
+
+    def names(self, lane: Lane) -> bool:
+        """Return whether the statements cover a lane."""
+        return f"{lane.tenant_id}|{lane.number:02}" in self.chain_heads
 
 
 def manifest_of(statements: PeriodStatements, files: Iterable[StatementFile]) -> Manifest:

@@ -158,4 +158,24 @@ _CATALOG: Final = (
         success=201,
     ),
 )
-MANAGEMENT_OPERATIONS: Final = (*_TENANTS, *_CATALOG)
+_PERIODS: Final = (
+    Operation(
+        method="GET",
+        path="/manage/periods",
+        summary="List billing periods, their states, and the lanes that are not closed",
+        role=Role.ADMINISTRATOR,
+    ),
+    Operation(
+        method="POST",
+        path="/manage/periods/{period}/close",
+        summary="Close a period whose grace time is over",
+        role=Role.ADMINISTRATOR,
+    ),
+    Operation(
+        method="POST",
+        path="/manage/chargeback/{period}/export",
+        summary="Close a period and write its statements",
+        role=Role.ADMINISTRATOR,
+    ),
+)
+MANAGEMENT_OPERATIONS: Final = (*_TENANTS, *_CATALOG, *_PERIODS)

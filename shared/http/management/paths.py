@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from shared.domain.identifiers import checked_tenant_id
+from shared.domain.identifiers import BillingPeriod, checked_tenant_id
 from shared.http.requests import path_segment
 
 MODEL_BYTES: Final = 1024 * 1024
@@ -22,6 +22,11 @@ def name_of(request: Request) -> str:
 def tenant_id_of(request: Request) -> str:
     """Return the tenant of `/manage/tenants/{tenant}`. Raises `InvalidRequest` if that is no possible id."""
     return checked_tenant_id(name_of(request))
+
+
+def period_of(request: Request) -> BillingPeriod:
+    """Return the period of `/manage/{noun}/{period}/{verb}`. Raises `InvalidRequest` if that is none."""
+    return BillingPeriod.parse(path_segment(request, _NAME_SEGMENT))
 
 
 def key_id_of(request: Request) -> str:

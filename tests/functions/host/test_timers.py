@@ -12,7 +12,7 @@ import pytest
 from shared import timers
 from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount, Limit
-from shared.domain.ledger.balance import Account, Lane
+from shared.domain.ledger.balance import Account, Lane, LaneState
 from shared.domain.ledger.operations import TransferOut
 from tests.tools.ledgers import charge, reservation
 from tests.tools.stack import AzuriteAccount, Stack, eventually, running_azurite
@@ -108,7 +108,9 @@ async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, 
     await gateway.ledger.books.settle(held, charge())
     for _ in range(2):
         assert await start(stack, "export_chargeback") == 202
-    await eventually(lambda: caplog.text.count("exported statements.json") == 2)
+    await eventually(lambda: f"period {previous}: exported statements.json" in caplog.text)
+    await timers.export_chargeback(past_due=False)
+    assert caplog.text.count("exported statements.json") == 1
     reports: Any = gateway.billing.export_chargeback._build._reports
     statements = json.loads(await reports.read(f"{previous}/statements.json"))
     assert [tenant["tokens_used"] for tenant in statements["tenants"]] == [17]
@@ -117,8 +119,13 @@ async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, 
 
 @pytest.mark.parametrize("stack_settings", [{"CLOSE_GRACE_HOURS": "100000"}], indirect=True)
 async def test_nothing_is_exported_within_the_grace_period(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    previous = str(BillingPeriod.containing((await stack.gateway()).clock.now()).previous())
+    books = (await stack.gateway()).ledger.books
+    await books.open(Account(tenant_id=stack.tenant, period=previous, limit=Limit()))
     await timers.export_chargeback(past_due=False)
-    assert "nothing exported" in caplog.text
+    assert "exported" not in caplog.text
+    assert (await books.balances(stack.tenant, previous))[Lane(stack.tenant, previous)].state is LaneState.OPEN
 
 
 def _priced(held: Any, version: str) -> Any:

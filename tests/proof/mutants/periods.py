@@ -5,7 +5,6 @@ from __future__ import annotations
 from tests.proof.mutation.mutant import mutants_of
 from tests.proof.mutation.operators import (
     argument,
-    bound,
     condition,
     flipped,
     negated,
@@ -30,9 +29,9 @@ MUTANTS = [
         {"expiry by input charges the output too": condition("ExpiryPolicy.INPUT", False)},
     ),
     *mutants_of(
-        "shared.application.ledger.close_period:ClosePeriod.__call__",
+        "shared.application.ledger.close_period:ClosePeriod.due_from",
         _PERIODS,
-        {"a period closes before its grace is over": bound("self._clock.now()", "period.end")},
+        {"a period closes before its grace is over": returns("period.end")},
     ),
     *mutants_of(
         "shared.adapters.tables.ledger:TableLedger._adjust",

@@ -15,6 +15,7 @@ from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.statements.all_renderers import RENDERERS
 from shared.adapters.statements.json_manifest import JsonManifest
+from shared.adapters.statements.json_statements import JsonStatements
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import Delete, Insert, Merge, Row, TableStore
@@ -70,8 +71,10 @@ class World:
         sweep = sweep_by(self.clock)
         self.expire = ExpireReservations(self.tenants, self.ledger, prices, self.clock, sweep)
         self.close = ClosePeriod(self.ledger, self.expire, self.clock, timedelta(hours=48), sweep)
-        self.build = BuildStatement(self.ledger, self.tenants, PriceRows(), self.reports, RENDERERS, JsonManifest())
-        self.export = ExportChargeback(self.close, self.build, self.clock)
+        self.build = BuildStatement(
+            self.ledger, self.tenants, PriceRows(), self.reports, JsonStatements(), RENDERERS, JsonManifest()
+        )
+        self.export = ExportChargeback(self.ledger, self.close, self.build, self.clock, 120)
         self.open = OpenPeriod(self.tenants, self.ledger, self.clock, sweep)
 
     async def _prices(self) -> PriceBook:
@@ -214,7 +217,8 @@ async def test_statements_are_written_once_and_a_rerun_changes_no_byte(world: Wo
         await world.ledger.reserve(account(), held)
         await world.ledger.settle(held, charge())
     world.clock.moment = CLOSING_TIME
-    written = await world.export()
+    exported = await world.export()
+    written = exported[BillingPeriod.parse("2026-11")]
     assert [file.name for file in written] == ["statements.json", "statements.csv", "manifest.json"]
     files = {file.name: await world.reports.read(f"2026-11/{file.name}") for file in written}
     assert written == tuple(StatementFile.of(name, content or b"") for name, content in files.items())
@@ -222,7 +226,8 @@ async def test_statements_are_written_once_and_a_rerun_changes_no_byte(world: Wo
     assert found is not None
     await world.tenants.replace(replace(found.value, name="Renamed"), "*")
     world.clock.seconds += 86_400
-    assert await world.export() == written
+    assert await world.export() == {}
+    assert await world.export.period(BillingPeriod.parse("2026-11")) == written
     assert {file.name: await world.reports.read(f"2026-11/{file.name}") for file in written} == files
 
     statements = json.loads(files["statements.json"] or b"")
