@@ -8,6 +8,7 @@ import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response, web
 
 from shared import timers, worker
+from shared.composition import process
 from shared.http import health, openapi, unknown_path
 from shared.http.console import reference
 from shared.http.inference import models, stored_responses
@@ -17,6 +18,7 @@ from shared.http.tenant import me as tenant
 
 worker.quiet_loggers()
 worker.replace_web_app(web)
+process.check_settings()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 
 

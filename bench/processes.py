@@ -83,6 +83,7 @@ def tables_settings(endpoint: str, account_key: str) -> dict[str, str]:
     """Settings of a gateway that keeps its books in this Azurite."""
     return {
         "TALLYGATE_TABLE_ENDPOINT": endpoint,
+        "TALLYGATE_BLOB_ENDPOINT": endpoint,  # required, and not used: a bench writes no statements
         "TALLYGATE_STORAGE_ACCOUNT_NAME": ACCOUNT,
         "TALLYGATE_STORAGE_ACCOUNT_KEY": account_key,
     }

@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.generated_secrets import NAMES, SecretsUnusable, generated_secrets
+from shared.setting_rules import (
+    account_key_problem,
+    endpoint_problem,
+    header_problem,
+    is_loopback,
+    secret_problem,
+    unresolved_problem,
+)
+
+_ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 class SettingsInvalid(Exception):
     """Settings are missing or wrong. The message names each variable, and never shows a value."""
 
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = "; ".join(problems)
+        super().__init__(f"Settings are incomplete or wrong: {self.problems}")
+
 
 class Settings(BaseSettings):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True, allow_inf_nan=False
+    )
 
     tallygate_storage: Literal["tables", "memory"] = "tables"
     """`memory` keeps everything in the process, for benches and trials. Never use it in production."""
-    tallygate_table_endpoint: str = ""
-    tallygate_blob_endpoint: str = ""
-    tallygate_storage_account_name: str = ""
     tallygate_storage_account_key: SecretStr = SecretStr("")
     """Only for an account without identities, such as an emulator. If empty, the gateway's identity is used."""
-    audit_chain_key: SecretStr
+    tallygate_storage_account_name: str = ""
+    tallygate_table_endpoint: str = ""
+    tallygate_blob_endpoint: str = ""
+    audit_chain_key: SecretStr = SecretStr("")
     """Key of the HMAC that chains ledger entries; at least 32 characters."""
     admin_api_key: SecretStr = SecretStr("")
     """Management key for the first steps; at least 32 characters. If empty, there is none."""
@@ -70,26 +91,49 @@ class Settings(BaseSettings):
     """The time after which a timer's run begins no further item. One more such time later it cuts off what is left."""
     website_instance_id: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
-    @model_validator(mode="after")
-    def _complete(self) -> Settings:
-        problems = []
-        if self.tallygate_storage == "tables" and not self.tallygate_table_endpoint:
-            problems.append("TALLYGATE_TABLE_ENDPOINT is required unless TALLYGATE_STORAGE is memory")
-        if (
-            self.tallygate_storage == "tables"
-            and self.tallygate_table_endpoint.lower().startswith("http:")
-            and not self.tallygate_storage_account_key.get_secret_value()
-        ):
-            problems.append("TALLYGATE_TABLE_ENDPOINT must be https unless TALLYGATE_STORAGE_ACCOUNT_KEY is set")
-        if self.tallygate_storage_account_key.get_secret_value() and not self.tallygate_storage_account_name:
-            problems.append("TALLYGATE_STORAGE_ACCOUNT_NAME is required with TALLYGATE_STORAGE_ACCOUNT_KEY")
-        for name in ("audit_chain_key", "admin_api_key"):
-            value = getattr(self, name).get_secret_value()
-            if 0 < len(value) < 32 or (name == "audit_chain_key" and not value):
-                problems.append(f"{name.upper()} must have at least 32 characters")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+    # Validators of fields run for every field, so that all problems are told at once. A field may look at those
+    # before it, in the order of the class.
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_resolved(cls, value: object) -> object:
+        if isinstance(value, str):
+            _refuse(unresolved_problem(value))
+        return value
+
+    @field_validator("tallygate_storage_account_key")
+    @classmethod
+    def _is_account_key(cls, key: SecretStr) -> SecretStr:
+        _refuse(account_key_problem(key.get_secret_value()))
+        return key
+
+    @field_validator("tallygate_storage_account_name")
+    @classmethod
+    def _names_the_account(cls, name: str, info: ValidationInfo) -> str:
+        if info.data.get("tallygate_storage_account_key", True) and not name:
+            _refuse("is required with TALLYGATE_STORAGE_ACCOUNT_KEY")
+        return name
+
+    @field_validator("tallygate_table_endpoint", "tallygate_blob_endpoint")
+    @classmethod
+    def _is_endpoint(cls, endpoint: str, info: ValidationInfo) -> str:
+        if info.data.get("tallygate_storage") == "memory":
+            return endpoint
+        if not endpoint:
+            _refuse("is required unless TALLYGATE_STORAGE is memory")
+        _refuse(endpoint_problem(endpoint))
+        key = info.data.get("tallygate_storage_account_key")
+        if endpoint.lower().startswith("http:") and key is not None and not key.get_secret_value():
+            _refuse("must be https unless TALLYGATE_STORAGE_ACCOUNT_KEY is set")
+        return endpoint
+
+    @field_validator("audit_chain_key", "admin_api_key")
+    @classmethod
+    def _is_secret(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        text, is_admin = secret.get_secret_value(), info.field_name == "admin_api_key"
+        if text or not is_admin:
+            _refuse(secret_problem(text) or (header_problem(text) if is_admin else None))
+        return secret
 
     @property
     def host_suffixes(self) -> tuple[str, ...]:
@@ -97,13 +141,37 @@ class Settings(BaseSettings):
         return tuple(suffix.strip() for suffix in self.backend_host_suffixes.split(",") if suffix.strip())
 
 
-def read_settings() -> Settings:
-    """Read the settings from the environment of this process. Raises `SettingsInvalid`."""
+def read_settings(*, generate: bool = False) -> Settings:
+    """Read the settings from the environment of this process. Raises `SettingsInvalid`, which tells all problems.
+
+    Where the table endpoint is on this machine and neither secret is set, those that were generated are used.
+    `generate` makes them at the first time.
+    """
     try:
-        return Settings()  # type: ignore[call-arg] # pydantic-settings fills it from the environment
+        return Settings(**_generated(generate=generate))
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}" if problem["loc"] else problem["msg"]
-            for problem in error.errors(include_input=False)
-        )
-        raise SettingsInvalid(f"Settings are incomplete or wrong: {problems}") from None
+        raise SettingsInvalid([_told(problem) for problem in error.errors(include_input=False)]) from None
+    except SecretsUnusable as error:
+        raise SettingsInvalid([str(error)]) from None
+
+
+def _generated(*, generate: bool) -> dict[str, Any]:
+    """Return generated secrets by field, if the environment asks for them."""
+    named = {name.lower(): text for name, text in os.environ.items()}
+    endpoint = named.get("tallygate_table_endpoint", "")
+    is_memory = named.get("tallygate_storage", "").lower() == "memory"
+    if is_memory or not is_loopback(endpoint) or any(named.get(name) for name in NAMES):
+        return {}
+    return {**generated_secrets(_ROOT / (named.get("tallygate_data") or ".local"), generate=generate)}
+
+
+def _told(problem: ErrorDetails) -> str:
+    """Tell a problem in words that begin with the name of the variable."""
+    name = ".".join(map(str, problem["loc"])).upper()
+    is_ours = problem["type"] == "value_error"
+    return f"{name} {problem['msg'].removeprefix('Value error, ')}" if is_ours else f"{name}: {problem['msg']}"
+
+
+def _refuse(problem: str | None) -> None:
+    if problem is not None:
+        raise ValueError(problem)

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 
 from shared.composition.gateway import Gateway, build
-from shared.settings import read_settings
+from shared.settings import SettingsInvalid, read_settings
+
+logger = logging.getLogger("tallygate")
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)
 
 _gateway: asyncio.Task[Gateway] | None = None
+
+
+def check_settings() -> None:
+    """Log what is wrong with the settings, so that it is seen at start. The app starts all the same, to answer so."""
+    try:
+        read_settings(generate=True)
+    except SettingsInvalid as error:
+        logger.error("%s", error)
 
 
 def current_gateway() -> asyncio.Future[Gateway]:
@@ -20,7 +31,7 @@ def current_gateway() -> asyncio.Future[Gateway]:
     """
     global _gateway  # noqa: PLW0603 - a process has one gateway
     if _gateway is None or (_gateway.done() and _gateway.exception() is not None):
-        _gateway = asyncio.create_task(build(read_settings()))
+        _gateway = asyncio.create_task(build(read_settings(generate=True)))
         _gateway.add_done_callback(settle_heap)
     return _gateway if _gateway.done() else asyncio.shield(_gateway)
 

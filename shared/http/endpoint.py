@@ -84,8 +84,8 @@ def _route(
         try:
             gateway = await current_gateway()
         except SettingsInvalid as error:
-            logger.critical("%s", error)
-            return misconfigured_response()
+            logger.error("%s (request id: %s)", error, request_id)
+            return misconfigured_response(error.problems, request_id)
         try:
             return await handler(use_cases(gateway), request, request_id, *args, **kwargs)
         except GatewayError as error:

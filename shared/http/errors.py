@@ -66,7 +66,7 @@ NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
 }
 """Errors that no caller gets, with the reason. If one escapes all the same, the answer is `INTERNAL_ERROR`."""
 INTERNAL_ERROR: Final = (500, "internal_error")
-MISCONFIGURED: Final = (500, "misconfigured")
+MISCONFIGURED: Final = (503, "misconfigured")
 LEDGER_RETRY_AFTER_SECONDS: Final = 5
 
 
@@ -97,10 +97,12 @@ def internal_error_response(request_id: str) -> Response:
     return Response(body, status, {"x-gateway-request-id": request_id}, "application/json")
 
 
-def misconfigured_response() -> Response:
-    """Make the answer of a gateway whose settings are wrong. Its log names them; the caller must not see them."""
+def misconfigured_response(problems: str, request_id: str) -> Response:
+    """Make the answer of a gateway whose settings are wrong. `problems` name the settings, and show no value."""
     status, code = MISCONFIGURED
-    return Response(_body(code, "The gateway is misconfigured.", {}), status, None, "application/json")
+    body = _body(code, f"The gateway is misconfigured: {problems}. (request id: {request_id})", {})
+    headers = {"x-gateway-request-id": request_id, "x-should-retry": "false"}
+    return Response(body, status, headers, "application/json")
 
 
 def _body(code: str, message: str, details: Mapping[str, object]) -> bytes:

@@ -6,7 +6,11 @@ import pytest
 
 from shared.settings import SettingsInvalid, read_settings
 
-GOOD = {"TALLYGATE_TABLE_ENDPOINT": "https://x.table.core.windows.net", "AUDIT_CHAIN_KEY": "c" * 32}
+GOOD = {
+    "TALLYGATE_TABLE_ENDPOINT": "https://x.table.core.windows.net",
+    "TALLYGATE_BLOB_ENDPOINT": "https://x.blob.core.windows.net",
+    "AUDIT_CHAIN_KEY": "c" * 32,
+}
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> object:
@@ -23,6 +27,13 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> object:
         ({"AUDIT_CHAIN_KEY": "short-secret"}, "AUDIT_CHAIN_KEY must have at least 32 characters"),
         ({"ADMIN_API_KEY": "short-secret"}, "ADMIN_API_KEY must have at least 32 characters"),
         ({"TALLYGATE_STORAGE_ACCOUNT_KEY": "short-secret"}, "TALLYGATE_STORAGE_ACCOUNT_NAME is required"),
+        ({"TALLYGATE_STORAGE_ACCOUNT_KEY": "short-secret"}, "TALLYGATE_STORAGE_ACCOUNT_KEY must be base64"),
+        ({"TALLYGATE_BLOB_ENDPOINT": ""}, "TALLYGATE_BLOB_ENDPOINT is required"),
+        ({"ADMIN_API_KEY": "a" * 40 + "\n"}, "ADMIN_API_KEY must be printable ASCII"),
+        ({"ADMIN_API_KEY": "\u00e4" * 40}, "ADMIN_API_KEY must be printable ASCII"),
+        ({"AUDIT_CHAIN_KEY": " " * 40}, "AUDIT_CHAIN_KEY must have at least 32 characters"),
+        ({"KEEP_ALIVE_SECONDS": "inf"}, "KEEP_ALIVE_SECONDS"),
+        ({"CLOSE_GRACE_HOURS": "nan"}, "CLOSE_GRACE_HOURS"),
         ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES"),
         ({"DRAIN_TIMEOUT_SECONDS": "short-secret"}, "DRAIN_TIMEOUT_SECONDS"),
         ({"TALLYGATE_STORAGE": "short-secret"}, "TALLYGATE_STORAGE"),
@@ -34,8 +45,55 @@ def test_each_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: d
     assert "short-secret" not in str(raised.value)
 
 
+ENDPOINTS = [
+    "x.table.core.windows.net", "ftp://x", "https://", "https://x y", "https://x\\y", "https://user:word@x", "https://x?sig=1",
+    "https://x#1", "https://x:port", "https://x:0", "https://[::1", "http://x.table.core.windows.net", "http://10.0.0.1:10002/x",
+    "http://localhost.evil.example/x", "http://127.0.0.1.evil.example/x", "https://YOUR-ACCOUNT.table.core.windows.net",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["TALLYGATE_TABLE_ENDPOINT", "TALLYGATE_BLOB_ENDPOINT"])
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_an_endpoint_is_a_url_with_tls(monkeypatch: pytest.MonkeyPatch, name: str, endpoint: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"{name} must be") as raised:
+        read(monkeypatch, **{name: endpoint})
+    assert endpoint == "https://" or endpoint not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST.", "[::1]", "127.9.9.9", "azurite.localhost"])
+def test_an_emulator_on_this_machine_needs_no_tls_but_a_key(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    account = {"TALLYGATE_STORAGE_ACCOUNT_NAME": "x", "TALLYGATE_STORAGE_ACCOUNT_KEY": "a2V5"}
+    endpoint = {"TALLYGATE_TABLE_ENDPOINT": f"http://{host}:10002/x"}
+    assert read(monkeypatch, **endpoint, **account)
+    monkeypatch.delenv("TALLYGATE_STORAGE_ACCOUNT_KEY")
+    with pytest.raises(SettingsInvalid, match="TABLE_ENDPOINT must be https unless TALLYGATE_STORAGE_ACCOUNT_KEY"):
+        read(monkeypatch, **endpoint)
+
+
+def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsInvalid) as raised:
+        read(
+            monkeypatch,
+            TALLYGATE_STORAGE="disk",
+            TALLYGATE_TABLE_ENDPOINT="",
+            TALLYGATE_BLOB_ENDPOINT="http://blobs.example",
+            AUDIT_CHAIN_KEY="short",
+            ADMIN_API_KEY="short",
+            MAX_ATTEMPTS="many",
+        )
+    told = raised.value.problems.split("; ")
+    assert [problem.split()[0].rstrip(":") for problem in told] == [
+        "TALLYGATE_STORAGE",
+        "TALLYGATE_TABLE_ENDPOINT",
+        "TALLYGATE_BLOB_ENDPOINT",
+        "AUDIT_CHAIN_KEY",
+        "ADMIN_API_KEY",
+        "MAX_ATTEMPTS",
+    ]
+
+
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = "s" * 40
+    secret = "s" * 40  # also base64, as the key of an account is
     settings = read(
         monkeypatch,
         AUDIT_CHAIN_KEY=secret,

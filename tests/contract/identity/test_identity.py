@@ -210,6 +210,7 @@ async def test_developers_sign_in_with_the_default_chain() -> None:
         await credential.close()
     settings = Settings(
         tallygate_table_endpoint="https://127.0.0.1:1/x",
+        tallygate_blob_endpoint="https://127.0.0.1:1/x",
         audit_chain_key=SecretStr(CHAIN_KEY),
         use_managed_identity=False,
     )

@@ -44,6 +44,7 @@ def use_account(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setenv("TALLYGATE_STORAGE_ACCOUNT_NAME", "books")
     monkeypatch.setenv("TALLYGATE_STORAGE_ACCOUNT_KEY", "a2V5")
     monkeypatch.setenv("TALLYGATE_TABLE_ENDPOINT", endpoint)
+    monkeypatch.setenv("TALLYGATE_BLOB_ENDPOINT", endpoint)
 
 
 @pytest.mark.parametrize("command", ["verify", "backup", "restore"])

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from shared.composition.process import close_current_gateway
 from tests.tools.ledgers import FaultyStore
 from tests.tools.stack import API_VERSION, Stack
 
@@ -118,17 +117,6 @@ async def test_nothing_is_served_while_the_ledger_cannot_be_reached(stack: Stack
     assert await stack.requests() == []
     store.is_down = False
     assert (await stack.chat())[0] == 200
-
-
-async def test_a_gateway_that_is_misconfigured_says_so_without_details(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    await close_current_gateway()
-    await close_current_gateway()
-    monkeypatch.setenv("AUDIT_CHAIN_KEY", "short")
-    status, _, body = await stack.chat()
-    assert (status, body["error"]["code"]) == (500, "misconfigured")
-    assert "AUDIT_CHAIN_KEY must have" in caplog.text
 
 
 async def test_a_compressed_body_is_refused(stack: Stack) -> None:

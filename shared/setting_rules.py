@@ -1,0 +1,86 @@
+"""Rules that values of settings must keep. Each returns the problem in words, without the value, or `None`."""
+
+from __future__ import annotations
+
+import base64
+import re
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+SHORTEST_SECRET: Final = 32
+_REFERENCES: Final = ("@microsoft.keyvault", "@microsoft.appconfiguration")
+_PLACEHOLDER: Final = re.compile(
+    r"(replace|change)[-_ ]?(me|this|with).*|your[-_ ].*|<.*>|\$[({].*[)}]|\{\{.*\}\}|#\{.*\}#?|%.+%|__.+__",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Texts that examples, pipelines and templates have in the place of a value."""
+_NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")
+
+
+def unresolved_problem(text: str) -> str | None:
+    """Refuse a reference that the platform has not resolved, and a placeholder that nobody has replaced.
+
+    Azure hands the text of a Key Vault reference to the app if it cannot read the secret:
+    https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
+    """
+    if any(each in "".join(text.casefold().split()) for each in _REFERENCES):
+        return "is a reference that Azure has not resolved; check the secret's name and the identity's access to it"
+    if _PLACEHOLDER.fullmatch(text.strip().strip("\"'")):
+        return "is a placeholder; replace it by a value"
+    return None
+
+
+def secret_problem(text: str) -> str | None:
+    """Refuse a secret that can be guessed."""
+    if len(text.strip()) < SHORTEST_SECRET:
+        return f"must have at least {SHORTEST_SECRET} characters"
+    return None
+
+
+def header_problem(text: str) -> str | None:
+    """Refuse a key that no caller can send in a header."""
+    if not (text.isascii() and text.isprintable() and text == text.strip()):
+        return "must be printable ASCII without blanks at its ends"
+    return None
+
+
+def account_key_problem(text: str) -> str | None:
+    """Refuse a key of a storage account that is not base64."""
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        return "must be base64, as Azure shows it"
+    return None
+
+
+def endpoint_problem(text: str) -> str | None:
+    """Refuse an endpoint of a storage account that is no URL, or that sends data in the clear to another machine."""
+    url = _url(text)
+    if url is None or "your-account" in (url.hostname or ""):
+        return "must be a URL such as https://ACCOUNT.table.core.windows.net"
+    if url.scheme == "http" and not is_loopback(text):
+        return "must be https, but for an emulator on this machine"
+    return None
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Tell whether an endpoint is on this machine."""
+    url = _url(endpoint)
+    if url is None:
+        return False
+    host = (url.hostname or "").removesuffix(".")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _url(text: str) -> SplitResult | None:
+    """Return the parts of an http URL with a host and a path only; `None` for anything else."""
+    try:
+        url = urlsplit(text)
+        is_plain = url.port != 0 and not (url.query or url.fragment or url.username or _NOT_IN_A_URL.search(text))
+    except ValueError:
+        return None
+    return url if is_plain and url.scheme in ("http", "https") and url.hostname else None
