@@ -296,7 +296,7 @@ def response_tokens(body: Mapping[str, Any]) -> int:
     tokens = 3 + (4 + answers.count(instructions) if instructions else 0)
     for item in items:
         content = item.get("content") or item.get("output") or item.get("arguments") or ""
-        parts = content if isinstance(content, list) else [{"text": content}]
+        parts = content if isinstance(content, list) else [content if isinstance(content, dict) else {"text": content}]
         tokens += 3 + answers.count(item.get("role", "user")) + sum(map(_part_tokens, parts))
     if body.get("tools"):
         tokens += answers.count(json.dumps(body["tools"], separators=(",", ":")))

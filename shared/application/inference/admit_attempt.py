@@ -66,6 +66,8 @@ class AdmitAttempt:
         """
         texts = [*body.texts, deployment.system_prompt] if deployment.system_prompt else body.texts
         known = body.fixed_tokens + (previous.context_tokens if previous else 0)
+        if body.media is not None:
+            known += body.media(model).usual
         if sum(map(len, texts)) > _LARGE_INPUT_CHARACTERS:
             return known + await asyncio.to_thread(self._count, texts, model)
         return known + self._count(texts, model)
@@ -78,7 +80,7 @@ class AdmitAttempt:
         Raises what `Ledger.reserve` raises, `UnpricedModel`, and `InvalidRequest` if no limit could ever admit it.
         """
         body, tenant, now = request.body, request.tenant, self._clock.now()
-        bound, output_tokens = input_tokens + body.input_margin, request.output_tokens
+        bound, output_tokens = input_tokens + margin(body, backend.model), request.output_tokens
         _check_size(tenant, bound + output_tokens)
         rate_card = (await self._prices.get()).rate_card(backend.price_key, now, body.basis)
         reservation = Reservation(
@@ -129,6 +131,14 @@ def output_bound(body: ParsedBody, deployment: Deployment) -> int:
     if cap is None:
         cap = deployment.max_output_tokens or deployment.reserve_output_tokens
     return body.choices * cap
+
+
+def margin(body: ParsedBody, model: str) -> int:
+    """Return the most by which the count of input tokens for a model may be too low."""
+    if body.media is None:
+        return body.input_margin
+    tokens = body.media(model)
+    return body.input_margin + tokens.most - tokens.usual
 
 
 def _account(tenant: Tenant, reservation: Reservation, *, is_first: bool) -> Account:

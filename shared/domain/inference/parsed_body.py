@@ -7,7 +7,7 @@ from typing import Protocol
 
 from shared.domain.pricing.price_book import TOKENS, Basis
 from shared.domain.pricing.usage import NOTHING_USED, Usage
-from shared.domain.values import fact
+from shared.domain.values import fact, value
 
 
 class EventReader(Protocol):
@@ -42,6 +42,16 @@ class EventReader(Protocol):
         ...
 
 
+@value
+class TokenEstimate:
+    """An estimate of input tokens."""
+
+    usual: int
+    """Charged if upstream states no usage."""
+    most: int
+    """Reserved."""
+
+
 @fact
 class ParsedBody:
     """The parts of a request's body that the gateway reads. All other parts are forwarded unread."""
@@ -58,6 +68,10 @@ class ParsedBody:
     """Input tokens in addition to those of `texts`."""
     input_margin: int = 0
     """The most by which the count of input tokens may be too low."""
+    media: Callable[[str], TokenEstimate] | None = None
+    """Estimates the tokens of images, sound and files for a model; `None` if there are none."""
+    predictions: Sequence[str] = ()
+    """Texts that the caller predicts. Each choice may be billed for their tokens, beside its own output."""
     choices: int = 0
     """The most answers that may be generated."""
     max_output_tokens: int | None = None

@@ -110,7 +110,7 @@ async def test_a_broken_completion_is_charged_for_the_delivered_text(stack: Stac
     [
         ({}, "standard 1024x1024", "images"),
         ({"quality": "hd", "size": "1024x1792"}, "hd 1024x1792", "images hd 1024x1792"),
-        ({"quality": "auto", "size": 7}, "standard 1024x1024", "images"),
+        ({"quality": "auto", "size": None}, "standard 1024x1024", "images"),
     ],
 )
 @pytest.mark.parametrize("dated", [True, False])

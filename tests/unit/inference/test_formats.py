@@ -13,7 +13,7 @@ from shared.adapters.azure_openai.formats.responses import ResponseReader
 from shared.adapters.azure_openai.formats.sound import Duration, duration
 from shared.adapters.azure_openai.formats.transcriptions import TranscriptReader
 from shared.domain.content_filter import Severity, findings_from_text, findings_text, refused_categories
-from shared.domain.inference.parsed_body import Completion, ParsedBody
+from shared.domain.inference.parsed_body import Completion, ParsedBody, TokenEstimate
 from shared.domain.pricing.usage import Usage
 from tests.tools.sounds import wav
 
@@ -29,34 +29,55 @@ def completion(operation: str, **fields: Any) -> Completion:
     return FORMATS[operation].read_completion(asked, json.dumps(fields).encode())
 
 
-def chat(part: dict[str, Any], model: str = "gpt-4o") -> tuple[int, int]:
+def media(part: dict[str, Any], model: str) -> tuple[int, int]:
     """Return the usual and the highest number of tokens of one part of a message."""
-    read = request("chat/completions", model=model, messages=[{"role": "user", "content": [part]}])
-    bare = request("chat/completions", model=model, messages=[{"role": "user", "content": []}])
-    usual = read.fixed_tokens - bare.fixed_tokens
-    return usual, usual + read.input_margin - bare.input_margin
+    read = request("chat/completions", messages=[{"role": "user", "content": [part]}])
+    assert read.media is not None
+    tokens = read.media(model)
+    return tokens.usual, tokens.most
 
 
 @pytest.mark.parametrize(
-    ("part", "model", "tokens"),
+    ("model", "detail", "tokens"),
     [
-        ({"type": "image_url", "image_url": {"url": "https://x.invalid"}}, "gpt-4o", (765, 3_779)),
-        ({"type": "image_url", "image_url": "https://x.invalid"}, "gpt-4.1-nano", (765, 3_779)),
-        ({"type": "image_url", "image_url": {"url": "x", "detail": "low"}}, "gpt-4o", (85, 2_833)),
-        ({"type": "image_url", "image_url": {"url": "x"}}, "gpt-4o-mini", (25_501, 48_169)),
-        ({"type": "input_audio", "input_audio": {"data": "A" * 4_000, "format": "wav"}}, "gpt-4o", (1_000, 1_000)),
-        ({"type": "file", "file": {"file_id": "assistant-1"}}, "gpt-4o", (128_000, 128_000)),
-        ({"type": "text", "text": ""}, "gpt-4o", (0, 0)),
+        ("gpt-4o", "auto", (765, 1_445)),
+        ("gpt-4o-2024-11-20", "low", (85, 85)),
+        ("GPT-4o-mini", None, (25_501, 48_169)),
+        ("gpt-4o-mini", "low", (2_833, 2_833)),
+        ("gpt-4.1-nano", "low", (2_520, 3_779)),
+        ("o3", "high", (675, 1_275)),
+        ("gpt-5", "high", (630, 1_190)),
+        ("gpt-5.4", "original", (1_659, 16_200)),
+        ("some-other-model", "original", (2_520, 24_600)),
     ],
 )
-def test_the_hold_of_media_is_the_most_they_can_cost(part: Any, model: str, tokens: tuple[int, int]) -> None:
-    assert chat(part, model) == tokens
+def test_the_hold_of_an_image_follows_the_model(model: str, detail: str | None, tokens: tuple[int, int]) -> None:
+    assert media({"type": "image_url", "image_url": {"url": "x", "detail": detail}}, model) == tokens
+
+
+@pytest.mark.parametrize(
+    ("part", "tokens"),
+    [
+        ({"type": "image_url", "image_url": "https://x.invalid"}, (765, 1_445)),
+        ({"type": "input_audio", "input_audio": {"data": "A" * 4_000, "format": "wav"}}, (1_000, 128_000)),
+        ({"type": "file", "file": {"file_data": "A" * 4_000_000}}, (128_000, 128_000)),
+        ({"type": "file", "file": 7}, (128_000, 128_000)),
+    ],
+)
+def test_the_hold_of_media_is_the_most_they_can_cost(part: dict[str, Any], tokens: tuple[int, int]) -> None:
+    assert media(part, "gpt-4o") == tokens
+
+
+def test_a_part_without_text_or_media_holds_nothing() -> None:
+    read = request("chat/completions", messages=[{"content": [{"type": "text", "text": ""}]}])
+    assert (read.media, list(read.texts)) == (None, [])
 
 
 def test_tokens_are_held_for_media_in_responses() -> None:
     parts = [{"type": "input_image", "detail": "low"}, {"type": "input_file", "file_data": "A" * 4_000}]
     read = request("responses", model="m", input=[{"role": "user", "content": parts}])
-    assert read.fixed_tokens == 3 + 3 + 85 + 1_000
+    assert read.media is not None
+    assert read.media("gpt-4o") == TokenEstimate(85 + 1_000, 85 + 128_000)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +163,7 @@ def test_an_error_ends_a_response() -> None:
 def test_the_duration_of_sound_follows_from_its_file_or_its_size(
     content: bytes, name: str, seconds: tuple[float, float]
 ) -> None:
-    assert duration(content, name) == Duration(*seconds)
+    assert duration(content) == Duration(*seconds)
 
 
 def test_safe_categories_are_no_findings() -> None:

@@ -1,28 +1,62 @@
-"""Bodies of requests: read leniently, and forwarded byte for byte except the fields that the gateway sets."""
+"""Bodies of requests: read strictly where it matters, and forwarded byte for byte except the fields that are set."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
+from shared.adapters.azure_openai.formats import one_reading
 from shared.domain.errors import InvalidRequest
 from shared.domain.values import fact
 
-T = TypeVar("T")
+MOST_TOKENS: Final = 10_000_000
+"""The largest cap on tokens that is read. No model generates as many, and a hold of them can be stored."""
+MOST_CHOICES: Final = 128
+"""https://learn.microsoft.com/azure/ai-services/openai/reference: the most `n` of a chat."""
 
+_decoder = msgspec.json.Decoder(dict[str, Any])
 _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Decode the fields of a body that a format reads. Raises `InvalidRequest`."""
+def read(body: bytes) -> dict[str, Any]:
+    """Decode a body. Raises `InvalidRequest` unless it is a JSON object that all conforming readers read alike."""
     try:
-        if not body.isascii():
-            body.decode()  # the decoder does not validate the fields that it skips
-        return decoder.decode(body)
+        fields = _decoder.decode(body)
+        encoded = msgspec.json.encode(fields)
     except (msgspec.MsgspecError, RecursionError, UnicodeError):
         raise InvalidRequest("The body is not a valid JSON object.") from None
+    one_reading.check(body, encoded, fields)
+    return fields
+
+
+def integer(fields: Mapping[str, Any], name: str, most: int, *, least: int = 1) -> int | None:
+    """Return a number that limits the consumption; `None` if it is missing or null.
+
+    Raises `InvalidRequest` for any other JSON value than an integer in range: `"5"`, `5.0` and `true` are read as 5 or
+    1 by some readers, and refused or ignored by others.
+    """
+    number = fields.get(name)
+    if number is None or (type(number) is int and least <= number <= most):
+        return number
+    raise InvalidRequest(f"'{name}' must be an integer from {least} to {most}, written in digits alone.", name)
+
+
+def flag(fields: Mapping[str, Any], name: str) -> bool | None:
+    """Return a boolean; `None` if it is missing or null. Raises `InvalidRequest` for any other value."""
+    found = fields.get(name)
+    if found is None or found is True or found is False:
+        return found
+    raise InvalidRequest(f"'{name}' must be true or false.", name)
+
+
+def text(fields: Mapping[str, Any], name: str) -> str | None:
+    """Return a string; `None` if it is missing or null. Raises `InvalidRequest` for any other value."""
+    found = fields.get(name)
+    if found is None or isinstance(found, str):
+        return found
+    raise InvalidRequest(f"'{name}' must be a string.", name)
 
 
 def with_members(body: bytes, members: Mapping[str, Any]) -> bytes:
@@ -30,19 +64,9 @@ def with_members(body: bytes, members: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode({**_members_decoder.decode(body), **members}) if members else body
 
 
-def member(body: bytes, name: str) -> Any:
-    """Return one member of a JSON object; `None` if it is missing."""
-    raw = _members_decoder.decode(body).get(name)
-    return None if raw is None else msgspec.json.decode(raw)
-
-
-def largest_positive(*values: object) -> int | None:
-    """Return the largest positive integer among values of any type; `None` if there is none."""
-    found = 0
-    for value in values:
-        if type(value) is int and value > found:
-            found = value
-    return found or None
+def members_of(body: bytes) -> dict[str, Any]:
+    """Return the members of a JSON object that was read before."""
+    return _decoder.decode(body)
 
 
 def first_text(*values: object) -> str:
@@ -74,11 +98,17 @@ def prompts(value: object, name: str) -> Prompts:
         return Prompts(texts=[value], tokens=0, inputs=1)
     if not isinstance(value, list) or not value:
         raise InvalidRequest(f"'{name}' is required: a string, an array of strings, or arrays of tokens.", name)
-    if all(type(token) is int for token in value):
+    if _are_tokens(value):
         return Prompts(texts=[], tokens=len(value), inputs=1)
     texts = [each for each in value if isinstance(each, str)]
-    tokens = sum(len(each) for each in value if isinstance(each, list))
-    return Prompts(texts=texts, tokens=tokens, inputs=len(value))
+    lists = [each for each in value if isinstance(each, list)]
+    if len(texts) + len(lists) < len(value) or not all(map(_are_tokens, lists)):
+        raise InvalidRequest(f"'{name}' must consist of strings or of tokens, which are integers.", name)
+    return Prompts(texts=texts, tokens=sum(map(len, lists)), inputs=len(value))
+
+
+def _are_tokens(values: Iterable[object]) -> bool:
+    return all(type(token) is int for token in values)
 
 
 def texts_in(value: object) -> list[str]:
@@ -86,8 +116,3 @@ def texts_in(value: object) -> list[str]:
     if isinstance(value, str):
         return [value]
     return [] if value is None else [msgspec.json.encode(value).decode()]
-
-
-def raw_texts(raws: Sequence[msgspec.Raw]) -> list[str]:
-    """Return the JSON of some members as the caller wrote it, to count its tokens."""
-    return [bytes(raw).decode(errors="replace") for raw in raws if raw]

@@ -6,10 +6,8 @@ https://github.com/openai/openai-cookbook, "How to count tokens with tiktoken".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
-
-import msgspec
 
 from shared.adapters.azure_openai.formats import bodies
 from shared.adapters.azure_openai.formats.choices import (
@@ -19,9 +17,17 @@ from shared.adapters.azure_openai.formats.choices import (
     reader_for,
     sampling_defaults,
 )
-from shared.adapters.azure_openai.formats.media import NO_TOKENS, TokenEstimate, file_tokens, image_tokens
+from shared.adapters.azure_openai.formats.media import Media
+from shared.adapters.azure_openai.formats.references import (
+    check_members,
+    check_message_member,
+    check_nested,
+    check_part,
+    check_voice,
+)
+from shared.adapters.azure_openai.formats.tools import CHAT_TOOLS, check_tools
 from shared.domain.errors import InvalidRequest
-from shared.domain.inference.parsed_body import ParsedBody
+from shared.domain.inference.parsed_body import ParsedBody, TokenEstimate
 from shared.domain.routing.catalog import Route
 
 _TOKENS_PER_MESSAGE: Final = 3
@@ -29,29 +35,17 @@ _TOKENS_PER_NAME: Final = 1
 _TOKENS_PRIMING_THE_ANSWER: Final = 3
 _MARGIN_PER_MESSAGE: Final = 1
 _MARGIN_PER_REQUEST: Final = 16
-
-
-class _Body(msgspec.Struct):
-    """The fields of a request that the gateway reads, of whatever types the caller sent."""
-
-    model: Any = None
-    stream: Any = None
-    stream_options: Any = None
-    messages: Any = None
-    max_tokens: Any = None
-    max_completion_tokens: Any = None
-    n: Any = None
-    user: Any = None
-    safety_identifier: Any = None
-    temperature: msgspec.Raw = msgspec.Raw()
-    top_p: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-    functions: msgspec.Raw = msgspec.Raw()
-    response_format: msgspec.Raw = msgspec.Raw()
-    prediction: msgspec.Raw = msgspec.Raw()
-
-
-_decoder = msgspec.json.Decoder(_Body)
+_TEXT_TYPES: Final = frozenset({"text", "refusal"})
+_MEDIA_TYPES: Final = frozenset({"image_url", "input_audio", "file"})
+_NOT_INPUT: Final = frozenset({
+    "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "messages", "metadata",
+    "modalities", "model", "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
+    "prompt_cache_retention", "reasoning_effort", "safety_identifier", "seed", "service_tier", "stop", "store",
+    "stream", "stream_options", "temperature", "top_logprobs", "top_p", "user", "verbosity",
+})  # fmt: skip
+"""Members that are no input of the model. Every other member is counted as text."""
+_BILLED_OTHERWISE: Final = ("data_sources", "dataSources", "enhancements", "web_search_options")
+"""Azure reads tables of its own for them, or bills calls."""
 
 
 class ChatCompletions(ChoicesFormat):
@@ -60,22 +54,26 @@ class ChatCompletions(ChoicesFormat):
     operation = "chat/completions"
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
-        fields = bodies.read(_decoder, body)
-        if not isinstance(fields.messages, list) or not fields.messages:
+        fields = bodies.read(body)
+        messages = fields.get("messages")
+        if not isinstance(messages, list) or not messages:
             raise InvalidRequest("'messages' is required and must be a non-empty array.", "messages")
-        texts, media = _input_of(fields.messages, str(fields.model))
-        texts += bodies.raw_texts((fields.tools, fields.functions, fields.response_format))
+        texts, media = _input_of(messages)
+        if not _NOT_INPUT.issuperset(fields):
+            texts += _texts_beside_messages(fields)
         return ParsedBody(
             raw=body,
             content_type=content_type,
-            model=bodies.text_or_none(fields.model),
-            reader=reader_for(fields.stream, fields.stream_options),
-            max_output_tokens=bodies.largest_positive(fields.max_tokens, fields.max_completion_tokens),
-            choices=bodies.largest_positive(fields.n) or 1,
-            user=bodies.first_text(fields.user, fields.safety_identifier),
+            model=bodies.text(fields, "model"),
+            reader=reader_for(fields),
+            max_output_tokens=_cap_of(fields),
+            choices=bodies.integer(fields, "n", bodies.MOST_CHOICES) or 1,
+            user=bodies.first_text(fields.get("user"), fields.get("safety_identifier")),
             texts=[text for text in texts if text],
-            fixed_tokens=_TOKENS_PER_MESSAGE * len(fields.messages) + _TOKENS_PRIMING_THE_ANSWER + media.usual,
-            input_margin=_MARGIN_PER_REQUEST + _MARGIN_PER_MESSAGE * len(fields.messages) + media.most - media.usual,
+            fixed_tokens=_TOKENS_PER_MESSAGE * len(messages) + _TOKENS_PRIMING_THE_ANSWER,
+            input_margin=_MARGIN_PER_REQUEST + _MARGIN_PER_MESSAGE * len(messages),
+            media=media,
+            predictions=bodies.texts_in(fields.get("prediction")),
         )
 
     def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
@@ -87,48 +85,74 @@ class ChatCompletions(ChoicesFormat):
         return bodies.with_members(parsed.raw, members)
 
 
+def _cap_of(fields: Mapping[str, Any]) -> int | None:
+    """Return the larger of the two caps on output, because each upstream reads the one that it knows."""
+    older = bodies.integer(fields, "max_tokens", bodies.MOST_TOKENS)
+    newer = bodies.integer(fields, "max_completion_tokens", bodies.MOST_TOKENS)
+    return newer if older is None else max(older, newer or 0)
+
+
 def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
     """Return the deployment's defaults that the caller left out and the model accepts, as members to set."""
-    deployment, fields = route.deployment, bodies.read(_decoder, parsed.raw)
-    members = sampling_defaults(
-        route, has_temperature=bool(bytes(fields.temperature)), has_top_p=bool(bytes(fields.top_p))
-    )
+    deployment, fields = route.deployment, bodies.members_of(parsed.raw)
+    members = sampling_defaults(route, fields)
     if deployment.max_output_tokens is not None and parsed.max_output_tokens is None:
         cap = "max_completion_tokens" if is_reasoning_model(route.backend.model) else "max_tokens"
         members[cap] = deployment.max_output_tokens
     if deployment.system_prompt:
-        members["messages"] = [{"role": "system", "content": deployment.system_prompt}, *fields.messages]
+        members["messages"] = [{"role": "system", "content": deployment.system_prompt}, *fields["messages"]]
     return members
 
 
-def _input_of(messages: Sequence[object], model: str) -> tuple[list[str], TokenEstimate]:
-    """Return all texts of the messages, and the tokens of their images, audio and files."""
+def _texts_beside_messages(fields: Mapping[str, Any]) -> list[str]:
+    """Return the JSON of all other members that the model may read. Raises `InvalidRequest`."""
+    check_tools(fields.get("tools"), CHAT_TOOLS)
+    check_members(fields, _BILLED_OTHERWISE)
+    sound = fields.get("audio")
+    check_voice(sound.get("voice") if isinstance(sound, dict) else None, "audio")
+    check_nested(fields, "prompt_cache_options", "comparison_response_id")
+    return [text for name, value in fields.items() if name not in _NOT_INPUT for text in bodies.texts_in(value)]
+
+
+def _input_of(messages: Sequence[object]) -> tuple[list[str], Callable[[str], TokenEstimate] | None]:
+    """Return all texts of the messages, and the estimate of their images, sound and files. Raises `InvalidRequest`."""
     texts: list[str] = []
-    media = NO_TOKENS
+    media = Media()
     for message in messages:
         if not isinstance(message, dict):
+            texts += bodies.texts_in(message)
             continue
         for name, value in message.items():
-            if name == "content" and isinstance(value, list):
-                media = sum([_read_part(part, texts, model) for part in value], media)
-            elif isinstance(value, str):
+            if isinstance(value, str):
                 texts.append(value)
             elif value is not None:
-                texts.append(msgspec.json.encode(value).decode())
+                _read_member(name, value, texts, media)
         if "name" in message:
             texts.append("\n" * _TOKENS_PER_NAME)  # a line feed is one token
-    return texts, media
+    return texts, media.tokens if media else None
 
 
-def _read_part(part: object, texts: list[str], model: str) -> TokenEstimate:
-    """Append the texts of a content part to `texts`. Returns the tokens of an image, audio or file."""
-    if not isinstance(part, dict):
-        return NO_TOKENS
-    match part.get("type"):
-        case "image_url":
-            image = part.get("image_url")
-            return image_tokens(model, image.get("detail") if isinstance(image, dict) else None)
-        case "input_audio" | "file":
-            return file_tokens(part)
-    texts.extend(value for name, value in part.items() if name != "type" and isinstance(value, str))
-    return NO_TOKENS
+def _read_member(name: str, value: object, texts: list[str], media: Media) -> None:
+    """Add the texts and media of a message's member that is no string. Raises `InvalidRequest`."""
+    if name == "content" and isinstance(value, list):
+        for part in value:
+            _read_part(part, texts, media)
+    else:
+        check_message_member(name)
+        texts += bodies.texts_in(value)
+
+
+def _read_part(part: object, texts: list[str], media: Media) -> None:
+    """Add the texts of a content part to `texts`, and an image, sound or file to `media`. Raises `InvalidRequest`."""
+    if isinstance(part, dict):
+        check_part(part, "messages")
+        kind = bodies.text_or_none(part.get("type"))
+        if kind in _TEXT_TYPES:
+            for name, value in part.items():
+                if name != "type":
+                    texts += bodies.texts_in(value)
+            return
+        if kind in _MEDIA_TYPES:
+            media.add(part)
+            return
+    texts += bodies.texts_in(part)

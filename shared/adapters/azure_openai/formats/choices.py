@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import msgspec
 
 from shared.adapters.azure_openai.formats import answers, bodies
 from shared.adapters.azure_openai.formats.events import EventReader, data_of, events_in
+from shared.domain.errors import InvalidRequest
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
@@ -105,30 +106,36 @@ _reader_withholding_usage: Final = partial(ChoiceReader, releases_usage=False)
 _reader_releasing_usage: Final = partial(ChoiceReader, releases_usage=True)
 
 
-def sampling_defaults(route: Route, *, has_temperature: bool, has_top_p: bool) -> dict[str, Any]:
-    """Return the deployment's sampling defaults that the caller left out and the model accepts, as members to set."""
+def sampling_defaults(route: Route, stated: Container[str]) -> dict[str, Any]:
+    """Return the deployment's sampling defaults that the caller left out and the model accepts, as members to set.
+
+    `stated` are the members that the caller sent.
+    """
     deployment = route.deployment
     if not deployment.has_sampling or is_reasoning_model(route.backend.model):
         return {}
-    stated = {"temperature": has_temperature, "top_p": has_top_p}
     values = {"temperature": deployment.temperature, "top_p": deployment.top_p}
-    return {name: value for name, value in values.items() if value is not None and not stated[name]}
+    return {name: value for name, value in values.items() if value is not None and name not in stated}
 
 
-def reader_for(stream: object, options: object) -> Callable[[], EventReader] | None:
-    """Return the maker of a stream's reader; `None` if the caller asked for no stream."""
-    if stream is not True:
+def reader_for(fields: Mapping[str, Any]) -> Callable[[], EventReader] | None:
+    """Return the maker of a stream's reader; `None` if the caller asked for no stream. Raises `InvalidRequest`."""
+    if not bodies.flag(fields, "stream"):
         return None
-    asks_for_usage = isinstance(options, dict) and options.get("include_usage") is True
-    return _reader_releasing_usage if asks_for_usage else _reader_withholding_usage
+    options = fields.get("stream_options")
+    if options is None:
+        return _reader_withholding_usage
+    if not isinstance(options, dict):
+        raise InvalidRequest("'stream_options' must be an object.", "stream_options")
+    return _reader_releasing_usage if bodies.flag(options, "include_usage") else _reader_withholding_usage
 
 
 def members_asking_for_usage(parsed: ParsedBody) -> dict[str, Any]:
     """Return members that ask upstream for usage in a stream; none if the caller asked, or asked for no stream."""
     if parsed.reader is not _reader_withholding_usage:
         return {}
-    options = bodies.member(parsed.raw, "stream_options")
-    return {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
+    options = bodies.members_of(parsed.raw).get("stream_options")
+    return {"stream_options": {**(options or {}), "include_usage": True}}
 
 
 def is_reasoning_model(model: str) -> bool:

@@ -5,9 +5,7 @@ https://learn.microsoft.com/azure/ai-services/openai/reference#completions
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from shared.adapters.azure_openai.formats import bodies
 from shared.adapters.azure_openai.formats.choices import (
@@ -24,43 +22,29 @@ _DEFAULT_MAX_TOKENS: Final = 16
 _MARGIN_PER_PROMPT: Final = 8
 
 
-class _Body(msgspec.Struct):
-    """The fields of a request that the gateway reads, of whatever types the caller sent."""
-
-    model: Any = None
-    stream: Any = None
-    stream_options: Any = None
-    prompt: Any = None
-    suffix: Any = None
-    max_tokens: Any = None
-    n: Any = None
-    best_of: Any = None
-    user: Any = None
-    temperature: msgspec.Raw = msgspec.Raw()
-    top_p: msgspec.Raw = msgspec.Raw()
-
-
-_decoder = msgspec.json.Decoder(_Body)
-
-
 class Completions(ChoicesFormat):
     """Implements `InferenceFormat` for `/completions`."""
 
     operation = "completions"
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
-        fields = bodies.read(_decoder, body)
-        prompts = bodies.prompts(fields.prompt, "prompt")
+        fields = bodies.read(body)
+        prompts = bodies.prompts(fields.get("prompt"), "prompt")
+        # `best_of` completions are generated and billed although fewer are returned.
+        most_each = max(
+            bodies.integer(fields, "n", bodies.MOST_CHOICES) or 1,
+            bodies.integer(fields, "best_of", bodies.MOST_CHOICES) or 1,
+        )
         return ParsedBody(
             raw=body,
             content_type=content_type,
-            model=bodies.text_or_none(fields.model),
-            reader=reader_for(fields.stream, fields.stream_options),
-            max_output_tokens=bodies.largest_positive(fields.max_tokens) or _DEFAULT_MAX_TOKENS,
-            # `best_of` completions are generated and billed although fewer are returned.
-            choices=prompts.inputs * (bodies.largest_positive(fields.n, fields.best_of) or 1),
-            user=bodies.first_text(fields.user),
-            texts=prompts.texts + bodies.texts_in(fields.suffix),
+            model=bodies.text(fields, "model"),
+            reader=reader_for(fields),
+            # 0 asks for the prompt's own probabilities, with `echo`.
+            max_output_tokens=bodies.integer(fields, "max_tokens", bodies.MOST_TOKENS, least=0) or _DEFAULT_MAX_TOKENS,
+            choices=prompts.inputs * most_each,
+            user=bodies.first_text(fields.get("user")),
+            texts=prompts.texts + bodies.texts_in(fields.get("suffix")),
             fixed_tokens=prompts.tokens,
             input_margin=_MARGIN_PER_PROMPT * prompts.inputs,
         )
@@ -70,7 +54,5 @@ class Completions(ChoicesFormat):
         if model is not None:
             members["model"] = model
         if route.deployment.has_sampling:
-            fields = bodies.read(_decoder, parsed.raw)
-            stated = {"has_temperature": bool(bytes(fields.temperature)), "has_top_p": bool(bytes(fields.top_p))}
-            members |= sampling_defaults(route, **stated)
+            members |= sampling_defaults(route, bodies.members_of(parsed.raw))
         return bodies.with_members(parsed.raw, members)

@@ -5,7 +5,7 @@ https://learn.microsoft.com/azure/ai-services/openai/reference#embeddings
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -17,19 +17,10 @@ from shared.domain.pricing.price_book import INPUT_TOKENS
 _MARGIN_PER_INPUT: Final = 2
 
 
-class _Body(msgspec.Struct):
-    """The fields of a request that the gateway reads, of whatever types the caller sent."""
-
-    model: Any = None
-    input: Any = None
-    user: Any = None
-
-
 class _Answer(msgspec.Struct):
     usage: answers.TokenUsage | None = None
 
 
-_decoder = msgspec.json.Decoder(_Body)
 _answer_decoder = msgspec.json.Decoder(_Answer)
 
 
@@ -39,13 +30,13 @@ class Embeddings(BufferedFormat):
     operation = "embeddings"
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
-        fields = bodies.read(_decoder, body)
-        prompts = bodies.prompts(fields.input, "input")
+        fields = bodies.read(body)
+        prompts = bodies.prompts(fields.get("input"), "input")
         return ParsedBody(
             raw=body,
             content_type=content_type,
-            model=bodies.text_or_none(fields.model),
-            user=bodies.first_text(fields.user),
+            model=bodies.text(fields, "model"),
+            user=bodies.first_text(fields.get("user")),
             texts=prompts.texts,
             fixed_tokens=prompts.tokens,
             input_margin=_MARGIN_PER_INPUT * prompts.inputs,

@@ -7,7 +7,7 @@ quality and size, and states no usage. The models named `gpt-image` are priced b
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -24,6 +24,7 @@ _MAX_TOKENS_OF_IMAGE: Final = 6_240
 _USUAL_TOKENS_OF_IMAGE: Final = 1_056
 """Medium quality, 1024 x 1024."""
 _TOKENS_OF_PARTIAL_IMAGE: Final = 100
+_MOST_PARTIAL_IMAGES: Final = 3
 _MARGIN: Final = 32
 _ONE_IMAGE: Final = Usage(images=1)
 _DEFAULT_QUALITY: Final = "standard"
@@ -31,25 +32,11 @@ _DEFAULT_SIZE: Final = "1024x1024"
 _MAX_VARIANT_CHARACTERS: Final = 64
 
 
-class _Body(msgspec.Struct):
-    """The fields of a request that the gateway reads, of whatever types the caller sent."""
-
-    model: Any = None
-    prompt: Any = None
-    n: Any = None
-    size: Any = None
-    quality: Any = None
-    stream: Any = None
-    partial_images: Any = None
-    user: Any = None
-
-
 class _Answer(msgspec.Struct):
     data: list[msgspec.Raw] | None = None
     usage: answers.InputOutputUsage | None = None
 
 
-_decoder = msgspec.json.Decoder(_Body)
 _answer_decoder = msgspec.json.Decoder(_Answer)
 
 
@@ -66,22 +53,24 @@ class ImageGenerations(BufferedFormat):
     operation = "images/generations"
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
-        fields = bodies.read(_decoder, body)
-        if not isinstance(fields.prompt, str) or not fields.prompt:
+        fields = bodies.read(body)
+        prompt = bodies.text(fields, "prompt")
+        if not prompt:
             raise InvalidRequest("'prompt' is required and must be a string.", "prompt")
-        images = bodies.largest_positive(fields.n) or 1
-        partial_images = (bodies.largest_positive(fields.partial_images) or 0) * _TOKENS_OF_PARTIAL_IMAGE
-        variant = f"{_text_or_default(fields.quality, _DEFAULT_QUALITY)} {_text_or_default(fields.size, _DEFAULT_SIZE)}"
+        images = bodies.integer(fields, "n", bodies.MOST_CHOICES) or 1
+        partial_images = bodies.integer(fields, "partial_images", _MOST_PARTIAL_IMAGES, least=0) or 0
+        quality = _text_or_default(bodies.text(fields, "quality"), _DEFAULT_QUALITY)
+        variant = f"{quality} {_text_or_default(bodies.text(fields, 'size'), _DEFAULT_SIZE)}"
         return ParsedBody(
             raw=body,
             content_type=content_type,
-            model=bodies.text_or_none(fields.model),
-            reader=partial(ImageReader, _ONE_IMAGE) if fields.stream is True else None,
-            user=bodies.first_text(fields.user),
-            texts=[fields.prompt],
+            model=bodies.text(fields, "model"),
+            reader=partial(ImageReader, _ONE_IMAGE) if bodies.flag(fields, "stream") else None,
+            user=bodies.first_text(fields.get("user")),
+            texts=[prompt],
             input_margin=_MARGIN,
             choices=images,
-            max_output_tokens=_MAX_TOKENS_OF_IMAGE + partial_images,
+            max_output_tokens=_MAX_TOKENS_OF_IMAGE + partial_images * _TOKENS_OF_PARTIAL_IMAGE,
             unseen_output_tokens=images * _USUAL_TOKENS_OF_IMAGE,
             units=Usage(images=images),
             basis=images_of(variant[:_MAX_VARIANT_CHARACTERS]),
@@ -93,6 +82,6 @@ class ImageGenerations(BufferedFormat):
         return Completion(usage=stated, units=Usage(images=len(answer.data or ())))
 
 
-def _text_or_default(value: object, default: str) -> str:
+def _text_or_default(value: str | None, default: str) -> str:
     """Return a parameter, or the model's default if the caller left it out or to the model."""
-    return value if isinstance(value, str) and value and value != "auto" else default
+    return value if value and value != "auto" else default

@@ -1,56 +1,127 @@
-"""Tokens of images, audio and files in a request, estimated without looking into them.
+"""Tokens of images, sound and files in a request, bounded without looking into them.
 
 Images: https://platform.openai.com/docs/guides/images-vision#calculating-costs. The most that an image can cost is
 reserved: reading each image would cost more than a reservation that is too large for a moment. If upstream states no
 usage, an image of 1024 x 1024 is charged.
+
+Files and sound: a PDF of some kilobytes inflates to any number of pages, each billed as text and as an image. So a file
+may fill the model's context.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
+from shared.domain.inference.parsed_body import TokenEstimate
 from shared.domain.values import value
+
+_IMAGE_TYPES: Final = frozenset({"image_url", "input_image", "computer_screenshot"})
+_BYTES_PER_TOKEN: Final = 4
+"""Characters of base64 that a token of text in a file usually takes."""
+_TOKENS_OF_UNSEEN_FILE: Final = 128_000
+_LONGEST_REFERENCE_CHARACTERS: Final = 512
+"""A name or an address of a file is no longer than this. Longer text is the file itself."""
+_USUAL_BASE: Final = 85
+_USUAL_PATCHES: Final = 1_024
+"""Of an image of 1024 x 1024."""
 
 
 @value
-class TokenEstimate:
-    """An estimate of input tokens."""
+class _Vision:
+    """The tokens of one image, and the most input tokens of any request."""
 
     usual: int
-    """Charged if upstream states no usage."""
     most: int
-    """Reserved."""
-
-    def __add__(self, other: TokenEstimate) -> TokenEstimate:
-        return TokenEstimate(self.usual + other.usual, self.most + other.most)
+    low: int
+    most_input: int
 
 
-NO_TOKENS: Final = TokenEstimate(0, 0)
-_IMAGE: Final = TokenEstimate(usual=765, most=3_779)
-"""Usually 85 and 4 tiles of 170; at most 1,536 patches of 2.46 tokens."""
-_IMAGE_OF_4O_MINI: Final = TokenEstimate(usual=25_501, most=48_169)
-"""Usually 2,833 and 4 tiles of 5,667; at most 8 tiles."""
-_IMAGE_OF_LOW_DETAIL: Final = TokenEstimate(usual=85, most=2_833)
-_BYTES_PER_TOKEN: Final = 4
-"""The fewest bytes of base64 that a token of text in a file takes. A token of audio takes more."""
-_TOKENS_OF_UNSEEN_FILE: Final = 128_000
-"""The context of a model, for a file that is only referred to."""
-_LONGEST_REFERENCE_CHARACTERS: Final = 512
-"""An id, a name or an address of a file is no longer than this. Longer text is the file itself."""
+def _tiled(base: int, tile: int, context: int) -> _Vision:
+    """Return the tokens of a model that cuts images into tiles of 512 pixels: usually 4, at most 8.
+
+    A model with a dearer base than usual is billed for more tokens than its context holds.
+    """
+    most_input = context * max(1, -(-base // _USUAL_BASE))
+    return _Vision(usual=base + 4 * tile, most=base + 8 * tile, low=base, most_input=most_input)
 
 
-def image_tokens(model: str, detail: object) -> TokenEstimate:
-    """Estimate the input tokens of one image. `detail` is the caller's."""
-    if detail == "low":
-        return _IMAGE_OF_LOW_DETAIL
-    return _IMAGE_OF_4O_MINI if "4o-mini" in model else _IMAGE
+def _patched(percent: int, context: int, most_patches: int = 1_536) -> _Vision:
+    """Return the tokens of a model that cuts images into patches of 32 pixels, whatever detail is asked for.
+
+    `percent` is the number of tokens for 100 patches.
+    """
+    most, most_input = -(-most_patches * percent // 100), -(-context * percent // 100)
+    return _Vision(usual=-(-_USUAL_PATCHES * percent // 100), most=most, low=most, most_input=most_input)
 
 
-def file_tokens(part: Mapping[str, Any]) -> TokenEstimate:
-    """Estimate the input tokens of a file or audio by its size; a file that is only referred to fills the context."""
-    sizes = [len(text) for holder in part.values() if isinstance(holder, dict) for text in holder.values()
-             if isinstance(text, str)]  # fmt: skip
-    size = max([*sizes, *(len(text) for text in part.values() if isinstance(text, str))], default=0)
-    tokens = size // _BYTES_PER_TOKEN if size > _LONGEST_REFERENCE_CHARACTERS else _TOKENS_OF_UNSEEN_FILE
-    return TokenEstimate(tokens, tokens)
+_BY_PREFIX: Final[Mapping[str, _Vision]] = {
+    "gpt-4": _tiled(85, 170, 128_000),
+    "gpt-4o-mini": _tiled(2_833, 5_667, 128_000),
+    "gpt-4.1": _patched(100, 1_047_576),
+    "gpt-4.1-mini": _patched(162, 1_047_576),
+    "gpt-4.1-nano": _patched(246, 1_047_576),
+    "o1": _tiled(75, 150, 200_000),
+    "o3": _tiled(75, 150, 200_000),
+    "o4-mini": _patched(172, 200_000),
+    "codex-mini": _patched(172, 200_000),
+    "computer-use-preview": _tiled(65, 129, 8_192),
+    "gpt-5": _tiled(70, 140, 400_000),
+    "gpt-5-mini": _patched(162, 400_000),
+    "gpt-5-nano": _patched(246, 400_000),
+    "gpt-5-codex-mini": _patched(162, 400_000),
+    "gpt-5.": _patched(162, 1_050_000, most_patches=10_000),
+}
+"""By the beginning of the model's name. The longest that matches applies."""
+_UNKNOWN: Final = _patched(246, 1_050_000, most_patches=10_000)
+"""For models that are newer or others': the detail `original` has up to 10,000 patches."""
+
+
+class Media:
+    """The images, sounds and files of one request."""
+
+    def __init__(self) -> None:
+        self._images = self._low_images = self._files = self._file_tokens = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._images or self._low_images or self._files)
+
+    def add(self, part: Mapping[str, Any]) -> None:
+        """Add a part of the content."""
+        if part["type"] not in _IMAGE_TYPES:
+            self._files += 1
+            self._file_tokens += _usual_tokens(part)
+        elif _detail_of(part) == "low":
+            self._low_images += 1
+        else:
+            self._images += 1
+
+    def tokens(self, model: str) -> TokenEstimate:
+        """Estimate the input tokens of all of them for a model."""
+        vision = vision_of(model)
+        most = self._images * vision.most + self._low_images * vision.low
+        usual = self._images * vision.usual + self._low_images * min(vision.low, vision.usual)
+        if self._files:
+            most += vision.most_input
+            usual += min(self._file_tokens, vision.most_input)
+        return TokenEstimate(usual, most)
+
+
+@lru_cache(maxsize=256)
+def vision_of(model: str) -> _Vision:
+    """Return the tokens of images for a model."""
+    matching = [prefix for prefix in _BY_PREFIX if model.lower().startswith(prefix)]
+    return _BY_PREFIX[max(matching, key=len)] if matching else _UNKNOWN
+
+
+def _detail_of(part: Mapping[str, Any]) -> object:
+    image = part.get("image_url")
+    return image.get("detail") if isinstance(image, dict) else part.get("detail")
+
+
+def _usual_tokens(part: Mapping[str, Any]) -> int:
+    """Estimate a file or sound by its size; a file that is only referred to by its address as a whole context."""
+    holders = [part, *(holder for holder in part.values() if isinstance(holder, dict))]
+    size = max((len(text) for holder in holders for text in holder.values() if isinstance(text, str)), default=0)
+    return size // _BYTES_PER_TOKEN if size > _LONGEST_REFERENCE_CHARACTERS else _TOKENS_OF_UNSEEN_FILE

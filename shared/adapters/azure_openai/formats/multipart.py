@@ -1,9 +1,14 @@
-"""Multipart form bodies (RFC 7578): find parts, and replace or add one. All other bytes stay as they are."""
+"""Multipart form bodies (RFC 7578): find parts, and replace or add one. All other bytes stay as they are.
+
+Readers of forms differ in what they forgive, and a caller could be judged by one reading and served by another. So a
+body that needs any forgiveness is refused: text around the parts, a boundary inside a part, line feeds alone, folded or
+unknown headers of a part, names with quotes or encodings.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from email.message import Message
 from typing import Final
 
 from shared.domain.errors import InvalidRequest
@@ -11,6 +16,21 @@ from shared.domain.values import record
 
 _MAX_PARTS: Final = 64
 _MAX_HEAD_BYTES: Final = 8_192
+_CONTENT_TYPE: Final = re.compile(
+    r"multipart/form-data(?: *; *charset=\"?utf-8\"?)? *; *boundary="
+    r"(?:\"(?P<quoted>[0-9A-Za-z'()+_,./:=?-]{1,70})\"|(?P<plain>[0-9A-Za-z'+_.-]{1,70}))(?: *; *charset=\"?utf-8\"?)?",
+    re.IGNORECASE,
+)
+"""The boundary has the characters of RFC 2046, section 5.1.1. Only one that is quoted may have separators."""
+_HEADER: Final = re.compile(rb"([A-Za-z-]+): ?([^\x00-\x1f\x7f]*)")
+_DISPOSITION: Final = re.compile(
+    r'form-data; ?name=(?:"(?P<name>[^"\\%]+)"|(?P<plain_name>[\w.-]+))'
+    r'(?P<is_file>; ?filename=(?:"[^"\\]*"|[\w.-]+)(?:; ?filename\*=[\w!#$&+^`{}~%\'.-]+)?)?',
+    re.ASCII | re.IGNORECASE,
+)
+"""`filename*` repeats the name for readers that know it. .NET sends it with every file."""
+_PLAIN_TEXT: Final = re.compile(r"[\w./+-]+(?: ?; ?charset=\"?(?:utf-8|us-ascii)\"?)?", re.ASCII | re.IGNORECASE)
+_IDENTITY_ENCODINGS: Final = frozenset({"7bit", "8bit", "binary"})
 
 
 @record
@@ -18,7 +38,8 @@ class Part:
     """One part of a body."""
 
     name: str
-    filename: str
+    is_file: bool
+    """It has a file name."""
     start: int
     """The offset of its content in the body."""
     end: int
@@ -26,7 +47,7 @@ class Part:
 
 
 def parts_of(body: bytes, content_type: str) -> list[Part]:
-    """Find the parts of a body. Raises `InvalidRequest` if it is malformed or has too many parts."""
+    """Find the parts of a body. Raises `InvalidRequest` if readers could differ, or if it has too many parts."""
     return list(_parts(body, _delimiter(content_type)))
 
 
@@ -37,55 +58,61 @@ def with_content(body: bytes, part: Part, content: str) -> bytes:
 
 def with_field(body: bytes, content_type: str, name: str, content: str) -> bytes:
     """Return the body with one more part, before the others."""
-    delimiter = _delimiter(content_type)
-    position = body.index(delimiter)
-    head = b'%b\r\nContent-Disposition: form-data; name="%b"' % (delimiter, name.encode())
-    return b"%b%b\r\n\r\n%b\r\n%b" % (body[:position], head, content.encode(), body[position:])
+    head = b'%b\r\nContent-Disposition: form-data; name="%b"' % (_delimiter(content_type), name.encode())
+    return b"%b\r\n\r\n%b\r\n%b" % (head, content.encode(), body)
 
 
 def _delimiter(content_type: str) -> bytes:
-    """Return the line that separates parts. Raises `InvalidRequest` if the content type states none."""
-    boundary = _parameter(content_type, "boundary")
-    if not content_type.lower().startswith("multipart/form-data") or not boundary:
-        raise InvalidRequest("The body must be multipart/form-data with a boundary.", "Content-Type")
-    return b"--" + boundary.encode("latin-1", "replace")
+    """Return the line that separates parts. Raises `InvalidRequest` if the content type states none, or two."""
+    found = _CONTENT_TYPE.fullmatch(content_type)
+    boundary = found and (found["quoted"] or found["plain"])
+    if not boundary or not boundary.strip("-"):  # dashes alone would be found within the closing delimiter
+        raise InvalidRequest("The body must be multipart/form-data with one boundary.", "Content-Type")
+    return b"--" + boundary.encode()
 
 
 def _parts(body: bytes, delimiter: bytes) -> Iterator[Part]:
-    # A preamble may come before the first delimiter. `find` returns -1 if there is none, which makes 1.
-    position = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
-    if position == 1:
+    if not body.startswith(delimiter):
         raise InvalidRequest("The body does not begin with its boundary.")
+    position = len(delimiter)
     for _ in range(_MAX_PARTS + 1):
-        position += len(delimiter)
-        if body[position : position + 2] == b"--":  # the closing delimiter
+        if body[position : position + 5] in (b"--", b"--\r\n"):  # the closing delimiter, and nothing behind it
             return
         head_end = body.find(b"\r\n\r\n", position, position + _MAX_HEAD_BYTES)
-        end = body.find(b"\r\n" + delimiter, max(head_end, position))
-        if head_end < 0 or end < 0:
-            raise InvalidRequest("The body ends within a part.")
-        disposition = _disposition(body[position:head_end])
-        yield Part(
-            name=_parameter(disposition, "name"),
-            filename=_parameter(disposition, "filename"),
-            start=min(head_end + 4, end),  # an empty part may share the line end of its head
-            end=end,
-        )
-        position = end + 2
+        end = body.find(delimiter, position) - 2
+        if not (
+            position < head_end <= end - 4 and body.startswith(b"\r\n", position) and body.startswith(b"\r\n", end)
+        ):
+            raise InvalidRequest("The body has a boundary inside a part, ends within one, or has text after the last.")
+        yield _part(body[position + 2 : head_end], body, head_end + 4, end)
+        position = end + 2 + len(delimiter)
     raise InvalidRequest(f"The body has more than {_MAX_PARTS} parts.")
 
 
-def _disposition(head: bytes) -> str:
-    for line in head.decode("utf-8", "replace").split("\r\n"):
-        name, _, text = line.partition(":")
-        if name.strip().lower() == "content-disposition":
-            return text.strip()
-    raise InvalidRequest("A part of the body has no Content-Disposition.")
+def _part(head: bytes, body: bytes, start: int, end: int) -> Part:
+    """Read the head of a part (RFC 7578, section 4.8: no other headers). Raises `InvalidRequest`."""
+    headers: dict[bytes, str] = {}
+    for line in head.split(b"\r\n"):
+        header = _HEADER.fullmatch(line)
+        if header is None or header[1].lower() in headers:
+            raise InvalidRequest("A part of the body has a malformed header, or one that was sent twice.")
+        headers[header[1].lower()] = _decoded(header[2]).rstrip(" ")
+    disposition = _DISPOSITION.fullmatch(headers.pop(b"content-disposition", ""))
+    if disposition is None:
+        raise InvalidRequest("A part of the body has no plain Content-Disposition with a name.")
+    name, is_file = disposition["name"] or disposition["plain_name"], bool(disposition["is_file"])
+    kind, encoding = headers.pop(b"content-type", "text/plain"), headers.pop(b"content-transfer-encoding", "binary")
+    length = headers.pop(b"content-length", str(end - start))
+    is_plain = not kind.lower().startswith("multipart/") and (is_file or _PLAIN_TEXT.fullmatch(kind))
+    if not is_plain or encoding.lower() not in _IDENTITY_ENCODINGS or length != str(end - start) or headers:
+        raise InvalidRequest(f"The part '{name}' has a header that readers take in different ways.", name)
+    if not is_file:
+        _decoded(body[start:end])
+    return Part(name=name, is_file=is_file, start=start, end=end)
 
 
-def _parameter(header: str, name: str) -> str:
-    """Read a parameter of a header, with its quotes and encodings (RFC 2231); an empty string if it is missing."""
-    message = Message()
-    message["Content-Disposition"] = header.replace("\r", " ").replace("\n", " ")
-    found = message.get_param(name, "", "content-disposition")
-    return found[2] if isinstance(found, tuple) else str(found or "")
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("The fields of the form are not valid UTF-8.") from None

@@ -21,12 +21,12 @@ class Duration:
     most_seconds: float
 
 
-def duration(content: bytes, filename: str) -> Duration:
+def duration(content: bytes) -> Duration:
     """Read the length of a sound from its file, or estimate it by the size of the file."""
     from tinytag import TinyTag, TinyTagException
 
     try:
-        stated = TinyTag.get(filename=filename, file_obj=io.BytesIO(content), tags=False).duration
+        stated = TinyTag.get(file_obj=io.BytesIO(content), tags=False).duration
     except (TinyTagException, ValueError, OSError, LookupError, ArithmeticError):  # of damaged files
         stated = None
     if stated and stated > 0:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from shared.adapters.azure_openai.formats import bodies
 from shared.adapters.azure_openai.formats.buffered import BufferedFormat
+from shared.adapters.azure_openai.formats.references import check_voice
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
 from shared.domain.inference.parsed_body import Completion, ParsedBody
@@ -25,18 +24,6 @@ _MOST_TOKENS_PER_CHARACTER: Final = 4
 _USUAL_TOKENS_PER_CHARACTER: Final = 1.4
 """Speech usually has fifteen characters a second."""
 _MARGIN: Final = 32
-
-
-class _Body(msgspec.Struct):
-    """The fields of a request that the gateway reads, of whatever types the caller sent."""
-
-    model: Any = None
-    input: Any = None
-    instructions: Any = None
-    stream_format: Any = None
-
-
-_decoder = msgspec.json.Decoder(_Body)
 
 
 class SpeechReader(TypedEventReader):
@@ -77,21 +64,23 @@ class Speech(BufferedFormat):
     operation = "audio/speech"
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
-        fields = bodies.read(_decoder, body)
-        if not isinstance(fields.input, str) or not fields.input:
+        fields = bodies.read(body)
+        spoken_text = bodies.text(fields, "input")
+        if not spoken_text:
             raise InvalidRequest("'input' is required and must be a string.", "input")
-        spoken = Usage(speech_characters=len(fields.input))
-        is_events = fields.stream_format == "sse"
+        check_voice(fields.get("voice"), "voice")
+        spoken = Usage(speech_characters=len(spoken_text))
+        is_events = bodies.text(fields, "stream_format") == "sse"
         return ParsedBody(
             raw=body,
             content_type=content_type,
-            model=bodies.text_or_none(fields.model),
+            model=bodies.text(fields, "model"),
             reader=partial(SpeechReader, spoken) if is_events else partial(SoundReader, spoken),
-            texts=[fields.input, *bodies.texts_in(fields.instructions)],
+            texts=[spoken_text, *bodies.texts_in(fields.get("instructions"))],
             input_margin=_MARGIN,
             choices=1,
-            max_output_tokens=len(fields.input) * _MOST_TOKENS_PER_CHARACTER,
-            unseen_output_tokens=math.ceil(len(fields.input) * _USUAL_TOKENS_PER_CHARACTER),
+            max_output_tokens=len(spoken_text) * _MOST_TOKENS_PER_CHARACTER,
+            unseen_output_tokens=math.ceil(len(spoken_text) * _USUAL_TOKENS_PER_CHARACTER),
             units=spoken,
             basis=SPEECH,
         )

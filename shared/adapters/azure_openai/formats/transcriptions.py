@@ -7,6 +7,7 @@ and states the seconds only in `verbose_json`. The models named `gpt-4o-transcri
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -28,6 +29,11 @@ _MOST_INPUT_TOKENS_PER_SECOND: Final = 20
 _MOST_OUTPUT_TOKENS_PER_SECOND: Final = 8
 """The fastest speech."""
 _MARGIN: Final = 32
+_FLAGS: Final = ("true", "false")
+_SINGLE: Final = ("file", "model", "prompt", "stream", "response_format", "language", "temperature")
+"""Parts of which there is at most one."""
+_NOT_INPUT: Final = frozenset({"model", "stream", "response_format", "language", "temperature"})
+"""Fields that are no input of the model. Every other field is counted as text."""
 
 
 class _Answer(msgspec.Struct):
@@ -58,12 +64,11 @@ class Transcriptions(BufferedFormat):
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         parts = parts_of(body, content_type)
-        _check_names(parts)
-        fields = {
-            part.name: body[part.start : part.end].decode("utf-8", "replace") for part in parts if not part.filename
-        }
-        file = next(part for part in parts if part.name == "file")
-        sound = duration(body[file.start : file.end], file.filename)
+        file = _file_of(parts)
+        fields = {part.name: body[part.start : part.end].decode() for part in parts if not part.is_file}
+        if fields.get("stream", "false") not in _FLAGS:
+            raise InvalidRequest("'stream' must be true or false.", "stream")
+        sound = duration(body[file.start : file.end])
         usual_seconds, most_seconds = math.ceil(sound.usual_seconds), math.ceil(sound.most_seconds)
         usual_tokens = usual_seconds * _USUAL_INPUT_TOKENS_PER_SECOND
         return ParsedBody(
@@ -71,7 +76,7 @@ class Transcriptions(BufferedFormat):
             content_type=content_type,
             model=fields.get("model"),
             reader=TranscriptReader if fields.get("stream") == "true" else None,
-            texts=[fields["prompt"]] if fields.get("prompt") else [],
+            texts=[text for name, text in fields.items() if name not in _NOT_INPUT and text],
             fixed_tokens=usual_tokens,
             input_margin=_MARGIN + most_seconds * _MOST_INPUT_TOKENS_PER_SECOND - usual_tokens,
             choices=1,
@@ -101,14 +106,21 @@ class Transcriptions(BufferedFormat):
         return Completion(usage=None, texts=[answer.text], units=known)
 
 
-def _check_names(parts: Sequence[Part]) -> None:
-    """Raise `InvalidRequest` unless there is one file and at most one model.
+def _file_of(parts: Sequence[Part]) -> Part:
+    """Return the file. Raises `InvalidRequest` unless there is one, and one of each part that the gateway reads.
 
-    Of two parts with one name, the gateway could read one and upstream the other.
+    Of two parts with one name, the gateway could read one and upstream the other. Some readers ignore case, or take
+    `model[]` for `model`.
     """
-    names = [part.name for part in parts]
-    for name in ("file", "model"):
-        if names.count(name) > 1:
+    names = Counter(part.name.casefold().partition("[")[0] for part in parts)
+    for name in _SINGLE:
+        if names[name] > 1:
             raise InvalidRequest(f"'{name}' was sent twice.", name)
-    if "file" not in names:
-        raise InvalidRequest("'file' is required.", "file")
+    for part in parts:
+        name = part.name.casefold().partition("[")[0]
+        if name == "_charset_" or (name in _SINGLE and (part.name != name or part.is_file != (name == "file"))):
+            raise InvalidRequest(f"A part is not named '{name}' exactly, or is a file where a field is meant.", name)
+    for part in parts:
+        if part.name == "file":
+            return part
+    raise InvalidRequest("'file' is required.", "file")
