@@ -32,6 +32,8 @@ from shared.domain.tenancy.tenant import Tenant
 _LARGE_INPUT_CHARACTERS: Final = 262_144
 _SWEEP_MARGIN: Final = timedelta(seconds=60)
 _BACKGROUND_HOLD: Final = timedelta(days=1) + _SWEEP_MARGIN
+_MOST_PUSD: Final = 10**17
+"""100,000 USD. The reserved sum of many such requests still is a 64-bit integer."""
 _NO_RATE_LIMITS: Final = RateLimits()
 
 
@@ -83,10 +85,15 @@ class AdmitAttempt:
         bound, output_tokens = input_tokens + margin(body, backend.model), request.output_tokens
         _check_size(tenant, bound + output_tokens)
         rate_card = (await self._prices.get()).rate_card(backend.price_key, now, body.basis)
+        amount = Amount(bound + output_tokens, rate_card.bound(bound, output_tokens, body.units))
+        if amount.pusd > _MOST_PUSD:
+            raise InvalidRequest(
+                "This request could cost more than 100,000 USD. Lower the cap on output.", "max_tokens"
+            )
         reservation = Reservation(
             rid=new_rid(),
             lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
-            amount=Amount(bound + output_tokens, rate_card.bound(bound, output_tokens, body.units)),
+            amount=amount,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             created=timestamp(now),
@@ -109,6 +116,10 @@ class AdmitAttempt:
         )
         return attempt, hold
 
+    def count_predictions(self, body: ParsedBody, model: str) -> int:
+        """Count the tokens that the caller predicts: rejected ones are billed as output, beside the cap."""
+        return self._count(body.predictions, model) if body.predictions else 0
+
     def _count(self, texts: Sequence[str], model: str) -> int:
         return sum([self._tokenizer.count(text, model) for text in texts])
 
@@ -122,15 +133,15 @@ class AdmitAttempt:
         )
 
 
-def output_bound(body: ParsedBody, deployment: Deployment) -> int:
-    """Bound the output tokens: the number of choices times the first cap that is set.
+def output_bound(body: ParsedBody, deployment: Deployment, predicted_tokens: int = 0) -> int:
+    """Bound the output tokens: the number of choices times the first cap that is set and the rejected predictions.
 
     The caller's cap comes first, then the deployment's, then its default.
     """
     cap = body.max_output_tokens
     if cap is None:
         cap = deployment.max_output_tokens or deployment.reserve_output_tokens
-    return body.choices * cap
+    return body.choices * (cap + predicted_tokens)
 
 
 def margin(body: ParsedBody, model: str) -> int:

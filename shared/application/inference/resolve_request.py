@@ -63,7 +63,7 @@ class ResolveRequest:
             pool=pool,
             model=model,
             input_tokens=input_tokens,
-            output_tokens=output_bound(body, deployment),
+            output_tokens=output_bound(body, deployment, self._admit.count_predictions(body, model)),
             affinity_point=affinity_point(tenant, body, pool, input_tokens),
         )
 

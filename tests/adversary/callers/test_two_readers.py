@@ -66,7 +66,9 @@ async def test_a_member_that_readers_take_in_different_ways_is_refused(
         ("responses", "max_output_tokens"),
     ],
 )
-@pytest.mark.parametrize("number", ["1e5", "100.0", '"5"', "true", "-1", "1E2", "-5", "100000000", "9e99", "[5]", "{}"])
+@pytest.mark.parametrize(
+    "number", ["1e5", "100.0", '"5"', "true", "-1", "1E2", "-5", "2147483648", "9e99", "[5]", "{}"]
+)
 async def test_a_number_that_is_no_integer_in_range_is_refused(
     stack: Stack, operation: str, name: str, number: str
 ) -> None:

@@ -11,8 +11,8 @@ from shared.adapters.azure_openai.formats import one_reading
 from shared.domain.errors import InvalidRequest
 from shared.domain.values import fact
 
-MOST_TOKENS: Final = 10_000_000
-"""The largest cap on tokens that is read. No model generates as many, and a hold of them can be stored."""
+MOST_TOKENS: Final = 2_147_483_647
+"""The largest cap on tokens that is read, because some readers have no larger integers."""
 MOST_CHOICES: Final = 128
 """https://learn.microsoft.com/azure/ai-services/openai/reference: the most `n` of a chat."""
 

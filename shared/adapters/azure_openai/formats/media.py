@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from shared.domain.inference.parsed_body import TokenEstimate
-from shared.domain.values import value
+from shared.domain.values import record
 
 _IMAGE_TYPES: Final = frozenset({"image_url", "input_image", "computer_screenshot"})
 _BYTES_PER_TOKEN: Final = 4
@@ -25,10 +25,10 @@ _LONGEST_REFERENCE_CHARACTERS: Final = 512
 """A name or an address of a file is no longer than this. Longer text is the file itself."""
 _USUAL_BASE: Final = 85
 _USUAL_PATCHES: Final = 1_024
-"""Of an image of 1024 x 1024."""
+"""An image of 1024 x 1024 has as many."""
 
 
-@value
+@record
 class _Vision:
     """The tokens of one image, and the most input tokens of any request."""
 
