@@ -144,7 +144,7 @@ def free_port() -> int:
 
 
 def _seed(url: str, admin_key: str, upstream_url: str) -> str:
-    backend = {"endpoint": upstream_url, "upstream_deployment": "gpt-4o", "model": "gpt-4o", "region": "bench"}
+    backend = {"endpoint": upstream_url, "upstream_deployment": "gpt-4o", "model": "gpt-4o", "region": "swedencentral"}
     manage(url, admin_key, "PUT", "/manage/backends/bench", {**backend, "auth": "api_key"})
     manage(url, admin_key, "PUT", "/manage/deployments/gpt-4o", {"backends": ["bench"]})
     for meter, price in (("input", "2.5"), ("output", "10")):

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.domain.routing.endpoints import is_host_suffix
 from shared.generated_secrets import NAMES, SecretsUnusable, generated_secrets
 from shared.setting_rules import (
     account_key_problem,
@@ -60,6 +61,12 @@ class Settings(BaseSettings):
 
     backend_host_suffixes: str = ".openai.azure.com,.cognitiveservices.azure.com,.services.ai.azure.com"
     allow_loopback_backends: bool = False
+    allowed_regions: str = ""
+    """Regions that backends may have in addition to those that the gateway knows; so the following ones."""
+    allowed_skus: str = ""
+    allowed_zones: str = ""
+    allowed_token_scopes: str = ""
+    allowed_authorities: str = ""
     trusted_proxy_hops: int = Field(default=0, ge=0, le=10)
     """The proxies before the gateway that append to `X-Forwarded-For`; 0 takes the address of the peer."""
     max_body_bytes: int = Field(default=20 * 1024 * 1024, gt=0)
@@ -135,10 +142,17 @@ class Settings(BaseSettings):
             _refuse(secret_problem(text) or (header_problem(text) if is_admin else None))
         return secret
 
-    @property
-    def host_suffixes(self) -> tuple[str, ...]:
-        """The suffixes of `backend_host_suffixes`, which are separated by commas."""
-        return tuple(suffix.strip() for suffix in self.backend_host_suffixes.split(",") if suffix.strip())
+    @field_validator("backend_host_suffixes")
+    @classmethod
+    def _are_suffixes(cls, text: str) -> str:
+        if not all(map(is_host_suffix, listed(text))):
+            _refuse("must hold suffixes that begin with a dot and end in a name, such as .openai.azure.com")
+        return text
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the values of a setting that are separated by commas."""
+    return tuple(each.strip() for each in text.split(",") if each.strip())
 
 
 def read_settings(*, generate: bool = False) -> Settings:

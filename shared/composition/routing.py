@@ -14,7 +14,9 @@ from shared.application.routing.manage_catalog import ManageCatalog
 from shared.application.routing.tenant_turns import TenantTurns
 from shared.composition.adapters import Adapters
 from shared.domain.routing.backend_health import BreakerPolicy
+from shared.domain.routing.backend_rules import BackendRules
 from shared.domain.routing.catalog import Catalog
+from shared.settings import Settings, listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,18 @@ def wire_routing(adapters: Adapters, audit: RecordAudit) -> Routing:
             configured,
             adapters.tenants,
             audit,
-            settings.host_suffixes,
-            allow_loopback=settings.allow_loopback_backends,
+            _backend_rules(settings),
         ),
+    )
+
+
+def _backend_rules(settings: Settings) -> BackendRules:
+    return BackendRules(
+        host_suffixes=listed(settings.backend_host_suffixes),
+        allow_loopback=settings.allow_loopback_backends,
+        regions=listed(settings.allowed_regions),
+        skus=listed(settings.allowed_skus),
+        zones=listed(settings.allowed_zones),
+        token_scopes=listed(settings.allowed_token_scopes),
+        authorities=listed(settings.allowed_authorities),
     )

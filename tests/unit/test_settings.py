@@ -35,6 +35,8 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> object:
         ({"KEEP_ALIVE_SECONDS": "inf"}, "KEEP_ALIVE_SECONDS"),
         ({"CLOSE_GRACE_HOURS": "nan"}, "CLOSE_GRACE_HOURS"),
         ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES"),
+        ({"BACKEND_HOST_SUFFIXES": "openai.azure.com"}, "BACKEND_HOST_SUFFIXES"),
+        ({"BACKEND_HOST_SUFFIXES": ".openai.azure.com,.0.0.1"}, "BACKEND_HOST_SUFFIXES"),
         ({"DRAIN_TIMEOUT_SECONDS": "short-secret"}, "DRAIN_TIMEOUT_SECONDS"),
         ({"TALLYGATE_STORAGE": "short-secret"}, "TALLYGATE_STORAGE"),
     ],

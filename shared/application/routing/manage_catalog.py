@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from shared.application.audit.record_audit import Actor, RecordAudit
 from shared.application.cached_value import Cached
@@ -12,17 +11,15 @@ from shared.application.ports.routing import CatalogStore
 from shared.application.ports.tenancy import TenantDirectory
 from shared.application.routing.check_servable import check_catalog, users_of
 from shared.domain.errors import InvalidRequest, NotFound
+from shared.domain.routing.backend_rules import BackendRules
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
-from shared.domain.routing.residency import checked_placement
-
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class ManageCatalog:
     """The use cases of `/manage/backends` and `/manage/deployments`.
 
     - Each change is recorded in the audit log. It takes effect in this process at once, in others within 25 s.
-    - `host_suffixes` limits the hosts of backends, so that the management API cannot make the gateway call others.
+    - `rules` limit the hosts of backends, so that the management API cannot make the gateway call others.
     - All methods raise `StorageUnavailable`.
     """
 
@@ -32,16 +29,13 @@ class ManageCatalog:
         catalog: Cached[Catalog],
         tenants: TenantDirectory,
         audit: RecordAudit,
-        host_suffixes: Sequence[str],
-        *,
-        allow_loopback: bool,
+        rules: BackendRules,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._tenants = tenants
         self._audit = audit
-        self._host_suffixes = tuple(host_suffixes)
-        self._allow_loopback = allow_loopback
+        self._rules = rules
 
     async def load(self) -> Catalog:
         """Return all backends and deployments as stored now."""
@@ -66,14 +60,13 @@ class ManageCatalog:
 
         Raises `InvalidRequest` in these cases:
 
-        - The endpoint is not allowed.
+        - The endpoint is not allowed, or a value is not known.
         - SKU, region and zone contradict each other.
         - A tenant could no longer be served.
         """
-        self._require_allowed(backend.endpoint)
-        backend = replace(backend, zone=checked_placement(backend.sku, backend.region, backend.zone).zone)
         catalog = await self.load()
         before = catalog.backends.get(backend.backend_id)
+        backend = self._rules.checked(backend, before)
         after = replace(catalog, backends={**catalog.backends, backend.backend_id: backend})
         await check_catalog(catalog, after, self._tenants, "weight" if backend.weight == 0 else "region")
         await self._store.put_backend(backend)
@@ -108,22 +101,6 @@ class ManageCatalog:
         self._catalog.invalidate()
         await self._audit(actor, "deployment.put", deployment.name, before=before, after=deployment)
         return deployment
-
-    def _require_allowed(self, endpoint: str) -> None:
-        try:
-            url = urlsplit(endpoint)
-            host, _ = url.hostname or "", url.port
-        except ValueError:
-            raise InvalidRequest("'endpoint' is not a valid URL.", "endpoint") from None
-        if url.username or url.password or url.query or url.fragment or ".." in url.path:
-            raise InvalidRequest("'endpoint' must be a plain URL without credentials, query or '..'.", "endpoint")
-        if self._allow_loopback and host in LOOPBACK_HOSTS and url.scheme in ("http", "https"):
-            return
-        if url.scheme != "https" or not host.endswith(self._host_suffixes):
-            raise InvalidRequest(
-                f"'endpoint' must be https and its host must end with one of: {', '.join(self._host_suffixes)}.",
-                "endpoint",
-            )
 
 
 def _require_known(kind: str, names: Sequence[str], known: Container[str]) -> None:

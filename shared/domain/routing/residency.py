@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from shared.domain.errors import InvalidRequest
+from shared.domain.routing.known_values import DATA_ZONES, REGIONS
 from shared.domain.values import value
 
 
@@ -33,16 +34,6 @@ SKUS: Final[Mapping[str, Processing]] = {
     "DeveloperTier": Processing.ANYWHERE,
     "OnPremises": Processing.OWN_ZONE,
 }
-DATA_ZONES: Final[Mapping[str, frozenset[str]]] = {
-    "eu": frozenset(
-        {"austriaeast", "belgiumcentral", "denmarkeast", "francecentral", "germanywestcentral", "italynorth",
-         "northeurope", "polandcentral", "spaincentral", "swedencentral", "westeurope"}
-    ),
-    "us": frozenset(
-        {"centralus", "eastus", "eastus2", "northcentralus", "southcentralus", "westcentralus", "westus", "westus2",
-         "westus3"}
-    ),
-}  # fmt: skip
 _GLOBAL: Final = "global"
 
 
@@ -95,13 +86,12 @@ class Placement:
 def checked_placement(sku: str, region: str, zone: str) -> Placement:
     """Return the placement of a configured backend. Derives the zone of a known region if `zone` is empty.
 
-    Raises `InvalidRequest` if the SKU is unknown, the zone contradicts the region, or a required zone is missing.
+    Raises `InvalidRequest` if the zone contradicts the region, or a required zone is missing.
     """
-    if sku not in SKUS:
-        raise InvalidRequest(f"'sku' must be one of {', '.join(SKUS)}.", "sku")
     known = next((name for name, regions in DATA_ZONES.items() if region in regions), None)
-    if zone in DATA_ZONES and known not in (None, zone):
-        raise InvalidRequest(f"The region '{region}' lies in the zone '{known}', not in '{zone}'.", "zone")
+    if zone in DATA_ZONES and known != zone and region in REGIONS:
+        place = f"the zone '{known}'" if known else "no data zone"
+        raise InvalidRequest(f"The region '{region}' lies in {place}, not in '{zone}'.", "zone")
     placement = Placement(sku, region, zone or known or "")
     if not placement.zone and placement.processing in (Processing.DATA_ZONE, Processing.OWN_ZONE):
         raise InvalidRequest(f"'zone' is required: {sku} processes in the zone of '{region}'.", "zone")

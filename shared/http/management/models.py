@@ -61,6 +61,12 @@ def _in_utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable() or text.strip() != text:
+        raise ValueError("must be printable, without line breaks, invisible characters and blanks around it")
+    return text
+
+
 def _header_name(text: str) -> str:
     if text.lower() in _GATEWAYS_OWN_HEADERS:
         raise ValueError("is set by the gateway itself")
@@ -70,9 +76,9 @@ def _header_name(text: str) -> str:
 Usd = Annotated[StrictStr, AfterValidator(_usd)]
 UsdPerMillion = Annotated[StrictStr, AfterValidator(_usd_per_million)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
-Name = Annotated[StrictStr, Field(min_length=1, max_length=128, pattern=r"^\S(.*\S)?$")]
-Text = Annotated[StrictStr, Field(max_length=256)]
-Reason = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+Text = Annotated[StrictStr, Field(max_length=256), AfterValidator(_printable)]
+Reason = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_printable)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)]
 PerMinute = Annotated[StrictInt, Field(ge=1, le=_MAX_PER_MINUTE)]
 
@@ -226,16 +232,14 @@ class BackendDefinition(_Model):
     model: Name
     region: Name
     model_version: Text = ""
-    api_version: Text = ""
+    api_version: Annotated[StrictStr, Field(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = ""
     sku: Name = "Standard"
     zone: Text = ""
     priority: Annotated[StrictInt, Field(ge=0, le=1000)] = 1
     weight: Annotated[StrictInt, Field(ge=0, le=1000)] = 1
     auth: BackendAuth = BackendAuth.MANAGED_IDENTITY
-    token_scope: Annotated[StrictStr, Field(pattern=r"^https://\S+/\.default$")] = (
-        "https://cognitiveservices.azure.com/.default"
-    )
-    authority: Annotated[StrictStr, Field(pattern=r"^(https://[A-Za-z0-9.-]+)?$")] = ""
+    token_scope: Name = "https://cognitiveservices.azure.com/.default"
+    authority: Text = ""
     api: BackendApi = BackendApi.AZURE
     headers: dict[HeaderName, HeaderText] = {}
     max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None

@@ -559,6 +559,7 @@ class TestHedging:
         assert (status, headers["x-gateway-attempts"]) == (200, "1")
 
 
+@pytest.mark.parametrize("stack_settings", [{"ALLOWED_ZONES": "hq"}], indirect=True)
 async def test_another_server_with_openais_api_is_a_backend_like_any_other(stack: Stack) -> None:
     await stack.backend(SWEDEN, "onprem", endpoint=f"{stack.simulator_url}/{SWEDEN}/openai/v1", api="openai",
                         sku="OnPremises", zone="hq", headers={"X-Route": "a"})  # fmt: skip

@@ -36,7 +36,7 @@ def backend(stack: Stack, where: str, **fields: Any) -> dict[str, Any]:
     [
         ({"sku": "Standart"}, "sku"),
         ({"sku": "DataZoneStandard", "zone": "us"}, "zone"),
-        ({"sku": "OnPremises", "region": "berlin"}, "zone"),
+        ({"sku": "OnPremises", "region": "berlin", "api": "openai"}, "zone"),
         ({"headers": {"Authorization": "x"}}, "headers.Authorization.[key]"),
         ({"headers": {"x": "a\r\nb: c"}}, "headers.x"),
         ({"headers": {"x y": "a"}}, "headers.x y.[key]"),
