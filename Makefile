@@ -54,7 +54,7 @@ prove:
 	@$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-auto} --durations=5 tests/proof $(PYTEST_ARGUMENTS)
 
 adversary:
-	$(SETUP) development azurite
+	$(SETUP) development azurite conformance
 	@$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-auto} --durations=5 tests/adversary $(PYTEST_ARGUMENTS)
 
 check:

@@ -6,6 +6,7 @@ import base64
 import os
 import secrets
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,9 +43,12 @@ def azurite_command(ports: AzuritePorts, folder: Path | None, *extra: str) -> li
 
 
 def start_azurite(
-    ports: AzuritePorts, account_key: str, folder: Path | None, log: Path, *extra: str
+    ports: AzuritePorts, account_key: str, folder: Path | None, log: Path, *extra: str, inherited: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start it with one account that has this key. The key goes by the environment, not by the command line."""
+    """Start it with one account that has this key. The key goes by the environment, not by the command line.
+
+    `inherited`: descriptors that stay open in Azurite.
+    """
     environment = {**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{account_key}"}
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -55,6 +59,7 @@ def start_azurite(
             stderr=output,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=inherited,
         )
 
 

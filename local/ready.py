@@ -29,6 +29,7 @@ Tallygate is running.  Ctrl-C stops it; its data stays in {data}.
   tenant       {document["tenant_id"]}
   tenant key   {tenant_key}
   admin key    {document["admin_key"]}
+  host key     {document["host_key"]}  (starts timers by hand)
 
 Try it:
 

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from local.azurite_server import ACCOUNT, AzuritePorts, new_account_key, start_azurite
+from local.data_folder import FolderInUse, FolderLock, make_private, write_private
 from local.demo import REGIONS, TENANT, Demo, DemoFailed
 from local.ready import ready_block
 
@@ -37,9 +38,12 @@ class LocalSecrets:
     storage_account_key: str
     simulator_key: str
     tenant_key: str = ""
+    host_key: str = ""
+    """Key of the functions host, which starts timers by hand; absent in the folders of older versions."""
 
 
 def main() -> int:
+    os.umask(0o077)  # also for the processes that are started: their logs and data are for their owner alone
     # A shell without job control starts background processes with SIGINT ignored, and Python then leaves it so.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, _interrupt)
@@ -62,7 +66,7 @@ class LocalRun:
         self._data = data.resolve()
         self._port = _port_setting("TALLYGATE_PORT", 7071)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._run_file: Path | None = None
+        self._lock: FolderLock | None = None
 
     def __enter__(self) -> LocalRun:
         return self
@@ -79,10 +83,17 @@ class LocalRun:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-        if self._run_file is not None:
+        if self._lock is not None:
             self._run_file.unlink(missing_ok=True)
+            self._lock.release()
+
+    @property
+    def _run_file(self) -> Path:
+        """The file that describes the run. Only the run that holds the lock may touch it."""
+        return self._data / "run.json"
 
     def start(self) -> None:
+        self._take_folder()
         kept = self._prepare()
         _require_free(self._port, "TALLYGATE_PORT")
         blob, queue, table = (_chosen_port(f"TALLYGATE_{name}_PORT") for name in ("BLOB", "QUEUE", "TABLE"))
@@ -94,7 +105,9 @@ class LocalRun:
         log = self._data / "azurite.log"
         ports = AzuritePorts(blob, queue, table)
         try:
-            self._processes["azurite"] = start_azurite(ports, kept.storage_account_key, self._data / "azurite", log)
+            self._processes["azurite"] = start_azurite(
+                ports, kept.storage_account_key, self._data / "azurite", log, inherited=self._inherited
+            )
         except FileNotFoundError as error:
             raise CannotRun(str(error)) from None
         self._await_port("azurite", table)
@@ -119,16 +132,31 @@ class LocalRun:
                     raise CannotRun(f"the {name} ended with status {process.returncode}; see {self._log(name)}")
             time.sleep(0.2)
 
-    def _prepare(self) -> LocalSecrets:
+    def _take_folder(self) -> None:
+        """Lock the data folder, before anything in it is read or changed."""
         try:
-            (self._data / "azurite").mkdir(parents=True, exist_ok=True)
-            path = self._data / "secrets.json"
-            if path.exists():
-                return LocalSecrets(**json.loads(path.read_text()))
-            kept = LocalSecrets(
-                secrets.token_urlsafe(32), secrets.token_urlsafe(32), new_account_key(), secrets.token_urlsafe(32)
-            )
-            _write_private(path, asdict(kept))
+            self._data.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(self._data)
+            make_private(self._data)
+            self._run_file.unlink(missing_ok=True)  # of a run that was killed
+        except FolderInUse as error:
+            raise CannotRun(str(error)) from None
+        except OSError as error:
+            raise CannotRun(f"the data folder {self._data} cannot be used: {error.strerror}") from None
+
+    @property
+    def _inherited(self) -> tuple[int, ...]:
+        """The lock, for the processes that write into the data folder."""
+        return () if self._lock is None else (self._lock.descriptor,)
+
+    def _prepare(self) -> LocalSecrets:
+        path = self._data / "secrets.json"
+        try:
+            (self._data / "azurite").mkdir(exist_ok=True)
+            kept = LocalSecrets(**json.loads(path.read_text())) if path.exists() else _new_secrets()
+            if not kept.host_key or not path.exists():
+                kept = replace(kept, host_key=kept.host_key or secrets.token_urlsafe(32))
+                write_private(path, asdict(kept))
         except OSError as error:
             raise CannotRun(f"the data folder {self._data} cannot be used: {error.strerror}") from None
         except (ValueError, TypeError):
@@ -146,6 +174,7 @@ class LocalRun:
             "AUDIT_CHAIN_KEY": kept.audit_chain_key,
             "ADMIN_API_KEY": kept.admin_key,
             "AZURE_OPENAI_API_KEY": kept.simulator_key,
+            "HOST_KEY": kept.host_key,
             "ALLOW_LOOPBACK_BACKENDS": "true",
             **{name: value for name, value in os.environ.items() if name.endswith(("_SECONDS", "_HOURS", "_BYTES"))},
         }
@@ -160,7 +189,17 @@ class LocalRun:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                pass_fds=self._inherited,
             )
+        self._name_processes()
+
+    def _name_processes(self) -> None:
+        if self._lock is not None:
+            self._lock.name({"run": os.getpid()} | self._pids)
+
+    @property
+    def _pids(self) -> dict[str, int]:
+        return {name: process.pid for name, process in self._processes.items()}
 
     def _await_port(self, name: str, port: int) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -186,7 +225,7 @@ class LocalRun:
             kept = replace(kept, tenant_key=demo.create_tenant())
         except DemoFailed as error:
             raise CannotRun(f"{error}; see {self._log('gateway')}") from None
-        _write_private(self._data / "secrets.json", asdict(kept))
+        write_private(self._data / "secrets.json", asdict(kept))
         return kept
 
     def _write_run_file(
@@ -195,24 +234,26 @@ class LocalRun:
         document = {
             "url": f"http://127.0.0.1:{self._port}",
             "admin_key": kept.admin_key,
+            "host_key": kept.host_key,
             "tenant_id": TENANT,
             "tenant_key": kept.tenant_key,
             "simulator_url": simulator_url,
             "table_endpoint": environment["TALLYGATE_TABLE_ENDPOINT"],
-            "pids": {"run": os.getpid()} | {name: process.pid for name, process in self._processes.items()},
+            "pids": {"run": os.getpid()} | self._pids,
             "gateway_command": command,
             "gateway_env": environment,
         }
-        self._run_file = self._data / "run.json"
-        _write_private(self._run_file, document)
+        write_private(self._run_file, document)
         return document
 
 
-def _write_private(path: Path, document: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.touch(mode=0o600)
-    temporary.write_text(json.dumps(document, indent=2) + "\n")
-    temporary.replace(path)
+def _new_secrets() -> LocalSecrets:
+    return LocalSecrets(
+        admin_key=secrets.token_urlsafe(32),
+        audit_chain_key=secrets.token_urlsafe(32),
+        storage_account_key=new_account_key(),
+        simulator_key=secrets.token_urlsafe(32),
+    )
 
 
 def _port_setting(name: str, default: int) -> int:

@@ -13,8 +13,8 @@ from local.setup.steps import ROOT
 
 NEEDED_BY = {
     "clients": ("tests/clients",),
-    "conformance": ("tests/functions/host/test_conformance.py",),
-    "azurite": ("tests/clients", "tests/contract", "tests/e2e", "tests/functions", "tests/upgrade"),
+    "conformance": ("tests/functions/host", "tests/adversary/operators"),
+    "azurite": ("tests/adversary", "tests/clients", "tests/contract", "tests/e2e", "tests/functions", "tests/upgrade"),
 }
 """Paths of tests, by what `local.setup` installs for them."""
 _SELECTING = {

@@ -40,6 +40,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def main() -> int:
+    os.umask(0o077)  # the state of timers and generated secrets are for their owner alone
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = ROOT / "local.settings.json"
     if settings.exists():

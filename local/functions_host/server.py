@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from local.functions_host.indexing import ANONYMOUS, HttpFunction
 from local.functions_host.routing import Router, is_permitted
 from local.functions_host.timers import Timers
+from local.origins import is_foreign
 
 logger = logging.getLogger("functions_host")
 _ADMIN_FUNCTIONS = "/admin/functions/"
@@ -39,10 +40,8 @@ class FunctionsHost:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        path: str = scope["path"]
-        if path.startswith(_ADMIN_FUNCTIONS) and scope["method"] == "POST":
-            is_known = self._timers.start_by_hand(path.removeprefix(_ADMIN_FUNCTIONS))
-            await Response(status_code=202 if is_known else 404)(scope, receive, send)
+        if scope["path"].lower().startswith(_ADMIN_FUNCTIONS) and scope["method"] == "POST":
+            await Response(status_code=self._start_by_hand(Request(scope)))(scope, receive, send)
             return
         found = self._router.match(scope["method"], scope["raw_path"])
         if found is None:
@@ -60,6 +59,14 @@ class FunctionsHost:
             logger.exception("function %s failed", function.name)
             response = Response(status_code=500)
         await _checked(function, response)(scope, receive, send)
+
+    def _start_by_hand(self, request: Request) -> int:
+        """Start a timer function. Returns the status. Asks for the host's key, as Azure does for its master key."""
+        if is_foreign(request.headers.get("host", ""), request.headers.get("origin")):
+            return 403
+        if not is_permitted(self._host_key, _sent_key(request)):
+            return 401
+        return 202 if self._timers.start_by_hand(request.scope["path"][len(_ADMIN_FUNCTIONS) :]) else 404
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
+from local.origins import is_foreign
 from local.simulator import answers, replies, wire
 from local.simulator.faults import Fault, Faults
 from local.simulator.replies import Part, Question, Refused, Reply
@@ -111,6 +113,14 @@ OPERATIONS: Mapping[str, Callable[[Question], Reply]] = {
 }
 
 
+@web.middleware
+async def _refuse_foreign_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let no page of another site read what was asked, or arm a fault. These routes need no key."""
+    if request.path.startswith("/_sim/") and is_foreign(request.host, request.headers.get("origin")):
+        return web.Response(status=403)
+    return await handler(request)
+
+
 class Simulator:
     """Several regions of Azure OpenAI, each with the same deployments."""
 
@@ -128,7 +138,7 @@ class Simulator:
         self._answering: dict[int, web.Request] = {}
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app = web.Application(client_max_size=64 * 1024 * 1024, middlewares=[_refuse_foreign_pages])
         app.router.add_get("/_sim/requests", self._list_requests)
         app.router.add_delete("/_sim/requests", self._forget_requests)
         app.router.add_post("/_sim/faults", self._arm)

@@ -145,6 +145,7 @@ async def test_it_serves_keeps_its_state_and_ends_its_processes(run: Run) -> Non
     assert set(first) == {
         "url",
         "admin_key",
+        "host_key",
         "tenant_id",
         "tenant_key",
         "simulator_url",

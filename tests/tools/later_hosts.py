@@ -15,7 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.tools.stack import ADMIN_KEY, CHAIN_KEY, SIMULATOR_KEY, AzuriteAccount, await_port, free_port
+from tests.tools.stack import ADMIN_KEY, CHAIN_KEY, HOST_KEY, SIMULATOR_KEY, AzuriteAccount, await_port, free_port
 
 
 @dataclass(slots=True)
@@ -28,7 +28,8 @@ class LaterHost:
 
     async def start_timer(self, name: str) -> None:
         """Start a timer function by hand. Returns at once."""
-        async with self.session.post(f"{self.url}/admin/functions/{name}", json={}) as response:
+        headers = {"x-functions-key": HOST_KEY}
+        async with self.session.post(f"{self.url}/admin/functions/{name}", json={}, headers=headers) as response:
             assert response.status == 202
 
     async def manage(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -61,6 +62,7 @@ async def later_hosts(
         **azurite.settings,
         "AUDIT_CHAIN_KEY": CHAIN_KEY,
         "ADMIN_API_KEY": ADMIN_KEY,
+        "HOST_KEY": HOST_KEY,
         "AZURE_OPENAI_API_KEY": SIMULATOR_KEY,
         "ALLOW_LOOPBACK_BACKENDS": "true",
         "AHEAD_SECONDS": str(ahead_seconds),

@@ -31,6 +31,7 @@ from shared.domain.routing.residency import Residency
 ADMIN_KEY = "test-admin-key-test-admin-key-test"
 CHAIN_KEY = "test-chain-key-test-chain-key-test"
 SIMULATOR_KEY = "test-simulator-key"
+HOST_KEY = "test-host-key"
 API_VERSION = "2024-10-21"
 _TOKENS = {"input": "2.50", "cached_input": "1.25", "output": "10.00"}
 PRICES: dict[str, dict[str, str]] = {
@@ -239,7 +240,7 @@ async def running_stack(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     async with running_simulator() as (simulator, simulator_url), running_host(folder) as url:
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(headers={"x-functions-key": HOST_KEY}) as session:
             stack = Stack(url, simulator_url, simulator, session, tenant=f"t-{secrets.token_hex(6)}")
             await configure(stack)
             stack.key = await stack.register(stack.tenant, name="Acme", cost_center="CC-1")
@@ -279,7 +280,7 @@ async def running_simulator() -> AsyncIterator[tuple[Simulator, str]]:
 async def running_host(folder: Path) -> AsyncIterator[str]:
     """Run the functions host with this process's gateway, on a port of its own."""
     http, timers = indexed_functions()
-    host = FunctionsHost(http, Timers(timers, folder / "timers"), "", close_current_gateway)
+    host = FunctionsHost(http, Timers(timers, folder / "timers"), HOST_KEY, close_current_gateway)
     port = free_port()
     config = uvicorn.Config(
         host,

@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp import web
 
 from local.functions_host.indexing import HttpFunction
-from local.functions_host.routing import Router
+from local.functions_host.routing import Router, is_permitted
 
 ROOT = Path(__file__).resolve().parents[2]
 OPEN_INVOCATIONS = "/admin/open-invocations"
@@ -91,6 +91,8 @@ class WorkerHost:
         if request.path == OPEN_INVOCATIONS:
             return web.json_response(len(self._invocations))
         if request.path.startswith("/admin/functions/"):
+            if not is_permitted(os.environ.get("HOST_KEY", ""), request.headers.get("x-functions-key", "")):
+                return web.Response(status=401)
             return await self._start_timer(request.path.rpartition("/")[2])
         found = self._router.match(request.method, request.raw_path.partition("?")[0].encode())
         if found is None:

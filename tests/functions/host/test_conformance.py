@@ -28,6 +28,7 @@ from tests.tools.stack import (
     ADMIN_KEY,
     API_VERSION,
     CHAIN_KEY,
+    HOST_KEY,
     SIMULATOR_KEY,
     AzuriteAccount,
     Stack,
@@ -70,6 +71,7 @@ async def running(name: str, settings: dict[str, str], folder: Path) -> AsyncIte
         "ALLOW_LOOPBACK_BACKENDS": "true",
         "TRUSTED_PROXY_HOPS": "1",
         "CLIENT_STALL_TIMEOUT_SECONDS": "2",
+        "HOST_KEY": HOST_KEY,
         "TALLYGATE_PORT": str(port),
         "TALLYGATE_DATA": str(folder),
         **settings,
@@ -93,7 +95,7 @@ async def host(request: pytest.FixtureRequest, own_azurite: AzuriteAccount, tmp_
     async with (
         running(request.param, own_azurite.settings, tmp_path) as (url, log),
         running_simulator() as (simulator, simulator_url),
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(headers={"x-functions-key": HOST_KEY}) as session,
     ):
         stack = Stack(url, simulator_url, simulator, session, tenant=f"t-{secrets.token_hex(6)}", extra={"log": log})
         await configure(stack)
@@ -221,3 +223,6 @@ async def test_timers_are_started_by_hand(host: Stack) -> None:
     for name, status in (("reset_monthly_quotas", 202), ("expire_reservations", 202), ("nothing", 404)):
         async with host.session.post(f"{host.url}/admin/functions/{name}", json={}) as response:
             assert response.status == status
+    async with aiohttp.ClientSession() as stranger:
+        async with stranger.post(f"{host.url}/admin/functions/reset_monthly_quotas", json={}) as response:
+            assert response.status == 401
