@@ -348,6 +348,11 @@ async def settle_background_responses(timer: func.TimerRequest) -> None:
     await timers.settle_background_responses(past_due=timer.past_due)
 
 
+@app.timer_trigger(schedule="0 3-59/5 * * * *", arg_name="timer")
+async def reconcile_limits(timer: func.TimerRequest) -> None:
+    await timers.reconcile_limits(past_due=timer.past_due)
+
+
 @app.timer_trigger(schedule="0 */5 * * * *", arg_name="timer")
 async def roll_up_usage(timer: func.TimerRequest) -> None:
     await timers.roll_up_usage(past_due=timer.past_due)

@@ -48,6 +48,14 @@ async def settle_background_responses(*, past_due: bool) -> None:
         logger.info("settled %d background responses (past due: %s)", settled, past_due)
 
 
+async def reconcile_limits(*, past_due: bool) -> None:
+    """Correct limits in the books that are not those of the tenants' documents."""
+    gateway = await current_gateway()
+    corrected = await gateway.tenancy.reconcile_limits()
+    if corrected:
+        logger.warning("corrected the limits of %d periods (past due: %s)", corrected, past_due)
+
+
 async def roll_up_usage(*, past_due: bool) -> None:
     """Sum new entries into rollups."""
     gateway = await current_gateway()

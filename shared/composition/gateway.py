@@ -51,10 +51,10 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     """Wire a gateway. `clock` is by default corrected by the time of the storage account. Sends no request."""
     adapters = await connect(settings, clock)
     audit = RecordAudit(adapters.audit_log, adapters.clock)
+    sweep = Sweep(adapters.cursors, adapters.clock, settings.timer_slice_seconds)
     pricing = wire_pricing(adapters, audit)
     routing = wire_routing(adapters, audit)
-    tenancy = wire_tenancy(adapters, audit)
-    sweep = Sweep(adapters.cursors, adapters.clock, settings.timer_slice_seconds)
+    tenancy = wire_tenancy(adapters, audit, sweep)
     ledger = wire_ledger(adapters, pricing, sweep)
     probe = OpenAIProbe(adapters.tokens, settings.azure_openai_api_key.get_secret_value())
     return Gateway(

@@ -92,8 +92,9 @@ class TableLedger:
         return await self.committer(reservation.lane).submit(Expire(reservation, outcome))
 
     async def change_limit(self, account: Account, actor: str, reason: str) -> Balance:
-        change = ChangeLimit(account.limit, actor, reason)
-        balance = await self.committer(account.vault, account).submit(change)
+        committer = self.committer(account.vault, account)
+        committer.forget_balance()  # a limit that is right by an old copy may be wrong by now
+        balance = await committer.submit(ChangeLimit(account.limit, actor, reason))
         await self._hot.align_limits(account, actor, reason)
         return balance
 

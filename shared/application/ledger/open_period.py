@@ -9,13 +9,13 @@ from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.tenancy import TenantDirectory
 from shared.application.sweep import Failures, Sweep
+from shared.application.tenancy.every_tenant import PAGE_SIZE, every_tenant, tenant_name
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Limit
 from shared.domain.ledger.balance import Account, Lane
 from shared.domain.tenancy.tenant import Tenant, TenantState
 
 PRE_OPENING_DAY = 25
-_PAGE = 500
 
 
 class OpenPeriod:
@@ -25,7 +25,7 @@ class OpenPeriod:
     """
 
     def __init__(
-        self, tenants: TenantDirectory, ledger: Ledger, clock: Clock, sweep: Sweep, page_size: int = _PAGE
+        self, tenants: TenantDirectory, ledger: Ledger, clock: Clock, sweep: Sweep, page_size: int = PAGE_SIZE
     ) -> None:
         self._page_size = page_size
         self._tenants = tenants
@@ -41,7 +41,7 @@ class OpenPeriod:
         """
         failures, opened = Failures(), 0
         with failures.collected("to open"):
-            opened = (await self._sweep("open_period", self._open_tenants(), self._open, _name)).done
+            opened = (await self._sweep("open_period", self._open_tenants(), self._open, tenant_name)).done
         with failures.collected("to begin closing"):
             previous = BillingPeriod.containing(self._clock.now()).previous()
             await self._sweep("begin_closing", vaults_of(self._ledger, previous), self._begin_closing, lane_name)
@@ -49,14 +49,9 @@ class OpenPeriod:
         return opened
 
     async def _open_tenants(self) -> AsyncIterator[Tenant]:
-        cursor: str | None = None
-        while True:
-            page, cursor = await self._tenants.list(self._page_size, cursor)
-            for versioned in page:
-                if versioned.value.state is not TenantState.CLOSED:
-                    yield versioned.value
-            if cursor is None:
-                return
+        async for tenant in every_tenant(self._tenants, self._page_size):
+            if tenant.state is not TenantState.CLOSED:
+                yield tenant
 
     async def _open(self, tenant: Tenant) -> int:
         now = self._clock.now()
@@ -69,7 +64,3 @@ class OpenPeriod:
         account = Account(tenant_id=vault.tenant_id, period=vault.period, limit=Limit(0, 0))
         await self._ledger.begin_closing(account)
         return 1
-
-
-def _name(tenant: Tenant) -> str:
-    return tenant.tenant_id

@@ -60,6 +60,7 @@ class Ledger(Protocol):
     async def change_limit(self, account: Account, actor: str, reason: str) -> Balance:
         """Set the period's quota and budget to `account.limit`, by an entry. Grants are added to them.
 
+        Idempotent: a limit that is right by now gets no entry.
         Raises `PeriodNotOpen` if the period is closed. The vault changes atomically; other lanes follow.
         """
         ...

@@ -11,11 +11,12 @@ from shared.application.ports.ledger import Ledger
 from shared.application.ports.routing import CatalogStore
 from shared.application.ports.tenancy import TenantDirectory, Versioned
 from shared.application.routing.check_servable import check_tenant
+from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
 from shared.domain.errors import InvalidRequest, NotFound, VersionConflict
 from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount
-from shared.domain.ledger.balance import Account, Lane, LaneState
+from shared.domain.ledger.balance import Account
 from shared.domain.tenancy.grant import TenantGrant
 from shared.domain.tenancy.tenant import Tenant, TenantState
 
@@ -30,6 +31,7 @@ class ManageTenants:
         tenants: TenantDirectory,
         catalog: CatalogStore,
         ledger: Ledger,
+        apply_limit: ApplyLimit,
         authenticate: Authenticate,
         audit: RecordAudit,
         clock: Clock,
@@ -37,6 +39,7 @@ class ManageTenants:
         self._tenants = tenants
         self._catalog = catalog
         self._ledger = ledger
+        self._apply_limit = apply_limit
         self._authenticate = authenticate
         self._audit = audit
         self._clock = clock
@@ -71,12 +74,14 @@ class ManageTenants:
     ) -> Versioned[Tenant]:
         """Apply `change` to the version `etag` (`*`: to the one that is current when it is written).
 
-        A new quota or budget holds for the open periods from now on, by an entry with the reason. Raises `NotFound`,
+        A new quota or budget holds for the current and the next period from now on, by an entry with the reason. It
+        opens them if they are not open. Raises `NotFound`,
         `VersionConflict`, and `InvalidRequest` where no backend could ever serve what it may call.
         """
         before, after = await self._replace(tenant_id, change, etag)
         self._authenticate.forget(tenant_id)
-        await self._apply_limit(after.value, actor, reason)
+        is_new_limit = after.value.limit != before.value.limit and after.value.state is not TenantState.CLOSED
+        await self._apply_limit(tenant_id, actor.name, reason, opens=is_new_limit)
         await self._audit(actor, action, tenant_id, before=before.value, after=after.value)
         return after
 
@@ -146,13 +151,3 @@ class ManageTenants:
         return await self.change(
             tenant_id, lambda current: replace(current, state=state), tenant.etag, actor, action=action
         )
-
-    async def _apply_limit(self, tenant: Tenant, actor: Actor, reason: str) -> None:
-        current = BillingPeriod.containing(self._clock.now())
-        for period in (str(current), str(current.next())):
-            balance = await self._ledger.balance(Lane(tenant.tenant_id, period))
-            if balance is None or balance.state is not LaneState.OPEN:
-                continue
-            if balance.limit != tenant.limit.plus(balance.granted):
-                account = Account(tenant_id=tenant.tenant_id, period=period, limit=tenant.limit)
-                await self._ledger.change_limit(account, actor.name, reason)

@@ -105,6 +105,8 @@ class Plan:
             if isinstance(operation, BeginClosing | Close):
                 return  # closing again changes nothing
             raise PeriodNotOpen("The billing period is closed.")
+        if isinstance(operation, ChangeLimit) and operation.limit.plus(self.balance.granted) == self.balance.limit:
+            return  # another process has made the same change: one change has one entry
         if isinstance(operation, (Settle, Expire)):
             self._resolve(operation)
         elif isinstance(operation, LateSettle | Adjust):

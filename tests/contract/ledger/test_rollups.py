@@ -86,7 +86,7 @@ async def test_each_entry_is_summed_once_by_several_processes(store: TableStore,
     assert len(sums) == MAX_ROWS + 5
     assert sum(each.requests for each in sums.values()) == MAX_ROWS + 30
     await books.serve(3)
-    await books.ledger.change_limit(account(tenant, tokens=None), "ann", "an entry that is about no request")
+    await books.ledger.change_limit(account(tenant, tokens=10**6), "ann", "an entry that is about no request")
     assert await books.roll_up.lane(Lane(tenant, PERIOD)) == 4
     assert await books.roll_up.lane(Lane(tenant, PERIOD)) == 0
     assert (await books.summed())[
@@ -137,7 +137,7 @@ async def test_a_report_is_the_same_before_during_and_after_a_roll_up(store: Tab
     await books.roll_up.lane(Lane(tenant, PERIOD))
     assert await books.report.usage(tenant, PERIOD, [Grouping.USER, Grouping.DAY]) == before
     await books.serve(6, users=2)
-    await books.ledger.change_limit(account(tenant, tokens=None), "ann", "an entry that is about no request")
+    await books.ledger.change_limit(account(tenant, tokens=10**6), "ann", "an entry that is about no request")
     after = await books.report.usage(tenant, PERIOD, [Grouping.USER, Grouping.DAY])
     assert (after.total.requests, after.used.tokens) == (12, 2 * before.used.tokens)
     assert [user.sums.requests for user in after.groups[Grouping.USER]] == [6, 6]
