@@ -70,6 +70,16 @@ class Settings(BaseSettings):
     trusted_proxy_hops: int = Field(default=0, ge=0, le=10)
     """The proxies before the gateway that append to `X-Forwarded-For`; 0 takes the address of the peer."""
     max_body_bytes: int = Field(default=20 * 1024 * 1024, gt=0)
+    body_budget_bytes: int = Field(default=256 * 1024 * 1024, gt=0)
+    """Memory for all large bodies of this process. A tenant may take as much as it leaves free."""
+    body_timeout_seconds: float = Field(default=120, gt=0)
+    """The longest time in which a body must arrive."""
+    min_body_bytes_per_second: float = Field(default=1024, gt=0)
+    """The lowest rate at which a body may arrive, after ten seconds."""
+    max_body_elements: int = Field(default=100_000, gt=0)
+    """The most objects, arrays and members of objects in a JSON body."""
+    max_body_values: int = Field(default=1_000_000, gt=0)
+    """The most values in a JSON body."""
     backend_connect_timeout_seconds: float = Field(default=5, gt=0)
     backend_head_timeout_seconds: float = Field(default=200, gt=0)
     backend_idle_timeout_seconds: float = Field(default=60, gt=0)
@@ -141,6 +151,13 @@ class Settings(BaseSettings):
         if text or not is_admin:
             _refuse(secret_problem(text) or (header_problem(text) if is_admin else None))
         return secret
+
+    @field_validator("body_budget_bytes")
+    @classmethod
+    def _holds_bodies(cls, budget: int, info: ValidationInfo) -> int:
+        if budget < 2 * info.data.get("max_body_bytes", 0):
+            _refuse("must be at least twice MAX_BODY_BYTES")
+        return budget
 
     @field_validator("backend_host_suffixes")
     @classmethod

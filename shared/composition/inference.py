@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.adapters.azure_openai.formats.all_formats import FORMATS
+from shared.adapters.request_bodies import BodyBounds, BodyReader
 from shared.application.inference.admit_attempt import AdmitAttempt
 from shared.application.inference.attempt_backend import AttemptBackend
+from shared.application.inference.check_before_body import CheckBeforeBody
 from shared.application.inference.list_models import ListModels
 from shared.application.inference.meter_stream import Drains
 from shared.application.inference.resolve_request import ResolveRequest
@@ -20,6 +22,7 @@ from shared.application.tenancy.authenticate import Authenticate
 from shared.composition.adapters import Adapters
 from shared.composition.pricing import Pricing
 from shared.composition.routing import Routing
+from shared.domain.inference.structure import StructureBounds
 from shared.domain.values import record
 
 
@@ -47,13 +50,16 @@ class Inference:
     settle_background: SettleResponses
     list_models: ListModels
     trusted_proxy_hops: int
-    max_body_bytes: int
+    before_body: CheckBeforeBody
+    bodies: BodyReader
     reader_times: ReaderTimes
 
 
 def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pricing, routing: Routing) -> Inference:
     """Make the use cases of inference."""
     settings, clock, catalog = adapters.settings, adapters.clock, routing.configured
+    before_body = CheckBeforeBody(adapters.ledger, clock)
+    structure = StructureBounds(elements=settings.max_body_elements, values=settings.max_body_values)
     admit = AdmitAttempt(
         adapters.ledger,
         adapters.tokenizer,
@@ -62,13 +68,14 @@ def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pric
         adapters.responses,
         settings.website_instance_id,
         settings.backend_total_timeout_seconds + settings.failover_timeout_seconds,
+        before_body.note_refusal,
     )
     drains = Drains(settings.drain_timeout_seconds, settings.max_drains)
     return Inference(
         clock=clock,
         authenticate=authenticate,
         serve=ServeInference(
-            ResolveRequest(catalog, adapters.responses, routing.dispatcher, admit),
+            ResolveRequest(catalog, adapters.responses, routing.dispatcher, admit, structure),
             AttemptBackend(admit, adapters.upstream, clock, adapters.background, drains),
             routing.dispatcher,
             routing.turns,
@@ -90,7 +97,15 @@ def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pric
         ),
         list_models=ListModels(catalog),
         trusted_proxy_hops=settings.trusted_proxy_hops,
-        max_body_bytes=settings.max_body_bytes,
+        before_body=before_body,
+        bodies=BodyReader(
+            BodyBounds(
+                max_bytes=settings.max_body_bytes,
+                budget_bytes=settings.body_budget_bytes,
+                seconds=settings.body_timeout_seconds,
+                bytes_per_second=settings.min_body_bytes_per_second,
+            )
+        ),
         reader_times=ReaderTimes(
             keep_alive_seconds=settings.keep_alive_seconds,
             stall_seconds=settings.client_stall_timeout_seconds,

@@ -40,6 +40,22 @@ class RequestTooLarge(GatewayError):
     """The body exceeds the configured limit."""
 
 
+class BodyTooSlow(GatewayError):
+    """The body did not arrive in time, or too slowly."""
+
+    def __init__(self) -> None:
+        super().__init__("The request body did not arrive in time.")
+
+
+class BodiesTooLarge(GatewayError):
+    """The bodies in this process need more memory than it has for them, or than one tenant may take."""
+
+    retry_after_seconds = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("Too many large requests are under way. Retry after the stated time.")
+
+
 class InvalidApiKey(GatewayError):
     """The credential is missing, unknown, revoked or expired. Callers cannot tell these cases apart."""
 

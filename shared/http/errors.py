@@ -33,6 +33,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.OperationNotFound: (404, "404"),
     errors.NotFound: (404, "not_found"),
     errors.MethodNotAllowed: (405, "method_not_allowed"),
+    errors.BodyTooSlow: (408, "request_timeout"),
     errors.AlreadyExists: (409, "already_exists"),
     errors.PriceContradicted: (409, "price_contradicted"),
     errors.PeriodNotOpen: (409, "period_not_open"),
@@ -46,6 +47,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.BudgetExceeded: (429, "budget_exceeded"),
     errors.RateLimitExceeded: (429, "rate_limit_exceeded"),
     errors.BackendBroken: (502, "backend_error"),
+    errors.BodiesTooLarge: (503, "overloaded"),
     errors.BackendUnavailable: (503, "no_backend_available"),
     errors.ClientDisconnected: (503, "no_backend_available"),
     errors.LedgerUnavailable: (503, "ledger_unavailable"),
@@ -148,7 +150,11 @@ def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
             return {"Retry-After": str(seconds), "x-should-retry": "false"}
         case errors.OperationNotFound():
             return {}
-        case errors.BackendFailed() | errors.RateLimitExceeded() if error.retry_after_seconds is not None:
+        case errors.RequestTooLarge() | errors.BodyTooSlow():
+            return {"Connection": "close"}  # else the server would read the rest of the body
+        case errors.BackendFailed() | errors.RateLimitExceeded() | errors.BodiesTooLarge() if (
+            error.retry_after_seconds is not None
+        ):
             milliseconds = max(1, math.ceil(error.retry_after_seconds * 1000))
             return {"Retry-After": str(math.ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}
         case errors.StorageUnavailable():

@@ -9,9 +9,10 @@ from urllib.parse import unquote_to_bytes
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from shared.adapters.request_bodies import BodyBounds, BodyReader, is_large
 from shared.application.audit.record_audit import Actor
 from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
-from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound, RequestTooLarge
+from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound
 from shared.http.reported import note_tenant
 from shared.http.source import source_of
 
@@ -56,31 +57,6 @@ async def administrator(authenticate: Authenticate, request: Request, trusted_pr
     return Actor(principal.actor, source())
 
 
-async def read_body(request: Request, headers: dict[bytes, bytes], limit: int) -> bytes:
-    """Return the body. Reads no more than `limit` bytes.
-
-    Raises `RequestTooLarge`, and `InvalidRequest` for a compressed body or a caller that disconnects.
-    """
-    if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise InvalidRequest("Compressed request bodies are not supported.", "Content-Encoding")
-    stated = headers.get(b"content-length", b"")
-    if stated.isdigit() and int(stated) > limit:
-        raise _too_large(limit)
-    parts: list[bytes] = []
-    size = 0
-    has_more = True
-    while has_more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequest("The caller went away before the body was complete.")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            raise _too_large(limit)
-        has_more = message.get("more_body", False)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
 async def wait_for_disconnect(request: Request) -> None:
     """Return when the caller has disconnected. Call it only after the body was read."""
     while (await request.receive())["type"] != "http.disconnect":
@@ -89,7 +65,9 @@ async def wait_for_disconnect(request: Request) -> None:
 
 async def read_model(request: Request, model: type[ModelT], limit: int) -> ModelT:
     """Return the JSON body as a model. Raises `InvalidRequest` naming the first field that is wrong or unknown."""
-    body = await read_body(request, headers_of(request), limit)
+    reader = BodyReader(BodyBounds(max_bytes=limit, budget_bytes=2 * limit, seconds=60, bytes_per_second=1024))
+    headers = headers_of(request)
+    body = await reader.read(request.receive, headers, reader.hold("", headers) if is_large(headers) else None)
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:
@@ -131,7 +109,3 @@ def page_query(request: Request) -> tuple[int, str | None]:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_PAGE):
         raise InvalidRequest(f"'limit' must be a number from 1 to {_MAX_PAGE}.", "limit")
     return int(text), query.get("cursor") or None
-
-
-def _too_large(limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The request body exceeds the limit of {limit} bytes.")

@@ -37,6 +37,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> object:
         ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES"),
         ({"BACKEND_HOST_SUFFIXES": "openai.azure.com"}, "BACKEND_HOST_SUFFIXES"),
         ({"BACKEND_HOST_SUFFIXES": ".openai.azure.com,.0.0.1"}, "BACKEND_HOST_SUFFIXES"),
+        ({"MAX_BODY_BYTES": "200", "BODY_BUDGET_BYTES": "399"}, "BODY_BUDGET_BYTES must be at least twice"),
         ({"DRAIN_TIMEOUT_SECONDS": "short-secret"}, "DRAIN_TIMEOUT_SECONDS"),
         ({"TALLYGATE_STORAGE": "short-secret"}, "TALLYGATE_STORAGE"),
     ],

@@ -31,7 +31,7 @@ from shared.domain.errors import GatewayError, LedgerUnavailable
 from shared.domain.ledger.balance import Balance
 from shared.domain.ledger.commit_plan import Plan, plan_commit
 from shared.domain.ledger.entries import EntryKind, Outcome
-from shared.domain.ledger.operations import LateSettle, Operation, Reserve, Settle
+from shared.domain.ledger.operations import Ask, LateSettle, Operation, Reserve, Settle
 from shared.domain.ledger.refusals import refused
 
 FRESH_SECONDS = 0.25
@@ -253,7 +253,7 @@ class Committer:
                     self._after_close(operation, pending.answer)
                 else:
                     pending.fail(error)
-            elif (refusal := refusals.get(id(operation))) and isinstance(operation, Reserve):
+            elif (refusal := refusals.get(id(operation))) and isinstance(operation, Reserve | Ask):
                 pending.fail(refused(operation, refusal, plan.balance, self.reader.lane.period, plan.now))
             else:
                 self._acknowledge(pending, plan.balance)

@@ -38,6 +38,7 @@ from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
 from shared.domain.ledger.entries import LedgerEntry, Outcome, Reservation
 from shared.domain.ledger.operations import (
     Adjust,
+    Ask,
     BeginClosing,
     ChangeLimit,
     Close,
@@ -53,6 +54,8 @@ from shared.domain.ledger.operations import (
 S = TypeVar("S")
 T = TypeVar("T")
 
+_LEAST = Amount(1, 0)
+"""The least that a request may reserve. Some models cost nothing."""
 MAX_IDLE_COMMITTERS = 4096
 """A committer keeps a copy of its balance. Beyond this number those without work are forgotten."""
 
@@ -84,6 +87,16 @@ class TableLedger:
             if committer.balance is None or committer.balance.transferred == Amount():
                 raise
         return await self._hot.reserve_in(account, operation)  # it was hot: other lanes still have part of its limit
+
+    async def ask(self, account: Account) -> None:
+        if account.lanes > 1:
+            return
+        committer = self.committer(account.vault, account)
+        try:
+            await committer.submit(Ask(_LEAST, account.rate_limits))
+        except PeriodExhausted:
+            if committer.balance is None or committer.balance.transferred == Amount():
+                raise  # else it was hot: other lanes still have part of its limit
 
     async def settle(self, reservation: Reservation, outcome: Outcome) -> Balance:
         return await self.committer(reservation.lane).submit(Settle(reservation, outcome))

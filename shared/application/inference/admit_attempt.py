@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -16,7 +16,7 @@ from shared.application.inference.response_owner import ResponseOwner
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import ResponseDirectory, Tokenizer
 from shared.application.ports.ledger import Hold, Ledger
-from shared.domain.errors import InvalidRequest
+from shared.domain.errors import InvalidRequest, PeriodExhausted, RateLimitExceeded
 from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
 from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.inference.stored_response import StoredResponse
@@ -29,7 +29,7 @@ from shared.domain.rate_limit import RateLimits
 from shared.domain.routing.catalog import Backend, Deployment
 from shared.domain.tenancy.tenant import Tenant
 
-_LARGE_INPUT_CHARACTERS: Final = 262_144
+_LARGE_INPUT_CHARACTERS: Final = 65_536
 _SWEEP_MARGIN: Final = timedelta(seconds=60)
 _BACKGROUND_HOLD: Final = timedelta(days=1) + _SWEEP_MARGIN
 _MOST_PUSD: Final = 10**17
@@ -49,8 +49,13 @@ class AdmitAttempt:
         responses: ResponseDirectory,
         instance: str,
         request_seconds: float,
+        note_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`request_seconds` is the longest that a request may take; a reservation is held a little longer."""
+        """`request_seconds` is the longest that a request may take; a reservation is held a little longer.
+
+        `note_refusal` is called with each tenant whose quota, budget or rate limit refuses a request.
+        """
+        self._note_refusal = note_refusal
         self._ledger = ledger
         self._tokenizer = tokenizer
         self._prices = prices
@@ -103,7 +108,11 @@ class AdmitAttempt:
             units=body.usual_units or body.units,
         )
         started_at = self._clock.monotonic()
-        hold = await self._ledger.reserve(_account(tenant, reservation, is_first=is_first), reservation)
+        try:
+            hold = await self._ledger.reserve(_account(tenant, reservation, is_first=is_first), reservation)
+        except (PeriodExhausted, RateLimitExceeded):
+            self._note_refusal(tenant.tenant_id)
+            raise
         attempt = MeteredAttempt(
             ledger=self._ledger,
             clock=self._clock,

@@ -8,6 +8,7 @@ from typing import Final
 from shared.application.cached_value import Cached
 from shared.application.inference.admit_attempt import AdmitAttempt, output_bound
 from shared.application.inference.affinity import affinity_point
+from shared.application.inference.check_structure import check_structure
 from shared.application.inference.incoming_call import IncomingCall
 from shared.application.inference.resolved_request import ResolvedRequest
 from shared.application.ports.formats import InferenceFormat
@@ -17,11 +18,12 @@ from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.domain.errors import DeploymentNotFound, InvalidRequest, ResponseNotFound
 from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.inference.stored_response import StoredResponse
+from shared.domain.inference.structure import StructureBounds
 from shared.domain.routing.catalog import Catalog, Deployment
 from shared.domain.routing.selection import Pool
 from shared.domain.tenancy.tenant import Tenant
 
-_LARGE_BODY_BYTES: Final = 1_048_576
+_LARGE_BODY_BYTES: Final = 262_144
 
 
 class ResolveRequest:
@@ -33,7 +35,9 @@ class ResolveRequest:
         responses: ResponseDirectory,
         dispatcher: Dispatcher,
         admit: AdmitAttempt,
+        structure: StructureBounds,
     ) -> None:
+        self._structure = structure
         self._catalog = catalog
         self._responses = responses
         self._dispatcher = dispatcher
@@ -46,7 +50,7 @@ class ResolveRequest:
         `BackendUnavailable` where no backend is configured.
         """
         tenant = caller.tenant
-        body = await _parse(call, format_)
+        body = await self._parse(call, format_)
         previous = await self._previous(tenant, body.previous_response_id) if body.previous_response_id else None
         catalog = await self._catalog.get()
         deployment = _deployment(catalog, tenant, call.deployment or body.model)
@@ -67,6 +71,14 @@ class ResolveRequest:
             affinity_point=affinity_point(tenant, body, pool, input_tokens),
         )
 
+    async def _parse(self, call: IncomingCall, format_: InferenceFormat) -> ParsedBody:
+        """Parse the body; a large one on a thread, so that streams go on meanwhile."""
+        if len(call.body) <= _LARGE_BODY_BYTES:
+            return format_.read_request(call.body, call.content_type)
+        if not format_.is_multipart:
+            await check_structure(call.body, self._structure)
+        return await asyncio.to_thread(format_.read_request, call.body, call.content_type)
+
     async def _previous(self, tenant: Tenant, response_id: str) -> StoredResponse:
         previous = await self._responses.get(tenant.tenant_id, response_id)
         if previous is None:
@@ -82,13 +94,6 @@ class ResolveRequest:
         if owner is None or not pool.candidates:
             raise ResponseNotFound
         return pool
-
-
-async def _parse(call: IncomingCall, format_: InferenceFormat) -> ParsedBody:
-    """Parse the body; a large one on a thread, so that streams go on meanwhile."""
-    if len(call.body) > _LARGE_BODY_BYTES:
-        return await asyncio.to_thread(format_.read_request, call.body, call.content_type)
-    return format_.read_request(call.body, call.content_type)
 
 
 def _deployment(catalog: Catalog, tenant: Tenant, name: str | None) -> Deployment:

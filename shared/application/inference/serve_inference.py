@@ -17,8 +17,7 @@ from shared.application.routing.backend_slot import BackendSlot
 from shared.application.routing.dispatch import Dispatcher
 from shared.application.routing.tenant_turns import TenantTurns
 from shared.application.tenancy.authenticate import TenantPrincipal
-from shared.domain.errors import BackendUnavailable, GatewayError, TenantSuspended
-from shared.domain.tenancy.tenant import TenantState
+from shared.domain.errors import BackendUnavailable, GatewayError
 from shared.domain.values import value
 
 
@@ -53,12 +52,10 @@ class ServeInference:
         self._failover = failover
 
     async def __call__(self, caller: TenantPrincipal, call: IncomingCall, format_: InferenceFormat) -> Served:
-        """Serve one call. Raises the errors of docs/reference/errors.md.
+        """Serve one call of a tenant that was checked before. Raises the errors of docs/reference/errors.md.
 
         Everything that was consumed is in the ledger, whatever is raised.
         """
-        if caller.tenant.state is not TenantState.ACTIVE:
-            raise TenantSuspended
         request = await self._resolve(caller, call, format_)
         state = ServingState(input_tokens={request.model: request.input_tokens})
         if caller.tenant.max_concurrent_requests is not None:

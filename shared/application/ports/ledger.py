@@ -44,6 +44,14 @@ class Ledger(Protocol):
         """
         ...
 
+    async def ask(self, account: Account) -> None:
+        """Ask whether the smallest request would be admitted now. Holds nothing and counts as no request.
+
+        - Never refuses if the account has several lanes, because each knows only its part.
+        - Raises `QuotaExceeded`, `RateLimitExceeded` or `PeriodNotOpen`.
+        """
+        ...
+
     async def settle(self, reservation: Reservation, outcome: Outcome) -> Balance:
         """Resolve a reservation: charge the consumption, or void it. Idempotent by `rid`.
 

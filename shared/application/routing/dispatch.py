@@ -90,7 +90,7 @@ class Dispatcher:
         affinity_point: float | None = None,
     ) -> BackendSlot | None:
         """Take a slot for a request of `tokens` tokens. Returns `None` if no backend can serve it now."""
-        now, full = self._clock.monotonic(), self._shares.full(tenant.tenant_id)
+        now, full = self._clock.monotonic(), self._shares.full.get(tenant.tenant_id)
         chosen = pool.choose(now, tokens, {*tried, *full} if full else tried, affinity_point)
         if chosen is None:
             return None
@@ -112,9 +112,7 @@ class Dispatcher:
     ) -> BackendSlot | None:
         """Take a slot as `take_slot` does, but overtake only those who wait for their own tenant's places."""
         queue = self._queues.get(pool)
-        if queue is not None and not (
-            self._shares.is_any_full and queue.may_be_passed(tenant.tenant_id, tenant.priority)
-        ):
+        if queue is not None and not (self._shares.full and queue.may_be_passed(tenant.tenant_id, tenant.priority)):
             return None
         return self.take_slot(pool, tenant, tokens, tried, affinity_point)
 

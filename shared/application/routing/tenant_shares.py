@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 
 
@@ -15,31 +15,23 @@ class TenantShares:
     def __init__(self, share: float) -> None:
         self._share = share
         self._held: dict[tuple[str, str], int] = {}
-        self._full: dict[str, set[str]] = {}
-
-    @property
-    def is_any_full(self) -> bool:
-        """Some tenant holds all that it may at some backend."""
-        return bool(self._full)
-
-    def full(self, tenant_id: str) -> Collection[str]:
-        """Return the backends at which the tenant holds all the places that it may."""
-        return self._full.get(tenant_id, ())
+        self.full: dict[str, set[str]] = {}
+        """By tenant: the backends at which it holds all the places that it may."""
 
     def hold(self, tenant_id: str, backend_id: str, places: int) -> Callable[[], None]:
         """Count one place at a backend that has `places`. Returns a function to call once, when it is free again."""
         held = self._held.get((tenant_id, backend_id), 0) + 1
         self._held[tenant_id, backend_id] = held
         if held >= max(1, int(places * self._share)):
-            self._full.setdefault(tenant_id, set()).add(backend_id)
+            self.full.setdefault(tenant_id, set()).add(backend_id)
         return partial(self._give_back, tenant_id, backend_id)
 
     def _give_back(self, tenant_id: str, backend_id: str) -> None:
         held = self._held.pop((tenant_id, backend_id)) - 1
         if held:
             self._held[tenant_id, backend_id] = held
-        full = self._full.get(tenant_id)
+        full = self.full.get(tenant_id)
         if full is not None:
             full.discard(backend_id)
             if not full:
-                del self._full[tenant_id]
+                del self.full[tenant_id]

@@ -28,6 +28,7 @@ from shared.domain.ledger.entries import Attempt, EntryKind, LedgerEntry, Outcom
 from shared.domain.ledger.lanes import available
 from shared.domain.ledger.operations import (
     Adjust,
+    Ask,
     BeginClosing,
     ChangeLimit,
     Claim,
@@ -60,7 +61,7 @@ class Plan:
     now: datetime
     chain: HashChain
     changes: list[Change] = field(default_factory=list)
-    refused: list[tuple[Reserve, Refusal]] = field(default_factory=list)
+    refused: list[tuple[Reserve | Ask, Refusal]] = field(default_factory=list)
     failed: list[tuple[Operation, GatewayError]] = field(default_factory=list)
     is_empty: bool = True
     _written_now: str = ""
@@ -80,6 +81,8 @@ class Plan:
         try:
             if isinstance(operation, Reserve):
                 self._reserve(operation)
+            elif isinstance(operation, Ask):
+                self._ask(operation)
             elif not isinstance(operation, Open):
                 self._change(operation)
         except GatewayError as error:
@@ -99,6 +102,14 @@ class Plan:
         balance.open_reservations += 1
         self.changes.append(InsertReservation(reservation, self.commit_id))
         self.is_empty = False
+
+    def _ask(self, operation: Ask) -> None:
+        refusal = self.balance.refusal(operation.amount)
+        _, wait_seconds = self.balance.arrivals.admit(operation.rate_limits, operation.amount.tokens, self.now)
+        if refusal is None and wait_seconds > 0:
+            refusal = Refusal.RATE
+        if refusal is not None:
+            self.refused.append((operation, refusal))
 
     def _change(self, operation: ResolvingChange | LaneChange) -> None:
         if self.balance.state is LaneState.CLOSED:

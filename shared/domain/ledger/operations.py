@@ -57,6 +57,16 @@ class Reserve(_ReservationOperation):
 
 
 @value
+class Ask:
+    """Ask whether a reservation of `amount` would be admitted now. Holds nothing and counts as no request."""
+
+    amount: Amount
+    rate_limits: RateLimits = RateLimits()
+    rows = 0
+    rid = ""
+
+
+@value
 class Settle(_ReservationOperation):
     """Charge the consumption, which may be nothing, and release the hold."""
 
@@ -177,4 +187,4 @@ class Close:
 Transfer: TypeAlias = TransferOut | TransferIn
 LaneChange: TypeAlias = Transfer | Claim | Grant | ChangeLimit | BeginClosing | Close
 ResolvingChange: TypeAlias = Settle | Expire | LateSettle | Adjust
-Operation: TypeAlias = Open | Reserve | ResolvingChange | LaneChange
+Operation: TypeAlias = Open | Reserve | Ask | ResolvingChange | LaneChange

@@ -7,15 +7,15 @@ from datetime import datetime
 from shared.domain.errors import BudgetExceeded, GatewayError, PeriodNotOpen, QuotaExceeded, RateLimitExceeded
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import Balance, Refusal
-from shared.domain.ledger.operations import Reserve
+from shared.domain.ledger.operations import Ask, Reserve
 from shared.domain.pricing.money import usd
 from shared.domain.rate_limit import limit_status
 
 
-def refused(operation: Reserve, refusal: Refusal, balance: Balance, period: str, now: datetime) -> GatewayError:
+def refused(operation: Reserve | Ask, refusal: Refusal, balance: Balance, period: str, now: datetime) -> GatewayError:
     """Return the error for a reservation that `balance` does not admit, with the time for a retry."""
     retry_at = BillingPeriod.parse(period).end
-    amount = operation.reservation.amount
+    amount = operation.amount if isinstance(operation, Ask) else operation.reservation.amount
     if refusal is Refusal.TOKENS:
         return QuotaExceeded(
             f"The monthly token quota would be exceeded: this request may use up to {amount.tokens} tokens and "

@@ -9,6 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.adapters.request_bodies import is_large
 from shared.application.inference.incoming_call import MAX_USER_CHARACTERS, IncomingCall
 from shared.composition.inference import Inference
 from shared.domain.routing.paths import V1
@@ -17,7 +18,7 @@ from shared.http.inference.answers import answer
 from shared.http.inference.api_version import DATED, api_version_of
 from shared.http.inference.headers import forwarded_headers, headers_of_served
 from shared.http.operation_table import BELOW_DEPLOYMENT
-from shared.http.requests import headers_of, path_segment, read_body, tenant_principal, wait_for_disconnect
+from shared.http.requests import headers_of, path_segment, tenant_principal, wait_for_disconnect
 
 _DEPLOYMENT_SEGMENT: Final = 2
 _JSON: Final = "application/json"
@@ -44,20 +45,28 @@ async def _infer(inference: Inference, request: Request, request_id: str, operat
     is_below_deployment = base == DATED and operation in BELOW_DEPLOYMENT
     deployment = path_segment(request, _DEPLOYMENT_SEGMENT) if is_below_deployment else None
     api_version = api_version_of(request, base)
-    body = await read_body(request, headers, inference.max_body_bytes)
-    content_type = headers.get(b"content-type", b"").decode("latin-1") if format_.is_multipart else _JSON
-    forwarded = forwarded_headers(headers, request_id)
-    forwarded["content-type"] = content_type
-    call = IncomingCall(
-        request_id=request_id,
-        body=body,
-        content_type=content_type,
-        deployment=deployment,
-        base=base,
-        api_version=api_version,
-        headers=forwarded,
-        user=headers.get(b"x-gateway-user", b"").decode("latin-1")[:MAX_USER_CHARACTERS],
-        wait_for_disconnect=partial(wait_for_disconnect, request),
-    )
-    served = await inference.serve(caller, call, format_)
+    has_large_body = is_large(headers)
+    if (check := inference.before_body.check(caller.tenant, has_large_body)) is not None:
+        await check
+    held = inference.bodies.hold(caller.tenant.tenant_id, headers) if has_large_body else None
+    try:
+        body = await inference.bodies.read(request.receive, headers, held)
+        content_type = headers.get(b"content-type", b"").decode("latin-1") if format_.is_multipart else _JSON
+        forwarded = forwarded_headers(headers, request_id)
+        forwarded["content-type"] = content_type
+        call = IncomingCall(
+            request_id=request_id,
+            body=body,
+            content_type=content_type,
+            deployment=deployment,
+            base=base,
+            api_version=api_version,
+            headers=forwarded,
+            user=headers.get(b"x-gateway-user", b"").decode("latin-1")[:MAX_USER_CHARACTERS],
+            wait_for_disconnect=partial(wait_for_disconnect, request),
+        )
+        served = await inference.serve(caller, call, format_)
+    finally:
+        if held is not None:
+            held.release()
     return answer(served, headers_of_served(served, request_id), inference.reader_times)

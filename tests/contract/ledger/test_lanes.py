@@ -105,6 +105,20 @@ async def test_all_of_the_limit_can_be_used_and_nothing_more(store: TableStore, 
     await fleet.check()
 
 
+async def test_a_question_is_refused_only_where_no_lane_can_have_a_part_of_the_limit(fleet: Fleet, tenant: str) -> None:
+    ledger = fleet.ledgers[0]
+    await ledger.ask(account(tenant, 100))
+    hold = await ledger.reserve(account(tenant, 100), reservation(tenant, 10, 90))
+    with pytest.raises(QuotaExceeded):
+        await ledger.ask(account(tenant, 100))
+    await ledger.ask(hot(tenant, 100))
+    await ledger.settle(hold.reservation, VOID)
+    await serve(ledger, hot(tenant, 100))  # a lane has half of the limit
+    await ledger.reserve(account(tenant, 100), reservation(tenant, 0, 70))
+    await ledger.ask(account(tenant, 100))
+    assert [lane.available_tokens for lane in await fleet.lanes()] == [0, 0]
+
+
 async def test_a_tenant_becomes_hot_and_cold_again_at_any_time(fleet: Fleet, tenant: str) -> None:
     one, other = fleet.ledgers
     cold = account(tenant, 300)

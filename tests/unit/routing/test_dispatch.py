@@ -223,7 +223,7 @@ async def test_a_tenant_cannot_hold_all_places_of_a_backend() -> None:
     used(served[0])
     used(await waiting[2])
     used(served[1])
-    assert (process.dispatcher._shares._held, process.dispatcher._shares._full) == ({}, {})
+    assert (process.dispatcher._shares._held, process.dispatcher._shares.full) == ({}, {})
 
 
 @virtually
