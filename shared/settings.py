@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.routing.endpoints import is_host_suffix
+from shared.function_timeout import function_timeout_seconds
 from shared.generated_secrets import NAMES, SecretsUnusable, generated_secrets
 from shared.setting_rules import (
     account_key_problem,
@@ -23,6 +24,15 @@ from shared.setting_rules import (
     unresolved_problem,
 )
 
+_REQUEST_SECONDS: Final = (
+    "queue_timeout_seconds",
+    "failover_timeout_seconds",
+    "backend_total_timeout_seconds",
+    "client_stall_timeout_seconds",
+)
+"""The settings whose sum is the longest time of a request."""
+SLICES_OF_A_TIMER: Final = 4
+"""A timer's run sweeps at most twice, and a sweep takes at most two slices."""
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
 
@@ -106,6 +116,8 @@ class Settings(BaseSettings):
     """The time after the end of a period for late settlements, before it is closed."""
     timer_slice_seconds: float = Field(default=120, gt=0)
     """The time after which a timer's run begins no further item. One more such time later it cuts off what is left."""
+    function_timeout: str = Field(default="", validation_alias="AzureFunctionsJobHost__functionTimeout")
+    """The setting by which the Functions host overrides `functionTimeout` of host.json; empty if it does not."""
     website_instance_id: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
     # Validators of fields run for every field, so that all problems are told at once. A field may look at those
@@ -164,6 +176,19 @@ class Settings(BaseSettings):
     def _are_suffixes(cls, text: str) -> str:
         if not all(map(is_host_suffix, listed(text))):
             _refuse("must hold suffixes that begin with a dot and end in a name, such as .openai.azure.com")
+        return text
+
+    @field_validator("function_timeout")
+    @classmethod
+    def _is_longest(cls, text: str, info: ValidationInfo) -> str:
+        """Refuse a timeout within which the host would end a request or a timer that the gateway still allows."""
+        seconds = function_timeout_seconds(text)
+        for names, factor in ((_REQUEST_SECONDS, 1), (("timer_slice_seconds",), SLICES_OF_A_TIMER)):
+            needed = factor * sum(info.data.get(name, 0) for name in names)
+            if seconds <= needed:
+                parts = " + ".join(map(str.upper, names))
+                times = f"{factor} x " if factor > 1 else ""
+                _refuse(f"(or functionTimeout in host.json) must exceed {needed:g} s: {times}{parts}")
         return text
 
 

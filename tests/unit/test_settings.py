@@ -106,3 +106,36 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
         TALLYGATE_STORAGE_ACCOUNT_NAME="x",
     )
     assert secret not in f"{settings!r} {settings}"
+
+
+def test_the_host_waits_longer_than_any_request_and_any_run_of_a_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    read(monkeypatch)  # host.json and the defaults agree
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"BACKEND_TOTAL_TIMEOUT_SECONDS": "1515"}, "must exceed 1800 s: QUEUE_TIMEOUT_SECONDS"),
+        ({"FAILOVER_TIMEOUT_SECONDS": "900"}, "FAILOVER_TIMEOUT_SECONDS"),
+        ({"CLIENT_STALL_TIMEOUT_SECONDS": "900"}, "CLIENT_STALL_TIMEOUT_SECONDS"),
+        ({"TIMER_SLICE_SECONDS": "450"}, "must exceed 1800 s: 4 x TIMER_SLICE_SECONDS"),
+        ({"AzureFunctionsJobHost__functionTimeout": "00:10:00"}, "must exceed 1185 s"),
+        ({"AzureFunctionsJobHost__functionTimeout": "10 minutes"}, "must be a time span"),
+        ({"AzureFunctionsJobHost__functionTimeout": "0:30:00"}, "must be a time span"),
+    ],
+)
+def test_timeouts_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SettingsInvalid, match=message) as raised:
+        read(monkeypatch, **changes)
+    assert "functionTimeout" in str(raised.value) or "FUNCTIONTIMEOUT" in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["-1", "00:20:00", "1.00:00:00", ""])
+def test_timeouts_that_agree_are_accepted(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    read(monkeypatch, AzureFunctionsJobHost__functionTimeout=text)
+
+
+def test_a_host_that_allows_little_needs_shorter_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    read(monkeypatch, AzureFunctionsJobHost__functionTimeout="00:10:00", BACKEND_TOTAL_TIMEOUT_SECONDS="300")
