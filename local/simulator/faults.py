@@ -6,7 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-KINDS = frozenset({"status", "refuse", "hang", "stall", "break", "end", "malformed", "no_usage", "slow"})
+KINDS = frozenset(
+    {"status", "refuse", "hang", "stall", "break", "end", "malformed", "no_usage", "slow", "lie", "script"}
+)
 
 
 @dataclass(slots=True)
@@ -16,7 +18,9 @@ class Fault:
     `status` answers so, with `headers` and `body`; `refuse` drops the connection unanswered; `hang` never sends the
     head; `stall` stops after `after_chunks` events (or half a buffered body) until faults are deleted; `break` drops
     the connection there; `end` ends the stream there as if it were complete; `malformed` sends an event or body that
-    is not JSON; `no_usage` leaves usage out; `slow` sends the head after `delay_ms`, or once faults are deleted.
+    is not JSON; `no_usage` leaves usage out; `slow` sends the head after `delay_ms`, or once faults are deleted; `lie`
+    states the members of `body` in place of its own (a `usage` only where one is stated); `script` streams `events`,
+    and `ending` after them as it is.
     """
 
     kind: str
@@ -26,6 +30,8 @@ class Fault:
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
     body: Any = None
+    events: list[Any] = field(default_factory=list)
+    ending: str = ""
     after_chunks: int = 3
     delay_ms: float = 100
 

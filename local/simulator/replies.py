@@ -275,7 +275,9 @@ def _response_parts(whole: dict[str, Any], usage: dict[str, Any], pieces: list[s
     so_far = {**usage, "output_tokens": 0, "total_tokens": usage["input_tokens"]}
     yield Part(event("response.created", response=begun), so_far)
     yield Part(event("response.in_progress", response=begun), so_far)
-    yield Part(event("response.output_item.added", output_index=0, item={**item, "status": "in_progress"}), so_far)
+    empty: dict[str, Any] = {"arguments": ""} if item["type"] == "function_call" else {"content": []}
+    added = {**item, "status": "in_progress", **empty}
+    yield Part(event("response.output_item.added", output_index=0, item=added), so_far)
     kind = "response.function_call_arguments" if item["type"] == "function_call" else "response.output_text"
     for number, piece in enumerate(pieces, start=1):
         so_far = {**so_far, "output_tokens": number, "total_tokens": usage["input_tokens"] + number}

@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from local.origins import is_foreign
-from local.simulator import answers, replies, wire
+from local.simulator import answers, lies, replies, wire
 from local.simulator.faults import Fault, Faults
 from local.simulator.replies import Part, Question, Refused, Reply
 
@@ -166,7 +166,7 @@ class Simulator:
         if refusal is not None:
             return self._refuse(record, *refusal)
         fault = self.faults.take(record.region, "responses")
-        if fault is not None:
+        if fault is not None and fault.kind != "lie":
             return await self._fail(request, record, fault)
         response_id = request.match_info["response"]
         kept = self.kept.get(response_id)
@@ -183,7 +183,7 @@ class Simulator:
             kept.cancel()
         if request.query.get("stream") == "true":
             return await self._stream_again(request, record, kept)
-        return web.json_response(kept.look(), headers=headers)
+        return web.json_response({**kept.look(), **(fault.body if fault else {})}, headers=headers)
 
     async def _stream_again(self, request: web.Request, record: Record, kept: Kept) -> web.StreamResponse:
         self._answering[record.number] = request
@@ -299,7 +299,7 @@ class Simulator:
         self, request: web.Request, record: Record, operation: str, asked: Asked, fault: Fault | None
     ) -> web.StreamResponse:
         try:
-            reply = self._reply(record, operation, asked, fault)
+            reply = lies.told(self._reply(record, operation, asked, fault), fault)
         except Refused as refused:
             response = self._refuse(record, 400, refused.body)
             record.usage = refused.usage

@@ -60,7 +60,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     return Gateway(
         settings=settings,
         clock=adapters.clock,
-        inference=wire_inference(adapters, tenancy.authenticate, pricing, routing),
+        inference=wire_inference(adapters, tenancy.authenticate, pricing, routing, sweep),
         routing=routing,
         tenancy=tenancy,
         pricing=pricing,

@@ -18,6 +18,7 @@ from shared.application.inference.serve_stored_responses import ServeResponses
 from shared.application.inference.settle_background_responses import SettleResponses
 from shared.application.ports.clock import Clock
 from shared.application.ports.formats import InferenceFormat
+from shared.application.sweep import Sweep
 from shared.application.tenancy.authenticate import Authenticate
 from shared.composition.adapters import Adapters
 from shared.composition.pricing import Pricing
@@ -55,7 +56,9 @@ class Inference:
     reader_times: ReaderTimes
 
 
-def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pricing, routing: Routing) -> Inference:
+def wire_inference(
+    adapters: Adapters, authenticate: Authenticate, pricing: Pricing, routing: Routing, sweep: Sweep
+) -> Inference:
     """Make the use cases of inference."""
     settings, clock, catalog = adapters.settings, adapters.clock, routing.configured
     before_body = CheckBeforeBody(adapters.ledger, clock)
@@ -71,6 +74,17 @@ def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pric
         before_body.note_refusal,
     )
     drains = Drains(settings.drain_timeout_seconds, settings.max_drains)
+    settle_background = SettleResponses(
+        adapters.responses,
+        adapters.upstream,
+        adapters.ledger,
+        adapters.tokenizer,
+        catalog,
+        pricing.book,
+        clock,
+        FORMATS["responses"],
+        sweep,
+    )
     return Inference(
         clock=clock,
         authenticate=authenticate,
@@ -84,17 +98,8 @@ def wire_inference(adapters: Adapters, authenticate: Authenticate, pricing: Pric
             FailoverPolicy(settings.max_attempts, settings.failover_timeout_seconds),
         ),
         formats=FORMATS,
-        stored_responses=ServeResponses(adapters.responses, adapters.upstream, catalog),
-        settle_background=SettleResponses(
-            adapters.responses,
-            adapters.upstream,
-            adapters.ledger,
-            adapters.tokenizer,
-            catalog,
-            pricing.book,
-            clock,
-            FORMATS["responses"],
-        ),
+        stored_responses=ServeResponses(adapters.responses, adapters.upstream, catalog, settle_background),
+        settle_background=settle_background,
         list_models=ListModels(catalog),
         trusted_proxy_hops=settings.trusted_proxy_hops,
         before_body=before_body,

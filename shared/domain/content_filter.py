@@ -29,12 +29,14 @@ class Severity(StrEnum):
 
 
 VERDICTS = ("filtered", "detected")
+MAX_FINDINGS = 64
+"""More categories than any content filter has."""
 _SEVERITIES = tuple(Severity)
 
 
 def findings_text(found: Iterable[str]) -> str:
-    """Join findings as a ledger entry stores them: sorted, separated by commas."""
-    return ",".join(sorted(found))
+    """Join findings as a ledger entry stores them: sorted, separated by commas, at most `MAX_FINDINGS`."""
+    return ",".join(sorted(found)[:MAX_FINDINGS])
 
 
 def findings_from_text(text: str) -> list[str]:
@@ -50,4 +52,5 @@ def is_flagged(text: str) -> bool:
 def refused_categories(found: Collection[str], threshold: Severity) -> list[str]:
     """List the categories that the policy `block` refuses: filtered, detected, or at least as severe as `threshold`."""
     unwanted = (*VERDICTS, *_SEVERITIES[_SEVERITIES.index(threshold) :])
-    return sorted({category for category, _, what in (each.partition(":") for each in found) if what in unwanted})
+    refused = {category for category, _, what in (each.partition(":") for each in found) if what in unwanted}
+    return sorted(refused)[:MAX_FINDINGS]

@@ -98,6 +98,13 @@ class ResponseNotFound(GatewayError):
         super().__init__("No such response is known. It was deleted, was not stored, or is older than 30 days.")
 
 
+class ResponseRunning(GatewayError):
+    """The response has not ended, so its tokens cannot be booked yet, and it cannot be deleted."""
+
+    def __init__(self) -> None:
+        super().__init__("The response has not ended yet. Cancel it or wait for its end, and delete it then.")
+
+
 class NotFound(GatewayError):
     """A managed object does not exist, or no route has the path."""
 

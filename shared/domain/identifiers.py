@@ -13,6 +13,9 @@ from shared.domain.errors import InvalidRequest
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _PERIOD = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
 _MAX_NAME_LENGTH = 128
+_MAX_LABEL_CHARACTERS = 64
+_UNFIT_FOR_LABELS = re.compile(r"[^ -~]")
+_RESPONSE_ID = re.compile(r"[A-Za-z0-9][ -~]{0,255}")
 # UUIDv7: 48 bits of milliseconds, version 7, 12 free bits, variant 2, 62 free bits.
 _VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
 _FREE_BITS = (1 << 80) - 1 & ~(0xF << 76 | 0b11 << 62)
@@ -103,6 +106,21 @@ def checked_name(text: str, param: str) -> str:
             f"'{param}' must have 1 to {_MAX_NAME_LENGTH} printable characters, no spaces around them.", param
         )
     return text
+
+
+def label(text: str) -> str:
+    """Return a short text of a backend, such as a service tier, in a form that storage and headers accept.
+
+    At most 64 printable ASCII characters; others become `?`.
+    """
+    if len(text) <= _MAX_LABEL_CHARACTERS and text.isascii() and text.isprintable():
+        return text
+    return _UNFIT_FOR_LABELS.sub("?", text[:_MAX_LABEL_CHARACTERS])
+
+
+def usable_response_id(text: str) -> str:
+    """Return the id of a response if it can be stored and asked for; else an empty string."""
+    return text if _RESPONSE_ID.fullmatch(text) else ""
 
 
 def timestamp(moment: datetime) -> str:

@@ -34,6 +34,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.NotFound: (404, "not_found"),
     errors.MethodNotAllowed: (405, "method_not_allowed"),
     errors.BodyTooSlow: (408, "request_timeout"),
+    errors.ResponseRunning: (409, "response_running"),
     errors.AlreadyExists: (409, "already_exists"),
     errors.PriceContradicted: (409, "price_contradicted"),
     errors.PeriodNotOpen: (409, "period_not_open"),

@@ -30,7 +30,7 @@ FORM = "multipart/form-data; boundary=b"
 READERS: dict[str, Callable[[], EventReader]] = {
     "choices": lambda: ChoiceReader(releases_usage=True),
     "responses": ResponseReader,
-    "images": ImageReader,
+    "images": lambda: ImageReader(2),
     "speech": SpeechReader,
     "transcripts": TranscriptReader,
 }

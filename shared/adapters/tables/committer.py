@@ -32,6 +32,7 @@ from shared.domain.ledger.balance import Balance
 from shared.domain.ledger.commit_plan import Plan, plan_commit
 from shared.domain.ledger.entries import EntryKind, Outcome
 from shared.domain.ledger.operations import Ask, LateSettle, Operation, Reserve, Settle
+from shared.domain.ledger.plain_outcome import in_plain_form
 from shared.domain.ledger.refusals import refused
 
 FRESH_SECONDS = 0.25
@@ -165,10 +166,13 @@ class Committer:
             self._flight = None
 
     async def _commit_singly(self, batch: list[Pending]) -> None:
-        """Commit each operation alone, so that one that storage rejects takes no other with it."""
+        """Commit each operation alone. A settlement that storage rejects is owed, and takes a plain form."""
         if len(batch) == 1:
-            batch[0].fail(LedgerUnavailable("The ledger rejected the record of this request."))
-            return
+            plain = in_plain_form(batch[0].operation)
+            if plain is None:
+                batch[0].fail(LedgerUnavailable("The ledger rejected the record of this request."))
+                return
+            batch[0].operation = plain
         for pending in batch:
             await self._commit_or_fail([pending])
 

@@ -6,11 +6,11 @@ whole tables (ADR 19).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from shared.adapters.documents.store import key_of
+from shared.adapters.documents.store import key_of, name_of
 from shared.adapters.tables.rows import reservation_fields, reservation_from
 from shared.adapters.tables.store import (
     AnswerLost,
@@ -26,12 +26,12 @@ from shared.adapters.tables.store import (
     TableStore,
 )
 from shared.application.ports.clock import Clock
-from shared.domain.errors import StorageUnavailable
+from shared.domain.errors import RowsDamaged, StorageUnavailable
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.inference.stored_response import StoredResponse
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import Reservation
-from shared.domain.stored_fields import Fields
+from shared.domain.stored_fields import Fields, FieldValue
 
 _RUNNING_TABLE: Final = "responses"
 _RUNNING_PARTITION: Final = "running"
@@ -85,25 +85,41 @@ class TableResponses:
                 except (RowMissing, TableMissing):
                     continue
 
-    async def defer(self, response_id: str, reservation: Reservation) -> None:
-        lane = reservation.lane
+    async def defer(self, response_id: str, reservation: Reservation) -> bool:
+        lane, key = reservation.lane, key_of(response_id)
         where: Fields = {
             "rid": reservation.rid, "tenant_id": lane.tenant_id, "period": lane.period, "lane": lane.number
         }  # fmt: skip
         with _translated_errors():
             await self._store.create_table(_RUNNING_TABLE)
-            row = Insert(key_of(response_id), {**reservation_fields(reservation, ""), **where})
-            try:
-                await self._store.submit(_RUNNING_TABLE, _RUNNING_PARTITION, [row], "defer")
-            except RowExists:  # deferred before: the first reservation counts
-                return
+            row = Insert(key, {**reservation_fields(reservation, ""), **where})
+            while True:
+                try:
+                    await self._store.submit(_RUNNING_TABLE, _RUNNING_PARTITION, [row], "defer")
+                except RowExists:
+                    known = await self._find(_RUNNING_TABLE, _RUNNING_PARTITION, key)
+                    if known is None:  # it was settled meanwhile
+                        continue
+                    return known.fields["rid"] == reservation.rid
+                return True
+
+    async def reservation_of(self, response_id: str) -> Reservation | None:
+        with _translated_errors():
+            row = await self._find(_RUNNING_TABLE, _RUNNING_PARTITION, key_of(response_id))
+        return None if row is None else _deferred_from(row.fields)
 
     async def deferred(self) -> AsyncIterator[tuple[str, Reservation]]:
+        damaged: list[str] = []
         with _translated_errors():
             async for row in self._store.scan(_RUNNING_TABLE, _RUNNING_PARTITION, "", "~"):
-                fields = row.fields
-                lane = Lane(str(fields["tenant_id"]), str(fields["period"]), int(fields["lane"]))
-                yield row.key, reservation_from(lane, f"P|{fields['rid']}", fields)
+                try:
+                    deferred = name_of(row.key), _deferred_from(row.fields)
+                except (KeyError, ValueError):
+                    damaged.append(row.key)
+                else:
+                    yield deferred
+        if damaged:
+            raise RowsDamaged(f"Deferred responses cannot be read: {', '.join(damaged)}.")
 
     async def resolve(self, response_id: str) -> None:
         with _translated_errors():
@@ -123,6 +139,11 @@ class TableResponses:
             return await self._store.get(table, partition, key)
         except TableMissing:
             return None
+
+
+def _deferred_from(fields: Mapping[str, FieldValue]) -> Reservation:
+    lane = Lane(str(fields["tenant_id"]), str(fields["period"]), int(fields["lane"]))
+    return reservation_from(lane, f"P|{fields['rid']}", fields)
 
 
 @contextmanager

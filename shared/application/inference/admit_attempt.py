@@ -121,7 +121,8 @@ class AdmitAttempt:
             rate_card=rate_card,
             started_at=started_at,
             usual=_usual(body),
-            response_owner=self._response_owner(request, backend) if body.is_stored else None,
+            choices=max(1, body.choices),
+            response_owner=self._response_owner(request, backend) if body.may_run_on else None,
         )
         return attempt, hold
 
@@ -139,6 +140,7 @@ class AdmitAttempt:
             deployment=request.deployment.name,
             backend_id=backend.backend_id,
             is_background=request.body.is_background,
+            is_stored=request.body.is_stored,
         )
 
 

@@ -67,12 +67,13 @@ async def book_completion(request: ResolvedRequest, body: bytes, attempt: Metere
         completion = request.format.read_completion(request.body, body)
     except BackendBroken as error:
         raise unanswered(error, attempt) from error
-    if completion.is_running and attempt.is_background:
+    if completion.is_running:  # whatever the request says: upstream may have read it otherwise
         await attempt.defer(completion.response_id)
         return None, ""
     refused = _refused(completion, request.tenant)
     balance = await attempt.charge(
         completion.usage,
+        at_least=completion.at_least,
         units=completion.units,
         texts=completion.texts,
         status=400 if refused else 200,

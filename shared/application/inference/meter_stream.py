@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 
 from shared.application.background import Background
 from shared.application.inference.metered_attempt import MeteredAttempt
+from shared.application.inference.received_text import ReceivedText
 from shared.application.ports.formats import InferenceFormat
 from shared.application.ports.inference import UpstreamResponse
 from shared.application.routing.backend_slot import BackendSlot
@@ -25,9 +25,6 @@ from shared.domain.errors import (
 )
 from shared.domain.inference.parsed_body import EventReader
 from shared.domain.tenancy.tenant import DisconnectPolicy, Tenant
-
-_PACK_BYTES = 262_144
-"""Events kept unpacked, in bytes."""
 
 
 class Drains:
@@ -83,8 +80,9 @@ class MeteredStream:
         self._tenant = tenant
         self._drains = drains
         self._slot = slot
-        self._delivered = _DeliveredText()
+        self._received = ReceivedText()
         self._is_booked = False
+        self._has_asked_to_defer = self._is_deferred = False
 
     @property
     def is_text(self) -> bool:
@@ -97,7 +95,7 @@ class MeteredStream:
         An error ends the stream as an event of its own. Raises `StreamCut` if the stream cannot hold one.
         """
         try:
-            await self._response.forward(self._chunk_handler(send))
+            await self._response.forward(self._chunk_handler(self._deferring(send)))
             await self._complete()
         except (BackendBroken, BackendTimeout) as error:
             await self._send_error(send, await self._book_broken(error))
@@ -117,7 +115,7 @@ class MeteredStream:
 
     def _chunk_handler(self, send: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None] | None]:
         """Return the function that each chunk passes through. It is chosen once, because it runs for each chunk."""
-        feed, keep = self._reader.feed, self._delivered.keep
+        feed, keep = self._reader.feed, self._received.keep
 
         def take(chunk: bytes) -> Awaitable[None] | None:
             if released := feed(chunk):
@@ -139,6 +137,35 @@ class MeteredStream:
             return take_sound
         return take_if_allowed if self._tenant.content_filter_policy is ContentFilterPolicy.BLOCK else take
 
+    def _deferring(self, send: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None]]:
+        """Return `send`, or for responses one that stores the id of a background response before it is sent."""
+
+        def send_response(events: bytes) -> Awaitable[None]:
+            if not self._has_asked_to_defer and self._goes_on:
+                return self._defer_and_send(events, send)
+            return send(events)
+
+        return send if self._attempt.response_owner is None else send_response
+
+    @property
+    def _goes_on(self) -> bool:
+        """Upstream works on the response, whatever becomes of this stream, and can be asked for it."""
+        return bool(self._reader.response_id) and (self._attempt.is_background or self._reader.is_background)
+
+    async def _defer_and_send(self, events: bytes, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Defer the settlement, and send then. If this process dies afterwards, the timer finds the response."""
+        try:
+            await self._defer()
+        except StorageUnavailable:
+            self._is_booked = True
+            self._close()
+            raise
+        await send(events)
+
+    async def _defer(self) -> None:
+        self._has_asked_to_defer = True
+        self._is_deferred = await self._attempt.defer(self._reader.response_id)
+
     def _refuse_findings(self) -> None:
         if self._reader.findings:
             refused = refused_categories(self._reader.findings, self._tenant.content_filter_threshold)
@@ -147,6 +174,7 @@ class MeteredStream:
 
     async def _complete(self) -> None:
         """Book a stream that came to its end. One without a mark of its end and without a usage was cut off."""
+        self._reader.end()
         if not self._reader.ended and self._reader.usage is None:
             raise BackendBroken("The backend ended the stream early.")
         self._slot.completed()
@@ -180,20 +208,13 @@ class MeteredStream:
         log_event(logging.WARNING, "gateway.stream.failed", fields)
 
     async def _finish_without_caller(self, error_code: str) -> None:
-        """Drain the stream if the tenant's policy says so, and book it.
-
-        A background response is left to a timer instead, because upstream goes on working on it.
-        """
+        """Drain the stream if the tenant's policy says so, and book it. A background response is left to the timer."""
         self._is_booked = True
-        if self._attempt.is_background and self._reader.response_id:
-            self._close()
-            with suppress(StorageUnavailable):  # the reservation then expires by the tenant's policy
-                await self._attempt.defer(self._reader.response_id)
-            return
-        if self._tenant.on_disconnect is DisconnectPolicy.DRAIN:
+        if self._tenant.on_disconnect is DisconnectPolicy.DRAIN and not self._goes_on:
             try:
                 async with self._drains.drain():
                     await self._response.forward(self._drop)
+                self._reader.end()
             except (BackendBroken, BackendTimeout, TimeoutError):
                 pass  # the usage that upstream did not state is estimated
         try:
@@ -202,7 +223,9 @@ class MeteredStream:
             return  # the ledger keeps the settlement and retries it
 
     def _drop(self, chunk: bytes) -> None:
-        self._reader.feed(chunk)
+        received = self._reader.feed(chunk)
+        if self._reader.is_text:
+            self._received.keep(received)
 
     def _annotation(self) -> bytes:
         """Return the findings as a comment of the stream, for a tenant whose policy is `annotate`."""
@@ -215,19 +238,34 @@ class MeteredStream:
         self._slot.release()
 
     async def _book(self, error_code: str) -> None:
-        """Settle the attempt: with the usage that upstream stated, else with the input and the delivered text."""
+        """Settle the attempt: with the usage that upstream stated, else with the input and the text so far.
+
+        A background response without a stated usage is left to the timer, which asks upstream for it.
+        """
         self._is_booked = True
         self._close()
         reader = self._reader
+        if reader.usage is None and self._goes_on:
+            if not self._has_asked_to_defer:
+                await self._defer()
+            return
         await self._attempt.charge(
             reader.usage,
+            at_least=reader.at_least,
             units=reader.units,
-            texts=[] if reader.usage else (text for part in self._delivered.parts() for text in reader.texts(part)),
+            texts=self._texts(),
             error_code=error_code,
             findings=reader.findings,
             service_tier=reader.service_tier,
             response_id=reader.response_id,
         )
+        if self._is_deferred:
+            with suppress(StorageUnavailable):  # the timer asks once more, and books nothing more
+                await self._attempt.resolve(reader.response_id)
+
+    def _texts(self) -> Iterator[str]:
+        """Yield the generated text. It is read only where it must be counted."""
+        yield from self._reader.texts(b"".join((*self._received.parts(), self._reader.ending())))
 
 
 def _code_of(error: GatewayError) -> str:
@@ -239,29 +277,3 @@ def _code_of(error: GatewayError) -> str:
         case ContentFiltered():
             return "content_filter"
     return "ledger_unavailable"
-
-
-class _DeliveredText:
-    """Keeps the delivered events, to estimate the usage of the rare stream that states none.
-
-    Packs long streams as they grow. Events repeat each other so much that they compress very well.
-    """
-
-    def __init__(self) -> None:
-        self._recent: list[bytes] = []
-        self._recent_bytes = 0
-        self._packed: list[bytes] = []
-
-    def keep(self, events: bytes) -> None:
-        """Add delivered events."""
-        self._recent.append(events)
-        self._recent_bytes += len(events)
-        if self._recent_bytes > _PACK_BYTES:
-            self._packed.append(zlib.compress(b"".join(self._recent), level=1))
-            self._recent.clear()
-            self._recent_bytes = 0
-
-    def parts(self) -> Iterator[bytes]:
-        """Yield the delivered events in order."""
-        yield from map(zlib.decompress, self._packed)
-        yield b"".join(self._recent)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Final
 
 from shared.application.inference.response_owner import ResponseOwner
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import Tokenizer
 from shared.application.ports.ledger import Ledger
 from shared.domain.content_filter import findings_text
+from shared.domain.errors import StorageUnavailable
+from shared.domain.identifiers import label
+from shared.domain.inference.model_facts import context_window, reasons
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Balance
 from shared.domain.ledger.entries import EntryKind, Outcome, Reservation
 from shared.domain.pricing.price_book import RateCard
-from shared.domain.pricing.usage import NOTHING_USED, Usage
+from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage, limited
 from shared.domain.values import fact
+
+_MOST_TOKENS_PER_HELD: Final = 4
+"""Tokens that upstream may state for each one that was held, where that is more than a context window."""
 
 
 @fact
@@ -31,13 +38,16 @@ class MeteredAttempt:
     """Monotonic seconds."""
     usual: Usage = NOTHING_USED
     """The probable consumption, for answers that do not show it: output tokens and other units."""
+    choices: int = 1
+    """The most answers that may be generated."""
     response_owner: ResponseOwner | None = None
-    """Set if upstream stores the response."""
+    """Set if the answer is a response, by whose id upstream may be asked later."""
 
     async def charge(
         self,
         usage: Usage | None,
         *,
+        at_least: LeastTokens = NOTHING_STATED,
         units: Usage = NOTHING_USED,
         texts: Iterable[str] = (),
         status: int = 200,
@@ -48,22 +58,37 @@ class MeteredAttempt:
     ) -> Balance:
         """Settle a complete or partial answer. Without a stated `usage`, its tokens are estimated from `texts`.
 
-        `units` is the known consumption other than tokens. Tokens are estimated only if the model is priced by tokens.
-        Raises `LedgerUnavailable`; the ledger then retries the settlement.
+        - A usage without output is not believed of an answer that shows some.
+        - `at_least` are tokens that upstream stated without a usage. The estimate is never below them.
+        - `units` is the known consumption other than tokens. Tokens are estimated only if the model is priced by them.
+        - Raises `LedgerUnavailable`; the ledger then retries the settlement.
         """
+        produced = 0 if usage is not None and usage.output_tokens else self.count(texts) or self.usual.output
+        if usage is not None and produced and self.rate_card.charges_tokens:
+            at_least = LeastTokens(input=usage.input_tokens)
+            usage = None
         estimated = usage is None and (units is NOTHING_USED or self.rate_card.charges_tokens)
         if estimated and units is NOTHING_USED:
             units = self._usual_units
         if usage is None:
-            usage = self._estimated_tokens(self.count(texts) or self.usual.output)
+            usage = self._estimated_tokens(self._with_unseen(produced), at_least)
         if units is not NOTHING_USED:
             usage = usage + units
         outcome = self._charge(usage, status, error_code, findings, estimated=estimated, service_tier=service_tier)
         settling = self.ledger.settle(self.reservation, outcome)
-        if self.response_owner is None or not response_id:
+        if self.response_owner is None or not response_id or not self.response_owner.is_stored:
             return await settling
-        balance, _ = await asyncio.gather(settling, self.response_owner.remember(response_id, usage.total_tokens))
+        owner, tokens = self.response_owner, outcome.usage.total_tokens
+        balance, _ = await asyncio.gather(settling, owner.remember(response_id, tokens))
         return balance
+
+    async def charge_hold(self, status: int, error_code: str) -> Balance:
+        """Settle with all tokens and units that were held, because nobody can tell how many were used.
+
+        Raises `LedgerUnavailable`; the ledger then retries the settlement.
+        """
+        usage = self._estimated_tokens(self.reservation.output_tokens) + self._usual_units
+        return await self.ledger.settle(self.reservation, self._charge(usage, status, error_code, (), estimated=True))
 
     async def charge_input(
         self, status: int, error_code: str, *, findings: Iterable[str] = (), superseded: bool = False
@@ -91,10 +116,30 @@ class MeteredAttempt:
         )
         return await self.ledger.settle(self.reservation, outcome)
 
-    async def defer(self, response_id: str) -> None:
-        """Leave the settlement to the timer, because upstream still works on the response."""
-        assert self.response_owner is not None, "upstream stores every background response"
-        await self.response_owner.defer(response_id, self.reservation)
+    async def defer(self, response_id: str) -> bool:
+        """Leave the settlement to the timer, because upstream still works on the response.
+
+        Returns `False` if the hold was charged instead, because nobody could ask for the response later: it has no id,
+        or another attempt has the same one. Raises `StorageUnavailable` if that is because it cannot be stored.
+        A cancellation of the caller does not stop it.
+        """
+        return await asyncio.shield(self._defer(response_id))
+
+    async def _defer(self, response_id: str) -> bool:
+        owner = self.response_owner
+        try:
+            is_deferred = owner is not None and response_id != "" and await owner.defer(response_id, self.reservation)
+        except StorageUnavailable:
+            await self.charge_hold(200, "response_not_deferred")
+            raise
+        if not is_deferred:
+            await self.charge_hold(200, "response_not_deferred")
+        return is_deferred
+
+    async def resolve(self, response_id: str) -> None:
+        """Take a deferred settlement from the timer, because it is booked. Raises `StorageUnavailable`."""
+        assert self.response_owner is not None, "it has deferred the settlement"
+        await self.response_owner.resolve(response_id)
 
     @property
     def is_background(self) -> bool:
@@ -106,11 +151,19 @@ class MeteredAttempt:
         model = self.reservation.attempt.model
         return sum(self.tokenizer.count(text, model) for text in texts)
 
-    def _estimated_tokens(self, output: int = 0) -> Usage:
+    def _estimated_tokens(self, output: int = 0, at_least: LeastTokens = NOTHING_STATED) -> Usage:
         """Estimate tokens if the model is priced by tokens; else nothing."""
         if not self.rate_card.charges_tokens:
             return NOTHING_USED
-        return Usage(input=self.reservation.input_tokens, output=output)
+        held = self.reservation
+        input_, output = max(held.input_tokens, at_least.input), max(output, at_least.output)
+        rest = max(0, at_least.combined - input_ - output)
+        return Usage(input=input_, output=output + rest) if held.output_tokens else Usage(input=input_ + rest)
+
+    def _with_unseen(self, output: int) -> int:
+        """Return the output to charge for what an answer shows: all that was held if the model reasons unseen."""
+        held = self.reservation
+        return max(output, held.output_tokens) if reasons(held.attempt.model) else output
 
     @property
     def _usual_units(self) -> Usage:
@@ -128,18 +181,28 @@ class MeteredAttempt:
         service_tier: str = "",
         superseded: bool = False,
     ) -> Outcome:
+        tokens = usage.total_tokens
+        if tokens > self.reservation.amount.tokens or usage.images or usage.audio_seconds:
+            possible = self._limited(usage)
+            estimated, usage, tokens = estimated or possible is not usage, possible, possible.total_tokens
         return Outcome(
             kind=EntryKind.CHARGE,
-            amount=Amount(usage.total_tokens, self.rate_card.cost(usage)),
+            amount=Amount(tokens, self.rate_card.cost(usage)),
             usage=usage,
             status=status,
             error_code=error_code,
             latency_ms=self._latency_ms(),
             estimated=estimated,
             content_filter=findings_text(findings),
-            service_tier=service_tier,
+            service_tier=label(service_tier),
             superseded=superseded,
         )
+
+    def _limited(self, usage: Usage) -> Usage:
+        """Cut a usage to what the request can have used, so that no answer can take more than that from the quota."""
+        held = self.reservation
+        window, most_held = context_window(held.attempt.model), _MOST_TOKENS_PER_HELD * held.amount.tokens
+        return limited(usage, max(window, most_held), max(window * self.choices, most_held), held.units)
 
     def _latency_ms(self) -> int:
         return round((self.clock.monotonic() - self.started_at) * 1000)

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
 from shared.application.cached_value import Cached
 from shared.application.inference.meter_stream import StreamCut
+from shared.application.inference.settle_background_responses import SettleResponses
 from shared.application.ports.inference import ResponseDirectory, Upstream, UpstreamResponse
 from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.domain.errors import (
     BackendBroken,
     BackendTimeout,
+    GatewayError,
     OperationNotFound,
     ResidencyViolation,
     ResponseNotFound,
+    ResponseRunning,
     TenantSuspended,
 )
+from shared.domain.ledger.entries import Reservation
 from shared.domain.routing.answer import classify
 from shared.domain.routing.catalog import Backend, Catalog
 from shared.domain.routing.paths import response_path
-from shared.domain.tenancy.tenant import TenantState
+from shared.domain.tenancy.tenant import Tenant, TenantState
 from shared.domain.values import record
 
 _EVENT_STREAM = b"text/event-stream"
+_SHOWING_THE_END = ("", "/cancel")
+"""The parts of a response whose answers are the response itself."""
 
 
 @record
@@ -41,10 +49,11 @@ class ResponseCall:
 
 
 class ForwardedStream:
-    """A stored response that upstream streams again. It was booked when it was created."""
+    """A stored response that upstream streams again. It is booked already, or at the end of this stream."""
 
-    def __init__(self, response: UpstreamResponse) -> None:
+    def __init__(self, response: UpstreamResponse, settle: Callable[[], Awaitable[object]]) -> None:
         self._response = response
+        self._settle = settle
 
     @property
     def is_text(self) -> bool:
@@ -55,6 +64,8 @@ class ForwardedStream:
             await self._response.forward(send)
         except (BackendBroken, BackendTimeout) as error:
             raise StreamCut from error
+        with suppress(GatewayError):  # the timer asks again
+            await self._settle()
 
     def abandon(self, error_code: str) -> None:  # noqa: ARG002 - it was booked when it was created
         self._response.close()
@@ -74,17 +85,39 @@ class ForwardedResponse:
 class ServeResponses:
     """The use case of the routes below `/responses/{response}`. Another tenant's response does not exist."""
 
-    def __init__(self, directory: ResponseDirectory, upstream: Upstream, catalog: Cached[Catalog]) -> None:
+    def __init__(
+        self, directory: ResponseDirectory, upstream: Upstream, catalog: Cached[Catalog], settle: SettleResponses
+    ) -> None:
         self._directory = directory
         self._upstream = upstream
         self._catalog = catalog
+        self._settle = settle
 
     async def __call__(self, caller: TenantPrincipal, call: ResponseCall) -> ForwardedResponse:
         """Forward one request to the backend that stores the response.
 
-        Raises `TenantSuspended`, `ResponseNotFound`, `ResidencyViolation`, and the errors of a backend.
+        A response that is not settled yet is settled by any answer that shows its end, and before it is deleted.
+        Raises `TenantSuspended`, `ResponseNotFound`, `ResidencyViolation`, `ResponseRunning`, `StorageUnavailable`, and
+        the errors of a backend.
         """
-        tenant = caller.tenant
+        tenant_id = caller.tenant.tenant_id
+        backend = await self._backend(caller.tenant, call)
+        if call.method == "DELETE" and not await self._settle_now(tenant_id, call.response_id):
+            raise ResponseRunning
+        response = await self._upstream.send(backend, call.method, _path(backend, call), b"", call.headers)
+        if _is_event_stream(response):
+            settle = partial(self._settle_now, tenant_id, call.response_id)
+            return _forwarded(response, backend, stream=ForwardedStream(response, settle))
+        body = await response.read()
+        error = classify(response, body).error
+        if error is not None and not isinstance(error, OperationNotFound):
+            raise error
+        if response.status == 200:
+            await self._take_note(tenant_id, call, body)
+        return _forwarded(response, backend, body)
+
+    async def _backend(self, tenant: Tenant, call: ResponseCall) -> Backend:
+        """Return the backend that stores the response, if the tenant may use it."""
         if tenant.state is not TenantState.ACTIVE:
             raise TenantSuspended
         stored = await self._directory.get(tenant.tenant_id, call.response_id)
@@ -93,19 +126,30 @@ class ServeResponses:
             raise ResponseNotFound
         if backend.placement.objection(tenant.residency):
             raise ResidencyViolation("The response lies where this tenant's data may no longer be processed.")
-        path = response_path(backend, call.response_id, call.base) + call.part
-        if call.query:
-            path = f"{path}?{call.query}"
-        response = await self._upstream.send(backend, call.method, path, b"", call.headers)
-        if _is_event_stream(response):
-            return _forwarded(response, backend, stream=ForwardedStream(response))
-        body = await response.read()
-        error = classify(response, body).error
-        if error is not None and not isinstance(error, OperationNotFound):
-            raise error
-        if call.method == "DELETE" and response.status == 200:
-            await self._directory.remove(tenant.tenant_id, call.response_id)
-        return _forwarded(response, backend, body)
+        return backend
+
+    async def _take_note(self, tenant_id: str, call: ResponseCall, body: bytes) -> None:
+        """Forget a response that was deleted, and settle one whose end its owner is about to see."""
+        if call.method == "DELETE":
+            await self._directory.remove(tenant_id, call.response_id)
+        elif call.part in _SHOWING_THE_END:
+            reservation = await self._unsettled(tenant_id, call.response_id)
+            if reservation is not None:
+                await self._settle.settle(call.response_id, reservation, body)
+
+    async def _settle_now(self, tenant_id: str, response_id: str) -> bool:
+        """Ask upstream for a response that is not settled, and settle it. Returns `False` if it has not ended."""
+        reservation = await self._unsettled(tenant_id, response_id)
+        return reservation is None or await self._settle.ask(response_id, reservation)
+
+    async def _unsettled(self, tenant_id: str, response_id: str) -> Reservation | None:
+        reservation = await self._directory.reservation_of(response_id)
+        return reservation if reservation is not None and reservation.lane.tenant_id == tenant_id else None
+
+
+def _path(backend: Backend, call: ResponseCall) -> str:
+    path = response_path(backend, call.response_id, call.base) + call.part
+    return f"{path}?{call.query}" if call.query else path
 
 
 def _forwarded(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 from shared.application.cached_value import Cached
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.inference.response_owner import ResponseOwner
@@ -9,19 +12,30 @@ from shared.application.ports.clock import Clock
 from shared.application.ports.formats import InferenceFormat
 from shared.application.ports.inference import ResponseDirectory, Tokenizer, Upstream
 from shared.application.ports.ledger import Ledger
-from shared.domain.errors import BackendBroken, BackendTimeout, BackendUnavailable
+from shared.application.sweep import Sweep
+from shared.domain.errors import BackendBroken, BackendFailed, BackendUnavailable
+from shared.domain.identifiers import timestamp
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.ledger.entries import Reservation
 from shared.domain.pricing.price_book import PriceBook
-from shared.domain.routing.catalog import Backend, Catalog
+from shared.domain.routing.answer import Meaning, classify
+from shared.domain.routing.catalog import Catalog
 from shared.domain.routing.paths import response_path
 
-_GONE = 404
-_UNREAD = ParsedBody(raw=b"", content_type="application/json", model=None)
+_JOB: Final = "settle_background_responses"
+_GONE: Final = 404
+_HEAD_SECONDS: Final = 10.0
+"""A backend that hangs must not keep the others waiting."""
+_KEPT_FOR: Final = timedelta(days=30)
+"""Upstream keeps a response no longer."""
+_UNREAD: Final = ParsedBody(raw=b"", content_type="application/json", model=None)
 
 
 class SettleResponses:
-    """The use case of the timer `settle_background_responses`. Settling twice is harmless: it books once."""
+    """The use case of the timer `settle_background_responses`, and of requests for responses that are not settled.
+
+    Settling twice, also at the same time, is harmless: it books once.
+    """
 
     def __init__(
         self,
@@ -33,6 +47,7 @@ class SettleResponses:
         prices: Cached[PriceBook],
         clock: Clock,
         format_: InferenceFormat,
+        sweep: Sweep,
     ) -> None:
         self._directory = directory
         self._upstream = upstream
@@ -42,38 +57,62 @@ class SettleResponses:
         self._prices = prices
         self._clock = clock
         self._format = format_
+        self._sweep = sweep
 
     async def __call__(self) -> int:
         """Ask for every response that was still running; returns the number of settled ones.
 
-        Raises `StorageUnavailable`, and `UnpricedModel` if a reservation's prices are no longer in the book.
+        Several are asked for at once. Raises `SweepFailed` at the end, with the error of each that cannot be settled.
         """
-        backends = (await self._catalog.get()).backends
-        settled = 0
-        for response_id, reservation in [each async for each in self._directory.deferred()]:
-            backend = backends.get(reservation.attempt.backend)
-            if backend is not None and await self._settle(backend, response_id, reservation):
-                await self._directory.resolve(response_id)
-                settled += 1
-        return settled
+        swept = await self._sweep(_JOB, self._directory.deferred(), self._settle_or_wait, _id_of)
+        return swept.done
 
-    async def _settle(self, backend: Backend, response_id: str, reservation: Reservation) -> bool:
-        """Book one response if it has ended. Returns `False` if it must be asked for again later."""
-        try:
-            response = await self._upstream.send(backend, "GET", response_path(backend, response_id), b"", {})
-            body = await response.read()
-            completion = self._format.read_completion(_UNREAD, body) if response.status == 200 else None
-        except (BackendUnavailable, BackendBroken, BackendTimeout):
-            return False
-        attempt = await self._attempt(backend, reservation)
-        if completion is not None:
-            return await _book(attempt, completion)
-        if response.status != _GONE:
-            return False
-        await attempt.charge_input(_GONE, "response_gone")
+    async def ask(self, response_id: str, reservation: Reservation) -> bool:
+        """Ask upstream for a deferred response, and settle it. Returns `False` if upstream still works on it.
+
+        Raises `BackendFailed` if upstream cannot be asked, `StorageUnavailable`, and `UnpricedModel` if the
+        reservation's prices are no longer in the book.
+        """
+        backend = (await self._catalog.get()).backends.get(reservation.attempt.backend)
+        if backend is None:
+            raise BackendUnavailable("The backend that stores the response is no longer configured.")
+        path = response_path(backend, response_id)
+        response = await self._upstream.send(backend, "GET", path, b"", {}, _HEAD_SECONDS)
+        body = await response.read()
+        if response.status == 200:
+            return await self.settle(response_id, reservation, body)
+        answer = classify(response, body)
+        if response.status != _GONE or answer.meaning is not Meaning.CALLER_ERROR:
+            raise answer.error or BackendBroken(f"The backend answered with status {response.status}.")
+        await (await self._attempt(reservation)).charge_hold(_GONE, "response_gone")
+        await self._directory.resolve(response_id)
         return True
 
-    async def _attempt(self, backend: Backend, reservation: Reservation) -> MeteredAttempt:
+    async def settle(self, response_id: str, reservation: Reservation, body: bytes) -> bool:
+        """Settle a deferred response with upstream's answer about it. Returns `False` if upstream still works on it.
+
+        Raises `BackendBroken` if the answer cannot be read, `StorageUnavailable`, and `UnpricedModel`. Idempotent.
+        """
+        completion = self._format.read_completion(_UNREAD, body)
+        if completion.is_running:
+            return False
+        await _book(await self._attempt(reservation), completion)
+        await self._directory.resolve(response_id)
+        return True
+
+    async def _settle_or_wait(self, deferred: tuple[str, Reservation]) -> int:
+        """Settle one response if it has ended. A backend that cannot be asked is asked again until it forgets."""
+        response_id, reservation = deferred
+        try:
+            return int(await self.ask(response_id, reservation))
+        except BackendFailed:
+            if reservation.created > timestamp(self._clock.now() - _KEPT_FOR):
+                return 0
+        await (await self._attempt(reservation)).charge_hold(504, "response_unreachable")
+        await self._directory.resolve(response_id)
+        return 1
+
+    async def _attempt(self, reservation: Reservation) -> MeteredAttempt:
         return MeteredAttempt(
             ledger=self._ledger,
             clock=self._clock,
@@ -85,19 +124,25 @@ class SettleResponses:
                 directory=self._directory,
                 tenant_id=reservation.lane.tenant_id,
                 deployment=reservation.attempt.deployment,
-                backend_id=backend.backend_id,
+                backend_id=reservation.attempt.backend,
             ),
         )
 
 
-async def _book(attempt: MeteredAttempt, completion: Completion) -> bool:
-    if completion.is_running:
-        return False
+def _id_of(deferred: tuple[str, Reservation]) -> str:
+    return deferred[0]
+
+
+async def _book(attempt: MeteredAttempt, completion: Completion) -> None:
+    """Charge a response that has ended. If it shows neither a usage nor a text, nobody can tell what it has used."""
+    if completion.usage is None and not completion.texts and not completion.has_failed:
+        await attempt.charge_hold(200, "")
+        return
     await attempt.charge(
         completion.usage,
+        at_least=completion.at_least,
         texts=completion.texts,
         findings=completion.findings,
         service_tier=completion.service_tier,
         response_id=completion.response_id,
     )
-    return True

@@ -25,12 +25,22 @@ class ResponseDirectory(Protocol):
         """Remove a response. Does nothing if it is unknown."""
         ...
 
-    async def defer(self, response_id: str, reservation: Reservation) -> None:
-        """Store the reservation of a response that upstream still works on, to be settled later. Idempotent."""
+    async def defer(self, response_id: str, reservation: Reservation) -> bool:
+        """Store the reservation of a response that upstream still works on, to be settled later. Idempotent.
+
+        Returns `False` if another reservation was stored for the same id; then nothing has changed.
+        """
+        ...
+
+    async def reservation_of(self, response_id: str) -> Reservation | None:
+        """Return the reservation of a deferred response; `None` if it is not deferred."""
         ...
 
     def deferred(self) -> AsyncIterator[tuple[str, Reservation]]:
-        """Yield the id and reservation of each deferred response."""
+        """Yield the id and reservation of each deferred response.
+
+        Raises `RowsDamaged` at the end, so that one row hides no other.
+        """
         ...
 
     async def resolve(self, response_id: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from shared.domain.pricing.price_book import TOKENS, Basis
-from shared.domain.pricing.usage import NOTHING_USED, Usage
+from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage
 from shared.domain.values import fact, value
 
 
@@ -14,13 +14,18 @@ class EventReader(Protocol):
     """Reads one streamed answer while it passes through."""
 
     usage: Usage | None
-    """The tokens that upstream stated; `None` until it has stated any."""
+    """The tokens that upstream stated for all text so far; `None` if it stated none that can be booked."""
+    at_least: LeastTokens
+    """Without a `usage`, the tokens that upstream stated all the same."""
     units: Usage
     """The consumption other than tokens, as far as the answer shows it."""
     findings: set[str]
     """The content filter's findings so far."""
     service_tier: str
     response_id: str
+    """Empty if upstream states none, or none by which it could be asked later."""
+    is_background: bool
+    """Upstream says that it goes on working on the response without its caller."""
     ended: bool
     """Upstream has marked the stream as complete."""
     is_text: bool
@@ -33,12 +38,16 @@ class EventReader(Protocol):
         """
         ...
 
+    def end(self) -> None:
+        """Read what is left at the end of the body: a last event without the blank line that ends events."""
+        ...
+
     def ending(self) -> bytes:
         """Return the withheld events."""
         ...
 
     def texts(self, events: bytes) -> Sequence[str]:
-        """Return the generated text of released events, one string for each choice."""
+        """Return the generated text of events, one string for each choice."""
         ...
 
 
@@ -84,7 +93,9 @@ class ParsedBody:
     """The probable consumption other than tokens; `None` if it equals `units`."""
     basis: Basis = TOKENS
     previous_response_id: str = ""
-    """The response that this one follows. Responses API only, as are the next two."""
+    """The response that this one follows. Responses API only, as are the next three."""
+    may_run_on: bool = False
+    """Upstream may answer with the id of a response on which it still works."""
     is_stored: bool = False
     """Upstream stores the response."""
     is_background: bool = False
@@ -96,13 +107,18 @@ class Completion:
     """The parts of an answer that the gateway reads."""
 
     usage: Usage | None
-    """The tokens that upstream stated; `None` if it stated none."""
+    """The tokens that upstream stated; `None` if it stated none that can be booked."""
+    at_least: LeastTokens = NOTHING_STATED
+    """Without a `usage`, the tokens that upstream stated all the same."""
     findings: frozenset[str] = frozenset()
     texts: Sequence[str] = ()
-    """The generated text, one string for each choice. Filled only if `usage` is `None`."""
+    """The generated text, one string for each choice. Filled only if `usage` is `None` or states no output."""
     units: Usage = NOTHING_USED
     """The consumption other than tokens, as far as the answer shows it."""
     service_tier: str = ""
     response_id: str = ""
+    """Empty if upstream states none, or none by which it could be asked later."""
     is_running: bool = False
     """Upstream still works on the response."""
+    has_failed: bool = False
+    """Upstream could not finish the response."""

@@ -26,6 +26,9 @@ METERS = tuple(Meter)
 INPUT_METERS = METERS[:4]
 OUTPUT_METERS = METERS[4:6]
 TOKEN_METERS = METERS[:6]
+_UNIT_METERS = METERS[6:]
+MOST_UNITS_PER_HELD = 8
+"""Images, characters or seconds that upstream may state for each one that was held."""
 
 
 @fact
@@ -84,6 +87,37 @@ _FIELDS = field_names(Usage)
 NOTHING_USED = Usage()
 
 
+@fact
+class LeastTokens:
+    """The tokens that an unusable usage states all the same. An estimate is never below them."""
+
+    input: int = 0
+    output: int = 0
+    combined: int = 0
+    """Input and output together."""
+
+
+NOTHING_STATED = LeastTokens()
+
+
+def limited(usage: Usage, most_input: int, most_output: int, held: Usage) -> Usage:
+    """Cut a usage to what one request can use. Returns `usage` itself if it is within these limits.
+
+    `held` has the other units that were held; estimates of them are low by a factor of `MOST_UNITS_PER_HELD` at most.
+    """
+    parts: dict[str, int] = {}
+    for meters, most in ((INPUT_METERS, most_input), (OUTPUT_METERS, most_output)):
+        left = most
+        for meter in meters:
+            parts[meter] = min(getattr(usage, meter), left)
+            left -= parts[meter]
+    for meter in _UNIT_METERS:
+        parts[meter] = min(getattr(usage, meter), MOST_UNITS_PER_HELD * getattr(held, meter))
+    parts["reasoning"] = min(usage.reasoning, parts[Meter.OUTPUT])
+    cut = Usage(**parts)
+    return usage if cut == usage else cut
+
+
 def disjoint_usage(
     *,
     prompt: int,
@@ -100,8 +134,9 @@ def disjoint_usage(
     `prompt + completion` and are never negative.
     """
     prompt, completion = max(0, prompt), max(0, completion)
+    reasoning = _within(reasoning, completion)
     if not (cached or cache_write or audio_in or audio_out):
-        return Usage(input=prompt, output=completion, reasoning=max(0, reasoning))
+        return Usage(input=prompt, output=completion, reasoning=reasoning)
     cached_input = _within(cached, prompt)
     written = _within(cache_write, prompt - cached_input)
     audio_input = _within(audio_in, prompt - cached_input - written)
@@ -113,7 +148,7 @@ def disjoint_usage(
         audio_input=audio_input,
         output=completion - audio_output,
         audio_output=audio_output,
-        reasoning=max(0, reasoning),
+        reasoning=reasoning,
     )
 
 

@@ -67,6 +67,27 @@ async def test_a_background_response_is_noted_once_and_removed_once(store: Table
     assert [each async for each in responses.deferred() if each[0] == response_id] == []
 
 
+async def test_a_response_that_is_settled_while_it_is_noted_again_is_noted_once_more() -> None:
+    class Vanishing(InMemoryTableStore):
+        async def get(self, table: str, partition: str, key: str) -> Row | None:
+            await responses.resolve(ID)
+            return await super().get(table, partition, key)
+
+    responses = TableResponses(Vanishing(), ManualClock())
+    held = reservation()
+    assert [await responses.defer(ID, held), await responses.defer(ID, held)] == [True, True]
+    assert [each async for each in responses.deferred()] == [(ID, held)]
+
+
+async def test_an_id_is_noted_for_one_reservation(store: TableStore, tenant: str) -> None:
+    responses = TableResponses(store, ManualClock())
+    held, response_id = reservation(tenant), f"resp_{tenant}/?#"
+    assert await responses.reservation_of(response_id) is None
+    assert await responses.defer(response_id, held)
+    assert not await responses.defer(response_id, reservation(tenant))
+    assert await responses.reservation_of(response_id) == held
+
+
 async def test_an_outage_of_storage_raises_an_error() -> None:
     store = FaultyStore(InMemoryTableStore())
     responses = TableResponses(store, ManualClock())

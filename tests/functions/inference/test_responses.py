@@ -285,27 +285,20 @@ async def test_the_timer_settles_background_responses(stack: Stack, caplog: pyte
     assert caplog.text.count("settled 1 background responses") == 1
 
 
-async def test_a_background_response_that_is_not_stored_is_estimated(stack: Stack) -> None:
-    await create(stack, background=True, store=False)
+async def test_a_background_response_that_the_backend_does_not_store_is_charged_for_its_hold(stack: Stack) -> None:
+    await create(stack, background=True, store=False, max_output_tokens=77)
+    assert await (await stack.gateway()).inference.settle_background() == 1
     entry, _ = await settled(stack)
-    assert (entry["estimated"], entry["usage"]["output"]) == (True, 0)
+    assert (entry["error_code"], entry["estimated"], entry["usage"]["output"]) == ("response_gone", True, 77)
 
 
-async def test_a_background_response_can_be_cancelled(stack: Stack) -> None:
+async def test_a_background_response_that_is_cancelled_is_settled_at_once(stack: Stack) -> None:
     made = await create(stack, background=True)
     status, answer = await call(stack, "POST", f"/responses/{made['id']}/cancel")
     assert (status, answer["status"]) == (200, "cancelled")
-    assert await (await stack.gateway()).inference.settle_background() == 1
     entry, record = await settled(stack)
     assert (entry["usage"]["output"], entry["tokens"]) == (0, record["usage"]["total_tokens"])
-
-
-async def test_a_background_response_that_is_gone_is_charged_for_its_input(stack: Stack) -> None:
-    made = await create(stack, background=True)
-    await call(stack, "DELETE", f"/responses/{made['id']}")
-    assert await (await stack.gateway()).inference.settle_background() == 1
-    entry, _ = await settled(stack)
-    assert (entry["error_code"], entry["estimated"], entry["usage"]["output"]) == ("response_gone", True, 0)
+    assert await (await stack.gateway()).inference.settle_background() == 0
 
 
 @pytest.mark.parametrize("fault", [{"kind": "status", "status": 500}, {"kind": "refuse", "count": 2}])
@@ -331,7 +324,8 @@ async def test_a_background_stream_whose_caller_leaves_is_settled_by_the_timer(s
     ((response_id, _),) = [each async for each in gateway.inference.settle_background._directory.deferred()]
     status, events = await call(stack, "GET", f"/responses/{response_id}", query="?stream=true")
     assert (status, b"event: response.completed" in events) == (200, True)
-    assert await gateway.inference.settle_background() == 1
+    await stack.settled()
+    assert await gateway.inference.settle_background() == 0
     entry, record = await settled(stack)
     assert entry["tokens"] == record["usage"]["total_tokens"]
 
@@ -339,6 +333,9 @@ async def test_a_background_stream_whose_caller_leaves_is_settled_by_the_timer(s
 async def test_a_stored_response_whose_stream_breaks_is_cut(stack: Stack) -> None:
     made = await create(stack)
     await stack.fault(deployment="responses", kind="refuse", count=2)
+    status, _ = await call(stack, "GET", f"/responses/{made['id']}")
+    assert status == 502
+    await stack.fault(deployment="responses", kind="status", status=500)
     status, _ = await call(stack, "GET", f"/responses/{made['id']}")
     assert status == 502
     await stack.fault(deployment="responses/stream", kind="break", after_chunks=1)

@@ -116,7 +116,7 @@ def test_the_texts_of_a_response_include_all_generated_text() -> None:
         {"type": "custom_tool_call", "input": "e"},
         7,
     ]
-    assert list(completion("responses", output=output).texts) == ["a", "b", "c", "d", "e"]
+    assert list(completion("responses", output=output).texts) == ["abodd", "c", "d", "e"]
 
 
 def test_transcripts_priced_by_duration_state_seconds() -> None:

@@ -12,7 +12,6 @@ from typing import Any, Final
 from shared.adapters.azure_openai.formats import bodies
 from shared.adapters.azure_openai.formats.choices import (
     ChoicesFormat,
-    is_reasoning_model,
     members_asking_for_usage,
     reader_for,
     sampling_defaults,
@@ -27,6 +26,7 @@ from shared.adapters.azure_openai.formats.references import (
 )
 from shared.adapters.azure_openai.formats.tools import CHAT_TOOLS, check_tools
 from shared.domain.errors import InvalidRequest
+from shared.domain.inference.model_facts import reasons
 from shared.domain.inference.parsed_body import ParsedBody, TokenEstimate
 from shared.domain.routing.catalog import Route
 
@@ -97,7 +97,7 @@ def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
     deployment, fields = route.deployment, bodies.members_of(parsed.raw)
     members = sampling_defaults(route, fields)
     if deployment.max_output_tokens is not None and parsed.max_output_tokens is None:
-        cap = "max_completion_tokens" if is_reasoning_model(route.backend.model) else "max_tokens"
+        cap = "max_completion_tokens" if reasons(route.backend.model) else "max_tokens"
         members[cap] = deployment.max_output_tokens
     if deployment.system_prompt:
         members["messages"] = [{"role": "system", "content": deployment.system_prompt}, *fields["messages"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import msgspec
 from shared.adapters.azure_openai.formats import answers, bodies
 from shared.adapters.azure_openai.formats.events import EventReader, data_of, events_in
 from shared.domain.errors import InvalidRequest
+from shared.domain.inference.model_facts import reasons
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
@@ -19,24 +20,10 @@ _USAGE_MARK: Final = b'"completion_tokens"'
 _DONE: Final = b"[DONE]"
 
 
-class _Message(msgspec.Struct):
-    content: Any = None
-    refusal: Any = None
-    audio: Any = None
-    tool_calls: msgspec.Raw = msgspec.Raw()
-
-
-class _Choice(answers.WithFilterResults):
-    index: int = 0
-    text: str | None = None
-    delta: _Message | None = None
-    message: _Message | None = None
-
-
 class _Answer(msgspec.Struct):
     """A buffered answer, or one event of a stream."""
 
-    choices: list[_Choice] | None = None
+    choices: list[answers.WithFilterResults] | None = None
     usage: answers.TokenUsage | None = None
     prompt_filter_results: list[answers.WithFilterResults] | None = None
     service_tier: str | None = None
@@ -52,10 +39,14 @@ class ChoicesFormat:
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_decoder, body)
-        usage = None if answer.usage is None else answer.usage.disjoint()
-        texts = _texts_by_choice([answer]) if usage is None else ()
+        usage, at_least = answers.NO_USAGE if answer.usage is None else answer.usage.stated()
+        texts = () if usage is not None and usage.output_tokens else _texts_by_choice([answers.document_of(body)])
         return Completion(
-            usage=usage, findings=frozenset(_findings_of(answer)), texts=texts, service_tier=answer.service_tier or ""
+            usage=usage,
+            at_least=at_least,
+            findings=frozenset(_findings_of(answer)),
+            texts=texts,
+            service_tier=answer.service_tier or "",
         )
 
     def filtered_prompt(self, status: int, body: bytes) -> frozenset[str] | None:
@@ -82,24 +73,25 @@ class ChoiceReader(EventReader):
         answer = answers.read_or_none(_decoder, data)
         if answer is None:
             return True
-        self._record(answer)
+        self._record(answer, data)
         # Only an event that has nothing but usage is withheld: some servers state usage beside choices.
         return answer.usage is None or bool(answer.choices) or self._releases_usage
 
     def read_findings(self, data: bytes) -> None:
         answer = answers.read_or_none(_decoder, data)
         if answer is not None:
-            self._record(answer)
+            self._record(answer, data)
 
     def texts(self, events: bytes) -> Sequence[str]:
-        read = (answers.read_or_none(_decoder, data_of(event)) for event in events_in(events))
-        return _texts_by_choice([answer for answer in read if answer is not None])
+        return _texts_by_choice([answers.document_of(data_of(event)) for event in events_in(events)])
 
-    def _record(self, answer: _Answer) -> None:
+    def _record(self, answer: _Answer, data: bytes) -> None:
         self.findings.update(_findings_of(answer))
         self.service_tier = answer.service_tier or self.service_tier
         if answer.usage is not None:
-            self.usage = answer.usage.disjoint()
+            self.take_usage(answer.usage.stated())
+        elif self.usage is not None and _texts_by_choice([answers.document_of(data)]):
+            self.disown_usage()
 
 
 _reader_withholding_usage: Final = partial(ChoiceReader, releases_usage=False)
@@ -109,10 +101,10 @@ _reader_releasing_usage: Final = partial(ChoiceReader, releases_usage=True)
 def sampling_defaults(route: Route, stated: Container[str]) -> dict[str, Any]:
     """Return the deployment's sampling defaults that the caller left out and the model accepts, as members to set.
 
-    `stated` are the members that the caller sent.
+    `stated` are the members that the caller sent. A model that reasons accepts none.
     """
     deployment = route.deployment
-    if not deployment.has_sampling or is_reasoning_model(route.backend.model):
+    if not deployment.has_sampling or reasons(route.backend.model):
         return {}
     values = {"temperature": deployment.temperature, "top_p": deployment.top_p}
     return {name: value for name, value in values.items() if value is not None and name not in stated}
@@ -138,32 +130,16 @@ def members_asking_for_usage(parsed: ParsedBody) -> dict[str, Any]:
     return {"stream_options": {**(options or {}), "include_usage": True}}
 
 
-def is_reasoning_model(model: str) -> bool:
-    """Tell whether a model reasons. Such a model accepts no sampling parameters, and another name for its output cap.
-
-    https://learn.microsoft.com/azure/ai-services/openai/how-to/reasoning
-    """
-    return model.startswith(("o1", "o3", "o4", "codex", "gpt-5")) and not model.startswith("gpt-5-chat")
-
-
 def _findings_of(answer: _Answer) -> Iterator[str]:
     yield from answers.findings_of(answer.prompt_filter_results or ())
     yield from answers.findings_of(answer.choices or ())
 
 
-def _texts_by_choice(read: Sequence[_Answer]) -> list[str]:
+def _texts_by_choice(documents: Iterable[Mapping[str, object]]) -> list[str]:
     """Return the generated text of each choice, joined, so that its tokens are counted as in one text."""
-    texts: dict[int, list[str]] = defaultdict(list)
-    for answer in read:
-        for choice in answer.choices or ():
-            texts[choice.index] += _texts_of(choice)
+    texts: dict[str, list[str]] = defaultdict(list)
+    for document in documents:
+        for position, choice in enumerate(answers.dicts_in(document.get("choices"))):
+            shown = [choice.get(name) for name in ("text", "delta", "message")]
+            texts[str(choice.get("index", position))].append(answers.generated_text(shown))
     return [text for parts in texts.values() if (text := "".join(parts))]
-
-
-def _texts_of(choice: _Choice) -> Iterator[str]:
-    message = choice.delta or choice.message or _Message()
-    transcript = message.audio.get("transcript") if isinstance(message.audio, dict) else None
-    for part in (choice.text, message.content, message.refusal, transcript):
-        if isinstance(part, str):
-            yield part
-    yield bytes(message.tool_calls).decode(errors="replace")

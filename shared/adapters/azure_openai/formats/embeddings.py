@@ -45,4 +45,5 @@ class Embeddings(BufferedFormat):
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_answer_decoder, body)
-        return Completion(usage=None if answer.usage is None else answer.usage.disjoint())
+        usage, at_least = answers.NO_USAGE if answer.usage is None else answer.usage.stated(completion_tokens=0)
+        return Completion(usage=usage, at_least=at_least)

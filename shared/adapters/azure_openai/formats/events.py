@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from shared.domain.pricing.usage import NOTHING_USED, Usage
+from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage
 
 _BLANK_LINES: Final = re.compile(rb"(?:\r?\n){2,}")
 _FINDING_MARKS: Final = (b'ed":true', b'y":"low"', b'y":"medium"', b'y":"high"')
@@ -20,6 +20,8 @@ _FINDING_MARKS: Final = (b'ed":true', b'y":"low"', b'y":"medium"', b'y":"high"')
 _SPACE_AFTER_NAME: Final = b'": '
 _SAMPLE_BYTES: Final = 64
 """The first bytes of a stream show whether its JSON has a space after each name. Azure writes none."""
+_MOST_WITHHELD_BYTES: Final = 65_536
+"""Events after the last one are dropped beyond this."""
 
 
 class EventReader(ABC):
@@ -34,10 +36,12 @@ class EventReader(ABC):
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.at_least = NOTHING_STATED
         self.units = NOTHING_USED
         self.findings: set[str] = set()
         self.service_tier = ""
         self.response_id = ""
+        self.is_background = False
         self.ended = False
         self._incomplete = b""
         """The begun event at the end of the last chunk."""
@@ -49,24 +53,21 @@ class EventReader(ABC):
 
     @abstractmethod
     def read_ending_event(self, data: bytes) -> bool:
-        """Read an event that has an ending mark or follows one. Sets `ended` at the last event of the stream.
+        """Read an event that has an ending mark or follows one. Sets `ended` at the last event, and for good.
 
         Returns `True` if the caller may receive the event before the request is booked.
         """
 
     @abstractmethod
     def read_findings(self, data: bytes) -> None:
-        """Read the content filter's findings from an event without an ending mark."""
+        """Read the content filter's findings from an event without an ending mark, and text that follows a usage."""
 
     @abstractmethod
     def texts(self, events: bytes) -> Sequence[str]:
-        """Return the generated text in released events, one string for each choice."""
+        """Return the generated text in events, one string for each choice."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Add a chunk. Returns the complete events that the caller may receive now."""
-        if self.ended:
-            self._withheld += chunk
-            return b""
         if self._incomplete:
             chunk = self._incomplete + chunk
             self._incomplete = b""
@@ -82,12 +83,31 @@ class EventReader(ABC):
                 return self._read_and_release(chunk)
         return chunk
 
+    def end(self) -> None:
+        """Read the begun event at the end of the body. Some servers end the last event without a blank line."""
+        if self._incomplete:
+            event, self._incomplete = self._incomplete + b"\n\n", b""
+            self._withheld = self._read_ending_events(event) + self._withheld
+
+    def take_usage(self, stated: tuple[Usage | None, LeastTokens]) -> None:
+        """Take a usage that an event states. Each later event is read, because text may follow."""
+        self.usage, self.at_least = stated
+        self._is_compact = False
+
+    def disown_usage(self) -> None:
+        """Give up the usage, because text has followed that it does not count."""
+        if self.usage is not None:
+            self.at_least = LeastTokens(input=self.usage.input_tokens, output=self.usage.output_tokens)
+            self.usage = None
+
     def ending(self) -> bytes:
         """Return the events that were withheld. They may be sent once the request is booked."""
         return self._withheld + self._incomplete
 
     def _read_and_release(self, chunk: bytes) -> bytes:
         """Read complete events. Returns those before the first ending mark, and of the others those that may go."""
+        if self.ended:
+            return self._read_ending_events(chunk)
         if not self._has_begun and chunk:
             self._has_begun = True
             self._is_compact = chunk.find(_SPACE_AFTER_NAME, 0, _SAMPLE_BYTES) < 0
@@ -103,14 +123,23 @@ class EventReader(ABC):
         return head + self._read_ending_events(chunk[end:])
 
     def _read_ending_events(self, chunk: bytes) -> bytes:
-        """Read the events from the first ending mark on. Returns those that may go, and withholds the others."""
+        """Read the events from the first ending mark on. Returns those that may go, and withholds the others.
+
+        Whatever follows the last event waits with it, so that the order is kept.
+        """
         released: list[bytes] = []
         for event in events_in(chunk):
-            if not self.ended and self.read_ending_event(data_of(event)):
+            may_go = self.read_ending_event(data_of(event))
+            if self.ended:
+                self._withhold(event)
+            elif may_go:
                 released.append(event)
-            elif self.ended:  # whatever follows the last event waits with it, so that the order is kept
-                self._withheld += event
         return b"".join(released)
+
+    def _withhold(self, event: bytes) -> None:
+        self._is_compact = False  # text that follows is not in the usage that was stated
+        if not self._withheld or len(self._withheld) + len(event) <= _MOST_WITHHELD_BYTES:
+            self._withheld += event
 
 
 def end_of_last_event(chunk: bytes, before: int | None = None) -> int:

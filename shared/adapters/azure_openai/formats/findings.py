@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from shared.domain.content_filter import VERDICTS, Severity
+from shared.domain.identifiers import label
 
 _ABOVE_SAFE: Final = frozenset(Severity)
 
@@ -18,6 +19,11 @@ def findings(results: Mapping[str, object]) -> Iterator[str]:
     for category, verdict in results.items():
         for name, found in verdict.items() if isinstance(verdict, dict) else ():
             if found is True and name in VERDICTS:
-                yield f"{category}:{name}"
+                yield f"{_name_of(category)}:{name}"
             elif name == "severity" and isinstance(found, str) and found in _ABOVE_SAFE:
-                yield f"{category}:{found}"
+                yield f"{_name_of(category)}:{found}"
+
+
+def _name_of(category: str) -> str:
+    """Return a category as a header and an entry can hold it: without the separators of findings."""
+    return label(category).replace(":", "?").replace(",", "?")

@@ -17,7 +17,7 @@ from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.price_book import images_of
-from shared.domain.pricing.usage import Usage
+from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage
 
 _MAX_TOKENS_OF_IMAGE: Final = 6_240
 """High quality, 1024 x 1536: https://platform.openai.com/docs/guides/image-generation#cost-and-latency."""
@@ -26,7 +26,6 @@ _USUAL_TOKENS_OF_IMAGE: Final = 1_056
 _TOKENS_OF_PARTIAL_IMAGE: Final = 100
 _MOST_PARTIAL_IMAGES: Final = 3
 _MARGIN: Final = 32
-_ONE_IMAGE: Final = Usage(images=1)
 _DEFAULT_QUALITY: Final = "standard"
 _DEFAULT_SIZE: Final = "1024x1024"
 _MAX_VARIANT_CHARACTERS: Final = 64
@@ -45,6 +44,32 @@ class ImageReader(TypedEventReader):
 
     ending_marks = (b"image_generation.completed",)
     last_types = frozenset({"image_generation.completed"})
+
+    def __init__(self, images: int) -> None:
+        """`images` is the number that was asked for. Each has an event of its own with its usage."""
+        super().__init__(Usage(images=images))
+        self._asked = images
+        self._stated: list[answers.Stated] = []
+
+    def read_ending_event(self, data: bytes) -> bool:
+        super().read_ending_event(data)
+        self.ended = len(self._stated) >= self._asked
+        return not self.ended
+
+    def take_usage(self, stated: answers.Stated) -> None:
+        """Add the usage of one image. If one states none, all are estimated."""
+        self._stated.append(stated)
+        usages = [usage for usage, _ in self._stated if usage is not None]
+        together = sum(usages, NOTHING_USED)
+        if len(usages) == len(self._stated):
+            super().take_usage((together, NOTHING_STATED))
+        else:
+            super().take_usage((None, LeastTokens(input=together.input_tokens, output=together.output_tokens)))
+
+    def end(self) -> None:
+        super().end()
+        if self._stated:
+            self.units = Usage(images=len(self._stated))
 
 
 class ImageGenerations(BufferedFormat):
@@ -65,7 +90,7 @@ class ImageGenerations(BufferedFormat):
             raw=body,
             content_type=content_type,
             model=bodies.text(fields, "model"),
-            reader=partial(ImageReader, _ONE_IMAGE) if bodies.flag(fields, "stream") else None,
+            reader=partial(ImageReader, images) if bodies.flag(fields, "stream") else None,
             user=bodies.first_text(fields.get("user")),
             texts=[prompt],
             input_margin=_MARGIN,
@@ -78,10 +103,12 @@ class ImageGenerations(BufferedFormat):
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_answer_decoder, body)
-        stated = None if answer.usage is None else answer.usage.disjoint()
-        return Completion(usage=stated, units=Usage(images=len(answer.data or ())))
+        usage, at_least = answers.NO_USAGE if answer.usage is None else answer.usage.stated()
+        units = Usage(images=len(answer.data)) if answer.data else NOTHING_USED
+        return Completion(usage=usage, at_least=at_least, units=units)
 
 
 def _text_or_default(value: str | None, default: str) -> str:
-    """Return a parameter, or the model's default if the caller left it out or to the model."""
-    return value if value and value != "auto" else default
+    """Return a parameter as it is priced, or the model's default if the caller left it out or to the model."""
+    stated = "".join((value or "").lower().split())
+    return default if stated in ("", "auto") else stated

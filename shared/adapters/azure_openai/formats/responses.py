@@ -17,6 +17,7 @@ from shared.adapters.azure_openai.formats.references import check_members, check
 from shared.adapters.azure_openai.formats.response_input import input_of
 from shared.adapters.azure_openai.formats.tools import RESPONSE_TOOLS, check_tools
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
+from shared.domain.identifiers import usable_response_id
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
@@ -41,20 +42,20 @@ class _Answer(msgspec.Struct):
 
     id: str = ""
     status: str = ""
+    background: Any = None
     usage: answers.InputOutputUsage | None = None
-    output: list[msgspec.Raw] | None = None
     content_filters: list[answers.WithFilterResults] | None = None
     service_tier: str | None = None
 
 
 class _Event(msgspec.Struct):
     type: str = ""
+    delta: Any = None
     response: _Answer | None = None
 
 
 _answer_decoder = msgspec.json.Decoder(_Answer)
 _event_decoder = msgspec.json.Decoder(_Event)
-_output_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 class ResponseReader(TypedEventReader):
@@ -72,15 +73,21 @@ class ResponseReader(TypedEventReader):
         event = answers.read_or_none(_event_decoder, data)
         if event is None:
             return True
-        response = event.response
-        if response is not None:
-            self.response_id = response.id
-            self.findings.update(answers.findings_of(response.content_filters or ()))
-            self.service_tier = response.service_tier or self.service_tier
-            if response.usage is not None:
-                self.usage = response.usage.disjoint()
-        self.ended = event.type in _LAST_TYPES
+        is_last = event.type in _LAST_TYPES
+        if event.response is not None:
+            self._read(event.response, is_last=is_last)
+        elif isinstance(event.delta, str):
+            self.disown_usage()
+        self.ended = self.ended or is_last
         return not self.ended
+
+    def _read(self, response: _Answer, *, is_last: bool) -> None:
+        self.response_id = self.response_id or usable_response_id(response.id)
+        self.is_background = self.is_background or response.background is True
+        self.findings.update(answers.findings_of(response.content_filters or ()))
+        self.service_tier = response.service_tier or self.service_tier
+        if is_last and response.usage is not None:
+            self.take_usage(response.usage.stated())
 
 
 class Responses(BufferedFormat):
@@ -111,6 +118,7 @@ class Responses(BufferedFormat):
             choices=1,
             max_output_tokens=bodies.integer(fields, "max_output_tokens", bodies.MOST_TOKENS),
             previous_response_id=bodies.text(fields, "previous_response_id") or "",
+            may_run_on=True,
             is_background=bool(bodies.flag(fields, "background")),
             is_stored=bodies.flag(fields, "store") is not False,
         )
@@ -123,13 +131,16 @@ class Responses(BufferedFormat):
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_answer_decoder, body)
+        usage, at_least = answers.NO_USAGE if answer.usage is None else answer.usage.stated()
         return Completion(
-            usage=None if answer.usage is None else answer.usage.disjoint(),
+            usage=usage,
+            at_least=at_least,
             findings=frozenset(answers.findings_of(answer.content_filters or ())),
-            texts=[] if answer.usage else [text for item in answer.output or () for text in _texts_of(item)],
+            texts=() if usage is not None and usage.output_tokens else _texts_of(body),
             service_tier=answer.service_tier or "",
-            response_id=answer.id,
+            response_id=usable_response_id(answer.id),
             is_running=answer.status in _RUNNING_STATES,
+            has_failed=answer.status == "failed",
         )
 
 
@@ -145,14 +156,7 @@ def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
     return members
 
 
-def _texts_of(item: msgspec.Raw) -> list[str]:
-    """Return the generated texts in one item of output."""
-    fields = answers.read_or_none(_output_decoder, bytes(item)) or {}
-    texts = [fields[name] for name in ("arguments", "input") if isinstance(fields.get(name), str)]
-    for name in ("content", "summary"):
-        parts = fields.get(name)
-        for part in parts if isinstance(parts, list) else ():
-            texts += [
-                part[key] for key in ("text", "refusal") if isinstance(part, dict) and isinstance(part.get(key), str)
-            ]
-    return texts
+def _texts_of(body: bytes) -> list[str]:
+    """Return the generated text of each item of output."""
+    texts = (answers.generated_text(item) for item in answers.dicts_in(answers.document_of(body).get("output")))
+    return [text for text in texts if text]

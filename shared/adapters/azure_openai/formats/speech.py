@@ -17,7 +17,7 @@ from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.pricing.price_book import SPEECH
-from shared.domain.pricing.usage import Usage
+from shared.domain.pricing.usage import NOTHING_STATED, Usage
 
 _MOST_TOKENS_PER_CHARACTER: Final = 4
 """Sound has 21 tokens a second, and slow speech has about five characters a second."""
@@ -40,9 +40,11 @@ class SoundReader:
 
     def __init__(self, units: Usage) -> None:
         self.usage: Usage | None = None
+        self.at_least = NOTHING_STATED
         self.units = units
         self.findings: set[str] = set()
         self.service_tier = self.response_id = ""
+        self.is_background = False
         self.ended = True  # binary sound has no last event: it ends where the body ends
         self._withheld = b""
 
@@ -50,6 +52,9 @@ class SoundReader:
         released = self._withheld + chunk[:-1]
         self._withheld = chunk[-1:]
         return released
+
+    def end(self) -> None:
+        """Do nothing: a sound has no events."""
 
     def ending(self) -> bytes:
         return self._withheld

@@ -100,9 +100,11 @@ class Transcriptions(BufferedFormat):
         answer = answers.read(_answer_decoder, body)
         usage = answer.usage
         if usage is not None and usage.type != "duration":
-            return Completion(usage=usage.disjoint())
+            tokens, at_least = usage.stated()
+            return Completion(usage=tokens, at_least=at_least, texts=[answer.text])
         seconds = answer.duration if usage is None else usage.seconds
-        known = Usage(audio_seconds=math.ceil(seconds)) if isinstance(seconds, int | float) else NOTHING_USED
+        is_stated = isinstance(seconds, int | float) and seconds > 0 and seconds is not True
+        known = Usage(audio_seconds=math.ceil(seconds)) if is_stated else NOTHING_USED
         return Completion(usage=None, texts=[answer.text], units=known)
 
 

@@ -1,0 +1,31 @@
+"""Facts about models that follow from their names: whether they reason unseen, and how much one request can use."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_REASONING: Final = re.compile(r"o\d|codex|gpt-(?!5-chat)(?:[5-9]|1\d)(?!\d)")
+"""https://learn.microsoft.com/azure/ai-services/openai/how-to/reasoning"""
+_CONTEXT_WINDOWS: Final = (
+    ("gpt-4.1", 1_047_576),
+    ("gpt-4.5", 131_072),
+    ("gpt-4", 131_072),
+    ("gpt-3", 16_385),
+    ("o1", 200_000),
+    ("o3", 200_000),
+    ("o4", 200_000),
+)
+"""Tokens by the beginning of the name; the first that fits counts. No model of a family has more."""
+_LARGEST_CONTEXT_WINDOW: Final = 2_097_152
+"""Twice the largest window on offer, for a model that is not listed."""
+
+
+def reasons(model: str) -> bool:
+    """Tell whether a model reasons. Its answers do not show all the tokens that they cost."""
+    return _REASONING.match(model) is not None
+
+
+def context_window(model: str) -> int:
+    """Return the most tokens that one prompt, or one answer, of a model can have."""
+    return next((window for name, window in _CONTEXT_WINDOWS if model.startswith(name)), _LARGEST_CONTEXT_WINDOW)
