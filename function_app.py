@@ -17,7 +17,7 @@ from shared.http.management import backends, deployments, keys, periods, prices,
 from shared.http.tenant import me as tenant
 
 worker.quiet_loggers()
-worker.replace_web_app(web)
+worker.replace_web_server(web)
 process.check_settings()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 

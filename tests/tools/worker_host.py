@@ -16,9 +16,11 @@ import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from local.functions_host.indexing import HttpFunction
 from local.functions_host.routing import Router, is_permitted
@@ -26,6 +28,9 @@ from local.functions_host.routing import Router, is_permitted
 ROOT = Path(__file__).resolve().parents[2]
 OPEN_INVOCATIONS = "/admin/open-invocations"
 """Answers the number of invocations that have not ended. The Functions host has no such path."""
+RAW_HEADER = "x-raw"
+"""A header whose value is decoded from percent signs, and sent to the worker as `user-agent`. The server of this
+module refuses control characters, which the Functions host passes."""
 HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer")
 
 
@@ -104,6 +109,8 @@ class WorkerHost:
         ))  # fmt: skip
         self._invoke(function.name, invocation_id, data)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
+        if RAW_HEADER in request.headers:
+            return await self._send_raw(request, invocation_id)
         body = request.content if request.can_read_body else None
         async with self._session.request(
             request.method, self._worker_url + request.raw_path, data=body,
@@ -116,6 +123,18 @@ class WorkerHost:
             async for chunk in answer.content.iter_any():
                 await response.write(chunk)
             return response
+
+    async def _send_raw(self, request: web.Request, invocation_id: str) -> web.Response:
+        """Send a request without a body, with a header that no client library sends. Returns its status only."""
+        url = URL(self._worker_url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        fields = {"host": "x", "connection": "close", "x-ms-invocation-id": invocation_id}
+        fields |= {"api-key": request.headers.get("api-key", ""), "user-agent": unquote(request.headers[RAW_HEADER])}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        writer.write(f"{request.method} {request.raw_path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"))
+        answer = await reader.read()
+        writer.close()
+        return web.Response(status=int(answer.split()[1]))
 
     async def _start_timer(self, name: str) -> web.Response:
         if name not in self._timers:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from logging.config import dictConfig
 from types import SimpleNamespace
 
 import pytest
-import uvicorn.config
 from azurefunctions.extensions.http.fastapi import web
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from shared.worker import EveryRequest, quiet_loggers, replace_web_app
+from shared.worker import EveryRequest, WorkerServer, quiet_loggers, replace_web_server
+from tests.tools.stack import free_port
 
 
 async def call(app: EveryRequest, method: str, path: str) -> str:
@@ -46,21 +46,73 @@ async def test_every_request_reaches_the_worker(method: str, path: str) -> None:
     assert await call(app, method, path) == f"{method} {{'given': 'by the worker'}}"
 
 
-def test_the_extension_has_the_class_that_is_replaced() -> None:
-    replace_web_app(web)
-    assert web.WebApp is EveryRequest
+async def served(raw: bytes) -> bytes:
+    """Serve one request by the server of the worker. Returns the answer, to the end of the connection."""
+    app, port = EveryRequest(), free_port()
+
+    @app.route
+    async def handle(request: Request) -> Response:
+        return PlainTextResponse(repr(request.headers.get("x")))
+
+    worker_server = WorkerServer("127.0.0.1", port, app)
+    serving = asyncio.create_task(worker_server.serve())
+    try:
+        async with asyncio.timeout(30):
+            while not worker_server.server.started:  # noqa: ASYNC110 - uvicorn raises no event
+                await asyncio.sleep(0.01)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(raw)
+            answer = await reader.read()
+            writer.close()
+            return answer
+    finally:
+        worker_server.server.should_exit = True
+        await serving
+
+
+@pytest.mark.parametrize(
+    ("sent", "value"),
+    [
+        (b"a\x01b", "a b"),
+        (b"a\x1fb", "a b"),
+        (b"a\x7fb", "a b"),
+        (b"a\x00b", "a b"),
+        (b"a\tb", "a b"),
+        (b"a\xffb", "a\xffb"),
+    ],
+)
+async def test_a_request_with_any_header_that_the_host_passes_reaches_the_worker(sent: bytes, value: str) -> None:
+    answer = await served(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: " + sent + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(repr(value).encode())
+    assert b"uvicorn" not in answer
+
+
+async def test_what_frames_a_request_is_read_strictly() -> None:
+    framed_twice = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert (await served(framed_twice)).startswith(b"HTTP/1.1 400 ")
+
+
+def test_the_extension_has_the_classes_that_are_replaced() -> None:
+    replace_web_server(web)
+    assert (web.WebApp, web.WebServer) == (EveryRequest, WorkerServer)
+
+
+def kind(**methods: object) -> type:
+    return type("Kind", (), methods)
 
 
 @pytest.mark.parametrize(
     ("extension", "missing"),
     [
-        (SimpleNamespace(), "no route and no get_app"),
-        (SimpleNamespace(WebApp=type("WebApp", (), {"route": print})), "no get_app"),
+        (SimpleNamespace(), "WebApp.route and no WebApp.get_app and no WebServer.serve"),
+        (SimpleNamespace(WebApp=kind(route=print), WebServer=kind(serve=print)), "no WebApp.get_app. See"),
+        (SimpleNamespace(WebApp=kind(route=print, get_app=print), WebServer=kind()), "no WebServer.serve. See"),
     ],
 )
 def test_an_extension_that_has_changed_is_refused_at_start(extension: object, missing: str) -> None:
     with pytest.raises(RuntimeError, match=missing):
-        replace_web_app(extension)
+        replace_web_server(extension)
 
 
 @pytest.mark.parametrize("name", ["azure.core.pipeline.policies.http_logging_policy", "azure.identity.aio._internal"])
@@ -72,16 +124,3 @@ def test_the_sdk_logs_warnings_only_although_the_worker_wants_every_line(
     logging.getLogger(name).info("a line for each request")
     logging.getLogger(name).warning("a warning")
     assert caplog.messages == ["a warning"]
-
-
-def test_uvicorn_writes_no_access_log_although_the_extension_configures_it(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quiet_loggers()
-    for name in uvicorn.config.LOGGING_CONFIG["loggers"]:
-        logger = logging.getLogger(name)
-        for attribute, value in (("handlers", []), ("level", logger.level), ("propagate", logger.propagate)):
-            monkeypatch.setattr(logger, attribute, value)
-    dictConfig(uvicorn.config.LOGGING_CONFIG)
-    logging.getLogger("uvicorn.access").info('%s - "%s %s HTTP/%s" %d', "1.2.3.4", "GET", "/", "1.1", 200)
-    assert capsys.readouterr().out == ""

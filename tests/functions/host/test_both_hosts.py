@@ -18,7 +18,7 @@ from shared.http.operation_table import OPERATIONS, PARAMETER_EXAMPLES
 from tests.functions.host.test_conformance import HOSTS, LOCAL_HOST, WORKER_LIBRARY, running
 from tests.functions.inference.test_operations import form
 from tests.tools.stack import ADMIN_KEY, Stack, configure, running_simulator
-from tests.tools.worker_host import OPEN_INVOCATIONS
+from tests.tools.worker_host import OPEN_INVOCATIONS, RAW_HEADER
 
 _OF_ONE_RUN = (
     (re.compile(r"\b[0-9a-f]{32}([0-9a-f]{32})?\b"), "RID"),
@@ -51,7 +51,7 @@ async def answered(stack: Stack, method: str, path: str, key: str = "", **sent: 
     """Send one request. Returns status, type and body, without what differs between two runs."""
     await stack.session.delete(f"{stack.simulator_url}/_sim/requests")
     stack.simulator.cache._seen.clear()
-    headers = {"api-key": key} if key else {}
+    headers = ({"api-key": key} if key else {}) | sent.pop("headers", {})
     async with asyncio.timeout(30):
         async with stack.session.request(method, URL(stack.url + path, encoded=True), headers=headers, **sent) as got:
             body = (await got.read()).decode("latin-1")
@@ -113,3 +113,14 @@ async def test_paths_that_nothing_serves_have_the_same_body_and_their_invocation
             assert kind == "application/json", (method, path)
             assert method == "HEAD" or '"message"' in body, (method, path)
     await all_invocations_end(both[WORKER_LIBRARY])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/docs", "/manage/tenants"])
+async def test_a_header_that_a_strict_server_refuses_leaves_no_invocation_open(
+    both: dict[str, Stack], path: str
+) -> None:
+    worker = both[WORKER_LIBRARY]
+    statuses = {"/healthz": 200, "/docs": 404, "/manage/tenants": 401}
+    status, _, _ = await answered(worker, "GET", path, headers={RAW_HEADER: "a%01%1f%7fb"})
+    assert status == statuses[path]
+    await all_invocations_end(worker)
