@@ -81,8 +81,8 @@ class CountingStore:
     def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
         return self.store.scan(table, partition, first, last)
 
-    def partitions(self, table: str) -> AsyncIterator[str]:
-        return self.store.partitions(table)
+    def partitions(self, table: str, first: str = "", end: str = "") -> AsyncIterator[str]:
+        return self.store.partitions(table, first, end)
 
 
 @dataclass(slots=True)

@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from shared.application.ledger.verify_ledger import INVARIANTS, Finding, VerifyLedger
+from shared.application.billing.verify_statements import VerifyStatements
+from shared.application.ledger.findings import INVARIANTS, Finding, NotChecked, findings_of
+from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.cli.command import NoAnswer, Period, print_json, progress, run_to_end
 from shared.composition.gateway import build
 from shared.composition.ledger import open_archive
-from shared.domain.values import value
+from shared.domain.errors import RowsDamaged
+from shared.domain.values import record
 from shared.settings import read_settings
 
 SHOWN_FINDINGS = 20
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@value
+@record
 class Verification:
-    """The result for one period: the number of tenants, and everything that is wrong."""
+    """The result for one period: the number of tenants, everything that is wrong, and what was not looked at."""
 
     period: str
     tenants: int
     findings: Sequence[Finding]
+    not_checked: Sequence[NotChecked]
+
+    def result(self, invariant: str) -> bool | None:
+        """Tell if an invariant holds; `None` if nothing of it was checked."""
+        if any(finding.invariant == invariant for finding in self.findings):
+            return False
+        is_unchecked = any(each.is_all and each.invariant == invariant for each in self.not_checked)
+        return None if is_unchecked else True
+
+
+_ALWAYS_UNCHECKED = (
+    NotChecked(invariant="I2", reason="a complete rollback: if all rows are as they were earlier, nothing shows it"),
+)
+_UNCHECKED_IN_ARCHIVES = (
+    *_ALWAYS_UNCHECKED,
+    NotChecked(invariant="I12", reason="an archive has no statements", is_all=True),
+    NotChecked(invariant="I13", reason="an archive is not compared with what clients received", is_all=True),
+    NotChecked(invariant="I14", reason="an archive does not tell when it was written", is_all=True),
+    NotChecked(invariant="I10", reason="an archive has no ids of prices: only prices of entries are checked"),
+    NotChecked(invariant="I15", reason="an archive does not tell 32-bit from 64-bit numbers"),
+    NotChecked(invariant="I16", reason="an archive has no documents of tenants"),
+    NotChecked(invariant="I17", reason="an archive has no documents of tenants", is_all=True),
+)
 
 
 @click.command()
@@ -44,7 +69,8 @@ def verify(
 ) -> int:
     """Check the books of a billing period against every invariant.
 
-    The invariants I1 to I13 are explained in docs/reference/ledger.md. A gateway may go on serving meanwhile.
+    The invariants I1 to I17 are explained in docs/reference/ledger.md. A gateway may go on serving meanwhile.
+    The command also lists what it did not check.
 
     \b
     Examples:
@@ -59,63 +85,100 @@ def verify(
     if archive is not None:
         result = run_to_end(_verify_archive(archive, tenant))
     else:
-        result = run_to_end(_verify_period(str(period), tenant, _read_request_ids(acknowledged)))
+        told = None if acknowledged is None else _read_request_ids(acknowledged)
+        result = run_to_end(_verify_period(str(period), tenant, told))
     (_print_json if as_json else _print_text)(result)
     return 1 if result.findings else 0
 
 
-def _read_request_ids(file: Path | None) -> set[str]:
+def _read_request_ids(file: Path) -> set[str]:
     try:
-        return set(file.read_text("utf-8").split()) if file else set()
+        return set(file.read_text("utf-8").split())
     except (OSError, UnicodeDecodeError) as error:
         raise NoAnswer(f"{file} cannot be read as text.") from error
 
 
-async def _verify_period(period: str, tenant: str | None, acknowledged: set[str]) -> Verification:
+async def _verify_period(period: str, tenant: str | None, acknowledged: set[str] | None) -> Verification:
     gateway = await build(read_settings())
     try:
         tenants, findings = await _verify_lanes(gateway.ledger.verify, period, tenant)
-        if tenant is None:
-            findings += await gateway.billing.verify_statements(period)
-        findings += await gateway.ledger.verify_promises(period, acknowledged, tenant)
+        documents = await gateway.ledger.verify_tenants(period, tenant)
+        findings += documents.findings
+        not_checked = [*_ALWAYS_UNCHECKED, *documents.not_checked]
+        findings += findings_of(await gateway.ledger.price_records.faults(), "I10", "")
+        findings += await gateway.ledger.verify_promises(period, acknowledged or (), tenant)
+        if acknowledged is None:
+            not_checked.append(NotChecked(invariant="I13", reason="no file is given with --acknowledged", is_all=True))
+        if tenant is not None:
+            not_checked.append(NotChecked(invariant="I12", reason="only one tenant is checked", is_all=True))
+        else:
+            await _verify_statements(gateway.billing.verify_statements, period, findings, not_checked)
     finally:
         await gateway.aclose()
-    return Verification(period, tenants, findings)
+    return Verification(period=period, tenants=tenants, findings=findings, not_checked=not_checked)
+
+
+async def _verify_statements(
+    verify_statements: VerifyStatements, period: str, findings: list[Finding], not_checked: list[NotChecked]
+) -> None:
+    try:
+        if await verify_statements.is_exported(period):
+            findings += await verify_statements(period)
+            return
+        reason = "the period has no manifest"
+    except RowsDamaged as error:  # it is a finding of its own
+        reason = str(error)
+    not_checked.append(NotChecked(invariant="I12", reason=reason, is_all=True))
 
 
 async def _verify_archive(archive: Path, tenant: str | None) -> Verification:
     verify_ledger, period = await open_archive(read_settings(), archive)
-    return Verification(period, *await _verify_lanes(verify_ledger, period, tenant))
+    tenants, findings = await _verify_lanes(verify_ledger, period, tenant)
+    return Verification(period=period, tenants=tenants, findings=findings, not_checked=_UNCHECKED_IN_ARCHIVES)
 
 
 async def _verify_lanes(verify_ledger: VerifyLedger, period: str, tenant: str | None) -> tuple[int, list[Finding]]:
     total, done, findings = await verify_ledger.count_tenants(period, tenant), 0, list[Finding]()
     with progress("Tenants verified") as report:
-        async for _, found in verify_ledger(period, tenant):
-            done += 1
+        async for name, found in verify_ledger(period, tenant):
+            done += bool(name)
             findings += found
             report(done, total)
     return done, findings
 
 
+_RESULTS = {True: "holds", False: "VIOLATED", None: "unchecked"}
+
+
 def _print_text(result: Verification) -> None:
-    violations = Counter(finding.invariant for finding in result.findings)
     click.echo(f"Period {result.period}: {result.tenants} tenants")
     for name, statement in INVARIANTS.items():
-        click.echo(f"  {name:4} {'VIOLATED' if violations[name] else 'holds   '}  {statement}")
+        click.echo(f"  {name:4} {_RESULTS[result.result(name)]:9}  {statement}")
     for finding in result.findings[:SHOWN_FINDINGS]:
-        click.echo(f"  {finding.invariant} {finding.tenant_id or result.period}: {finding.message}")
+        place = " ".join(filter(None, (finding.table, finding.partition, finding.row, finding.property_name)))
+        where = f" ({place})" if place else ""
+        click.echo(f"  {finding.invariant} {finding.tenant_id or result.period}: {finding.message}{where}")
     if len(result.findings) > SHOWN_FINDINGS:
         click.echo(f"  ... and {len(result.findings) - SHOWN_FINDINGS} more; --json prints all")
+    click.echo("Not checked:")
+    for each in result.not_checked:
+        click.echo(f"  {each.invariant:4} {each.reason}")
 
 
 def _print_json(result: Verification) -> None:
-    violations = Counter(finding.invariant for finding in result.findings)
     print_json(
         {
             "period": result.period,
             "tenants": result.tenants,
-            "holds": {name: not violations[name] for name in INVARIANTS},
-            "findings": [asdict(finding) for finding in result.findings],
+            "holds": {name: result.result(name) for name in INVARIANTS},
+            "findings": [_finding(finding) for finding in result.findings],
+            "not_checked": [{"invariant": each.invariant, "reason": each.reason} for each in result.not_checked],
         }
     )
+
+
+def _finding(finding: Finding) -> dict[str, str]:
+    """Return a finding as JSON. Its place has as many parts as are known."""
+    fields: dict[str, str] = asdict(finding)
+    fields["property"] = fields.pop("property_name")
+    return fields

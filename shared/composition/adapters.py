@@ -14,14 +14,14 @@ from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
 from shared.adapters.documents.audit import DocumentAuditLog
 from shared.adapters.documents.jobs import DocumentCursors
-from shared.adapters.documents.pricing import DocumentPrices
+from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
 from shared.adapters.identity.credentials import CachedTokens, developer_identity, managed_identity
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.responses import TableResponses
 from shared.adapters.tables.rollups import TableRollups
-from shared.adapters.tables.store import TableStore
+from shared.adapters.tables.store import InspectableStore
 from shared.application.background import Background
 from shared.application.ports.billing import ReportStore
 from shared.application.ports.clock import Clock
@@ -42,7 +42,7 @@ class Adapters:
     settings: Settings
     clock: Clock
     chain: HashChain
-    store: TableStore
+    store: InspectableStore
     ledger: TableLedger
     rollups: TableRollups
     responses: TableResponses
@@ -53,6 +53,7 @@ class Adapters:
     hints: DocumentHints
     prices: DocumentPrices
     cursors: DocumentCursors
+    price_records: InspectedPrices
     audit_log: DocumentAuditLog
     tokens: CachedTokens
     upstream: AiohttpUpstream
@@ -87,6 +88,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
         hints=DocumentHints(documents),
         prices=DocumentPrices(documents),
         cursors=DocumentCursors(documents),
+        price_records=InspectedPrices(documents),
         audit_log=DocumentAuditLog(documents),
         tokens=tokens,
         upstream=AiohttpUpstream(

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.adapters.clock import StorageClock
 from shared.adapters.documents.pricing import DocumentPrices
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.on_disk.table_store import DiskSet, SqliteTableStore
 from shared.adapters.tables.archive import PeriodArchive
-from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.rollups import TableRollups
+from shared.adapters.tables.books import TableBooks
 from shared.application.ledger.expire_reservations import ExpireReservations
 from shared.application.ledger.level_lanes import LevelLanes
 from shared.application.ledger.open_period import OpenPeriod
 from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ledger.verify_promises import VerifyPromises
+from shared.application.ledger.verify_tenants import VerifyTenants
 from shared.application.ports.ledger import Ledger
+from shared.application.ports.pricing import PriceRecords
 from shared.application.sweep import Sweep
 from shared.composition.adapters import Adapters, hash_chain
 from shared.composition.pricing import Pricing
@@ -35,21 +35,26 @@ class LedgerJobs:
     level_lanes: LevelLanes
     expire_reservations: ExpireReservations
     verify: VerifyLedger
+    verify_tenants: VerifyTenants
     verify_promises: VerifyPromises
+    price_records: PriceRecords
     archive: PeriodArchive
 
 
 def wire_ledger(adapters: Adapters, pricing: Pricing, sweep: Sweep) -> LedgerJobs:
     """Make the use cases of the ledger."""
     ledger, clock, tenants = adapters.ledger, adapters.clock, adapters.tenants
+    stored = TableBooks(adapters.store)
     return LedgerJobs(
         books=ledger,
         open_period=OpenPeriod(tenants, ledger, clock, sweep),
         roll_up_usage=RollUpUsage(ledger, adapters.rollups, clock, sweep),
         level_lanes=LevelLanes(ledger, clock, sweep),
         expire_reservations=ExpireReservations(tenants, ledger, pricing.book, clock, sweep),
-        verify=VerifyLedger(ledger, adapters.rollups, adapters.prices, adapters.chain, DiskSet),
-        verify_promises=VerifyPromises(ledger, clock),
+        verify=VerifyLedger(stored, adapters.price_records, adapters.chain, DiskSet),
+        verify_tenants=VerifyTenants(tenants, stored, clock),
+        price_records=adapters.price_records,
+        verify_promises=VerifyPromises(stored, clock),
         archive=PeriodArchive(adapters.store, adapters.prices),
     )
 
@@ -59,7 +64,6 @@ async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, st
 
     Raises `ArchiveDamaged`. Sends no request to storage.
     """
-    clock, store, prices = StorageClock(), SqliteTableStore(), DocumentPrices(InMemoryDocuments())
+    store, prices = SqliteTableStore(), DocumentPrices(InMemoryDocuments())
     period = await PeriodArchive(store, prices).restore(path)
-    chain = hash_chain(settings)
-    return VerifyLedger(TableLedger(store, chain, clock), TableRollups(store), prices, chain, DiskSet), period
+    return VerifyLedger(TableBooks(store), prices, hash_chain(settings), DiskSet), period

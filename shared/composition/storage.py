@@ -16,7 +16,7 @@ from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
-from shared.adapters.tables.store import TableStore
+from shared.adapters.tables.store import InspectableStore
 from shared.application.ports.billing import ReportStore
 from shared.settings import Settings
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Storage:
     """The ledger's tables, the documents, and the report files."""
 
-    store: TableStore
+    store: InspectableStore
     documents: Documents
     reports: ReportStore
 

@@ -22,7 +22,7 @@ from shared.adapters.identity.credentials import CachedTokens, developer_identit
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.on_disk.table_store import SqliteTableStore
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
-from shared.adapters.tables.store import TableStore
+from shared.adapters.tables.store import InspectableStore
 
 if TYPE_CHECKING:
     from tests.tools.stack import AzuriteAccount
@@ -32,7 +32,7 @@ STORES = ["memory", "disk", "azurite", *(["account"] if ENDPOINT else [])]
 
 
 @pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[TableStore]:
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[InspectableStore]:
     if request.param == "memory":
         yield InMemoryTableStore()
     elif request.param == "disk":

@@ -20,6 +20,7 @@ from typing import Any
 from shared.adapters.documents.tenancy import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import AnswerLost, Row, RowChange, StoreError
@@ -145,8 +146,8 @@ class ProcessStore:
         for row in rows:
             yield row
 
-    def partitions(self, table: str) -> AsyncIterator[str]:
-        return self._rows.partitions(table)
+    def partitions(self, table: str, first: str = "", end: str = "") -> AsyncIterator[str]:
+        return self._rows.partitions(table, first, end)
 
     async def _reach(self) -> int:
         """Send a request to storage. Returns the number of the call.
@@ -432,7 +433,7 @@ class Schedule:
         )
 
     async def _judge(self, witness: Process) -> list[str]:
-        verify = VerifyLedger(witness.ledger, TableRollups(self.rows), PriceRows(), CHAIN)
+        verify = VerifyLedger(TableBooks(self.rows), PriceRows(), CHAIN)
         findings = [
             f"{period} {finding.invariant}: {finding.message}"
             for period in ("2026-11", "2026-12")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.rollups import TableRollups
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ports.ledger import Hold
 from shared.domain.audit.hash_chain import HashChain, genesis
@@ -188,7 +188,7 @@ class Committers(RuleBasedStateMachine):
         async def look() -> None:
             for ledger in self.ledgers:
                 await ledger.drain()
-            verify = VerifyLedger(witness, TableRollups(self.faulty.store), PriceRows(), CHAIN)
+            verify = VerifyLedger(TableBooks(self.faulty.store), PriceRows(), CHAIN)
             assert [finding async for _, found in verify(PERIOD) for finding in found] == []
             balances = await witness.balances("acme", PERIOD)
             if balances:

@@ -10,7 +10,15 @@ from typing import Literal
 
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.in_memory.documents import InMemoryDocuments
-from shared.adapters.tables.store import AnswerLost, Row, RowChange, StoreError, TableStore
+from shared.adapters.tables.store import (
+    AnswerLost,
+    InspectableStore,
+    InspectedRow,
+    Row,
+    RowChange,
+    StoreError,
+    TableStore,
+)
 from shared.application.ports.clock import Clock
 from shared.application.sweep import Sweep
 from shared.domain.identifiers import new_rid, timestamp
@@ -112,7 +120,7 @@ class FaultyStore:
     - `zombie`: the request is not answered, and applied only before the next read.
     """
 
-    store: TableStore
+    store: InspectableStore
     on_submit: list[Fault | StoreError | None] = field(default_factory=list)
     on_get: list[Fault | StoreError | None] = field(default_factory=list)
     is_down: bool = False
@@ -163,11 +171,17 @@ class FaultyStore:
         async for row in self.store.scan(table, partition, first, last):
             yield row
 
-    async def partitions(self, table: str) -> AsyncIterator[str]:
+    async def inspect(self, table: str, partition: str, first: str, end: str = "") -> AsyncIterator[InspectedRow]:
         if self.is_down:
             raise AnswerLost
-        async for partition in self.store.partitions(table):
-            yield partition
+        async for row in self.store.inspect(table, partition, first, end):
+            yield row
+
+    async def partitions(self, table: str, first: str = "", end: str = "") -> AsyncIterator[str]:
+        if self.is_down:
+            raise AnswerLost
+        async for name in self.store.partitions(table, first, end):
+            yield name
 
     async def _revive(self) -> None:
         for stuck in self._stuck:

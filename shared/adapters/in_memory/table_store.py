@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from shared.adapters.tables.store import (
     Insert,
+    InspectedRow,
     Merge,
     PreconditionFailed,
     Row,
@@ -50,10 +51,15 @@ class InMemoryTableStore:
         for key in sorted(key for key in rows if first <= key < last):
             yield rows[key]
 
-    async def partitions(self, table: str) -> AsyncIterator[str]:
-        for partition, rows in sorted(self._tables.get(table, {}).items()):
-            if rows:
-                yield partition
+    async def inspect(self, table: str, partition: str, first: str, end: str = "") -> AsyncIterator[InspectedRow]:
+        rows = self._tables[table].get(partition, {}) if table in self._tables else {}
+        for key in sorted(key for key in rows if first <= key and (not end or key < end)):
+            yield InspectedRow(key, rows[key].fields)
+
+    async def partitions(self, table: str, first: str = "", end: str = "") -> AsyncIterator[str]:
+        for name, rows in sorted(self._tables[table].items() if table in self._tables else ()):
+            if rows and first <= name and (not end or name < end):
+                yield name
 
     def _partition(self, table: str, partition: str) -> dict[str, Row]:
         if table not in self._tables:

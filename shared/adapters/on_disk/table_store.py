@@ -9,6 +9,7 @@ import msgspec
 
 from shared.adapters.tables.store import (
     Insert,
+    InspectedRow,
     Merge,
     PreconditionFailed,
     Row,
@@ -26,6 +27,8 @@ create table entities (
 ) without rowid
 """
 _PAGE_ROWS = 1000
+_AFTER_ALL = "\U0010ffff"
+"""The highest character, which no key begins with."""
 
 
 class SqliteTableStore:
@@ -67,10 +70,14 @@ class SqliteTableStore:
                 return
             first = f"{rows[-1].key}\0"  # the smallest key after the last one read
 
-    async def partitions(self, table: str) -> AsyncIterator[str]:
-        query = "select distinct partition from entities where name = ? order by partition"
-        for (partition,) in self._database.execute(query, (table,)).fetchall():
-            yield partition
+    async def inspect(self, table: str, partition: str, first: str, end: str = "") -> AsyncIterator[InspectedRow]:
+        async for row in self.scan(table, partition, first, end or _AFTER_ALL):
+            yield InspectedRow(row.key, row.fields)
+
+    async def partitions(self, table: str, first: str = "", end: str = "") -> AsyncIterator[str]:
+        query = "select distinct partition from entities where name = ? and partition >= ? and partition < ?"
+        for (name,) in self._database.execute(f"{query} order by 1", (table, first, end or _AFTER_ALL)).fetchall():
+            yield name
 
     def close(self) -> None:
         """Close the database, which deletes its file."""

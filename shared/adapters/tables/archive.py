@@ -1,8 +1,9 @@
 """Archives: all rows of a period in one file, exported from one storage account and restored into another.
 
-The file is gzip over JSON lines. The first line has the format, the period and the price book. Each row is a line; the
-balances of a tenant's lanes follow all of their entries. The last line has the number of rows and the SHA-256 of all
-lines before it.
+The file is gzip over JSON lines. The first line has the format, the period and the price book. Each row is a line, with
+all properties that it has; the balances of a tenant's lanes follow all of their entries. Rows that the gateway never
+writes are there, too, because they may be evidence. The last line has the number of rows and the SHA-256 of all lines
+before it.
 """
 
 from __future__ import annotations
@@ -13,25 +14,20 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from pydantic import TypeAdapter
 
-from shared.adapters.tables.entity_group import decoded_fields
-from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, lane_from, table_of
-from shared.adapters.tables.store import AnswerLost, Insert, Row, RowExists, TableMissing, TableStore
+from shared.adapters.tables.rollups import WATERMARK_KEY, rollup_table_of
+from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, table_of
+from shared.adapters.tables.store import AnswerLost, Insert, InspectableStore, InspectedRow, RowExists
 from shared.application.ports.pricing import PriceStore
 from shared.domain.errors import AlreadyExists, GatewayError, LedgerUnavailable
 from shared.domain.pricing.price import Price
-from shared.domain.stored_fields import Fields
 
 FORMAT: Final = "tallygate-period-1"
 _FIRST_ENTRY_KEY: Final = "E|"
-_WATERMARK_KEY: Final = "W"
-_ROLLUP_RANGE: Final = ("R|", "R}")
-_OTHER_RANGES: Final = (("G|", "G}"), ("L|", "L}"), ("P|", "P}"), ("X|", "X}"))
-"""A lane's rows other than its balance and its immutable entries: they may change while the lane is read."""
 _READING_ATTEMPTS: Final = 20
 _BATCH_ROWS: Final = 50
 _prices_adapter = TypeAdapter(list[Price])
@@ -68,13 +64,14 @@ class _Line(msgspec.Struct, array_like=True):
     table: str
     partition: str
     key: str
-    fields: Fields
+    fields: dict[str, Any]
+    """Values of any type: a row that was tampered with is archived as it is."""
 
 
 class PeriodArchive:
     """Exports and restores one period of the ledger."""
 
-    def __init__(self, store: TableStore, prices: PriceStore) -> None:
+    def __init__(self, store: InspectableStore, prices: PriceStore) -> None:
         self._store = store
         self._prices = prices
 
@@ -120,19 +117,21 @@ class PeriodArchive:
         return head.period
 
     async def _rows(self, period: str, report: Progress) -> AsyncIterator[_Line]:
-        """Read all rows of a period, tenant after tenant."""
-        registered = [row async for row in self._store.scan(REGISTRY_TABLE, period, "", "~")]
-        by_tenant = groupby(registered, key=lambda row: lane_from(row.key, period).tenant_id)
-        tenants = [[*rows] for _, rows in by_tenant]
-        for done, rows in enumerate(tenants, start=1):
-            partitions = []
-            for row in rows:
-                yield _Line(table=REGISTRY_TABLE, partition=period, key=row.key, fields=decoded_fields(row.fields))
-                partitions.append(row.key)
-            async for line in self._lanes(table_of(period), partitions):
+        """Read all rows of a period, tenant after tenant, also in partitions that the registry does not name."""
+        table, rollups = table_of(period), rollup_table_of(period)
+        partitions = {name async for name in self._store.partitions(table)}
+        partitions |= {name async for name in self._store.partitions(rollups)}
+        registered = {row.key: row async for row in self._store.inspect(REGISTRY_TABLE, period, "")}
+        names = sorted(partitions | registered.keys())
+        tenants = [[*of_tenant] for _, of_tenant in groupby(names, key=lambda name: name.partition("|")[0])]
+        for done, lanes in enumerate(tenants, start=1):
+            for partition in lanes:
+                if partition in registered:
+                    yield _line(REGISTRY_TABLE, period, registered[partition])
+            async for line in self._lanes(table, lanes):
                 yield line
-            for partition in partitions:
-                async for line in self._rollups(table_of(period).replace("ledger", "rollup"), partition):
+            for partition in lanes:
+                async for line in self._rollups(rollups, partition):
                     yield line
             report(done, len(tenants))
 
@@ -144,19 +143,26 @@ class PeriodArchive:
         for _ in range(_READING_ATTEMPTS):
             balances = await self._get_all(table, partitions, BALANCE_KEY)
             rest: list[_Line] = []
-            for partition, balance in balances.items():
-                for range_ in _OTHER_RANGES:
-                    rest += [line async for line in self._scan(table, partition, *range_)]
-                rest.append(_Line(table=table, partition=partition, key=BALANCE_KEY, fields=dict(balance.fields)))
-                end = entry_key(int(balance.fields["seq"]) + 1)
+            for partition in partitions:
+                balance = balances.get(partition)
+                end = entry_key(_last_entry(balance) + 1)
+                rest += await self._others(table, partition, end)
+                if balance is not None:
+                    rest.append(_line(table, partition, balance))
                 async for line in self._scan(table, partition, unread[partition], end):
                     yield line
-                unread[partition] = end
-            if _are_same(balances, await self._get_all(table, list(balances), BALANCE_KEY)):
+                unread[partition] = max(end, unread[partition])
+            if balances == await self._get_all(table, partitions, BALANCE_KEY):
                 for line in rest:
                     yield line
                 return
         raise PeriodMoves(f"The lanes of {partitions[0]} changed during each of {_READING_ATTEMPTS} readings.")
+
+    async def _others(self, table: str, partition: str, end: str) -> list[_Line]:
+        """Read a lane's rows other than its balance and its entries before `end`: they may change meanwhile."""
+        ranges = (("", _FIRST_ENTRY_KEY), (end, ""))
+        lines = [line for range_ in ranges async for line in self._scan(table, partition, *range_)]
+        return [line for line in lines if line.key != BALANCE_KEY]
 
     async def _rollups(self, table: str, partition: str) -> AsyncIterator[_Line]:
         """Read a lane's rollups as they were at one moment, and their watermark last.
@@ -164,32 +170,25 @@ class PeriodArchive:
         Raises `PeriodMoves` if they never stand still.
         """
         for _ in range(_READING_ATTEMPTS):
-            marks = await self._get_all(table, [partition], _WATERMARK_KEY)
-            rows = [line async for line in self._scan(table, partition, *_ROLLUP_RANGE)]
-            if _are_same(marks, await self._get_all(table, list(marks), _WATERMARK_KEY)):
-                rows += [
-                    _Line(table=table, partition=partition, key=_WATERMARK_KEY, fields=dict(mark.fields))
-                    for mark in marks.values()
-                ]
-                for line in rows:
+            marks = await self._get_all(table, [partition], WATERMARK_KEY)
+            rows = [line async for line in self._scan(table, partition, "", "")]
+            if marks == await self._get_all(table, [partition], WATERMARK_KEY):
+                for line in sorted(rows, key=lambda line: line.key == WATERMARK_KEY):
                     yield line
                 return
         raise PeriodMoves(f"The rollups of {partition} changed during each of {_READING_ATTEMPTS} readings.")
 
     async def _scan(self, table: str, partition: str, first: str, end: str) -> AsyncIterator[_Line]:
-        async for row in self._store.scan(table, partition, first, end):
-            yield _Line(table=table, partition=partition, key=row.key, fields=decoded_fields(row.fields))
+        async for row in self._store.inspect(table, partition, first, end):
+            yield _line(table, partition, row)
 
-    async def _get_all(self, table: str, partitions: list[str], key: str) -> dict[str, Row]:
+    async def _get_all(self, table: str, partitions: list[str], key: str) -> dict[str, InspectedRow]:
         """Read the row `key` of each partition that has one."""
-        found = {partition: await self._get(table, partition, key) for partition in partitions}
-        return {partition: row for partition, row in found.items() if row is not None}
-
-    async def _get(self, table: str, partition: str, key: str) -> Row | None:
-        try:
-            return await self._store.get(table, partition, key)
-        except TableMissing:
-            return None
+        return {
+            partition: row
+            for partition in partitions
+            async for row in self._store.inspect(table, partition, key, f"{key} ")  # no key sorts between
+        }
 
     async def _insert_all(self, path: Path, rows: int, report: Progress) -> None:
         """Insert the rows in batches. A transaction takes rows of one partition only."""
@@ -227,8 +226,14 @@ class PeriodArchive:
                 ) from None
 
 
-def _are_same(before: dict[str, Row], after: dict[str, Row]) -> bool:
-    return {key: row.fields for key, row in before.items()} == {key: row.fields for key, row in after.items()}
+def _line(table: str, partition: str, row: InspectedRow) -> _Line:
+    return _Line(table=table, partition=partition, key=row.key, fields=dict(row.fields))
+
+
+def _last_entry(balance: InspectedRow | None) -> int:
+    """Return the number of the last entry; 0 if there is no balance, or none that can be read."""
+    seq = balance.fields.get("seq") if balance else None
+    return seq if isinstance(seq, int) else 0
 
 
 def _read_head(path: Path) -> _Head:

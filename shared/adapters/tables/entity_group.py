@@ -18,6 +18,7 @@ from shared.adapters.tables.rows import INT64_FIELDS
 from shared.adapters.tables.store import (
     AnswerLost,
     Delete,
+    InspectedRow,
     Merge,
     PreconditionFailed,
     Rejected,
@@ -36,7 +37,9 @@ _JSON_HEADERS: Final = (
 )
 _SERVICE_FIELDS: Final = frozenset({"PartitionKey", "RowKey", "Timestamp", "odata.etag"})
 _ETAG: Final = re.compile(rb"\r\nETag: ([^\r]+)\r\n", re.IGNORECASE)
-_INT64_ANNOTATIONS: Final = {name: f"{name}@odata.type" for name in INT64_FIELDS}
+_TYPE: Final = "@odata.type"
+_INT64: Final = "Edm.Int64"
+_INT64_ANNOTATIONS: Final = {name: f"{name}{_TYPE}" for name in INT64_FIELDS}
 
 
 class _Page(msgspec.Struct):
@@ -108,9 +111,10 @@ def store_error(status: int, body: bytes) -> StoreError:
     return AnswerLost(f"the table service answered {status}")
 
 
-def decode_page(body: bytes) -> Iterator[Row]:
+def decode_page(body: bytes, key: str = "RowKey") -> Iterator[Row]:
     """Read the rows of a query's page, in the service's order and with fields as it sends them.
 
+    `key` is the property that becomes the row's key.
     Rows are decoded one by one, because a page of decoded rows does not fit a processor's cache.
     Raises `AnswerLost` if the page cannot be read.
     """
@@ -119,9 +123,36 @@ def decode_page(body: bytes) -> Iterator[Row]:
     try:
         for entity in _page_decoder.decode(body).value:
             fields = decode(entity)
-            yield Row(fields["RowKey"], _without_nulls(fields) if has_nulls else fields)
+            yield Row(fields[key], _without_nulls(fields) if has_nulls else fields)
     except (msgspec.MsgspecError, KeyError) as error:
         raise AnswerLost("a page of the table service is malformed") from error
+
+
+def inspect_page(body: bytes) -> Iterator[InspectedRow]:
+    """Read the rows of a query's page that states types, with all properties but the service's own.
+
+    Raises `AnswerLost` if the page cannot be read.
+    """
+    try:
+        for entity in _page_decoder.decode(body).value:
+            yield _inspected(_row_decoder.decode(entity))
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:
+        raise AnswerLost("a page of the table service is malformed") from error
+
+
+def _inspected(entity: dict[str, Any]) -> InspectedRow:
+    """Split an entity into values and types. The service states the types that JSON does not show."""
+    fields: Fields = {}
+    mistyped = []
+    for name, value in entity.items():
+        if value is None or name in _SERVICE_FIELDS or name.endswith(_TYPE):
+            continue
+        stated = entity.get(f"{name}{_TYPE}")
+        fields[name] = int(value) if stated == _INT64 else value
+        # A text where a number belongs is a wrong value, which whoever reads the row finds.
+        if stated != (_INT64 if name in INT64_FIELDS and fields[name].__class__ is int else None):
+            mistyped.append(name)
+    return InspectedRow(entity["RowKey"], fields, mistyped)
 
 
 def decode_row(body: bytes, etag: str) -> Row:
@@ -179,6 +210,6 @@ def _encode_entity(partition: str, key: str, fields: Fields) -> bytes:
             entity[name] = value
         else:
             entity[name] = str(value)
-            entity[annotation] = "Edm.Int64"
+            entity[annotation] = _INT64
     content = msgspec.json.encode(entity)
     return content if content.isascii() else json.dumps(entity, separators=(",", ":")).encode()

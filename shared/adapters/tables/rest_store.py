@@ -6,8 +6,7 @@ import base64
 import hashlib
 import hmac
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Final, Protocol
@@ -21,10 +20,11 @@ from shared.adapters.tables.entity_group import (
     decode_row,
     encode_transaction,
     entity_path,
+    inspect_page,
     store_error,
     transaction_result,
 )
-from shared.adapters.tables.store import AnswerLost, Row, RowChange, RowMissing, TableMissing
+from shared.adapters.tables.store import AnswerLost, InspectedRow, Row, RowChange, RowMissing, TableMissing
 from shared.domain.errors import StorageUnavailable
 
 SERVICE_VERSION: Final = "2020-12-06"
@@ -36,6 +36,12 @@ _HEADERS: Final = {
     "MaxDataServiceVersion": "3.0;NetFx",
     "x-ms-version": SERVICE_VERSION,
 }
+
+_TYPED_HEADERS: Final = {**_HEADERS, "Accept": "application/json;odata=minimalmetadata"}
+"""With these, answers state the types that JSON does not show.
+
+https://learn.microsoft.com/rest/api/storageservices/payload-format-for-table-service-operations
+"""
 
 
 @lru_cache(maxsize=1)
@@ -135,42 +141,55 @@ class RestTableStore:
 
     async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
         condition = f"PartitionKey eq '{partition}' and RowKey ge '{first}' and RowKey lt '{last}'"
-        async for row in self._query(table, condition):
-            yield row
+        async for body in self._pages(table, condition):
+            for row in decode_page(body):  # the service answers at most 1,000 rows at once
+                yield row
 
-    async def partitions(self, table: str) -> AsyncIterator[str]:
-        last = ""
-        while True:  # the service cannot list partitions: the first row behind one is in the next one
-            async with aclosing(self._query(table, f"PartitionKey gt '{last}'", "&$top=1")) as rows:
-                row = await anext(rows, None)
-            if row is None:
+    async def inspect(self, table: str, partition: str, first: str, end: str = "") -> AsyncIterator[InspectedRow]:
+        condition = f"PartitionKey eq '{_literal(partition)}' and RowKey ge '{_literal(first)}'"
+        if end:
+            condition += f" and RowKey lt '{_literal(end)}'"
+        async for body in self._pages(table, condition, headers=_TYPED_HEADERS):
+            for row in inspect_page(body):
+                yield row
+
+    async def partitions(self, table: str, first: str = "", end: str = "") -> AsyncIterator[str]:
+        start, below = f"ge '{_literal(first)}'", f" and PartitionKey lt '{_literal(end)}'" if end else ""
+        while True:  # the service has no list of partitions: skip from the first row of one to that of the next
+            found = None
+            async for body in self._pages(table, f"PartitionKey {start}{below}", "&$top=1&$select=PartitionKey"):
+                found = next((row.key for row in decode_page(body, "PartitionKey")), None)
+                if found is not None:
+                    break
+            if found is None:
                 return
-            last = str(row.fields["PartitionKey"])
-            yield last
+            yield found
+            start = f"gt '{_literal(found)}'"
 
-    async def _query(self, table: str, condition: str, options: str = "") -> AsyncGenerator[Row, None]:
-        """Read the rows that meet a condition, page by page; none if the table is missing. Raises `AnswerLost`."""
+    async def _pages(
+        self, table: str, condition: str, options: str = "", headers: Mapping[str, str] = _HEADERS
+    ) -> AsyncIterator[bytes]:
+        """Read the pages of a query; none if the table is missing. Raises `AnswerLost`."""
         query = f"?$filter={quote(condition, safe='')}{options}"
         continuation = ""
         while True:
-            status, body, continuation = await self._page(table, query + continuation)
+            status, body, continuation = await self._page(table, query + continuation, headers)
             if status != 200:
                 error = store_error(status, body)
                 if isinstance(error, TableMissing):
                     return
                 raise AnswerLost(str(error))
-            for row in decode_page(body):  # the service answers at most 1,000 rows at once
-                yield row
+            yield body
             if not continuation:
                 return
 
-    async def _page(self, table: str, query: str) -> tuple[int, bytes, str]:
+    async def _page(self, table: str, query: str, headers: Mapping[str, str]) -> tuple[int, bytes, str]:
         """Read one page. Returns its status, its body, and the query of the next page; empty after the last.
 
         A page may be empty and still have a next one.
         https://learn.microsoft.com/rest/api/storageservices/query-timeout-and-pagination
         """
-        answer = await self._send("GET", f"{table}()", query=query)
+        answer = await self._send("GET", f"{table}()", query=query, headers=headers)
         next_keys = (
             (name, answer.headers.get(f"x-ms-continuation-{name}".lower().encode(), b"").decode("latin-1"))
             for name in ("NextPartitionKey", "NextRowKey")
@@ -179,18 +198,24 @@ class RestTableStore:
         return answer.status, answer.body, continuation
 
     async def _send(
-        self, method: str, path: str, body: bytes = b"", content_type: str | None = None, query: str = ""
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        content_type: str | None = None,
+        query: str = "",
+        headers: Mapping[str, str] = _HEADERS,
     ) -> Answer:
         full_path = f"{self._base_path}/{path}"  # an emulator's path begins with the account, which is signed
         try:
             signed = await self._authorization.headers(full_path)
         except StorageUnavailable as error:  # nothing was sent, but as after a lost answer only a retry helps
             raise AnswerLost(type(error).__name__) from error
-        headers = {**_HEADERS, **signed}
+        sent = {**headers, **signed}
         if content_type is not None:
-            headers["Content-Type"] = content_type
+            sent["Content-Type"] = content_type
         sent_at = time.monotonic()
-        answer = await self._connections.request(method, full_path + query, headers, body)
+        answer = await self._connections.request(method, full_path + query, sent, body)
         if self._clock is not None:
             self._clock.observe(answer.headers.get(b"date", b""), time.monotonic() - sent_at)
         return answer
@@ -198,3 +223,8 @@ class RestTableStore:
     async def aclose(self) -> None:
         """Close all idle connections."""
         await self._connections.aclose()
+
+
+def _literal(text: str) -> str:
+    """Return a text as it stands between the quotes of an OData literal."""
+    return text.replace("'", "''")

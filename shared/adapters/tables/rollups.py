@@ -22,9 +22,9 @@ from shared.application.ports.ledger import Watermark
 from shared.domain.errors import LedgerUnavailable
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.rollup import ROLLUP, ROLLUP_KEY, Rollup, RollupKey
-from shared.domain.stored_fields import Fields
+from shared.domain.stored_fields import Fields, FieldValue
 
-_WATERMARK = "W"
+WATERMARK_KEY = "W"
 _RANGE = ("R|", "R}")
 
 
@@ -35,30 +35,32 @@ class TableRollups:
         self._store = store
 
     async def watermark(self, lane: Lane) -> Watermark:
-        row = await self._get(lane, _WATERMARK)
+        row = await self._get(lane, WATERMARK_KEY)
         return Watermark(int(row.fields["seq"]), row.etag) if row else Watermark(0, "")
 
     async def rows(self, lane: Lane) -> AsyncIterator[tuple[RollupKey, Rollup]]:
         try:
-            async for row in self._store.scan(_table(lane.period), partition_of(lane), *_RANGE):
-                yield _rollup_from(row)
+            async for row in self._store.scan(rollup_table_of(lane.period), partition_of(lane), *_RANGE):
+                yield rollup_from(row.fields)
         except AnswerLost as error:
             raise LedgerUnavailable from error
 
     async def advance(self, lane: Lane, since: Watermark, seq: int, added: Mapping[RollupKey, Rollup]) -> bool:
         # One transaction under the ETags of the watermark and of every sum: of two processes only one succeeds.
-        keys = [_row_key(key) for key in added]
+        keys = [rollup_row_key(key) for key in added]
         before = await asyncio.gather(*(self._get(lane, key) for key in keys))
         mark: Fields = {"seq": seq}
-        changes: list[RowChange] = [Merge(_WATERMARK, mark, since.etag) if since.etag else Insert(_WATERMARK, mark)]
+        changes: list[RowChange] = [
+            Merge(WATERMARK_KEY, mark, since.etag) if since.etag else Insert(WATERMARK_KEY, mark)
+        ]
         for row_key, (key, sums), row in zip(keys, added.items(), before, strict=True):
             if row is None:
                 changes.append(Insert(row_key, _fields(key, sums)))
             else:
-                changes.append(Merge(row_key, _fields(key, _rollup_from(row)[1] + sums), row.etag))
+                changes.append(Merge(row_key, _fields(key, rollup_from(row.fields)[1] + sums), row.etag))
         try:
-            await self._store.create_table(_table(lane.period))
-            await self._store.submit(_table(lane.period), partition_of(lane), changes, f"rollup-{seq}")
+            await self._store.create_table(rollup_table_of(lane.period))
+            await self._store.submit(rollup_table_of(lane.period), partition_of(lane), changes, f"rollup-{seq}")
         except (PreconditionFailed, RowExists, TableMissing):  # the table is missing if an operator has just dropped it
             return False
         except AnswerLost as error:
@@ -67,18 +69,19 @@ class TableRollups:
 
     async def _get(self, lane: Lane, key: str) -> Row | None:
         try:
-            return await self._store.get(_table(lane.period), partition_of(lane), key)
+            return await self._store.get(rollup_table_of(lane.period), partition_of(lane), key)
         except TableMissing:
             return None
         except AnswerLost as error:
             raise LedgerUnavailable from error
 
 
-def _table(period: str) -> str:
+def rollup_table_of(period: str) -> str:
+    """Return the table of a period's rollups."""
     return "rollup" + period.replace("-", "")
 
 
-def _row_key(key: RollupKey) -> str:
+def rollup_row_key(key: RollupKey) -> str:
     """Return the key of a rollup. Names are hashed, because they may contain characters that a key must not."""
     names = f"{key.deployment}\x00{key.user}\x00{key.model}"
     return f"R|{key.day}|{hashlib.sha256(names.encode()).hexdigest()}"
@@ -88,5 +91,6 @@ def _fields(key: RollupKey, sums: Rollup) -> Fields:
     return ROLLUP_KEY.write(key) | ROLLUP.write(sums)
 
 
-def _rollup_from(row: Row) -> tuple[RollupKey, Rollup]:
-    return ROLLUP_KEY.read(row.fields), ROLLUP.read(row.fields)
+def rollup_from(fields: Mapping[str, FieldValue]) -> tuple[RollupKey, Rollup]:
+    """Build a rollup and its group from a row `R`."""
+    return ROLLUP_KEY.read(fields), ROLLUP.read(fields)

@@ -21,7 +21,7 @@ from shared.domain.ledger.changes import (
     InsertMarker,
     InsertReservation,
 )
-from shared.domain.ledger.entries import ENTRY_FIELDS, RESERVATION, USAGE, Reservation
+from shared.domain.ledger.entries import ENTRY_FIELDS, RESERVATION, USAGE, EntryKind, LedgerEntry, Reservation
 from shared.domain.ledger.operations import Transfer, TransferIn, TransferOut
 from shared.domain.ledger.rollup import ROLLUP
 from shared.domain.pricing.usage import Usage
@@ -74,6 +74,14 @@ def marker_key(rid: str) -> str:
 def late_mark_key(rid: str) -> str:
     """Return the key of the row that makes an adjustment or a grant unique."""
     return f"L|{rid}"
+
+
+def mark_key_of(entry: LedgerEntry) -> str:
+    """Return the key of the row `L` that was written with an adjustment or a grant; empty for any other entry."""
+    if entry.kind is EntryKind.ADJUST:
+        return late_mark_key(entry.rid)
+    kind, _, grant_id = entry.reference.partition("/")
+    return late_mark_key(grant_id) if entry.kind is EntryKind.LIMIT and kind == "grant" else ""
 
 
 def transfer_key(xid: str) -> str:

@@ -58,6 +58,17 @@ class Row:
 
 
 @value
+class InspectedRow:
+    """A stored row as it is: every property, with the value and type that the service states."""
+
+    key: str
+    fields: Mapping[str, FieldValue]
+    """64-bit integers are numbers. Other types come as JSON has them, so any value may be of an undeclared type."""
+    mistyped: Sequence[str] = ()
+    """Names of the properties whose type in the service differs from the one in which the gateway stores the value."""
+
+
+@value
 class Merge:
     """Set the named fields of a row that exists and whose ETag is `etag`. Its other fields stay."""
 
@@ -110,9 +121,20 @@ class TableStore(Protocol):
         """
         ...
 
-    def partitions(self, table: str) -> AsyncIterator[str]:
-        """Read the keys of the partitions that have rows, ascending; none if the table is missing.
+    def partitions(self, table: str, first: str = "", end: str = "") -> AsyncIterator[str]:
+        """List the partitions of a table with `first <= partition < end`, ascending; none if the table is missing.
 
-        One request for each, so it suits tables with few partitions. Raises `AnswerLost`.
+        Costs one request for each partition. Raises `AnswerLost`.
+        """
+        ...
+
+
+class InspectableStore(TableStore, Protocol):
+    """A table account whose rows can also be read as they are, for verification and backups."""
+
+    def inspect(self, table: str, partition: str, first: str, end: str = "") -> AsyncIterator[InspectedRow]:
+        """Read the rows of one partition with `first <= key < end` as they are, ascending; to the last without `end`.
+
+        Not a snapshot, and none if the table is missing. Raises `AnswerLost`.
         """
         ...

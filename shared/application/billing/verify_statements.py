@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from shared.application.ledger.verify_ledger import Finding
+from shared.application.ledger.findings import Finding
 from shared.application.ports.billing import ManifestFormat, ReportStore, StatementFormat
 from shared.application.ports.ledger import Ledger
 from shared.domain.billing.manifest import Manifest, StatementFile
@@ -26,6 +26,10 @@ class VerifyStatements:
         self._statements = statements
         self._manifest = manifest
 
+    async def is_exported(self, period: str) -> bool:
+        """Tell whether the period has a manifest. Raises `StorageUnavailable`."""
+        return await self._reports.read(f"{period}/{self._manifest.file_name}") is not None
+
     async def __call__(self, period: str) -> list[Finding]:
         """List what is wrong with the period's files."""
         content = await self._reports.read(f"{period}/{self._manifest.file_name}")
@@ -35,7 +39,7 @@ class VerifyStatements:
             messages = await self._contradictions(period, self._manifest.read(content))
         except ValueError as error:
             messages = [f"the files of {period} cannot be read: {error}"]
-        return [Finding(_INVARIANT, "", message) for message in messages]
+        return [Finding(invariant=_INVARIANT, tenant_id="", message=message) for message in messages]
 
     async def _contradictions(self, period: str, manifest: Manifest) -> list[str]:
         contents = {file.name: await self._reports.read(f"{period}/{file.name}") for file in manifest.files}

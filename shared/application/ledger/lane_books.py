@@ -1,20 +1,22 @@
-"""Sum the entries of one lane, and compare the sums with everything else that the lane stores."""
+"""Sum the entries of one lane, and check each against those before it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from shared.application.ledger.transfers import Transfers, Violation
+from shared.application.ledger.findings import Finding, finding_at, findings_of
+from shared.application.ledger.transfers import Transfers
+from shared.application.ports.books import Books, Place, StoredEntry
 from shared.domain.audit.hash_chain import HashChain
 from shared.domain.errors import UnpricedModel
 from shared.domain.ledger.amounts import NOTHING, Amount, Limit
-from shared.domain.ledger.balance import Balance, Lane, LaneState
+from shared.domain.ledger.balance import RECENT_COMMITS, Lane
 from shared.domain.ledger.entries import EntryKind, LedgerEntry
 from shared.domain.ledger.rollup import Rollup, RollupKey, rollup_of
 from shared.domain.pricing.price_book import PriceBook
-from shared.domain.values import record
+from shared.domain.pricing.usage import NOTHING_USED, Usage
 
 _TERMINAL = frozenset({EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE})
 
@@ -31,22 +33,12 @@ class StringSet(Protocol):
         ...
 
 
-@record
-class LaneSnapshot:
-    """Everything except entries that a lane stored when it was read."""
-
-    balance: Balance
-    held: Mapping[str, Amount]
-    """The amounts of the open reservations, by rid."""
-    rollups: Mapping[RollupKey, Rollup]
-    watermark: int
-
-
 @dataclass(slots=True, kw_only=True)
 class LaneBooks:
     """The sums of one lane's entries, which are added in order, and the violations found so far."""
 
     lane: Lane
+    books: Books
     chain: HashChain
     prices: PriceBook
     transfers: Transfers
@@ -58,42 +50,41 @@ class LaneBooks:
     used: Amount = NOTHING
     excess: Amount = NOTHING
     transferred: Amount = NOTHING
+    granted: Amount = NOTHING
+    was_lowered: bool = False
+    """A limit entry has a lower limit than was in force before it."""
     last_kind: EntryKind | None = None
+    commits: int = 0
+    """The number of commits that wrote an entry."""
+    recent_commits: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
+    """The last commits that wrote entries: their ids, and the numbers of reservations that they resolved."""
     watermark: int = 0
     rollups: dict[RollupKey, Rollup] = field(default_factory=dict)
-    expired: set[str] = field(default_factory=set)
-    """The rids of expired reservations without a late settlement."""
-    adjusted: set[str] = field(default_factory=set)
-    violations: list[Violation] = field(default_factory=list)
+    expired: dict[str, tuple[Amount, Usage]] = field(default_factory=dict)
+    """The charges of expired reservations without a late settlement, by rid."""
+    marks: set[str] = field(default_factory=set)
+    """The keys of the rows `L` that entries were written with."""
+    sides: dict[str, tuple[EntryKind, int, Amount]] = field(default_factory=dict)
+    """The lane's sides of transfers: kind of entry, number of the other lane, and amount, by transfer id."""
+    violations: list[Finding] = field(default_factory=list)
 
-    def add(self, entry: LedgerEntry) -> None:
+    def add(self, stored: StoredEntry) -> None:
         """Add the next entry, and check it against those before it."""
         self.seq += 1
-        self._expect("I1", entry.seq == self.seq, f"entry {entry.seq} stands where {self.seq} belongs")
-        self.head = self.chain.extend(self.head, entry.fields())
-        self._expect("I2", entry.hash == self.head, f"entry {entry.seq} does not continue the chain")
-        self.head = entry.hash  # continue from the stored hash, so that one edited entry gives one violation
+        self._check_row(stored)
+        entry = stored.entry
+        if entry is None:
+            return
+        if self.last_kind is EntryKind.CLOSE:
+            self._violate("I9", stored.key, f"entry {entry.seq} follows the close")
         self.used += entry.amount
         self.last_kind = entry.kind
+        self._count_commit(entry)
         if entry.kind in _TERMINAL:
-            self._add_terminal(entry)
-        elif entry.kind is EntryKind.LATE:
-            was_expired = entry.rid in self.expired
-            self._expect("I6", was_expired, f"entry {entry.seq} is late without an expiry of {entry.rid}")
-            self.expired.discard(entry.rid)
-            self.excess += entry.amount.excess_over(Amount())
-        elif entry.kind is EntryKind.ADJUST:
-            self._expect(
-                "I6", entry.reference not in self.adjusted, f"entry {entry.seq} adjusts {entry.reference} again"
-            )
-            self.adjusted.add(entry.reference)
-            self.excess += entry.amount.excess_over(Amount())
-        elif entry.transferred is not None:
-            self.transferred += entry.transferred
-            self.transfers.add(self.lane, entry)
-        elif entry.limit is not None:
-            self.limit = entry.limit
-        self._check_cost(entry)
+            self._add_terminal(entry, stored.key)
+        else:
+            self._add_other(entry, stored)
+        self._check_cost(entry, stored.key)
         if entry.seq <= self.watermark:
             self.roll_up(entry)
 
@@ -103,73 +94,94 @@ class LaneBooks:
             key, added = found
             self.rollups[key] = self.rollups.get(key, Rollup()) + added
 
-    def compare(self, snapshot: LaneSnapshot) -> list[Violation]:
-        """Return all violations: those of the entries, and those in the comparison with a snapshot.
+    def place(self, row: str, property_name: str = "") -> Place:
+        """Return the place of a row of the lane."""
+        return self.books.place(self.lane, row, property_name)
 
-        Those of the comparison are not kept, because the lane may be read again.
-        """
-        of_entries = [*self.violations]
-        self._compare_balance(snapshot.balance, snapshot.held)
-        for key in self.rollups.keys() | snapshot.rollups.keys():
-            summed, stored = self.rollups.get(key), snapshot.rollups.get(key)
-            self._expect("I11", summed == stored, f"the rollup of {key} is {stored}, its entries sum to {summed}")
-        found, self.violations = self.violations, of_entries
-        return found
+    def _check_row(self, stored: StoredEntry) -> None:
+        """Check the number and the form of a row, and that its stored properties continue the chain."""
+        seq = stored.covered.get("seq")
+        if stored.key != self.books.entry_key(self.seq) or seq != self.seq:
+            self._violate("I1", stored.key, f"entry {seq} stands where {self.seq} belongs")
+        continues = self.chain.extend(self.head, stored.covered) == stored.hash
+        if not continues or stored.mistyped or stored.entry is None:
+            faults = self.books.entry_faults(self.lane, stored)
+            self.violations += findings_of(faults, "I15")
+        if not continues:
+            self._violate("I2", stored.key, f"entry {seq} does not continue the chain")
+        self.head = stored.hash  # continue from the stored hash, so that one edited entry gives one violation
 
-    def _add_terminal(self, entry: LedgerEntry) -> None:
-        self._expect("I5", entry.rid not in self.resolved, f"entry {entry.seq} resolves {entry.rid} again")
+    def _count_commit(self, entry: LedgerEntry) -> None:
+        commit_id, resolved = self.recent_commits[-1] if self.recent_commits else ("", 0)
+        if entry.commit_id == commit_id:
+            self.recent_commits.pop()
+        else:
+            self.commits += 1
+            resolved = 0
+        self.recent_commits.append((entry.commit_id, resolved + (entry.kind in _TERMINAL)))
+
+    def _add_terminal(self, entry: LedgerEntry, key: str) -> None:
+        if entry.rid in self.resolved:
+            self._violate("I5", key, f"entry {entry.seq} resolves {entry.rid} again")
         self.resolved.add(entry.rid)
         if entry.kind is EntryKind.EXPIRE:
-            self.expired.add(entry.rid)
+            self.expired[entry.rid] = entry.amount, entry.outcome.usage if entry.outcome else NOTHING_USED
         self.excess += entry.amount.excess_over(entry.reserved)
 
-    def _check_cost(self, entry: LedgerEntry) -> None:
+    def _add_other(self, entry: LedgerEntry, stored: StoredEntry) -> None:
+        if stored.mark:
+            self._add_mark(entry, stored)
+        if entry.kind is EntryKind.LATE:
+            if self.expired.pop(entry.rid, None) is None:
+                self._violate("I6", stored.key, f"entry {entry.seq} is late without an expiry of {entry.rid}")
+            self.excess += entry.amount.excess_over(Amount())
+        elif entry.kind is EntryKind.ADJUST:
+            self.excess += entry.amount.excess_over(Amount())
+        elif entry.transferred is not None:
+            self._add_transfer(entry, entry.transferred, stored.key)
+        elif entry.limit is not None:
+            self._change_limit(entry.limit, is_grant=bool(stored.mark))
+
+    def _add_mark(self, entry: LedgerEntry, stored: StoredEntry) -> None:
+        if stored.mark in self.marks:
+            invariant, what = ("I6", "adjusts") if entry.kind is EntryKind.ADJUST else ("I8", "grants")
+            self._violate(invariant, stored.key, f"entry {entry.seq} {what} {entry.reference} again")
+        self.marks.add(stored.mark)
+
+    def _add_transfer(self, entry: LedgerEntry, transferred: Amount, key: str) -> None:
+        self.transferred += transferred
+        self.transfers.add(self.lane, entry, self.place(key))
+        other, _, xid = entry.reference.partition("/")
+        sent = Amount() - transferred if entry.kind is EntryKind.TRANSFER_OUT else transferred
+        self.sides[xid] = entry.kind, int(other) if other.isdecimal() else -1, sent
+
+    def _change_limit(self, limit: Limit, *, is_grant: bool) -> None:
+        before, self.limit = self.limit, limit
+        change = Amount(_change(before.tokens, limit.tokens), _change(before.pusd, limit.pusd))
+        if is_grant:
+            self.granted += change
+        for old, new in ((before.tokens, limit.tokens), (before.pusd, limit.pusd)):
+            self.was_lowered |= new is not None and (old is None or new < old)
+
+    def _check_cost(self, entry: LedgerEntry, key: str) -> None:
         if entry.attempt is None or entry.outcome is None:
             return
+        usage, amount = entry.outcome.usage, entry.amount
         try:
-            cost = self.prices.of_version(entry.attempt.price_version).cost(entry.outcome.usage)
+            cost = self.prices.of_version(entry.attempt.price_version).cost(usage)
         except UnpricedModel as error:
-            self.violations.append(("I10", f"entry {entry.seq}: {error}"))
+            self._violate("I10", key, f"entry {entry.seq}: {error}", "price_version")
             return
-        tokens = entry.outcome.usage.total_tokens
-        self._expect("I10", cost == entry.amount.pusd, f"entry {entry.seq} costs {entry.amount.pusd}, not {cost} pUSD")
-        self._expect(
-            "I10", tokens == entry.amount.tokens, f"entry {entry.seq} has {entry.amount.tokens}, not {tokens} tokens"
-        )
+        if cost != amount.pusd:
+            self._violate("I10", key, f"entry {entry.seq} costs {amount.pusd}, not {cost} pUSD", "pusd")
+        if usage.total_tokens != amount.tokens:
+            message = f"entry {entry.seq} has {amount.tokens}, not {usage.total_tokens} tokens"
+            self._violate("I10", key, message, "tokens")
 
-    def _compare_balance(self, balance: Balance, held: Mapping[str, Amount]) -> None:
-        reserved = sum(held.values(), Amount())
-        both = [rid for rid in held if rid in self.resolved]
-        self._expect("I1", self.seq == balance.seq, f"{self.seq} entries, the balance says {balance.seq}")
-        self._expect("I2", self.head == balance.head, "the chain does not end at the balance's head")
-        self._expect("I3", self.used == balance.used, f"entries sum to {self.used}, the balance says {balance.used}")
-        self._expect("I4", reserved == balance.reserved, f"holds sum to {reserved}, not {balance.reserved}")
-        self._expect(
-            "I4", len(held) == balance.open_reservations, f"{len(held)} holds, not {balance.open_reservations}"
-        )
-        self._expect("I5", not both, f"open and resolved at once: {', '.join(sorted(both))}")
-        self._expect("I7", self.excess == balance.excess, f"excess is {self.excess}, the balance says {balance.excess}")
-        self._check_limit(balance)
-        self._expect("I8", self.limit == balance.limit, f"entries give {self.limit}, the balance says {balance.limit}")
-        self._expect(
-            "I8",
-            self.transferred == balance.transferred,
-            f"transfers sum to {self.transferred}, the balance says {balance.transferred}",
-        )
-        if balance.state is LaneState.CLOSED:
-            is_closed = self.last_kind is EntryKind.CLOSE and not held
-            self._expect("I9", is_closed, "the lane is CLOSED, but its last entry is not close or a hold is open")
+    def _violate(self, invariant: str, key: str, message: str, property_name: str = "") -> None:
+        self.violations.append(finding_at(self.place(key, property_name), invariant, message))
 
-    def _check_limit(self, balance: Balance) -> None:
-        """Check that used and reserved stay within limit and excess, unless the limit was lowered below them."""
-        committed = balance.used + balance.reserved
-        for unit in ("tokens", "pusd"):
-            first, limit = getattr(balance.limit0, unit), getattr(balance.limit, unit)
-            was_lowered = limit is not None and (first is None or limit < first)
-            most = None if limit is None else limit + getattr(balance.transferred, unit) + getattr(balance.excess, unit)
-            is_kept = most is None or getattr(committed, unit) <= most
-            self._expect("I7", is_kept or was_lowered, f"used and reserved {unit} exceed limit and excess")
 
-    def _expect(self, invariant: str, holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
-        if not holds:
-            self.violations.append((invariant, message))
+def _change(before: int | None, after: int | None) -> int:
+    """Return the change of a limit; 0 where there was none or is none."""
+    return 0 if before is None or after is None else after - before

@@ -2,62 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Protocol
 
-from shared.application.ledger.lane_books import LaneBooks, LaneSnapshot, StringSet
-from shared.application.ledger.transfers import Transfers, Violation
-from shared.application.ports.ledger import Ledger, RollupStore
-from shared.application.ports.pricing import PriceStore
+from shared.application.ledger.compare_lane import LaneSnapshot, compare_lane
+from shared.application.ledger.findings import Finding, finding_at, findings_of
+from shared.application.ledger.lane_books import LaneBooks, StringSet
+from shared.application.ledger.transfers import Transfers
+from shared.application.ports.books import Books, Fault
 from shared.domain.audit.hash_chain import HashChain
 from shared.domain.ledger.balance import Balance, Lane, LaneState
 from shared.domain.ledger.lanes import lane_limit
+from shared.domain.pricing.price import Price
 from shared.domain.pricing.price_book import PriceBook
-from shared.domain.values import value
 
-INVARIANTS = {
-    "I1": "entries of a lane are exactly 1..B.seq",
-    "I2": "the chain recomputes and ends at B.head",
-    "I3": "B.used = sum of entry amounts",
-    "I4": "B.reserved = sum of open reservations, and their number is B.open",
-    "I5": "each rid has exactly one of open reservation and terminal entry",
-    "I6": "late entries belong to expired reservations, at most one each, and so do adjustments",
-    "I7": "excess = sum(max(0, actual - what was still held)); used + reserved <= limit + excess",
-    "I8": "limit = limit0 + in - out + limit changes; lanes + in transit = the tenant's limit",
-    "I9": "CLOSED: no open reservation, the last entry is close",
-    "I10": "entry cost = price(usage, price version)",
-    "I11": "rollups = entries up to the watermark",
-    "I12": "the manifest's totals = entries; statement lines add up to the total",
-    "I13": "each answer that a client received is booked once; each reservation ends",
-}
 _MAX_READINGS = 20
 
 
-@value
-class Finding:
-    """One violation of an invariant. The message names the row or sum that shows it."""
+class PriceRows(Protocol):
+    """The rows of the price book."""
 
-    invariant: str
-    tenant_id: str
-    message: str
+    async def load(self) -> Sequence[Price]:
+        """Return all rows that can be read. Raises `StorageUnavailable`."""
+        ...
 
 
 class VerifyLedger:
-    """The use case of `tallygate verify`. It reads each lane of a period, and changes nothing.
+    """The use case of `tallygate verify`. It reads every row of each lane of a period, and changes nothing.
 
     - A tenant whose lanes change during the reading is read on from there, at most 20 times.
     - `new_set` makes the sets of rids, which may not fit into memory.
     """
 
     def __init__(
-        self,
-        ledger: Ledger,
-        rollups: RollupStore,
-        prices: PriceStore,
-        chain: HashChain,
-        new_set: Callable[[], StringSet] = set,
+        self, books: Books, prices: PriceRows, chain: HashChain, new_set: Callable[[], StringSet] = set
     ) -> None:
-        self._ledger = ledger
-        self._rollups = rollups
+        self._books = books
         self._prices = prices
         self._chain = chain
         self._new_set = new_set
@@ -65,79 +47,119 @@ class VerifyLedger:
     async def __call__(self, period: str, only: str | None = None) -> AsyncIterator[tuple[str, list[Finding]]]:
         """Yield each tenant, or only the tenant `only`, with the violations in its books.
 
-        Raises `LedgerUnavailable`, and `StorageUnavailable` if prices cannot be read.
+        Rows that are of no tenant are yielded last, under the name of none. Raises `LedgerUnavailable`, and
+        `StorageUnavailable` if prices cannot be read.
         """
         prices = PriceBook(await self._prices.load())
-        async for lane in self._ledger.lanes(period, only):
-            if lane == lane.vault:
-                found = await self._tenant(lane, prices)
-                yield lane.tenant_id, [Finding(invariant, lane.tenant_id, message) for invariant, message in found]
+        lanes, faults = await self._books.lanes(period, only)
+        for tenant_id, of_tenant in groupby(lanes, key=lambda lane: lane.tenant_id):
+            yield tenant_id, await self._tenant({lane: lanes[lane] for lane in of_tenant}, prices)
+        if faults:
+            yield "", [*findings_of(faults, "I16", "")]
 
     async def count_tenants(self, period: str, only: str | None = None) -> int:
         """Count the tenants that a verification of the period reads. Raises `LedgerUnavailable`."""
-        return len({lane.tenant_id async for lane in self._ledger.lanes(period, only)})
+        lanes, _ = await self._books.lanes(period, only)
+        return len({lane.tenant_id for lane in lanes})
 
-    async def _tenant(self, vault: Lane, prices: PriceBook) -> list[Violation]:
-        """Read a tenant's lanes until all invariants hold, or nothing changed during the reading."""
-        books: dict[Lane, LaneBooks] = {}
-        transfers = Transfers()
+    async def _tenant(self, lanes: Mapping[Lane, bool], prices: PriceBook) -> list[Finding]:
+        """Read a tenant's lanes until all invariants hold, or nothing changed during the reading.
+
+        `lanes` tells of each lane if the registry names it.
+        """
+        tenant = _TenantBooks(prices=prices)
+        vault = next(iter(lanes)).vault
         for _ in range(_MAX_READINGS):
-            snapshots: dict[Lane, LaneSnapshot] = {}
-            found: list[Violation] = []
-            for lane, balance in (await self._ledger.balances(vault.tenant_id, vault.period)).items():
-                if lane not in books:
-                    books[lane] = self._open_books(lane, balance, prices, transfers)
-                snapshots[lane] = await self._read(lane, balance, books[lane])
-                where = f"lane {lane.number}: " if lane.number else ""
-                found += [(invariant, where + message) for invariant, message in books[lane].compare(snapshots[lane])]
-            found += _compare_lanes(snapshots, transfers)
-            if not found or await self._is_unchanged(vault, snapshots):
-                return found
-        return [*found, ("I4", f"the lanes changed during each of {_MAX_READINGS} readings")]
+            tenant.snapshots.clear()
+            found = [each for lane in lanes for each in await self._lane(lane, tenant)]
+            found += _compare_lanes(tenant)
+            if not found or await self._is_unchanged(lanes, tenant):
+                return [*self._unregistered(lanes), *found]
+            lanes, _ = await self._books.lanes(vault.period, vault.tenant_id)  # one may have opened meanwhile
+        message = f"the lanes changed during each of {_MAX_READINGS} readings"
+        return [*found, finding_at(self._books.place(vault), "I4", message)]
 
-    def _open_books(self, lane: Lane, balance: Balance, prices: PriceBook, transfers: Transfers) -> LaneBooks:
+    async def _lane(self, lane: Lane, tenant: _TenantBooks) -> list[Finding]:
+        """Read a lane, or read on in it, into its books and a snapshot. Returns the violations in it."""
+        stored = await self._books.balance(lane)
+        if stored is None or stored.meaning is None:
+            return await self._without_balance(lane, None if stored is None else stored.faults)
+        if lane not in tenant.books:
+            tenant.books[lane] = self._open_books(lane, stored.meaning, tenant)
+        books = tenant.books[lane]
+        snapshot = tenant.snapshots[lane] = await self._read(lane, stored.meaning, books)
+        return [*findings_of(stored.faults, "I15"), *compare_lane(books, snapshot)]
+
+    async def _without_balance(self, lane: Lane, faults: Sequence[Fault] | None) -> list[Finding]:
+        """Return the violation in a lane whose balance is missing or cannot be read, so that nothing can be compared.
+
+        A lane without any row is none: the process that wanted to open it died after it had registered it.
+        """
+        if faults is not None:
+            return [*findings_of(faults, "I15")]
+        if (await self._books.others(lane, 0)).is_empty:
+            return []
+        return [finding_at(self._books.place(lane, "B"), "I16", "the lane has rows, and no balance")]
+
+    def _unregistered(self, registered: Mapping[Lane, bool]) -> Iterator[Finding]:
+        for lane, is_registered in registered.items():
+            if not is_registered:
+                yield finding_at(self._books.place(lane), "I16", "the lane has rows, and is not in the registry")
+
+    def _open_books(self, lane: Lane, balance: Balance, tenant: _TenantBooks) -> LaneBooks:
         return LaneBooks(
             lane=lane,
+            books=self._books,
             chain=self._chain,
-            prices=prices,
-            transfers=transfers,
+            prices=tenant.prices,
+            transfers=tenant.transfers,
             resolved=self._new_set(),
-            head=self._ledger.genesis(lane),
+            head=self._books.genesis(lane),
             limit=balance.limit0,
         )
 
     async def _read(self, lane: Lane, balance: Balance, books: LaneBooks) -> LaneSnapshot:
         """Add the new entries of a lane to its books, and return everything else that it stores."""
-        mark = (await self._rollups.watermark(lane)).seq
-        async for entry in self._ledger.entries(lane, books.watermark + 1, min(mark, books.seq)):
-            books.roll_up(entry)
+        mark = await self._books.watermark(lane)
+        async for stored in self._books.entries(lane, books.watermark + 1, min(mark, books.seq)):
+            if stored.entry is not None:
+                books.roll_up(stored.entry)
         books.watermark = mark
-        async for entry in self._ledger.entries(lane, books.seq + 1, balance.seq):
-            books.add(entry)
-        held = {hold.rid: hold.amount async for hold in self._ledger.reservations(lane)}
-        return LaneSnapshot(
-            balance=balance,
-            held=held,
-            rollups={key: sums async for key, sums in self._rollups.rows(lane)},
-            watermark=mark,
-        )
+        async for stored in self._books.entries(lane, books.seq + 1, balance.seq):
+            books.add(stored)
+        return LaneSnapshot(balance, await self._books.others(lane, balance.seq), mark)
 
-    async def _is_unchanged(self, vault: Lane, snapshots: Mapping[Lane, LaneSnapshot]) -> bool:
-        after = await self._ledger.balances(vault.tenant_id, vault.period)
-        marks = [(await self._rollups.watermark(lane)).seq for lane in snapshots]
-        return {lane: balance.version for lane, balance in after.items()} == {
-            lane: snapshot.balance.version for lane, snapshot in snapshots.items()
-        } and marks == [snapshot.watermark for snapshot in snapshots.values()]
+    async def _is_unchanged(self, lanes: Mapping[Lane, bool], tenant: _TenantBooks) -> bool:
+        """Tell whether all lanes are still as they were read, so that no violation is of a change in progress."""
+        for lane in lanes:
+            stored = await self._books.balance(lane)
+            version = stored.meaning.version if stored and stored.meaning else None
+            read = tenant.snapshots.get(lane)
+            if version != (read.balance.version if read else None):
+                return False
+            if read and read.mark != await self._books.watermark(lane):
+                return False
+        return True
 
 
-def _compare_lanes(snapshots: Mapping[Lane, LaneSnapshot], transfers: Transfers) -> list[Violation]:
+@dataclass(slots=True, kw_only=True)
+class _TenantBooks:
+    """The books of a tenant's lanes, which grow with each reading, and the latest snapshot of each lane."""
+
+    prices: PriceBook
+    transfers: Transfers = field(default_factory=Transfers)
+    books: dict[Lane, LaneBooks] = field(default_factory=dict)
+    snapshots: dict[Lane, LaneSnapshot] = field(default_factory=dict)
+
+
+def _compare_lanes(tenant: _TenantBooks) -> list[Finding]:
     """Return the violations between a tenant's lanes: in their limits, and in the transfers between them."""
-    balances = {lane: snapshot.balance for lane, snapshot in snapshots.items()}
+    balances = {lane: snapshot.balance for lane, snapshot in tenant.snapshots.items()}
     own = [lane_limit(balance.limit) for lane, balance in balances.items() if lane == lane.vault]
     found = [
-        ("I8", f"lane {lane.number} has a limit of its own")
+        finding_at(tenant.books[lane].place("B"), "I8", f"lane {lane.number} has a limit of its own")
         for lane, balance in balances.items()
         if lane.number and [balance.limit] != own
     ]
     is_closed = all(balance.state is LaneState.CLOSED for balance in balances.values())
-    return found + transfers.all_violations(is_closed=is_closed)
+    return found + tenant.transfers.all_violations(is_closed=is_closed)

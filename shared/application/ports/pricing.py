@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from shared.application.ports.books import Fault
 from shared.domain.pricing.price import Price
 
 
@@ -28,4 +29,16 @@ class PriceStore(Protocol):
 
         Raises `AlreadyExists` if the book has another row in its place.
         """
+        ...
+
+
+class PriceRecords(Protocol):
+    """The stored rows of the price book as they are, for verification. All methods raise `StorageUnavailable`."""
+
+    async def load(self) -> Sequence[Price]:
+        """Return the rows that can be read, in no particular order."""
+        ...
+
+    async def faults(self) -> Sequence[Fault]:
+        """Return the rows that cannot be read, or do not stand under the hash of their content."""
         ...

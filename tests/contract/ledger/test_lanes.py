@@ -11,7 +11,7 @@ import pytest
 
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.store import Row, RowChange, TableStore
+from shared.adapters.tables.store import InspectableStore, Row, RowChange
 from shared.application.ledger.level_lanes import LevelLanes
 from shared.application.ports.ledger import Hold
 from shared.domain.errors import (
@@ -45,7 +45,7 @@ def hot(tenant: str, tokens: int | None = 1000, lanes: int = 4, pusd: int | None
 class Fleet:
     """Processes with one clock over one store."""
 
-    def __init__(self, store: TableStore, tenant: str, size: int = 2) -> None:
+    def __init__(self, store: InspectableStore, tenant: str, size: int = 2) -> None:
         self.store = store
         self.tenant = tenant
         self.clock = ManualClock()
@@ -63,7 +63,7 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(store: TableStore, tenant: str) -> Fleet:
+def fleet(store: InspectableStore, tenant: str) -> Fleet:
     return Fleet(store, tenant)
 
 
@@ -95,7 +95,7 @@ async def test_each_process_has_a_lane_and_the_vault_serves_nothing(fleet: Fleet
     await fleet.check()
 
 
-async def test_all_of_the_limit_can_be_used_and_nothing_more(store: TableStore, tenant: str) -> None:
+async def test_all_of_the_limit_can_be_used_and_nothing_more(store: InspectableStore, tenant: str) -> None:
     fleet = Fleet(store, tenant, size=3)
     served = await asyncio.gather(*(serve(fleet.ledgers[number % 3], hot(tenant, 610)) for number in range(60)))
     lanes = await fleet.lanes()
@@ -169,7 +169,7 @@ async def test_an_empty_limit_is_refused_without_a_transfer(fleet: Fleet, tenant
     assert [lane.seq for lane in await fleet.lanes()] == [0, 0]
 
 
-async def test_processes_share_lanes_if_there_are_more_of_them(store: TableStore, tenant: str) -> None:
+async def test_processes_share_lanes_if_there_are_more_of_them(store: InspectableStore, tenant: str) -> None:
     fleet = Fleet(store, tenant, size=4)
     holds = [await serve(ledger, hot(tenant, lanes=2)) for ledger in fleet.ledgers]
     numbers = [hold.reservation.lane.number for hold in holds if hold]
@@ -232,7 +232,7 @@ async def test_an_interrupted_transfer_is_completed_once(fleet: Fleet, tenant: s
     await fleet.check()
 
 
-async def test_a_later_round_does_not_read_transfers_matched_before(store: TableStore, tenant: str) -> None:
+async def test_a_later_round_does_not_read_transfers_matched_before(store: InspectableStore, tenant: str) -> None:
     fleet = Fleet(store, tenant)
     await half_a_transfer(fleet)
     response_owner = fleet.one_more()

@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
+from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.entity_group import decoded_fields
 from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import (
     Delete,
     Insert,
+    InspectableStore,
     Merge,
     PreconditionFailed,
     RowChange,
@@ -19,7 +20,6 @@ from shared.adapters.tables.store import (
     RowMissing,
     StoreError,
     TableMissing,
-    TableStore,
 )
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.domain.audit.hash_chain import HashChain
@@ -33,16 +33,16 @@ from tests.tools.ledgers import PERIOD, PUSD, VOID, ManualClock, PriceRows, acco
 CHAIN = HashChain(b"test")
 
 
-def ledger_over(store: TableStore) -> TableLedger:
+def ledger_over(store: InspectableStore) -> TableLedger:
     return TableLedger(store, CHAIN, ManualClock())
 
 
-async def violations(store: TableStore, tenant: str, period: str = PERIOD) -> list[str]:
-    verify = VerifyLedger(ledger_over(store), TableRollups(store), PriceRows(), CHAIN)
+async def violations(store: InspectableStore, tenant: str, period: str = PERIOD) -> list[str]:
+    verify = VerifyLedger(TableBooks(store), PriceRows(), CHAIN)
     return [str(finding) async for name, found in verify(period) for finding in found if name == tenant]
 
 
-async def test_a_reservation_is_held_and_settled(store: TableStore, tenant: str) -> None:
+async def test_a_reservation_is_held_and_settled(store: InspectableStore, tenant: str) -> None:
     ledger, held = ledger_over(store), reservation(tenant)
     after = (await ledger.reserve(account(tenant), held)).balance
     assert (after.reserved, after.open_reservations) == (held.amount, 1)
@@ -57,7 +57,7 @@ async def test_a_reservation_is_held_and_settled(store: TableStore, tenant: str)
     assert await violations(store, tenant) == []
 
 
-async def test_a_void_costs_nothing(store: TableStore, tenant: str) -> None:
+async def test_a_void_costs_nothing(store: InspectableStore, tenant: str) -> None:
     ledger, held = ledger_over(store), reservation(tenant)
     await ledger.reserve(account(tenant), held)
     balance = await ledger.settle(held, VOID)
@@ -65,7 +65,7 @@ async def test_a_void_costs_nothing(store: TableStore, tenant: str) -> None:
     assert await violations(store, tenant) == []
 
 
-async def test_settling_twice_books_once(store: TableStore, tenant: str) -> None:
+async def test_settling_twice_books_once(store: InspectableStore, tenant: str) -> None:
     ledger, held = ledger_over(store), reservation(tenant)
     await ledger.reserve(account(tenant), held)
     await asyncio.gather(*(ledger_over(store).settle(held, charge()) for _ in range(3)), ledger.settle(held, charge()))
@@ -73,7 +73,7 @@ async def test_settling_twice_books_once(store: TableStore, tenant: str) -> None
     assert await violations(store, tenant) == []
 
 
-async def test_a_reservation_beyond_the_limit_is_refused(store: TableStore, tenant: str) -> None:
+async def test_a_reservation_beyond_the_limit_is_refused(store: InspectableStore, tenant: str) -> None:
     ledger = ledger_over(store)
     limit = account(tenant, tokens=60, pusd=10**12)
     await ledger.reserve(limit, reservation(tenant))
@@ -86,7 +86,7 @@ async def test_a_reservation_beyond_the_limit_is_refused(store: TableStore, tena
         await ledger.reserve(dear, reservation(dear.tenant_id, 1, 0))
 
 
-async def test_many_processes_never_exceed_a_limit(store: TableStore, tenant: str) -> None:
+async def test_many_processes_never_exceed_a_limit(store: InspectableStore, tenant: str) -> None:
     ledgers = [ledger_over(store) for _ in range(3)]
     limit = account(tenant, tokens=600)
 
@@ -106,7 +106,7 @@ async def test_many_processes_never_exceed_a_limit(store: TableStore, tenant: st
     assert await violations(store, tenant) == []
 
 
-async def test_an_expired_reservation_is_corrected_by_its_late_settlement(store: TableStore, tenant: str) -> None:
+async def test_an_expired_reservation_is_corrected_by_its_late_settlement(store: InspectableStore, tenant: str) -> None:
     ledger, held = ledger_over(store), reservation(tenant)
     await ledger.reserve(account(tenant), held)
     await ledger_over(store).expire(held, charge(10, 0, EntryKind.EXPIRE))
@@ -121,7 +121,7 @@ async def test_an_expired_reservation_is_corrected_by_its_late_settlement(store:
 
 
 async def test_a_settlement_after_the_period_closed_is_an_adjustment_in_the_period_of_now(
-    store: TableStore, tenant: str
+    store: InspectableStore, tenant: str
 ) -> None:
     closed = account(tenant, period="2026-10")
     ledger, held, settled = (
@@ -145,7 +145,7 @@ async def test_a_settlement_after_the_period_closed_is_an_adjustment_in_the_peri
     assert await violations(store, tenant) == []
 
 
-async def test_a_charge_beyond_its_hold_is_accepted_and_shown_as_excess(store: TableStore, tenant: str) -> None:
+async def test_a_charge_beyond_its_hold_is_accepted_and_shown_as_excess(store: InspectableStore, tenant: str) -> None:
     ledger, held = ledger_over(store), reservation(tenant)
     await ledger.reserve(account(tenant, tokens=30), held)
     balance = await ledger.settle(held, charge(10, 25))
@@ -153,7 +153,7 @@ async def test_a_charge_beyond_its_hold_is_accepted_and_shown_as_excess(store: T
     assert await violations(store, tenant) == []
 
 
-async def test_a_change_of_the_limit_is_an_entry(store: TableStore, tenant: str) -> None:
+async def test_a_change_of_the_limit_is_an_entry(store: InspectableStore, tenant: str) -> None:
     ledger = ledger_over(store)
     await ledger.open(account(tenant, tokens=10))
     balance = await ledger.change_limit(account(tenant, tokens=None, pusd=7), "boss", "more")
@@ -163,7 +163,7 @@ async def test_a_change_of_the_limit_is_an_entry(store: TableStore, tenant: str)
     assert await violations(store, tenant) == []
 
 
-async def test_a_period_is_closed_once_nothing_is_open(store: TableStore, tenant: str) -> None:
+async def test_a_period_is_closed_once_nothing_is_open(store: InspectableStore, tenant: str) -> None:
     ledger, held = ledger_over(store), reservation(tenant)
     await ledger.reserve(account(tenant), held)
     for _ in range(2):
@@ -182,7 +182,7 @@ async def test_a_period_is_closed_once_nothing_is_open(store: TableStore, tenant
     assert await violations(store, tenant) == []
 
 
-async def test_a_grant_is_made_once_however_often_it_is_repeated(store: TableStore, tenant: str) -> None:
+async def test_a_grant_is_made_once_however_often_it_is_repeated(store: InspectableStore, tenant: str) -> None:
     ledgers = [ledger_over(store) for _ in range(3)]
     grants = (each.grant(account(tenant, 100), "g1", Amount(50), "boss", "launch") for each in ledgers)
     for balance in await asyncio.gather(*grants):
@@ -194,7 +194,7 @@ async def test_a_grant_is_made_once_however_often_it_is_repeated(store: TableSto
     assert await violations(store, tenant) == []
 
 
-async def test_a_period_that_was_never_opened_has_no_balance(store: TableStore, tenant: str) -> None:
+async def test_a_period_that_was_never_opened_has_no_balance(store: InspectableStore, tenant: str) -> None:
     ledger = ledger_over(store)
     assert await ledger.balance(Lane(tenant, "1999-01")) is None
     assert [entry async for entry in ledger.entries(Lane(tenant, "1999-01"), 1, 9)] == []
@@ -203,7 +203,7 @@ async def test_a_period_that_was_never_opened_has_no_balance(store: TableStore, 
         await ledger.settle(reservation(tenant, period="1999-01"), charge())
 
 
-async def test_the_registry_names_every_tenant_of_a_period(store: TableStore, tenant: str) -> None:
+async def test_the_registry_names_every_tenant_of_a_period(store: InspectableStore, tenant: str) -> None:
     ledger = ledger_over(store)
     names = [f"{tenant}{letter}" for letter in "cab"]
     for name in names:
@@ -213,7 +213,7 @@ async def test_the_registry_names_every_tenant_of_a_period(store: TableStore, te
     assert found == [Lane(name, PERIOD) for name in sorted(names)]
 
 
-async def test_a_long_lane_is_read_in_pages(store: TableStore, tenant: str) -> None:
+async def test_a_long_lane_is_read_in_pages(store: InspectableStore, tenant: str) -> None:
     table = f"pages{tenant}"
     await store.create_table(table)
     for start in range(0, 1100, 100):
@@ -227,7 +227,7 @@ async def test_a_long_lane_is_read_in_pages(store: TableStore, tenant: str) -> N
     ]
 
 
-async def test_a_transaction_is_applied_whole_or_not_at_all(store: TableStore, tenant: str) -> None:
+async def test_a_transaction_is_applied_whole_or_not_at_all(store: InspectableStore, tenant: str) -> None:
     table = f"whole{tenant}"
     await store.create_table(table)
     etag = await store.submit(table, "p", [Insert("B", {"seq": 1, "text": "ü'\u2028", "flag": True})], "c1")
@@ -254,7 +254,7 @@ async def test_a_transaction_is_applied_whole_or_not_at_all(store: TableStore, t
     assert (row.etag, row.fields["seq"], row.fields["flag"]) == (merged, 2**40, True)
 
 
-async def test_a_missing_table_is_told_apart_from_a_missing_row(store: TableStore, tenant: str) -> None:
+async def test_a_missing_table_is_told_apart_from_a_missing_row(store: InspectableStore, tenant: str) -> None:
     table = f"none{tenant}"
     with pytest.raises(TableMissing):
         await store.get(table, "p", "B")

@@ -15,10 +15,11 @@ from local.azurite_server import ACCOUNT
 from shared.adapters.documents.tenancy import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.rollups import TableRollups
-from shared.adapters.tables.store import AnswerLost, Merge, Row, TableStore
+from shared.adapters.tables.store import AnswerLost, InspectableStore, Merge, Row
 from shared.application.billing.report_usage import ReportUsage
 from shared.application.ledger.roll_up_usage import MAX_ROWS, RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
@@ -50,14 +51,14 @@ CHAIN = HashChain(b"test")
 class Books:
     """A ledger, its rollups and its reports over one store."""
 
-    def __init__(self, store: TableStore, tenant: str) -> None:
+    def __init__(self, store: InspectableStore, tenant: str) -> None:
         self.tenant = tenant
         self.ledger = TableLedger(store, CHAIN, ManualClock())
         self.rollups = TableRollups(store)
         self.roll_up = RollUpUsage(self.ledger, self.rollups, ManualClock(), sweep_by(ManualClock()))
         self.tenants = DocumentTenants(InMemoryDocuments())
         self.report = ReportUsage(self.ledger, self.rollups, self.tenants)
-        self.verify = VerifyLedger(self.ledger, self.rollups, PriceRows(), CHAIN)
+        self.verify = VerifyLedger(TableBooks(store), PriceRows(), CHAIN)
 
     async def serve(self, requests: int, users: int = 1) -> None:
         limit = account(self.tenant, tokens=None)
@@ -77,7 +78,7 @@ class Books:
         assert [found async for name, found in self.verify(PERIOD, self.tenant) if found] == []
 
 
-async def test_each_entry_is_summed_once_by_several_processes(store: TableStore, tenant: str) -> None:
+async def test_each_entry_is_summed_once_by_several_processes(store: InspectableStore, tenant: str) -> None:
     books = Books(store, tenant)
     await books.serve(MAX_ROWS + 30, users=MAX_ROWS + 5)
     added = await asyncio.gather(*(Books(store, tenant).roll_up.lane(Lane(tenant, PERIOD)) for _ in range(3)))
@@ -95,14 +96,14 @@ async def test_each_entry_is_summed_once_by_several_processes(store: TableStore,
     await books.check()
 
 
-async def test_a_period_that_was_never_opened_has_nothing_to_sum(store: TableStore, tenant: str) -> None:
+async def test_a_period_that_was_never_opened_has_nothing_to_sum(store: InspectableStore, tenant: str) -> None:
     books = Books(store, tenant)
     assert await books.roll_up.lane(Lane(tenant, PERIOD)) == 0
     assert await books.summed() == {}
     assert await books.rollups.watermark(Lane(tenant, PERIOD)) == Watermark(0, "")
 
 
-async def test_a_watermark_that_has_moved_is_not_overtaken(store: TableStore, tenant: str) -> None:
+async def test_a_watermark_that_has_moved_is_not_overtaken(store: InspectableStore, tenant: str) -> None:
     books = Books(store, tenant)
     key = RollupKey(day="2026-11-22", deployment="d", user="u", model="m")
     assert await books.rollups.advance(Lane(tenant, PERIOD), Watermark(0, ""), 1, {key: Rollup(requests=1)})
@@ -129,7 +130,7 @@ async def test_dropped_rollups_are_built_again(azurite: AzuriteAccount, tenant: 
         assert await rollups.advance(Lane(tenant, "2024-07"), nothing, 1, {key: Rollup(requests=1)})
 
 
-async def test_a_report_is_the_same_before_during_and_after_a_roll_up(store: TableStore, tenant: str) -> None:
+async def test_a_report_is_the_same_before_during_and_after_a_roll_up(store: InspectableStore, tenant: str) -> None:
     books = Books(store, tenant)
     await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
     await books.serve(6, users=2)

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from shared.adapters.in_memory.table_store import InMemoryTableStore
+from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import Insert, Rejected
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ports.ledger import Hold
@@ -43,7 +43,7 @@ class Books:
 
     async def check(self) -> None:
         """Require every invariant."""
-        verify = VerifyLedger(self.other, TableRollups(self.rows), PriceRows(), CHAIN)
+        verify = VerifyLedger(TableBooks(self.rows), PriceRows(), CHAIN)
         assert [finding async for _, found in verify(PERIOD) for finding in found] == []
 
 

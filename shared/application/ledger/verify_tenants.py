@@ -1,0 +1,130 @@
+"""Verify the invariants I16 and I17: the tenants' documents agree with the books of a period."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Set
+
+from shared.application.ledger.findings import Finding, NotChecked, finding_at
+from shared.application.ports.books import Books, Place
+from shared.application.ports.clock import Clock
+from shared.application.ports.tenancy import TenantDirectory
+from shared.domain.identifiers import BillingPeriod
+from shared.domain.ledger.balance import Balance, Lane, LaneState
+from shared.domain.tenancy.tenant import Tenant, TenantState
+from shared.domain.values import value
+
+_PAGE = 500
+_READINGS = 4
+_PAUSE_SECONDS = 0.5
+"""A change of a limit is two writes, some milliseconds apart. A difference in all readings does not come from one."""
+
+
+@value
+class TenantsVerified:
+    """The violations, and what could not be checked."""
+
+    findings: list[Finding]
+    not_checked: list[NotChecked]
+
+
+class VerifyTenants:
+    """Compares the tenants' documents, keys and responses with the registry and the balances of a period."""
+
+    def __init__(self, tenants: TenantDirectory, books: Books, clock: Clock) -> None:
+        self._tenants = tenants
+        self._books = books
+        self._clock = clock
+
+    async def __call__(self, period: str, only: str | None = None) -> TenantsVerified:
+        """Compare all tenants, or one. Raises `StorageUnavailable`."""
+        try:
+            documents = {tenant.tenant_id: tenant async for tenant in self._documents(only)}
+        except ValueError as error:
+            message = f"a tenant's document cannot be read: {error}"
+            finding = Finding(invariant="I16", tenant_id=only or "", message=message, table="tenants")
+            return TenantsVerified([finding], _unchecked("a tenant's document cannot be read"))
+        if not documents and not (await self._tenants.list(1, None))[0]:
+            return TenantsVerified([], _unchecked("no tenant has a document, as after a restore into an empty account"))
+        lanes, _ = await self._books.lanes(period, only)
+        found = [each for tenant in documents.values() for each in await self._compare(tenant, period)]
+        found += [
+            self._at(lane, "I16", "the tenant has books, and no document")
+            for lane in lanes
+            if lane == lane.vault and lane.tenant_id not in documents
+        ]
+        found += await self._traces(period, documents.keys(), {lane.tenant_id for lane in lanes}, only)
+        is_over = self._clock.now() >= BillingPeriod.parse(period).end
+        reason = "the period is over: documents may have changed since"
+        return TenantsVerified(found, [NotChecked(invariant="I17", reason=reason, is_all=True)] if is_over else [])
+
+    async def _documents(self, only: str | None) -> AsyncIterator[Tenant]:
+        cursor: str | None = None
+        if only is not None:
+            found = await self._tenants.get(only)
+            if found is not None:
+                yield found.value
+            return
+        while True:
+            page, cursor = await self._tenants.list(_PAGE, cursor)
+            for each in page:
+                yield each.value
+            if cursor is None:
+                return
+
+    async def _compare(self, tenant: Tenant, period: str) -> list[Finding]:
+        """Compare a document with the vault, again while a change may be in progress."""
+        vault, known = Lane(tenant.tenant_id, period), tenant
+        for reading in range(_READINGS):
+            if reading:
+                await self._clock.sleep(_PAUSE_SECONDS)
+                versioned = await self._tenants.get(tenant.tenant_id)
+                known = versioned.value if versioned else tenant
+            stored = await self._books.balance(vault)
+            found = [*self._contradictions(known, vault, stored.meaning if stored else None)]
+            if not found:
+                break
+        return found
+
+    def _contradictions(self, tenant: Tenant, vault: Lane, balance: Balance | None) -> Iterator[Finding]:
+        now = self._clock.now()
+        period = BillingPeriod.parse(vault.period)
+        if balance is None:
+            # The timer opens a month for every tenant. One that was registered later may have made no request.
+            if tenant.created_at < period.start <= now and tenant.state is not TenantState.CLOSED:
+                message = f"the tenant is registered since {tenant.created_at:%Y-%m-%d}, and has no books in the period"
+                yield self._at(vault, "I16", message)
+        elif balance.state is LaneState.OPEN and now < period.end:
+            expected = tenant.limit.plus(balance.granted)
+            for unit in ("tokens", "pusd"):
+                stated, due = getattr(balance.limit, unit), getattr(expected, unit)
+                if stated != due:
+                    message = f"the limit is {stated}, the tenant's document with all grants gives {due}"
+                    yield finding_at(self._books.place(vault, "B", f"limit_{unit}"), "I17", message)
+
+    async def _traces(self, period: str, documents: Set[str], opened: Set[str], only: str | None) -> list[Finding]:
+        """Return the tenants that have left keys or responses, and have no document or no books."""
+        found = [
+            finding_at(Place(table="credentials", partition=name), "I16", "the tenant has keys, and no document")
+            for name in sorted(await self._books.tenants_with("credentials", period) - documents)
+            if only in (None, name)
+        ]
+        # A response is owned in the month of its answer; its request may have been reserved in the month before.
+        answered = await self._books.tenants_with("responses", period) - opened
+        earlier = {lane.tenant_id for lane in (await self._books.lanes(_previous(period)))[0]} if answered else set()
+        return found + [
+            self._at(Lane(name, period), "I16", "the tenant has stored responses, and no books in the period")
+            for name in sorted(answered - earlier)
+            if only in (None, name)
+        ]
+
+    def _at(self, lane: Lane, invariant: str, message: str) -> Finding:
+        """Return a violation at a lane's place in the registry."""
+        return finding_at(self._books.registry_place(lane), invariant, message, lane.tenant_id)
+
+
+def _unchecked(reason: str) -> list[NotChecked]:
+    return [NotChecked(invariant="I16", reason=reason), NotChecked(invariant="I17", reason=reason, is_all=True)]
+
+
+def _previous(period: str) -> str:
+    return str(BillingPeriod.parse(period).previous())
