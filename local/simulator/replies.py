@@ -22,6 +22,8 @@ from local.simulator import answers, wire
 
 SPEECH_CHUNK_BYTES = 4_096
 _BYTES_PER_SPOKEN_CHARACTER = 400
+_MP3_MARKS = (b"\xff\xfb", b"ID3")
+_MP3_FRAME_BYTES, _MP3_FRAME_SECONDS = 417, 1_152 / 44_100
 _SPEECH_TOKENS_PER_CHARACTER = 1.25
 _EMBEDDING_DIMENSIONS = {"text-embedding-3-large": 3072}
 _IMAGE_TOKENS = {
@@ -376,10 +378,13 @@ def speech(question: Question) -> Reply:
 
 
 def seconds_of(sound: bytes) -> float:
-    """Return the seconds of a WAV file. The simulator understands no other format."""
+    """Return the seconds that a decoder plays: all bytes of a WAV, or all frames of an MP3 of 128 kbit/s."""
+    if sound.startswith(_MP3_MARKS):
+        return len(sound) // _MP3_FRAME_BYTES * _MP3_FRAME_SECONDS
     try:
         with wave.open(io.BytesIO(sound)) as opened:
-            return float(opened.getnframes() / opened.getframerate())
+            rate: int = opened.getframerate() * opened.getsampwidth() * opened.getnchannels()
+        return (len(sound) - sound.index(b"data") - 8) / rate
     except (wave.Error, EOFError):
         raise Refused(wire.error("BadRequest", "Invalid file format.")) from None
 

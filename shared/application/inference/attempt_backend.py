@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 
 from shared.application.background import Background
 from shared.application.inference.admit_attempt import AdmitAttempt
-from shared.application.inference.book_answer import AttemptFailed, book_completion, book_refusal, unanswered
+from shared.application.inference.book_answer import AttemptFailed, Booked, book_completion, book_refusal, unanswered
 from shared.application.inference.meter_stream import Drains, MeteredStream
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.inference.resolved_request import ResolvedRequest, ServingState
@@ -152,11 +152,11 @@ class AttemptBackend:
         )
 
     async def _book(self, request: ResolvedRequest, state: ServingState, reached: Reached, body: bytes) -> Served:
-        slot, response, annotation = reached.slot, reached.response, ""
+        slot, response, booked = reached.slot, reached.response, Booked(balance=None)
         try:
             if reached.answer.meaning is Meaning.COMPLETED:
-                booked, annotation = await book_completion(request, body, reached.attempt)
-                balance = booked or reached.balance
+                booked = await book_completion(request, body, reached.attempt)
+                balance = booked.balance or reached.balance
             else:
                 balance = await book_refusal(_classify_with_body(request, state, reached, body), reached.attempt)
         except AttemptFailed:
@@ -165,15 +165,16 @@ class AttemptBackend:
             raise
         finally:
             slot.release()
+        changed = booked.replacement
         return Served(
             status=response.status,
-            headers=response.headers,
+            headers=response.headers if changed is None else _typed(response.headers, changed.content_type),
             backend=slot.backend,
             attempts=state.attempts,
             balance=balance,
             limit_status=state.limit_status,
-            body=body,
-            annotation=annotation,
+            body=body if changed is None else changed.body,
+            annotation=booked.annotation,
         )
 
     def _book_cancelled(self, state: ServingState, attempt: MeteredAttempt) -> None:
@@ -215,6 +216,12 @@ def _path(request: ResolvedRequest, backend: Backend, *, is_in_path: bool) -> st
         api_version = backend.api_version or call.api_version
         return operation_path(call.base, backend.upstream_deployment, operation, api_version)
     return operation_path(call.base, None, operation, call.api_version)
+
+
+def _typed(headers: Sequence[tuple[bytes, bytes]], content_type: bytes) -> list[tuple[bytes, bytes]]:
+    """Return the headers with another content type."""
+    kept = [header for header in headers if header[0] != b"content-type"]
+    return [*kept, (b"content-type", content_type)]
 
 
 def _is_json(response: UpstreamResponse) -> bool:

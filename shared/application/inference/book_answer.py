@@ -10,10 +10,11 @@ from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.inference.resolved_request import ResolvedRequest
 from shared.domain.content_filter import ContentFilterPolicy, findings_text, refused_categories
 from shared.domain.errors import BackendBroken, BackendFailed, BackendTimeout, ContentFiltered
-from shared.domain.inference.parsed_body import Completion
+from shared.domain.inference.parsed_body import Completion, Replacement
 from shared.domain.ledger.balance import Balance
 from shared.domain.routing.answer import Answer
 from shared.domain.tenancy.tenant import Tenant
+from shared.domain.values import fact
 
 
 class Booking(Protocol):
@@ -57,10 +58,20 @@ async def book_refusal(answer: Answer, attempt: MeteredAttempt) -> Balance:
     return await void()
 
 
-async def book_completion(request: ResolvedRequest, body: bytes, attempt: MeteredAttempt) -> tuple[Balance | None, str]:
-    """Settle a completed answer. Returns the balance, and the findings to name in a header.
+@fact
+class Booked:
+    """An answer that was booked, and what the caller gets beside it."""
 
-    The balance is `None` if upstream still works on the response: a timer settles it later.
+    balance: Balance | None
+    """`None` if upstream still works on the response: a timer settles it later."""
+    annotation: str = ""
+    """The findings to name in a header."""
+    replacement: Replacement | None = None
+
+
+async def book_completion(request: ResolvedRequest, body: bytes, attempt: MeteredAttempt) -> Booked:
+    """Settle a completed answer.
+
     Raises `AttemptFailed` if the answer cannot be read, and `ContentFiltered` if the tenant blocks its findings.
     """
     try:
@@ -69,7 +80,7 @@ async def book_completion(request: ResolvedRequest, body: bytes, attempt: Metere
         raise unanswered(error, attempt) from error
     if completion.is_running:  # whatever the request says: upstream may have read it otherwise
         await attempt.defer(completion.response_id)
-        return None, ""
+        return Booked(balance=None)
     refused = _refused(completion, request.tenant)
     balance = await attempt.charge(
         completion.usage,
@@ -85,7 +96,8 @@ async def book_completion(request: ResolvedRequest, body: bytes, attempt: Metere
     if refused:
         raise ContentFiltered(refused)
     is_annotated = request.tenant.content_filter_policy is ContentFilterPolicy.ANNOTATE
-    return balance, findings_text(completion.findings) if is_annotated else ""
+    annotation = findings_text(completion.findings) if is_annotated else ""
+    return Booked(balance=balance, annotation=annotation, replacement=completion.replacement)
 
 
 def _refused(completion: Completion, tenant: Tenant) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from shared.domain.pricing.price_book import TOKENS, Basis
 from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage
@@ -60,6 +60,12 @@ class TokenEstimate:
     most: int
     """Reserved."""
 
+    def __add__(self, other: TokenEstimate) -> TokenEstimate:
+        return TokenEstimate(self.usual + other.usual, self.most + other.most)
+
+
+NO_TOKENS: Final = TokenEstimate(0, 0)
+
 
 @fact
 class ParsedBody:
@@ -91,6 +97,8 @@ class ParsedBody:
     """The most that may be consumed other than tokens."""
     usual_units: Usage | None = None
     """The probable consumption other than tokens; `None` if it equals `units`."""
+    answer_form: str = ""
+    """The form of the answer that the caller asks for, where the gateway may ask upstream for another one."""
     basis: Basis = TOKENS
     previous_response_id: str = ""
     """The response that this one follows. Responses API only, as are the next three."""
@@ -100,6 +108,14 @@ class ParsedBody:
     """Upstream stores the response."""
     is_background: bool = False
     """Upstream creates the response in the background."""
+
+
+@value
+class Replacement:
+    """An answer in the form that the caller asked for, in place of upstream's."""
+
+    body: bytes
+    content_type: bytes
 
 
 @fact
@@ -122,3 +138,5 @@ class Completion:
     """Upstream still works on the response."""
     has_failed: bool = False
     """Upstream could not finish the response."""
+    replacement: Replacement | None = None
+    """Sent to the caller in place of upstream's answer; `None` if that is sent as it is."""

@@ -153,10 +153,12 @@ async def test_whisper_is_charged_by_the_second(stack: Stack, operation: str, sh
     data = form(response_format=shape) if dated else form(response_format=shape, model="whisper")
     status, headers, body = await stack.infer(operation, "whisper", form=data, dated=dated)
     entry, record = await settled(stack)
-    assert (status, len(body)) == (200, record["bytes_sent"])
+    assert (status, len(body) == record["bytes_sent"]) == (200, shape in ("verbose_json", "srt"))
+    assert shape != "json" or list(json.loads(body)) == ["text"]
+    assert shape != "text" or body.endswith(b"\n")
     assert headers["content-type"].startswith("application/json" if shape.endswith("json") else "text/plain")
     assert entry["usage"]["audio_seconds"] == record["usage"]["seconds"] == math.ceil(2.5)
-    assert (entry["estimated"], entry["tokens"]) == (shape != "verbose_json", 0)
+    assert (entry["estimated"], entry["tokens"]) == (shape == "srt", 0)
     assert Decimal(entry["cost_usd"]) == cost("whisper", audio_seconds=3)
 
 

@@ -10,12 +10,10 @@ import pytest
 from shared.adapters.azure_openai.formats.all_formats import FORMATS
 from shared.adapters.azure_openai.formats.findings import findings
 from shared.adapters.azure_openai.formats.responses import ResponseReader
-from shared.adapters.azure_openai.formats.sound import Duration, duration
 from shared.adapters.azure_openai.formats.transcriptions import TranscriptReader
 from shared.domain.content_filter import Severity, findings_from_text, findings_text, refused_categories
 from shared.domain.inference.parsed_body import Completion, ParsedBody, TokenEstimate
 from shared.domain.pricing.usage import Usage
-from tests.tools.sounds import wav
 
 JSON = "application/json"
 
@@ -149,21 +147,6 @@ def test_an_error_ends_a_response() -> None:
     event = b'event: error\ndata: {"type":"error","code":"server_error"}\n\n'
     assert reader.feed(event) == b""
     assert (reader.ended, reader.ending()) == (True, event)
-
-
-@pytest.mark.parametrize(
-    ("content", "name", "seconds"),
-    [
-        (wav(3), "a.wav", (3, 3)),
-        (b"\x1aE\xdf\xa3" + b"x" * 7_496, "a.webm", (7_500 / 4_000, 10)),
-        (b"RIFF", "a.wav", (4 / 4_000, 4 / 750)),
-        (b"", "", (0, 0)),
-    ],
-)
-def test_the_duration_of_sound_follows_from_its_file_or_its_size(
-    content: bytes, name: str, seconds: tuple[float, float]
-) -> None:
-    assert duration(content) == Duration(*seconds)
 
 
 def test_safe_categories_are_no_findings() -> None:

@@ -4,17 +4,20 @@ Images: https://platform.openai.com/docs/guides/images-vision#calculating-costs.
 reserved: reading each image would cost more than a reservation that is too large for a moment. If upstream states no
 usage, an image of 1024 x 1024 is charged.
 
-Files and sound: a PDF of some kilobytes inflates to any number of pages, each billed as text and as an image. So a file
-may fill the model's context.
+Files: a PDF of some kilobytes inflates to any number of pages, each billed as text and as an image. So a file may fill
+the model's context.
 """
 
 from __future__ import annotations
 
+import math
+from base64 import b64decode
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from shared.domain.inference.parsed_body import TokenEstimate
+from shared.adapters.azure_openai.formats.sound import duration
+from shared.domain.inference.parsed_body import NO_TOKENS, TokenEstimate
 from shared.domain.values import record
 
 _IMAGE_TYPES: Final = frozenset({"image_url", "input_image", "computer_screenshot"})
@@ -23,6 +26,9 @@ _BYTES_PER_TOKEN: Final = 4
 _TOKENS_OF_UNSEEN_FILE: Final = 128_000
 _LONGEST_REFERENCE_CHARACTERS: Final = 512
 """A name or an address of a file is no longer than this. Longer text is the file itself."""
+_USUAL_TOKENS_PER_SECOND: Final = 10
+_MOST_TOKENS_PER_SECOND: Final = 20
+_MARGIN_OF_SOUND: Final = 20
 _USUAL_BASE: Final = 85
 _USUAL_PATCHES: Final = 1_024
 """An image of 1024 x 1024 has as many."""
@@ -83,13 +89,16 @@ class Media:
 
     def __init__(self) -> None:
         self._images = self._low_images = self._files = self._file_tokens = 0
+        self._sounds = NO_TOKENS
 
     def __bool__(self) -> bool:
-        return bool(self._images or self._low_images or self._files)
+        return bool(self._images or self._low_images or self._files or self._sounds.most)
 
     def add(self, part: Mapping[str, Any]) -> None:
         """Add a part of the content."""
-        if part["type"] not in _IMAGE_TYPES:
+        if part["type"] == "input_audio" and (sound := _sound_in(part)) is not None:
+            self._sounds += sound
+        elif part["type"] not in _IMAGE_TYPES:
             self._files += 1
             self._file_tokens += _usual_tokens(part)
         elif _detail_of(part) == "low":
@@ -100,8 +109,8 @@ class Media:
     def tokens(self, model: str) -> TokenEstimate:
         """Estimate the input tokens of all of them for a model."""
         vision = vision_of(model)
-        most = self._images * vision.most + self._low_images * vision.low
-        usual = self._images * vision.usual + self._low_images * min(vision.low, vision.usual)
+        most = self._images * vision.most + self._low_images * vision.low + self._sounds.most
+        usual = self._images * vision.usual + self._low_images * min(vision.low, vision.usual) + self._sounds.usual
         if self._files:
             most += vision.most_input
             usual += min(self._file_tokens, vision.most_input)
@@ -118,6 +127,20 @@ def vision_of(model: str) -> _Vision:
 def _detail_of(part: Mapping[str, Any]) -> object:
     image = part.get("image_url")
     return image.get("detail") if isinstance(image, dict) else part.get("detail")
+
+
+def _sound_in(part: Mapping[str, Any]) -> TokenEstimate | None:
+    """Estimate a sound by its length; `None` if nothing bounds that."""
+    holder = part.get("input_audio")
+    data = holder.get("data") if isinstance(holder, dict) else None
+    try:
+        length = duration(b64decode(data)) if isinstance(data, str) else None
+    except ValueError:
+        return None
+    if length is None or not length.is_bounded:
+        return None
+    usual = math.ceil(length.usual_seconds * _USUAL_TOKENS_PER_SECOND)
+    return TokenEstimate(usual, math.ceil(length.most_seconds * _MOST_TOKENS_PER_SECOND) + _MARGIN_OF_SOUND)
 
 
 def _usual_tokens(part: Mapping[str, Any]) -> int:

@@ -1,34 +1,97 @@
-"""The length of a sound by its file."""
+"""The length of a sound by its file.
+
+A header that states a length may be forged: a decoder plays what is there. So the frames of MPEG audio and the bytes of
+WAV are counted. For other formats, the bytes bound the stated length from below by the format's highest bit rate.
+"""
 
 from __future__ import annotations
 
 import io
+import struct
 from typing import Final
 
+from shared.adapters.azure_openai.formats.mpeg_audio import mpeg_seconds
 from shared.domain.values import value
 
 _LEAST_BYTES_PER_SECOND: Final = 750
-"""Opus at 6 kbit/s. No format that upstream accepts is smaller."""
+"""Opus at 6 kbit/s. Only silence is smaller."""
 _USUAL_BYTES_PER_SECOND: Final = 4_000
 """Opus at 32 kbit/s, as browsers record it."""
+_OPUS_OR_VORBIS_BYTES_PER_SECOND: Final = 64_000
+"""The highest rate of Opus is 510 kbit/s: RFC 6716, section 2.1.1. Vorbis in stereo has less."""
+_LOSSLESS_BYTES_PER_SECOND: Final = 1_536_000
+"""192 kHz in stereo, with 4 bytes a sample. MP4 may contain lossless sound."""
+_HIGHEST_RATES: Final = (
+    (0, b"fLaC", _LOSSLESS_BYTES_PER_SECOND),
+    (8, b"WAVE", _LOSSLESS_BYTES_PER_SECOND),
+    (4, b"ftyp", _LOSSLESS_BYTES_PER_SECOND),
+    (28, b"\x7fFLAC", _LOSSLESS_BYTES_PER_SECOND),
+    (0, b"OggS", _OPUS_OR_VORBIS_BYTES_PER_SECOND),
+)
+"""By a mark of the format at an offset."""
+_UNCOMPRESSED: Final = frozenset({1, 3, 6, 7, 0xFFFE})
+"""Codes of WAV for samples of a fixed size: integers, floats, A-law, mu-law, and those whose code stands elsewhere."""
 
 
 @value
 class Duration:
-    """An estimate of a sound's length. Both numbers are the same if the file states it."""
+    """An estimate of a sound's length."""
 
     usual_seconds: float
     most_seconds: float
+    is_bounded: bool
+    """The sound cannot be longer than `most_seconds`."""
 
 
 def duration(content: bytes) -> Duration:
     """Read the length of a sound from its file, or estimate it by the size of the file."""
+    seconds = _wave_seconds(content)
+    if seconds is not None:
+        seconds = max(seconds, len(content) / _LOSSLESS_BYTES_PER_SECOND)
+        return Duration(seconds, seconds, is_bounded=True)
+    known = mpeg_seconds(content)
+    if known is not None:
+        return Duration(known.usual, known.most, is_bounded=True)
+    most = len(content) / _LEAST_BYTES_PER_SECOND
+    stated = _stated_seconds(content)
+    if stated is None:
+        return Duration(len(content) / _USUAL_BYTES_PER_SECOND, most, is_bounded=False)
+    highest = [rate for offset, mark, rate in _HIGHEST_RATES if content.startswith(mark, offset)]
+    least = len(content) / highest[0] if highest else 0.0
+    return Duration(max(stated, least), max(stated, most), is_bounded=False)
+
+
+def _wave_seconds(content: bytes) -> float | None:
+    """Return the length of a WAV with samples of a fixed size: all bytes behind the head of its data are played."""
+    if content[:4] not in (b"RIFF", b"RF64") or content[8:12] != b"WAVE":
+        return None
+    position, bytes_per_second = 12, 0
+    while position + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, position)
+        position += 8
+        if name == b"data" and bytes_per_second:
+            return (len(content) - position) / bytes_per_second
+        if name == b"fmt ":
+            bytes_per_second = _wave_rate(content[position : position + 16])
+        position += size + size % 2
+    return None
+
+
+def _wave_rate(head: bytes) -> int:
+    """Return the bytes of a second; 0 if they are not certain. Of contradicting fields, the longest sound counts."""
+    if len(head) < 16:
+        return 0
+    code, channels, samples, stated, block, bits = struct.unpack("<HHIIHH", head)
+    rates = (samples * block, samples * channels * -(-bits // 8), stated)
+    return min(rates) if code in _UNCOMPRESSED else 0
+
+
+def _stated_seconds(content: bytes) -> float | None:
+    """Return the length that the head of the file states; `None` if there is none."""
     from tinytag import TinyTag, TinyTagException
 
     try:
         stated = TinyTag.get(file_obj=io.BytesIO(content), tags=False).duration
     except (TinyTagException, ValueError, OSError, LookupError, ArithmeticError):  # of damaged files
-        stated = None
-    if stated and stated > 0:
-        return Duration(stated, stated)
-    return Duration(len(content) / _USUAL_BYTES_PER_SECOND, len(content) / _LEAST_BYTES_PER_SECOND)
+        return None
+    return stated if stated and stated > 0 else None
