@@ -20,6 +20,7 @@ from shared.composition.inference import Inference
 from shared.composition.process import current_gateway
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
+from shared.http.declared import check_declared
 from shared.http.errors import INTERNAL_ERROR, error_response, internal_error_response, misconfigured_response
 from shared.http.reported import report_error, report_failure
 from shared.http.requests import administrator, headers_of, tenant_principal
@@ -54,7 +55,9 @@ def for_administrators(handler: Callable[[Gateway, Request, Actor], Awaitable[Re
     @wraps(handler)
     async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
         hops = gateway.settings.trusted_proxy_hops
-        return await handler(gateway, request, await administrator(gateway.tenancy.authenticate, request, hops))
+        actor = await administrator(gateway.tenancy.authenticate, request, hops)
+        check_declared(request)
+        return await handler(gateway, request, actor)
 
     return endpoint(authorize)
 
@@ -66,6 +69,7 @@ def for_tenants(handler: Callable[[Gateway, Request, TenantPrincipal], Awaitable
     async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
         hops = gateway.settings.trusted_proxy_hops
         caller = await tenant_principal(gateway.tenancy.authenticate, request, headers_of(request), hops)
+        check_declared(request)
         return await handler(gateway, request, caller)
 
     return endpoint(authorize)

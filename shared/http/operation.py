@@ -42,6 +42,7 @@ class Operation:
     """The fields that a body without a model must have."""
     content_type: str = JSON
     query: tuple[str, ...] = ()
+    takes_if_match: bool = False
     success: int = 200
 
 

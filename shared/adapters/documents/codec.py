@@ -5,11 +5,15 @@ Unknown fields are ignored and missing ones take their defaults, so that documen
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
 
+from shared.domain.errors import InvalidRequest
+
 T = TypeVar("T")
+
+MAX_DOCUMENT_CHARACTERS: Final = 100_000
 
 _adapters: dict[Any, TypeAdapter[Any]] = {}
 
@@ -24,6 +28,19 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def to_json(value: object) -> str:
     """Write a domain object as JSON text."""
     return _adapter(type(value)).dump_json(value).decode()
+
+
+def to_document(value: object) -> str:
+    """Write an object that is stored on its own. Raises `InvalidRequest` if it is too large.
+
+    Its audit event holds it twice, before and after a change, and must fit in a row of 1 MiB.
+    """
+    text = to_json(value)
+    if len(text) > MAX_DOCUMENT_CHARACTERS:
+        raise InvalidRequest(
+            f"The object is too large: {len(text)} characters of JSON, and {MAX_DOCUMENT_CHARACTERS} can be stored."
+        )
+    return text
 
 
 def from_json(kind: type[T], text: str) -> T:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.adapters.documents.codec import from_json, to_json
+from shared.adapters.documents.codec import from_json, to_document, to_json
 from shared.adapters.documents.store import Documents, key_of
 from shared.application.ports.routing import Hint
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
@@ -35,13 +35,13 @@ class DocumentCatalog:
         )
 
     async def put_backend(self, backend: Backend) -> None:
-        await self._documents.put(_TABLE, _BACKENDS, key_of(backend.backend_id), to_json(backend))
+        await self._documents.put(_TABLE, _BACKENDS, key_of(backend.backend_id), to_document(backend))
 
     async def remove_backend(self, backend_id: str) -> None:
         await self._documents.remove(_TABLE, _BACKENDS, key_of(backend_id))
 
     async def put_deployment(self, deployment: Deployment) -> None:
-        await self._documents.put(_TABLE, _DEPLOYMENTS, key_of(deployment.name), to_json(deployment))
+        await self._documents.put(_TABLE, _DEPLOYMENTS, key_of(deployment.name), to_document(deployment))
 
 
 class DocumentHints:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.adapters.documents.codec import from_json, to_json
+from shared.adapters.documents.codec import from_json, to_document
 from shared.adapters.documents.store import Documents, key_of, name_of
 from shared.application.ports.tenancy import KeyName, Versioned
 from shared.domain.tenancy.keys import GatewayKey
@@ -25,11 +25,11 @@ class DocumentTenants:
         return Versioned(from_json(Tenant, document.text), document.etag) if document else None
 
     async def insert(self, tenant: Tenant) -> Versioned[Tenant]:
-        etag = await self._documents.insert("tenants", tenant.tenant_id, _TENANT_KEY, to_json(tenant))
+        etag = await self._documents.insert("tenants", tenant.tenant_id, _TENANT_KEY, to_document(tenant))
         return Versioned(tenant, etag)
 
     async def replace(self, tenant: Tenant, etag: str) -> Versioned[Tenant]:
-        new_etag = await self._documents.replace("tenants", tenant.tenant_id, _TENANT_KEY, to_json(tenant), etag)
+        new_etag = await self._documents.replace("tenants", tenant.tenant_id, _TENANT_KEY, to_document(tenant), etag)
         return Versioned(tenant, new_etag)
 
     async def list(self, limit: int, cursor: str | None) -> tuple[list[Versioned[Tenant]], str | None]:
@@ -53,10 +53,10 @@ class DocumentKeys:
         return frozenset((found.partition, name_of(found.key)) for found in await self._documents.list("credentials"))
 
     async def insert(self, key: GatewayKey) -> None:
-        await self._documents.insert("credentials", key.tenant_id, key_of(key.key_id), to_json(key))
+        await self._documents.insert("credentials", key.tenant_id, key_of(key.key_id), to_document(key))
 
     async def replace(self, key: GatewayKey) -> None:
-        await self._documents.replace("credentials", key.tenant_id, key_of(key.key_id), to_json(key), "*")
+        await self._documents.replace("credentials", key.tenant_id, key_of(key.key_id), to_document(key), "*")
 
     async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
         found = await self._documents.list("credentials", partition=tenant_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Final
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -18,6 +18,11 @@ from azure.data.tables.aio import TableClient, TableServiceClient
 
 from shared.adapters.documents.store import Document
 from shared.domain.errors import AlreadyExists, StorageUnavailable, VersionConflict
+
+_DOCUMENT: Final = "document"
+_MAX_PROPERTY_BYTES: Final = 65_536
+"""Bytes in UTF-16."""
+_PART_CHARACTERS: Final = 16_000
 
 
 class TableDocuments:
@@ -87,16 +92,31 @@ class TableDocuments:
 
 
 def _entity(partition: str, key: str, text: str) -> dict[str, str]:
-    return {"PartitionKey": partition, "RowKey": key, "document": text}
+    """Make the row of a document. A text that is too long for one property is spread over several.
+
+    https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
+    """
+    parts = [text]
+    if len(text.encode("utf-16-le")) > _MAX_PROPERTY_BYTES:
+        parts = [text[at : at + _PART_CHARACTERS] for at in range(0, len(text), _PART_CHARACTERS)]
+    names = [_DOCUMENT, *(f"{_DOCUMENT}{number}" for number in range(1, len(parts)))]
+    return {"PartitionKey": partition, "RowKey": key, **dict(zip(names, parts, strict=True))}
 
 
 def _document(entity: TableEntity) -> Document:
     return Document(
         partition=entity["PartitionKey"],
         key=entity["RowKey"],
-        text=entity["document"],
+        text=_text(entity),
         etag=str(entity.metadata["etag"]),
     )
+
+
+def _text(entity: TableEntity) -> str:
+    text, number = str(entity[_DOCUMENT]), 1
+    while (part := entity.get(f"{_DOCUMENT}{number}")) is not None:
+        text, number = text + part, number + 1
+    return text
 
 
 @asynccontextmanager

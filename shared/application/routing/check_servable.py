@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from shared.application.ports.tenancy import TenantDirectory
 from shared.domain.errors import InvalidRequest
@@ -10,15 +10,20 @@ from shared.domain.routing.catalog import Catalog
 from shared.domain.tenancy.tenant import Tenant, TenantState
 
 _PAGE = 500
+_MAX_LISTED = 5
 
 
-def check_tenant(tenant: Tenant, catalog: Catalog) -> None:
+def check_tenant(tenant: Tenant, catalog: Catalog, before: Tenant | None = None) -> None:
     """Check the settings of one tenant against the catalog.
 
     - Raises `InvalidRequest` if a deployment of the tenant could never serve it.
     - Raises `InvalidRequest` if its `pools` name a backend or deployment that it cannot use.
-    - A deployment that does not exist yet is no error: it may be configured later.
+    - Raises `InvalidRequest` if a deployment does not exist, unless the tenant could call it `before`.
     """
+    named = before.deployments if before else ()
+    missing = [name for name in tenant.deployments if name not in catalog.deployments and name not in named]
+    if missing:
+        raise InvalidRequest(f"Not configured: {_quoted(missing)}. Configure a deployment first.", "deployments")
     for name, backend_ids in tenant.pools.items():
         unknown = [backend_id for backend_id in backend_ids if backend_id not in catalog.backends]
         if name not in tenant.deployments:
@@ -53,6 +58,12 @@ async def users_of(backend_id: str, catalog: Catalog, tenants: TenantDirectory) 
         async for tenant in _open_tenants(tenants)
         if any(backend_id in pool for pool in tenant.pools.values())
     ]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    """List names in a message, the first five of many."""
+    listed = ", ".join(f"'{name}'" for name in names[:_MAX_LISTED])
+    return f"{listed} and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else listed
 
 
 def _obstacles(tenant: Tenant, catalog: Catalog, names: Iterable[str]) -> Iterable[tuple[str, str]]:

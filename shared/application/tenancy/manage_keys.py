@@ -10,7 +10,7 @@ from shared.application.audit.record_audit import Actor, RecordAudit
 from shared.application.ports.clock import Clock
 from shared.application.ports.tenancy import KeyDirectory, TenantDirectory
 from shared.application.tenancy.authenticate import Authenticate
-from shared.domain.errors import NotFound
+from shared.domain.errors import InvalidRequest, NotFound
 from shared.domain.tenancy.keys import GatewayKey, new_gateway_key
 
 
@@ -34,10 +34,13 @@ class ManageKeys:
     async def create(self, tenant_id: str, expires_at: datetime | None, actor: Actor) -> tuple[GatewayKey, str]:
         """Create a key. Returns it with its credential, which can never be read again: only its SHA-256 is stored.
 
-        Raises `NotFound` if the tenant does not exist.
+        Raises `NotFound` if the tenant does not exist, and `InvalidRequest` if the key would already have expired.
         """
         await self._require_tenant(tenant_id)
-        key, credential = new_gateway_key(tenant_id, self._clock.now(), expires_at)
+        now = self._clock.now()
+        if expires_at is not None and expires_at <= now:
+            raise InvalidRequest("'expires_at' must be in the future.", "expires_at")
+        key, credential = new_gateway_key(tenant_id, now, expires_at)
         await self._keys.insert(key)
         self._authenticate.forget(tenant_id)
         await self._audit(actor, "key.create", f"{tenant_id}/{key.key_id}")

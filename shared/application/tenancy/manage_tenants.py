@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from shared.application.audit.record_audit import Actor, RecordAudit
@@ -19,8 +19,6 @@ from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Account
 from shared.domain.tenancy.grant import TenantGrant
 from shared.domain.tenancy.tenant import Tenant, TenantState
-
-ANY_VERSION = "*"
 
 
 class ManageTenants:
@@ -66,19 +64,19 @@ class ManageTenants:
         self,
         tenant_id: str,
         change: Callable[[Tenant], Tenant],
-        etag: str,
+        etags: Collection[str],
         actor: Actor,
         *,
         action: str = "tenant.change",
         reason: str = "",
     ) -> Versioned[Tenant]:
-        """Apply `change` to the version `etag` (`*`: to the one that is current when it is written).
+        """Apply `change` to the version that `etags` name; if empty, to the one that is current when it is written.
 
         A new quota or budget holds for the current and the next period from now on, by an entry with the reason. It
         opens them if they are not open. Raises `NotFound`,
         `VersionConflict`, and `InvalidRequest` where no backend could ever serve what it may call.
         """
-        before, after = await self._replace(tenant_id, change, etag)
+        before, after = await self._replace(tenant_id, change, etags)
         self._authenticate.forget(tenant_id)
         is_new_limit = after.value.limit != before.value.limit and after.value.state is not TenantState.CLOSED
         await self._apply_limit(tenant_id, actor.name, reason, opens=is_new_limit)
@@ -86,17 +84,18 @@ class ManageTenants:
         return after
 
     async def _replace(
-        self, tenant_id: str, change: Callable[[Tenant], Tenant], etag: str
+        self, tenant_id: str, change: Callable[[Tenant], Tenant], etags: Collection[str]
     ) -> tuple[Versioned[Tenant], Versioned[Tenant]]:
         while True:
             before = await self.get(tenant_id)
+            _require_version(before, etags)
             after = change(before.value)
             if after.routed_settings != before.value.routed_settings:
-                check_tenant(after, await self._catalog.load())
+                check_tenant(after, await self._catalog.load(), before.value)
             try:
-                return before, await self._tenants.replace(after, before.etag if etag == ANY_VERSION else etag)
+                return before, await self._tenants.replace(after, before.etag)
             except VersionConflict:
-                if etag != ANY_VERSION:
+                if etags:
                     raise
 
     async def grant(
@@ -132,22 +131,31 @@ class ManageTenants:
             raise InvalidRequest(f"'period' must be {current} or {current.next()}.", "period")
         return str(named)
 
-    async def suspend(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
+    async def suspend(self, tenant_id: str, etags: Collection[str], actor: Actor) -> Versioned[Tenant]:
         """Refuse the tenant's requests until it is resumed."""
-        return await self._set_state(tenant_id, TenantState.SUSPENDED, actor, "tenant.suspend")
+        return await self._set_state(tenant_id, TenantState.SUSPENDED, etags, actor, "tenant.suspend")
 
-    async def resume(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
+    async def resume(self, tenant_id: str, etags: Collection[str], actor: Actor) -> Versioned[Tenant]:
         """Serve a suspended tenant again."""
-        return await self._set_state(tenant_id, TenantState.ACTIVE, actor, "tenant.resume")
+        return await self._set_state(tenant_id, TenantState.ACTIVE, etags, actor, "tenant.resume")
 
-    async def close(self, tenant_id: str, actor: Actor) -> Versioned[Tenant]:
+    async def close(self, tenant_id: str, etags: Collection[str], actor: Actor) -> Versioned[Tenant]:
         """Refuse the tenant's requests for good; its records stay."""
-        return await self._set_state(tenant_id, TenantState.CLOSED, actor, "tenant.close")
+        return await self._set_state(tenant_id, TenantState.CLOSED, etags, actor, "tenant.close")
 
-    async def _set_state(self, tenant_id: str, state: TenantState, actor: Actor, action: str) -> Versioned[Tenant]:
+    async def _set_state(
+        self, tenant_id: str, state: TenantState, etags: Collection[str], actor: Actor, action: str
+    ) -> Versioned[Tenant]:
         tenant = await self.get(tenant_id)
+        _require_version(tenant, etags)
         if tenant.value.state is TenantState.CLOSED and state is not TenantState.CLOSED:
             raise InvalidRequest("A closed tenant stays closed.", "state")
         return await self.change(
-            tenant_id, lambda current: replace(current, state=state), tenant.etag, actor, action=action
+            tenant_id, lambda current: replace(current, state=state), (tenant.etag,), actor, action=action
         )
+
+
+def _require_version(tenant: Versioned[Tenant], etags: Collection[str]) -> None:
+    """Raise `VersionConflict` if `etags` name other versions only."""
+    if etags and tenant.etag not in etags:
+        raise VersionConflict

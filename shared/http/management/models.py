@@ -39,6 +39,12 @@ _NULLABLE_SETTINGS: Final = frozenset(
 )
 _MAX_TOKENS = MAX_PERIOD_TOKENS
 _MAX_PER_MINUTE = 10**12
+_MAX_NAMES = 500
+_MAX_POOL = 100
+"""Backends or fallbacks of a deployment, and backends of a tenant's own pool."""
+_MAX_POOLS = 100
+_MAX_TAGS = 50
+_MAX_HEADERS = 20
 _GATEWAYS_OWN_HEADERS = frozenset(
     {"accept-encoding", "api-key", "authorization", "connection", "content-encoding", "content-length", "content-type",
      "cookie", "expect", "host", "te", "transfer-encoding", "upgrade"}
@@ -79,6 +85,8 @@ Moment = Annotated[datetime, AfterValidator(_in_utc)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 Text = Annotated[StrictStr, Field(max_length=256), AfterValidator(_printable)]
 Reason = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_printable)]
+Pool = Annotated[list[Name], Field(min_length=1, max_length=_MAX_POOL)]
+Names = Annotated[list[Name], Field(max_length=_MAX_NAMES)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)]
 PerMinute = Annotated[StrictInt, Field(ge=1, le=_MAX_PER_MINUTE)]
 
@@ -94,7 +102,7 @@ class _Model(BaseModel):
 class ResidencySettings(_Model):
     """Where the tenant's data may be processed. Naming zones excludes global processing unless it is allowed."""
 
-    zones: list[Name] = []
+    zones: Names = []
     allow_global: StrictBool | None = None
 
     def to_domain(self) -> Residency:
@@ -121,7 +129,7 @@ class TenantSettings(_Model):
     name: Text | None = None
     cost_center: Text | None = None
     contact: Text | None = None
-    deployments: list[Name] | None = None
+    deployments: Names | None = None
     monthly_quota_tokens: Tokens | None = None
     monthly_budget_usd: Usd | None = None
     requests_per_minute: PerMinute | None = None
@@ -129,14 +137,14 @@ class TenantSettings(_Model):
     max_tokens_per_request: PerMinute | None = None
     lanes: Annotated[StrictInt, Field(ge=1, le=MAX_LANES)] | None = None
     residency: ResidencySettings | None = None
-    pools: dict[Name, Annotated[list[Name], Field(min_length=1)]] | None = None
+    pools: Annotated[dict[Name, Pool], Field(max_length=_MAX_POOLS)] | None = None
     priority: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
     max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
     content_filter_policy: ContentFilterPolicy | None = None
     content_filter_threshold: Severity | None = None
     on_disconnect: DisconnectPolicy | None = None
     expiry_policy: ExpiryPolicy | None = None
-    tags: dict[Text, Text] | None = None
+    tags: Annotated[dict[Name, Text], Field(max_length=_MAX_TAGS)] | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -241,7 +249,7 @@ class BackendDefinition(_Model):
     token_scope: Name = "https://cognitiveservices.azure.com/.default"
     authority: Text = ""
     api: BackendApi = BackendApi.AZURE
-    headers: dict[HeaderName, HeaderText] = {}
+    headers: Annotated[dict[HeaderName, HeaderText], Field(max_length=_MAX_HEADERS)] = {}
     max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
 
     def to_domain(self, backend_id: str) -> Backend:
@@ -253,8 +261,8 @@ class DeploymentDefinition(_Model):
     """The pool behind a public name. Caps and sampling are sent upstream where the caller sets none and the model takes
     them; `system_prompt` is put before what every caller sends."""
 
-    backends: Annotated[list[Name], Field(min_length=1)]
-    fallbacks: list[Name] = []
+    backends: Pool
+    fallbacks: Annotated[list[Name], Field(max_length=_MAX_POOL)] = []
     hedge_after_ms: Annotated[StrictInt, Field(ge=1, le=600_000)] | None = None
     max_output_tokens: Annotated[StrictInt, Field(ge=1, le=_MAX_TOKENS)] | None = None
     reserve_output_tokens: Annotated[StrictInt, Field(ge=1, le=_MAX_TOKENS)] = 4096

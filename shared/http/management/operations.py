@@ -40,18 +40,28 @@ _TENANTS: Final = (
         role=Role.ADMINISTRATOR,
         body=models.TenantChange,
         example={"monthly_quota_tokens": 2_000_000, "reason": "approved by finance"},
+        takes_if_match=True,
     ),
     Operation(
         method="DELETE",
         path="/manage/tenants/{tenant}",
         summary="Close a tenant; its records stay",
         role=Role.ADMINISTRATOR,
+        takes_if_match=True,
     ),
     Operation(
-        method="POST", path="/manage/tenants/{tenant}/suspend", summary="Suspend a tenant", role=Role.ADMINISTRATOR
+        method="POST",
+        path="/manage/tenants/{tenant}/suspend",
+        summary="Suspend a tenant",
+        role=Role.ADMINISTRATOR,
+        takes_if_match=True,
     ),
     Operation(
-        method="POST", path="/manage/tenants/{tenant}/resume", summary="Resume a tenant", role=Role.ADMINISTRATOR
+        method="POST",
+        path="/manage/tenants/{tenant}/resume",
+        summary="Resume a tenant",
+        role=Role.ADMINISTRATOR,
+        takes_if_match=True,
     ),
     Operation(
         method="GET", path="/manage/tenants/{tenant}/keys", summary="List a tenant's keys", role=Role.ADMINISTRATOR
@@ -152,7 +162,7 @@ _CATALOG: Final = (
             "model": "gpt-4o",
             "meter": "input",
             "usd_per_million": "2.50",
-            "effective_from": "2024-01-01T00:00:00Z",
+            "effective_from": "2024-10-01T00:00:00Z",
             "source": "price sheet",
         },
         success=201,

@@ -13,6 +13,7 @@ from shared.domain.ledger.amounts import Amount
 from shared.domain.pricing.money import pusd_from_usd
 from shared.domain.tenancy.grant import TenantGrant
 from shared.domain.tenancy.tenant import Tenant
+from shared.http.declared import etags_of
 from shared.http.endpoint import for_administrators, json_response, list_response
 from shared.http.management.models import Grant, TenantChange, TenantRegistration
 from shared.http.management.paths import MODEL_BYTES, tenant_id_of
@@ -47,9 +48,8 @@ async def get_tenant(gateway: Gateway, request: Request, _: Actor) -> Response:
 async def change_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`PATCH /manage/tenants/{tenant}`, with `If-Match` to change no other version than the one read."""
     change = await read_model(request, TenantChange, MODEL_BYTES)
-    etag = request.headers.get("if-match", "*")
     tenant = await gateway.tenancy.tenants.change(
-        tenant_id_of(request), change.apply, etag, actor, reason=change.reason
+        tenant_id_of(request), change.apply, etags_of(request), actor, reason=change.reason
     )
     return _tenant_response(tenant)
 
@@ -72,19 +72,19 @@ async def grant_to_tenant(gateway: Gateway, request: Request, actor: Actor) -> R
 @for_administrators
 async def suspend_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants/{tenant}/suspend`."""
-    return _tenant_response(await gateway.tenancy.tenants.suspend(tenant_id_of(request), actor))
+    return _tenant_response(await gateway.tenancy.tenants.suspend(tenant_id_of(request), etags_of(request), actor))
 
 
 @for_administrators
 async def resume_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants/{tenant}/resume`."""
-    return _tenant_response(await gateway.tenancy.tenants.resume(tenant_id_of(request), actor))
+    return _tenant_response(await gateway.tenancy.tenants.resume(tenant_id_of(request), etags_of(request), actor))
 
 
 @for_administrators
 async def close_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`DELETE /manage/tenants/{tenant}`: closes it and keeps its records."""
-    return _tenant_response(await gateway.tenancy.tenants.close(tenant_id_of(request), actor))
+    return _tenant_response(await gateway.tenancy.tenants.close(tenant_id_of(request), etags_of(request), actor))
 
 
 def _grant_document(granted: TenantGrant) -> dict[str, object]:

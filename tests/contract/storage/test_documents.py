@@ -23,7 +23,7 @@ from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.tables.documents import TableDocuments
 from shared.application.ports.billing import ReportStore
 from shared.application.ports.routing import Hint
-from shared.domain.errors import AlreadyExists, StorageUnavailable, VersionConflict
+from shared.domain.errors import AlreadyExists, InvalidRequest, StorageUnavailable, VersionConflict
 from shared.domain.routing.catalog import Backend, Deployment
 from shared.domain.tenancy.tenant import Tenant
 from tests.tools.ledgers import NOW, PRICES
@@ -182,3 +182,23 @@ async def test_a_wrong_account_key_makes_storage_unavailable(azurite: AzuriteAcc
     async with table_service(azurite.table_endpoint, "d3Jvbmc=") as service:
         with pytest.raises(StorageUnavailable):
             await TableDocuments(service).get("t", "p", "k")
+
+
+@pytest.mark.parametrize("text", ["x" * 70_000, "\U0001f600" * 40_000, "\u00fc" * 32_768])
+async def test_a_long_document_is_read_as_it_was_written(documents: Documents, table: str, text: str) -> None:
+    etag = await documents.insert(table, "p", "k", text)
+    await documents.put(table, "p", "k2", text)
+    found = await documents.get(table, "p", "k")
+    assert found is not None
+    assert found.text == text
+    assert [each.text for each in await documents.list(table, partition="p")] == [text, text]
+    await documents.replace(table, "p", "k", "short", etag)
+    found = await documents.get(table, "p", "k")
+    assert found is not None
+    assert found.text == "short"
+
+
+async def test_an_object_that_could_not_be_audited_is_refused(documents: Documents) -> None:
+    tenant = Tenant(tenant_id=f"t-{secrets.token_hex(6)}", name="x" * 100_000, created_at=NOW)
+    with pytest.raises(InvalidRequest, match="too large"):
+        await DocumentTenants(documents).insert(tenant)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from shared.application.ports.routing import Hint
+from shared.domain.routing.residency import Residency
+from shared.domain.tenancy.tenant import Tenant
 from tests.tools.stack import REGIONS, Stack, eventually, free_port
 
 SWEDEN, GERMANY, FRANCE, VIRGINIA, TOKYO = REGIONS
@@ -73,13 +75,23 @@ async def test_a_change_that_leaves_a_tenant_without_any_backend_is_refused_with
     assert (await regions.chat())[0] == 200
 
 
+async def store_tenant_of_an_older_version(stack: Stack, tenant_id: str, *deployments: str) -> None:
+    """Store a tenant of the EU, whose deployments need not exist."""
+    gateway = await stack.gateway()
+    residency = Residency(("eu",), allow_global=False)
+    tenant = Tenant(
+        tenant_id=tenant_id, name="", created_at=gateway.clock.now(), deployments=deployments, residency=residency
+    )
+    await gateway.tenancy.tenants._tenants.insert(tenant)
+
+
 async def test_a_tenant_that_could_not_be_served_before_is_no_obstacle_to_other_changes(regions: Stack) -> None:
     await regions.set_residency("mars")
     await regions.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [SWEDEN]})
     other = f"{regions.tenant}-other"
-    fields = {"tenant_id": other, "deployments": ["gpt-4o", "later"], "residency": {"zones": ["us"]}}
+    fields = {"tenant_id": other, "deployments": ["gpt-4o"], "residency": {"zones": ["us"]}}
     assert (await refused(regions, "POST", "/manage/tenants", fields))[0] == "residency"
-    await regions.manage("POST", "/manage/tenants", {**fields, "residency": {"zones": ["eu"]}})
+    await store_tenant_of_an_older_version(regions, other, "gpt-4o", "later")
     assert (await refused(regions, "PUT", "/manage/deployments/later", {"backends": [VIRGINIA]}))[0] == "backends"
     await regions.manage("DELETE", f"/manage/tenants/{other}")
     await regions.manage("PUT", "/manage/deployments/later", {"backends": [VIRGINIA]})

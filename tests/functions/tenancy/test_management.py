@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared.domain.identifiers import BillingPeriod
+from shared.domain.tenancy.keys import new_gateway_key
+from tests.tools.ledgers import NOW
 from tests.tools.stack import ADMIN_KEY, Stack
 
 TENANT: dict[str, Any] = {
@@ -143,8 +146,9 @@ async def test_a_key_works_until_it_is_revoked_and_is_shown_once(stack: Stack) -
 
 
 async def test_an_expired_key_is_refused_like_an_unknown_one(stack: Stack) -> None:
-    body = {"expires_at": "2020-01-01T00:00:00Z"}
-    expired = (await stack.manage("POST", f"/manage/tenants/{stack.tenant}/keys", body))["key"]
+    gateway = await stack.gateway()
+    key, expired = new_gateway_key(stack.tenant, NOW - timedelta(days=2), NOW - timedelta(days=1))
+    await gateway.tenancy.keys._keys.insert(key)
     answers = [await stack.chat(key=key) for key in (expired, "tg_nobody-00000000_x", "nonsense", "tg_x", "")]
     messages = {answer["error"]["message"].partition(" (request id")[0] for _, _, answer in answers}
     assert {status for status, _, _ in answers} == {401}

@@ -8,7 +8,7 @@ import pytest
 
 from shared.adapters.documents.tenancy import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
-from shared.application.routing.check_servable import check_catalog, users_of
+from shared.application.routing.check_servable import check_catalog, check_tenant, users_of
 from shared.domain.errors import InvalidRequest
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 from shared.domain.routing.residency import Residency
@@ -66,3 +66,15 @@ async def test_closed_tenants_are_not_checked() -> None:
     tenants = await directory(gone)
     await check_catalog(BEFORE, AFTER, tenants, "region")
     assert await users_of("a", Catalog(), tenants) == []
+
+
+def test_a_tenant_names_only_deployments_that_exist_or_that_it_had() -> None:
+    stored = Tenant(tenant_id="z", name="", created_at=NOW, deployments=("d", "gone"))
+    check_tenant(replace(stored, deployments=("d",)), BEFORE)
+    check_tenant(replace(stored, priority=2), BEFORE, stored)
+    with pytest.raises(InvalidRequest, match=r"Not configured: 'gone'\.") as refused:
+        check_tenant(stored, BEFORE)
+    assert refused.value.param == "deployments"
+    many = tuple(f"n{number}" for number in range(9))
+    with pytest.raises(InvalidRequest, match="'n0', 'n1', 'n2', 'n3', 'n4' and 4 more"):
+        check_tenant(replace(stored, deployments=("d", "gone", *many)), BEFORE, stored)
