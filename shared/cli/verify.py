@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -104,7 +104,7 @@ async def _verify_period(period: str, tenant: str | None, acknowledged: set[str]
         tenants, findings = await _verify_lanes(gateway.ledger.verify, period, tenant)
         documents = await gateway.ledger.verify_tenants(period, tenant)
         findings += documents.findings
-        not_checked = [*_ALWAYS_UNCHECKED, *documents.not_checked]
+        not_checked = [*_ALWAYS_UNCHECKED, *_unproven(gateway.ledger.verify), *documents.not_checked]
         findings += findings_of(await gateway.ledger.price_records.faults(), "I10", "")
         findings += await gateway.ledger.verify_promises(period, acknowledged or (), tenant)
         if acknowledged is None:
@@ -134,7 +134,15 @@ async def _verify_statements(
 async def _verify_archive(archive: Path, tenant: str | None) -> Verification:
     verify_ledger, period = await open_archive(read_settings(), archive)
     tenants, findings = await _verify_lanes(verify_ledger, period, tenant)
-    return Verification(period=period, tenants=tenants, findings=findings, not_checked=_UNCHECKED_IN_ARCHIVES)
+    not_checked = [*_UNCHECKED_IN_ARCHIVES, *_unproven(verify_ledger)]
+    return Verification(period=period, tenants=tenants, findings=findings, not_checked=not_checked)
+
+
+def _unproven(verify_ledger: VerifyLedger) -> Iterator[NotChecked]:
+    if lanes := len(verify_ledger.unproven):
+        yield NotChecked(
+            invariant="I8", reason=f"limit0 of {lanes} lanes: an earlier version changed their limit first"
+        )
 
 
 async def _verify_lanes(verify_ledger: VerifyLedger, period: str, tenant: str | None) -> tuple[int, list[Finding]]:

@@ -151,7 +151,7 @@ def test_a_codec_lists_its_fields_in_order() -> None:
 def test_the_fields_stored_with_64_bits_never_change() -> None:
     by_amount = {
         f"{amount}_{unit}"
-        for amount in ("used", "reserved", "excess", "limit", "limit0", "moved", "granted")
+        for amount in ("used", "reserved", "excess", "limit", "limit0", "before", "moved", "granted")
         for unit in ("tokens", "pusd")
     }
     by_meter = {

@@ -51,6 +51,9 @@ class LaneBooks:
     excess: Amount = NOTHING
     transferred: Amount = NOTHING
     granted: Amount = NOTHING
+    limit_entries: int = 0
+    is_limit0_proven: bool = True
+    """The first limit entry tells the limit before it, or there is none."""
     was_lowered: bool = False
     """A limit entry has a lower limit than was in force before it."""
     last_kind: EntryKind | None = None
@@ -140,7 +143,7 @@ class LaneBooks:
         elif entry.transferred is not None:
             self._add_transfer(entry, entry.transferred, stored.key)
         elif entry.limit is not None:
-            self._change_limit(entry.limit, is_grant=bool(stored.mark))
+            self._change_limit(entry, entry.limit, stored)
 
     def _add_mark(self, entry: LedgerEntry, stored: StoredEntry) -> None:
         if stored.mark in self.marks:
@@ -155,11 +158,18 @@ class LaneBooks:
         sent = Amount() - transferred if entry.kind is EntryKind.TRANSFER_OUT else transferred
         self.sides[xid] = entry.kind, int(other) if other.isdecimal() else -1, sent
 
-    def _change_limit(self, limit: Limit, *, is_grant: bool) -> None:
+    def _change_limit(self, entry: LedgerEntry, limit: Limit, stored: StoredEntry) -> None:
         before, self.limit = self.limit, limit
-        change = Amount(_change(before.tokens, limit.tokens), _change(before.pusd, limit.pusd))
-        if is_grant:
-            self.granted += change
+        if entry.previous_limit is None:
+            self.is_limit0_proven &= self.limit_entries > 0  # an entry of an earlier version does not tell
+        elif entry.previous_limit != before:
+            key, name = (stored.key, "before_tokens") if self.limit_entries else ("B", "limit0_tokens")
+            self._violate(
+                "I8", key, f"the limit before entry {entry.seq} was {entry.previous_limit}, not {before}", name
+            )
+        self.limit_entries += 1
+        if stored.mark:
+            self.granted += Amount(_change(before.tokens, limit.tokens), _change(before.pusd, limit.pusd))
         for old, new in ((before.tokens, limit.tokens), (before.pusd, limit.pusd)):
             self.was_lowered |= new is not None and (old is None or new < old)
 

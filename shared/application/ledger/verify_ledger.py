@@ -43,6 +43,8 @@ class VerifyLedger:
         self._prices = prices
         self._chain = chain
         self._new_set = new_set
+        self.unproven: list[Lane] = []
+        """The verified lanes whose `limit0` nothing proves: their first limit entry is of an earlier version."""
 
     async def __call__(self, period: str, only: str | None = None) -> AsyncIterator[tuple[str, list[Finding]]]:
         """Yield each tenant, or only the tenant `only`, with the violations in its books.
@@ -74,6 +76,7 @@ class VerifyLedger:
             found = [each for lane in lanes for each in await self._lane(lane, tenant)]
             found += _compare_lanes(tenant)
             if not found or await self._is_unchanged(lanes, tenant):
+                self.unproven += [lane for lane, books in tenant.books.items() if not books.is_limit0_proven]
                 return [*self._unregistered(lanes), *found]
             lanes, _ = await self._books.lanes(vault.period, vault.tenant_id)  # one may have opened meanwhile
         message = f"the lanes changed during each of {_MAX_READINGS} readings"

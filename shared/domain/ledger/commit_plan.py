@@ -134,8 +134,7 @@ class Plan:
         elif isinstance(operation, Grant):
             self._grant(operation)
         elif isinstance(operation, ChangeLimit):
-            limit = self.balance.limit = operation.limit.plus(self.balance.granted)
-            self._append(EntryKind.LIMIT, limit=limit, actor=operation.actor, reason=operation.reason)
+            self._change_limit(operation.limit.plus(self.balance.granted), operation)
         elif isinstance(operation, BeginClosing):
             self.balance.state = LaneState.CLOSING
         else:
@@ -195,10 +194,21 @@ class Plan:
                 raise InvalidRequest(f"The tenant has no limit in {name}, so there is nothing to grant.", name)
             if total is not None and total > most:
                 raise InvalidRequest(f"The grant would raise the limit in {name} above the ledger's maximum.", name)
-        balance.limit, balance.granted = limit, balance.granted + amount
+        balance.granted += amount
         self.changes.append(InsertLateMark(operation.grant_id))
         reference = f"grant/{operation.grant_id}"
-        self._append(EntryKind.LIMIT, limit=limit, actor=operation.actor, reason=operation.reason, reference=reference)
+        self._change_limit(limit, operation, reference)
+
+    def _change_limit(self, limit: Limit, operation: ChangeLimit | Grant, reference: str = "") -> None:
+        self._append(
+            EntryKind.LIMIT,
+            limit=limit,
+            previous_limit=self.balance.limit,
+            actor=operation.actor,
+            reason=operation.reason,
+            reference=reference,
+        )
+        self.balance.limit = limit
 
     def _close(self) -> None:
         if self.balance.open_reservations:
@@ -221,6 +231,7 @@ class Plan:
         outcome: Outcome | None = None,
         *,
         limit: Limit | None = None,
+        previous_limit: Limit | None = None,
         transferred: Amount | None = None,
         actor: str = "",
         reason: str = "",
@@ -239,6 +250,7 @@ class Plan:
             attempt=attempt,
             outcome=outcome,
             limit=limit,
+            previous_limit=previous_limit,
             transferred=transferred,
             actor=actor,
             reason=reason,

@@ -107,6 +107,9 @@ class LedgerEntry:
     attempt: Attempt | None = stored("attempt", default=None)
     outcome: Outcome | None = stored("outcome", default=None)
     limit: Limit | None = stored("limit after a limit entry", prefix="limit_", always=True, default=None)
+    previous_limit: Limit | None = stored(
+        "limit before a limit entry; absent in entries of earlier versions", prefix="before_", always=True, default=None
+    )
     transferred: Amount | None = stored("transfer into the lane (negative: out of it)", prefix="moved_", default=None)
     actor: str = stored("administrator who changed the limit", default="")
     reason: str = stored("reason of the change", default="")
@@ -118,7 +121,8 @@ class LedgerEntry:
 
     def fields(self) -> Fields:
         """Return every field but the hash, as stored and as covered by the hash chain."""
-        return _WRITERS[self.kind].write(self)
+        is_earlier = self.limit is not None and self.previous_limit is None
+        return (_WRITER_OF_EARLIER_LIMITS if is_earlier else _WRITERS[self.kind]).write(self)
 
     @classmethod
     def from_fields(cls, row: Mapping[str, FieldValue]) -> LedgerEntry:
@@ -128,6 +132,8 @@ class LedgerEntry:
         if kind not in _CHANGES_OF_A_LANE:
             derived["attempt"] = ATTEMPT.read(row)
             derived["outcome"] = OUTCOME.read(row, kind=kind, amount=Amount(int(row["tokens"]), int(row["pusd"])))
+        elif kind is EntryKind.LIMIT and "before_tokens" in row:
+            derived["previous_limit"] = _PREVIOUS_LIMIT.read(row)
         return _READERS[kind].read(row, **derived)
 
 
@@ -136,9 +142,10 @@ OUTCOME: Final = Codec(Outcome)
 USAGE: Final = Codec(Usage, prefix="usage_")
 RESERVATION: Final = Codec(Reservation)
 """The row `P`, but for the id of the commit that wrote it."""
-_OPTIONAL: Final = frozenset({"attempt", "outcome", "limit", "transferred"})
+_PREVIOUS_LIMIT: Final = Codec(Limit, prefix="before_")
+_OPTIONAL: Final = frozenset({"attempt", "outcome", "limit", "previous_limit", "transferred"})
 _CHANGES_OF_A_LANE: Final[Mapping[EntryKind, frozenset[str]]] = {
-    EntryKind.LIMIT: frozenset({"limit"}),
+    EntryKind.LIMIT: frozenset({"limit", "previous_limit"}),
     EntryKind.TRANSFER_OUT: frozenset({"transferred"}),
     EntryKind.TRANSFER_IN: frozenset({"transferred"}),
     EntryKind.CLOSE: frozenset(),
@@ -148,8 +155,10 @@ _ATTEMPTED: Final = frozenset({"attempt", "outcome"})
 _WRITERS: Final = {
     kind: Codec(LedgerEntry, without=_OPTIONAL - _CHANGES_OF_A_LANE.get(kind, _ATTEMPTED)) for kind in EntryKind
 }
+_WRITER_OF_EARLIER_LIMITS: Final = Codec(LedgerEntry, without=_OPTIONAL - {"limit"})
 _READERS: Final = {
-    kind: Codec(LedgerEntry, without=_OPTIONAL - _CHANGES_OF_A_LANE.get(kind, frozenset())) for kind in EntryKind
+    kind: Codec(LedgerEntry, without=_OPTIONAL - (_CHANGES_OF_A_LANE.get(kind, frozenset()) - {"previous_limit"}))
+    for kind in EntryKind
 }
 """Readers build `attempt` and `outcome` apart, because an outcome repeats the kind and the charge of its entry."""
 ENTRY_FIELDS: Final[tuple[StoredField, ...]] = Codec(LedgerEntry).fields

@@ -177,6 +177,9 @@ TAMPERINGS: dict[str, Tampering] = {
     "no reservation is open": Tampering(change_of("B", open_reservations=0), "I4", property_name="open_reservations"),
     "the excess is another": Tampering(change_of("B", excess_tokens=int64(9)), "I7", property_name="excess_tokens"),
     "the limit is higher": Tampering(change_of("B", limit_tokens=int64(10**9)), "I8", property_name="limit_tokens"),
+    "the first limit is another": Tampering(
+        change_of("B", limit0_tokens=int64(10**9)), "I8", property_name="limit0_tokens"
+    ),
     "the grants are forgotten": Tampering(
         change_of("B", granted_tokens=None, granted_pusd=None), "I8", property_name="granted_tokens"
     ),

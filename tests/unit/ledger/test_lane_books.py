@@ -78,6 +78,18 @@ def test_tokens_that_are_not_those_of_the_usage_are_found() -> None:
     assert found_in(books_of(wrong)) == [("I10", entry_key(1), "tokens")]
 
 
+def test_a_limit_entry_that_tells_another_limit_before_it_is_found() -> None:
+    changes = [entry(1, EntryKind.LIMIT, limit=Limit(200), previous_limit=Limit(100)),
+               entry(2, EntryKind.LIMIT, limit=Limit(300), previous_limit=Limit(250))]  # fmt: skip
+    books = books_of(*changes)
+    assert found_in(books) == [("I8", entry_key(2), "before_tokens")]
+    assert books.is_limit0_proven
+
+
+def test_an_entry_of_an_earlier_version_does_not_prove_the_first_limit() -> None:
+    assert not books_of(entry(1, EntryKind.LIMIT, limit=Limit(200))).is_limit0_proven
+
+
 def test_a_limit_that_was_raised_and_lowered_again_counts_as_lowered() -> None:
     raised, back = entry(1, EntryKind.LIMIT, limit=Limit(200)), entry(2, EntryKind.LIMIT, limit=Limit(100))
     assert not books_of(raised).was_lowered
