@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 import uvicorn
@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 Handle = Callable[[Request], Awaitable[Response]]
 KEEP_ALIVE_SECONDS: Final = 120
 """Longer than the Functions host keeps an idle connection, so that none is closed under a request of the host."""
+_INVOCATION_ID: Final = "x-ms-invocation-id"
 _PRINTABLE: Final = bytes(each if each >= 0x20 and each != 0x7F else 0x20 for each in range(256))
 """By byte: what replaces it in the value of a header."""
 _CONTRACT: Final = {"WebApp": ("route", "get_app"), "WebServer": ("serve",)}
@@ -33,9 +34,15 @@ class EveryRequest:
     def route(self, handle: Handle) -> Handle:
         """Send every request to `handle`, whatever its method and path."""
 
+        kept = _references_of(handle)
+
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             scope["path_params"] = {}  # the worker fills it
-            response = await handle(Request(scope, receive, send))
+            request = Request(scope, receive, send)
+            try:
+                response = await handle(request)
+            finally:
+                kept.pop(request.headers.get(_INVOCATION_ID), None)
             await response(scope, receive, send)
 
         self._router.default = serve
@@ -44,6 +51,16 @@ class EveryRequest:
     def get_app(self) -> Router:
         """Return the ASGI application."""
         return self._router
+
+
+def _references_of(handle: Handle) -> MutableMapping[str | None, object]:
+    """Return what the worker keeps of each invocation: 2 kB, which it never removes (azure-functions-runtime 1.3).
+
+    Empty for a worker that keeps nothing under this name.
+    """
+    coordinator = getattr(handle, "__globals__", {}).get("http_coordinator")
+    references: MutableMapping[str | None, object] = getattr(coordinator, "_context_references", {})
+    return references
 
 
 class LenientProtocol(HttpToolsProtocol):

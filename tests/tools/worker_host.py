@@ -27,7 +27,8 @@ from local.functions_host.routing import Router, is_permitted
 
 ROOT = Path(__file__).resolve().parents[2]
 OPEN_INVOCATIONS = "/admin/open-invocations"
-"""Answers the number of invocations that have not ended. The Functions host has no such path."""
+"""Answers the number of invocations that have not ended, or of which the worker keeps something. The Functions host
+has no such path."""
 RAW_HEADER = "x-raw"
 """A header whose value is decoded from percent signs, and sent to the worker as `user-agent`. The server of this
 module refuses control characters, which the Functions host passes."""
@@ -94,7 +95,7 @@ class WorkerHost:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Send one request to the worker's own HTTP server, and invoke the function at the same time."""
         if request.path == OPEN_INVOCATIONS:
-            return web.json_response(len(self._invocations))
+            return web.json_response(len(self._invocations) + _kept_by_the_worker())
         if request.path.startswith("/admin/functions/"):
             if not is_permitted(os.environ.get("HOST_KEY", ""), request.headers.get("x-functions-key", "")):
                 return web.Response(status=401)
@@ -160,6 +161,12 @@ class WorkerHost:
     def _message(self, kind: str, **fields: Any) -> Any:
         request = SimpleNamespace(**{kind: SimpleNamespace(**fields)})
         return SimpleNamespace(request=request, properties={"host": "127.0.0.1", "protos": self._protos})
+
+
+def _kept_by_the_worker() -> int:
+    from azure_functions_runtime.http_v2 import http_coordinator
+
+    return len(http_coordinator._context_references)
 
 
 async def main() -> None:

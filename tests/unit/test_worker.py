@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -14,8 +15,11 @@ from starlette.responses import PlainTextResponse, Response
 from shared.worker import EveryRequest, WorkerServer, quiet_loggers, replace_web_server
 from tests.tools.stack import free_port
 
+http_coordinator = SimpleNamespace(_context_references={})
+"""Stands for the coordinator in the module of the worker's own handler."""
 
-async def call(app: EveryRequest, method: str, path: str) -> str:
+
+async def call(app: EveryRequest, method: str, path: str, *headers: tuple[bytes, bytes]) -> str:
     """Call the ASGI application. Returns the body of its answer."""
     sent: list[dict[str, object]] = []
 
@@ -26,7 +30,7 @@ async def call(app: EveryRequest, method: str, path: str) -> str:
         assert isinstance(message, dict)
         sent.append(message)
 
-    scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}
+    scope = {"type": "http", "method": method, "path": path, "headers": [*headers], "query_string": b""}
     await app.get_app()(scope, receive, send)
     body = sent[-1]["body"]
     assert isinstance(body, bytes)
@@ -44,6 +48,35 @@ async def test_every_request_reaches_the_worker(method: str, path: str) -> None:
         return PlainTextResponse(f"{request.method} {request.path_params}")
 
     assert await call(app, method, path) == f"{method} {{'given': 'by the worker'}}"
+
+
+async def test_the_worker_keeps_nothing_of_an_invocation_that_has_ended() -> None:
+    app, kept = EveryRequest(), http_coordinator._context_references
+
+    @app.route
+    async def handle(request: Request) -> Response:
+        assert kept == {"1": "a reference", "2": "a reference"}
+        if request.method == "POST":
+            raise RuntimeError
+        return PlainTextResponse("")
+
+    kept.update({"1": "a reference", "2": "a reference"})
+    await call(app, "GET", "/", (b"x-ms-invocation-id", b"1"))
+    assert kept == {"2": "a reference"}
+    kept["1"] = "a reference"
+    with pytest.raises(RuntimeError):
+        await call(app, "POST", "/", (b"x-ms-invocation-id", b"2"))
+    assert kept == {"1": "a reference"}
+    kept.clear()
+
+
+async def test_a_worker_that_keeps_nothing_is_served_too() -> None:
+    async def answer(request: Request) -> Response:
+        return PlainTextResponse("yes")
+
+    app = EveryRequest()
+    app.route(partial(answer))
+    assert await call(app, "GET", "/") == "yes"
 
 
 async def served(raw: bytes) -> bytes:
