@@ -63,7 +63,8 @@ class MeteredAttempt:
         - `units` is the known consumption other than tokens. Tokens are estimated only if the model is priced by them.
         - Raises `LedgerUnavailable`; the ledger then retries the settlement.
         """
-        produced = 0 if usage is not None and usage.output_tokens else self.count(texts) or self.usual.output
+        is_whole = usage is not None and (usage.output or usage.audio_output)
+        produced = 0 if is_whole else self.count(texts) or self.usual.output
         if usage is not None and produced and self.rate_card.charges_tokens:
             at_least = LeastTokens(input=usage.input_tokens)
             usage = None
@@ -182,7 +183,7 @@ class MeteredAttempt:
         superseded: bool = False,
     ) -> Outcome:
         tokens = usage.total_tokens
-        if tokens > self.reservation.amount.tokens or usage.images or usage.audio_seconds:
+        if tokens > _MOST_TOKENS_PER_HELD * self.reservation.amount.tokens or usage.images or usage.audio_seconds:
             possible = self._limited(usage)
             estimated, usage, tokens = estimated or possible is not usage, possible, possible.total_tokens
         return Outcome(
@@ -194,7 +195,7 @@ class MeteredAttempt:
             latency_ms=self._latency_ms(),
             estimated=estimated,
             content_filter=findings_text(findings),
-            service_tier=label(service_tier),
+            service_tier=label(service_tier) if service_tier else "",
             superseded=superseded,
         )
 

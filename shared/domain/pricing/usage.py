@@ -134,7 +134,8 @@ def disjoint_usage(
     `prompt + completion` and are never negative.
     """
     prompt, completion = max(0, prompt), max(0, completion)
-    reasoning = _within(reasoning, completion)
+    if reasoning:
+        reasoning = _within(reasoning, completion)
     if not (cached or cache_write or audio_in or audio_out):
         return Usage(input=prompt, output=completion, reasoning=reasoning)
     cached_input = _within(cached, prompt)

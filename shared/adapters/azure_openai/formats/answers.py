@@ -100,17 +100,22 @@ def _stated(
     A usage states nothing that can be booked if a total is missing or negative, the prompt is empty, or totals and
     parts contradict each other.
     """
-    known_prompt, known_completion = max(0, prompt or 0), max(0, completion or 0)
-    parts_fit = _fit(known_prompt, prompt_parts) and _fit(known_completion, completion_parts)
-    if not known_prompt or completion is None or completion < 0 or not parts_fit:
-        return None, LeastTokens(input=known_prompt, output=known_completion, combined=max(0, total or 0))
-    if total is not None and total > known_prompt + known_completion:
-        return None, LeastTokens(input=known_prompt, output=known_completion, combined=total)
+    if (
+        prompt is None
+        or completion is None
+        or prompt <= 0
+        or completion < 0
+        or (total is not None and total > prompt + completion)
+        or not (prompt_parts is None or _fit(prompt, prompt_parts))
+        or not (completion_parts is None or _fit(completion, completion_parts))
+    ):
+        known = [max(0, each or 0) for each in (prompt, completion, total)]
+        return None, LeastTokens(input=known[0], output=known[1], combined=known[2])
     if prompt_parts is None and completion_parts is None:
-        return disjoint_usage(prompt=known_prompt, completion=completion), NOTHING_STATED
+        return disjoint_usage(prompt=prompt, completion=completion), NOTHING_STATED
     inputs, outputs = prompt_parts or _NO_DETAILS, completion_parts or _NO_DETAILS
     usage = disjoint_usage(
-        prompt=known_prompt,
+        prompt=prompt,
         completion=completion,
         cached=inputs.cached_tokens or 0,
         cache_write=inputs.cache_write_tokens or 0,
@@ -121,9 +126,9 @@ def _stated(
     return usage, NOTHING_STATED
 
 
-def _fit(combined: int, parts: Details | None) -> bool:
+def _fit(combined: int, parts: Details) -> bool:
     """Tell whether no part of a number of tokens is negative or larger than the whole."""
-    return parts is None or (
+    return (
         0 <= (parts.cached_tokens or 0) <= combined
         and 0 <= (parts.cache_write_tokens or 0) <= combined
         and 0 <= (parts.audio_tokens or 0) <= combined

@@ -40,7 +40,8 @@ class ChoicesFormat:
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_decoder, body)
         usage, at_least = answers.NO_USAGE if answer.usage is None else answer.usage.stated()
-        texts = () if usage is not None and usage.output_tokens else _texts_by_choice([answers.document_of(body)])
+        has_output = usage is not None and (usage.output or usage.audio_output)
+        texts = () if has_output else _texts_by_choice([answers.document_of(body)])
         return Completion(
             usage=usage,
             at_least=at_least,
