@@ -189,7 +189,19 @@ def _facts(request: ResolvedRequest, backend: Backend, price_version: str) -> At
         operation=request.format.operation,
         variant=body.basis.variant,
         processed_in=backend.processed_in,
+        unbounded=_unbounded(request, backend),
     )
+
+
+def _unbounded(request: ResolvedRequest, backend: Backend) -> str:
+    """Name the parts of the consumption that the hold does not bound."""
+    body, deployment = request.body, request.deployment
+    parts = body.unbounded
+    if body.max_output_tokens is None and body.choices and deployment.max_output_tokens is None:
+        parts = parts | {"output"}
+    if body.media is not None and not body.media(backend.model).is_bounded:
+        parts = parts | {"input"}
+    return ",".join(sorted(parts)) if parts else ""
 
 
 def _usual(body: ParsedBody) -> Usage:

@@ -59,12 +59,16 @@ class TokenEstimate:
     """Charged if upstream states no usage."""
     most: int
     """Reserved."""
+    is_bounded: bool = True
+    """Upstream cannot bill more than `most`, as far as its rules are known."""
 
     def __add__(self, other: TokenEstimate) -> TokenEstimate:
-        return TokenEstimate(self.usual + other.usual, self.most + other.most)
+        is_bounded = self.is_bounded and other.is_bounded
+        return TokenEstimate(self.usual + other.usual, self.most + other.most, is_bounded)
 
 
 NO_TOKENS: Final = TokenEstimate(0, 0)
+BOUNDED: Final[frozenset[str]] = frozenset()
 
 
 @fact
@@ -87,6 +91,8 @@ class ParsedBody:
     """Estimates the tokens of images, sound and files for a model; `None` if there are none."""
     predictions: Sequence[str] = ()
     """Texts that the caller predicts. Each choice may be billed for their tokens, beside its own output."""
+    unbounded: frozenset[str] = BOUNDED
+    """Parts of the consumption that nothing bounds: `input`, `output` or `units`. A missing cap is not meant."""
     choices: int = 0
     """The most answers that may be generated."""
     max_output_tokens: int | None = None

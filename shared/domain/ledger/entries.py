@@ -52,6 +52,7 @@ class Attempt:
     operation: str = stored("path of the API operation, for example `chat/completions`", default="")
     variant: str = stored("quality and size of images, by which they are priced", default="")
     processed_in: str = stored("narrowest place where processing is certain: a region, a zone or `global`", default="")
+    unbounded: str = stored("consumption that the hold does not bound, as in `input,output`; empty if none", default="")
 
 
 @fact

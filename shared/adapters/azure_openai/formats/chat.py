@@ -155,4 +155,5 @@ def _read_part(part: object, texts: list[str], media: Media) -> None:
         if kind in _MEDIA_TYPES:
             media.add(part)
             return
+        media.add_unknown()
     texts += bodies.texts_in(part)

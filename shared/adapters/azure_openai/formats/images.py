@@ -15,7 +15,7 @@ from shared.adapters.azure_openai.formats import answers, bodies
 from shared.adapters.azure_openai.formats.buffered import BufferedFormat
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import InvalidRequest
-from shared.domain.inference.parsed_body import Completion, ParsedBody
+from shared.domain.inference.parsed_body import BOUNDED, Completion, ParsedBody
 from shared.domain.pricing.price_book import images_of
 from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage
 
@@ -25,6 +25,9 @@ _USUAL_TOKENS_OF_IMAGE: Final = 1_056
 """Medium quality, 1024 x 1024."""
 _TOKENS_OF_PARTIAL_IMAGE: Final = 100
 _MOST_PARTIAL_IMAGES: Final = 3
+_SIZES: Final = frozenset({"256x256", "512x512", "1024x1024", "1024x1536", "1536x1024", "1024x1792", "1792x1024"})
+_UNBOUNDED: Final = frozenset({"output"})
+"""Newer models make images of any size, for more tokens."""
 _MARGIN: Final = 32
 _DEFAULT_QUALITY: Final = "standard"
 _DEFAULT_SIZE: Final = "1024x1024"
@@ -85,7 +88,7 @@ class ImageGenerations(BufferedFormat):
         images = bodies.integer(fields, "n", bodies.MOST_CHOICES) or 1
         partial_images = bodies.integer(fields, "partial_images", _MOST_PARTIAL_IMAGES, least=0) or 0
         quality = _text_or_default(bodies.text(fields, "quality"), _DEFAULT_QUALITY)
-        variant = f"{quality} {_text_or_default(bodies.text(fields, 'size'), _DEFAULT_SIZE)}"
+        size = _text_or_default(bodies.text(fields, "size"), _DEFAULT_SIZE)
         return ParsedBody(
             raw=body,
             content_type=content_type,
@@ -94,11 +97,12 @@ class ImageGenerations(BufferedFormat):
             user=bodies.first_text(fields.get("user")),
             texts=[prompt],
             input_margin=_MARGIN,
+            unbounded=BOUNDED if size in _SIZES else _UNBOUNDED,
             choices=images,
             max_output_tokens=_MAX_TOKENS_OF_IMAGE + partial_images * _TOKENS_OF_PARTIAL_IMAGE,
             unseen_output_tokens=images * _USUAL_TOKENS_OF_IMAGE,
             units=Usage(images=images),
-            basis=images_of(variant[:_MAX_VARIANT_CHARACTERS]),
+            basis=images_of(f"{quality} {size}"[:_MAX_VARIANT_CHARACTERS]),
         )
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port

@@ -90,9 +90,10 @@ class Media:
     def __init__(self) -> None:
         self._images = self._low_images = self._files = self._file_tokens = 0
         self._sounds = NO_TOKENS
+        self._has_unknown = False
 
     def __bool__(self) -> bool:
-        return bool(self._images or self._low_images or self._files or self._sounds.most)
+        return bool(self._images or self._low_images or self._files or self._sounds.most or self._has_unknown)
 
     def add(self, part: Mapping[str, Any]) -> None:
         """Add a part of the content."""
@@ -106,6 +107,10 @@ class Media:
         else:
             self._images += 1
 
+    def add_unknown(self) -> None:
+        """Add a part of a kind that is not known. Its JSON is counted as text, and nothing bounds what it costs."""
+        self._has_unknown = True
+
     def tokens(self, model: str) -> TokenEstimate:
         """Estimate the input tokens of all of them for a model."""
         vision = vision_of(model)
@@ -114,7 +119,8 @@ class Media:
         if self._files:
             most += vision.most_input
             usual += min(self._file_tokens, vision.most_input)
-        return TokenEstimate(usual, most)
+        is_known = vision is not _UNKNOWN or not (self._images or self._low_images or self._files)
+        return TokenEstimate(usual, most, is_bounded=is_known and not self._has_unknown)
 
 
 @lru_cache(maxsize=256)

@@ -24,6 +24,8 @@ _ITEM_TYPES: Final = frozenset({
 _NOT_READ: Final = frozenset({"type", "id", "status"})
 """Members of an item that the model does not read."""
 _MEDIA_TYPES: Final = frozenset({"input_image", "computer_screenshot", "input_file", "input_audio"})
+_INPUT: Final = "input_"
+_INPUT_TEXT: Final = "input_text"
 _MOST_TYPE_CHARACTERS: Final = 64
 
 
@@ -39,9 +41,12 @@ def input_of(items: Sequence[object]) -> tuple[list[str], Callable[[str], TokenE
         for part in _parts_of(item):
             if isinstance(part, dict):
                 check_part(part, _PARAM)
-                if bodies.text_or_none(part.get("type")) in _MEDIA_TYPES:
+                kind = bodies.first_text(part.get("type"))
+                if kind in _MEDIA_TYPES:
                     media.add(part)
                     continue
+                if kind.startswith(_INPUT) and kind != _INPUT_TEXT:
+                    media.add_unknown()
                 part = part.get("text", part)  # noqa: PLW2901 - of a text part, the model reads the text
             texts += bodies.texts_in(part)
     return texts, media.tokens if media else None

@@ -18,7 +18,7 @@ from shared.adapters.azure_openai.formats.response_input import input_of
 from shared.adapters.azure_openai.formats.tools import RESPONSE_TOOLS, check_tools
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.identifiers import usable_response_id
-from shared.domain.inference.parsed_body import Completion, ParsedBody
+from shared.domain.inference.parsed_body import BOUNDED, Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
 _TOKENS_PRIMING_THE_ANSWER: Final = 3
@@ -27,6 +27,8 @@ _MARGIN_PER_ITEM: Final = 4
 _MARGIN: Final = 32
 _RUNNING_STATES: Final = frozenset({"queued", "in_progress"})
 _LAST_TYPES: Final = ("response.completed", "response.failed", "response.incomplete", "response.cancelled", "error")
+_COMPACTED: Final = frozenset({"input", "output"})
+"""Compaction reads and writes tokens beside those of the answer."""
 _REFUSED: Final = ("conversation", "prompt")
 _NOT_INPUT: Final = frozenset({
     "background", "include", "input", "max_output_tokens", "max_tool_calls", "metadata", "model",
@@ -115,6 +117,7 @@ class Responses(BufferedFormat):
             fixed_tokens=_TOKENS_PRIMING_THE_ANSWER + _TOKENS_OF_ITEM * (len(items) + extra_items),
             input_margin=_MARGIN + _MARGIN_PER_ITEM * len(items),
             media=media,
+            unbounded=BOUNDED if fields.get("context_management") is None else _COMPACTED,
             choices=1,
             max_output_tokens=bodies.integer(fields, "max_output_tokens", bodies.MOST_TOKENS),
             previous_response_id=bodies.text(fields, "previous_response_id") or "",

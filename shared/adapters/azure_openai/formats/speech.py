@@ -23,6 +23,8 @@ _MOST_TOKENS_PER_CHARACTER: Final = 4
 """Sound has 21 tokens a second, and slow speech has about five characters a second."""
 _USUAL_TOKENS_PER_CHARACTER: Final = 1.4
 """Speech usually has fifteen characters a second."""
+_UNBOUNDED: Final = frozenset({"output"})
+"""Instructions and punctuation can make speech slower than any text tells."""
 _MARGIN: Final = 32
 
 
@@ -83,6 +85,7 @@ class Speech(BufferedFormat):
             reader=partial(SpeechReader, spoken) if is_events else partial(SoundReader, spoken),
             texts=[spoken_text, *bodies.texts_in(fields.get("instructions"))],
             input_margin=_MARGIN,
+            unbounded=_UNBOUNDED,
             choices=1,
             max_output_tokens=len(spoken_text) * _MOST_TOKENS_PER_CHARACTER,
             unseen_output_tokens=math.ceil(len(spoken_text) * _USUAL_TOKENS_PER_CHARACTER),

@@ -21,7 +21,7 @@ from shared.adapters.azure_openai.formats.multipart import Part, parts_of, with_
 from shared.adapters.azure_openai.formats.sound import duration
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
 from shared.domain.errors import BackendBroken, InvalidRequest
-from shared.domain.inference.parsed_body import Completion, ParsedBody, Replacement
+from shared.domain.inference.parsed_body import BOUNDED, Completion, ParsedBody, Replacement
 from shared.domain.pricing.price_book import SOUND
 from shared.domain.pricing.usage import NOTHING_USED, Usage
 from shared.domain.routing.catalog import Route
@@ -30,6 +30,7 @@ _USUAL_INPUT_TOKENS_PER_SECOND: Final = 10
 _MOST_INPUT_TOKENS_PER_SECOND: Final = 20
 _MOST_OUTPUT_TOKENS_PER_SECOND: Final = 8
 """The fastest speech."""
+_UNBOUNDED: Final = frozenset({"input", "output", "units"})
 _MARGIN: Final = 32
 _WHISPER: Final = "whisper"
 _JSON: Final = "json"
@@ -88,6 +89,7 @@ class Transcriptions(BufferedFormat):
             texts=[text for name, text in fields.items() if name not in _NOT_INPUT and text],
             fixed_tokens=usual_tokens,
             input_margin=_MARGIN + most_seconds * _MOST_INPUT_TOKENS_PER_SECOND - usual_tokens,
+            unbounded=BOUNDED if sound.is_bounded else _UNBOUNDED,
             choices=1,
             max_output_tokens=most_seconds * _MOST_OUTPUT_TOKENS_PER_SECOND + _MARGIN,
             answer_form=fields.get("response_format") or _JSON,
