@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,8 @@ from shared.adapters.identity.credentials import CachedTokens, developer_identit
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.responses import TableResponses
 from shared.adapters.tables.rollups import TableRollups
-from shared.adapters.tables.store import InspectableStore
+from shared.adapters.tables.rows import REGISTRY_TABLE
+from shared.adapters.tables.store import InspectableStore, StoreError
 from shared.application.background import Background
 from shared.application.ports.billing import ReportStore
 from shared.application.ports.clock import Clock
@@ -63,7 +64,10 @@ class Adapters:
 
 
 async def connect(settings: Settings, clock: Clock | None) -> Adapters:
-    """Make all adapters. `clock` is by default corrected by the time of the storage account. Sends no request."""
+    """Make all adapters. `clock` is by default corrected by the time of the storage account.
+
+    Asks storage for one row, so that the first request and the first timer know its time. Goes on if that fails.
+    """
     storage_clock = StorageClock()
     clock = clock or storage_clock
     resources = AsyncExitStack()
@@ -72,6 +76,8 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
     resources.push_async_callback(tokens.close)
     storage = await open_storage(settings, tokens, storage_clock, resources)
     store, documents = storage.store, storage.documents
+    with suppress(StoreError):  # such as a table that does not exist yet
+        await store.get(REGISTRY_TABLE, "time", "time")
     chain = hash_chain(settings)
     return Adapters(
         settings=settings,

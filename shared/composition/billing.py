@@ -38,7 +38,7 @@ def wire_billing(adapters: Adapters, jobs: LedgerJobs, sweep: Sweep, audit: Reco
     build = BuildStatement(ledger, tenants, adapters.prices, reports, statements, RENDERERS, manifest)
     export = ExportChargeback(ledger, close, build, clock, settings.timer_slice_seconds)
     return Billing(
-        usage=ReportUsage(ledger, adapters.rollups, tenants),
+        usage=ReportUsage(ledger, adapters.rollups, tenants, clock),
         export_chargeback=export,
         periods=ManagePeriods(ledger, close, build, export, adapters.background, audit, clock),
         verify_statements=VerifyStatements(ledger, reports, statements, manifest),

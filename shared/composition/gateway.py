@@ -48,7 +48,7 @@ class Gateway:
 
 
 async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
-    """Wire a gateway. `clock` is by default corrected by the time of the storage account. Sends no request."""
+    """Wire a gateway. `clock` is by default corrected by the time of the storage account, which is asked for it."""
     adapters = await connect(settings, clock)
     audit = RecordAudit(adapters.audit_log, adapters.clock)
     sweep = Sweep(adapters.cursors, adapters.clock, settings.timer_slice_seconds)

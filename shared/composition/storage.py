@@ -17,6 +17,7 @@ from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
 from shared.adapters.tables.store import InspectableStore
+from shared.adapters.tables.time_hooks import time_hooks
 from shared.application.ports.billing import ReportStore
 from shared.settings import Settings
 
@@ -52,7 +53,7 @@ async def open_storage(
     store = RestTableStore(settings.tallygate_table_endpoint, authorization, clock=clock)
     resources.push_async_callback(store.aclose)
     service = await resources.enter_async_context(
-        TableServiceClient(settings.tallygate_table_endpoint, credential=credential, retry_total=0)
+        TableServiceClient(settings.tallygate_table_endpoint, credential=credential, retry_total=0, **time_hooks(clock))
     )
 
     def connect_blobs() -> BlobServiceClient:

@@ -47,7 +47,7 @@ def usage_document(report: UsageReport) -> dict[str, object]:
         "tenant_name": tenant.name,
         "cost_center": tenant.cost_center,
         "period": report.period,
-        "period_state": report.state.lower(),
+        "period_state": report.state,
         "tokens_used": report.used.tokens,
         "tokens_reserved": report.reserved.tokens,
         "quota_tokens": limit.tokens,

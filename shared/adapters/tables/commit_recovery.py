@@ -11,6 +11,7 @@ from shared.adapters.tables.lane_reader import BalanceCopy, GiveUp, LaneReader
 from shared.adapters.tables.rows import (
     charged_from,
     entry_key,
+    grant_key,
     late_mark_key,
     marker_key,
     reservation_key,
@@ -112,8 +113,10 @@ class CommitRecovery:
             operation = pending.operation
             if not operation.rid:
                 continue
-            if isinstance(operation, Adjust | Grant):
+            if isinstance(operation, Adjust):
                 is_done = await self.reader.row(late_mark_key(operation.rid), give_up) is not None
+            elif isinstance(operation, Grant):
+                is_done = await self.reader.row(grant_key(operation.grant_id), give_up) is not None
             elif isinstance(operation, TransferOut | TransferIn):
                 is_done = await self.reader.row(transfer_key(operation.rid), give_up) is not None
             else:

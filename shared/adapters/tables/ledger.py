@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from shared.adapters.tables.committer import Committer
+from shared.adapters.tables.grant_marks import GrantMarks
 from shared.adapters.tables.hot_lanes import HotLanes
 from shared.adapters.tables.lane_reader import LaneReader
 from shared.adapters.tables.rows import (
@@ -31,9 +32,9 @@ from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableSto
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Hold
 from shared.domain.audit.hash_chain import HashChain, genesis
-from shared.domain.errors import InvalidRequest, LedgerUnavailable, PeriodExhausted, RowsDamaged
+from shared.domain.errors import AlreadyExists, InvalidRequest, LedgerUnavailable, PeriodExhausted, RowsDamaged
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger.amounts import Amount
+from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
 from shared.domain.ledger.entries import LedgerEntry, Outcome, Reservation
 from shared.domain.ledger.operations import (
@@ -72,6 +73,7 @@ class TableLedger:
         self._clock = clock
         self._committers: dict[Lane, Committer] = {}
         self._adjusting: set[asyncio.Task[None]] = set()
+        self._grants = GrantMarks(store, self)
         self._hot = HotLanes(self, clock, f"{random.getrandbits(64):016x}")
 
     async def open(self, account: Account) -> Balance:
@@ -111,10 +113,16 @@ class TableLedger:
         await self._hot.align_limits(account, actor, reason)
         return balance
 
-    async def grant(self, account: Account, grant_id: str, amount: Amount, actor: str, reason: str) -> Balance:
-        return await self.committer(account.vault, account).submit(
-            Grant(grant_id=grant_id, amount=amount, actor=actor, reason=reason)
-        )
+    async def grant(self, account: Account, grant_id: str, amount: Amount, actor: str, reason: str) -> Limit:
+        if (granted := await self._grants.find(account.vault, grant_id)) is None:
+            operation = Grant(grant_id=grant_id, amount=amount, actor=actor, reason=reason)
+            await self.committer(account.vault, account).submit(operation)
+            # Another process may have granted the id meanwhile; then it is found here.
+            granted = await self._grants.find(account.vault, grant_id)
+        assert granted is not None
+        if granted.amount != amount:
+            raise AlreadyExists(f"The grant '{grant_id}' was made with another amount in {account.period}.")
+        return granted.limit
 
     async def level_lanes(self, account: Account) -> int:
         recovered = await self._hot.recover(account.vault)

@@ -17,6 +17,7 @@ from shared.domain.ledger.changes import (
     DeleteMarker,
     DeleteReservation,
     InsertEntry,
+    InsertGrantMark,
     InsertLateMark,
     InsertMarker,
     InsertReservation,
@@ -72,8 +73,13 @@ def marker_key(rid: str) -> str:
 
 
 def late_mark_key(rid: str) -> str:
-    """Return the key of the row that makes an adjustment or a grant unique."""
+    """Return the key of the row that makes an adjustment unique. Earlier versions used it for grants, too."""
     return f"L|{rid}"
+
+
+def grant_key(grant_id: str) -> str:
+    """Return the key of the row that makes a grant unique."""
+    return f"L|grant|{grant_id}"
 
 
 def mark_key_of(entry: LedgerEntry) -> str:
@@ -81,7 +87,10 @@ def mark_key_of(entry: LedgerEntry) -> str:
     if entry.kind is EntryKind.ADJUST:
         return late_mark_key(entry.rid)
     kind, _, grant_id = entry.reference.partition("/")
-    return late_mark_key(grant_id) if entry.kind is EntryKind.LIMIT and kind == "grant" else ""
+    if entry.kind is not EntryKind.LIMIT or kind != "grant":
+        return ""
+    # Earlier versions, whose entries do not tell the limit before them, shared the keys of adjustments.
+    return late_mark_key(grant_id) if entry.previous_limit is None else grant_key(grant_id)
 
 
 def transfer_key(xid: str) -> str:
@@ -147,5 +156,7 @@ def row_change(change: Change) -> RowChange:
             return Delete(marker_key(change.rid))
         case InsertLateMark():
             return Insert(late_mark_key(change.rid), {})
+        case InsertGrantMark():
+            return Insert(grant_key(change.grant_id), {})
         case _:
             return Insert(transfer_key(change.transfer.xid), transfer_fields(change.transfer))

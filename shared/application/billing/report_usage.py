@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from itertools import chain
 from typing import TypeAlias
 
+from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger, RollupStore
 from shared.application.ports.tenancy import TenantDirectory
-from shared.domain.billing.usage_report import Grouping, UsageReport, grouped, total_of
+from shared.domain.billing.usage_report import Grouping, UsageReport, grouped, state_of, total_of
 from shared.domain.errors import LedgerUnavailable, NotFound
 from shared.domain.ledger.amounts import NOTHING
-from shared.domain.ledger.balance import Lane, LaneState
+from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import LedgerEntry
 from shared.domain.ledger.lanes import combined
 from shared.domain.ledger.rollup import Rollup, RollupKey, rolled_up
@@ -58,10 +59,11 @@ class EntryPage:
 class ReportUsage:
     """Reads a tenant's balance, its rollups, and the entries that are not rolled up yet."""
 
-    def __init__(self, ledger: Ledger, rollups: RollupStore, tenants: TenantDirectory) -> None:
+    def __init__(self, ledger: Ledger, rollups: RollupStore, tenants: TenantDirectory, clock: Clock) -> None:
         self._ledger = ledger
         self._rollups = rollups
         self._tenants = tenants
+        self._clock = clock
 
     async def usage(self, tenant_id: str, period: str, group_by: Collection[Grouping]) -> UsageReport:
         """Report totals and sums by deployment and by each of `group_by`. A period without requests reports zeros.
@@ -76,7 +78,7 @@ class ReportUsage:
         return UsageReport(
             tenant=tenant,
             period=period,
-            state=balance.state if balance else LaneState.OPEN,
+            state=state_of(balance, tenant, period, self._clock.now()),
             used=balance.used if balance else NOTHING,
             reserved=balance.reserved if balance else NOTHING,
             limit=balance.limit if balance else tenant.limit,

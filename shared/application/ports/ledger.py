@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger.amounts import Amount
+from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Balance, Lane
 from shared.domain.ledger.entries import LedgerEntry, Outcome, Reservation
 from shared.domain.ledger.rollup import Rollup, RollupKey
@@ -73,10 +73,12 @@ class Ledger(Protocol):
         """
         ...
 
-    async def grant(self, account: Account, grant_id: str, amount: Amount, actor: str, reason: str) -> Balance:
+    async def grant(self, account: Account, grant_id: str, amount: Amount, actor: str, reason: str) -> Limit:
         """Raise the period's limit by `amount`, by an entry. Opens the period if necessary. Idempotent by `grant_id`.
 
-        Raises `InvalidRequest` for a unit without a limit, and `PeriodNotOpen` if the period is closed.
+        Returns the limit right after the grant, also for a grant that was made before. Raises `AlreadyExists` if the id
+        was granted with another amount, `InvalidRequest` for a unit without a limit, and `PeriodNotOpen` if the period
+        is closed.
         """
         ...
 

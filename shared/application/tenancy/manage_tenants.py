@@ -110,25 +110,31 @@ class ManageTenants:
     ) -> TenantGrant:
         """Raise the limit of the current period, or of the next, by an entry; an id is granted once in a period.
 
-        Without an id it gets a new one. Raises `NotFound`, `InvalidRequest`, `PeriodNotOpen`.
+        Without an id it gets a new one. Raises `NotFound`, `InvalidRequest`, `PeriodNotOpen`, and `AlreadyExists` for
+        an id that was granted with another amount.
         """
         tenant = (await self.get(tenant_id)).value
-        named = self._grantable(period)
+        named = self._grantable(tenant, period)
         if amount == Amount():
             raise InvalidRequest("Name 'tokens' or 'usd' to grant.", "tokens")
         account = Account(tenant_id=tenant_id, period=named, limit=tenant.limit)
         grant_id = grant_id or new_rid()
-        balance = await self._ledger.grant(account, grant_id, amount, actor.name, reason)
-        granted = TenantGrant(period=named, grant_id=grant_id, amount=amount, reason=reason, limit=balance.limit)
+        limit = await self._ledger.grant(account, grant_id, amount, actor.name, reason)
+        granted = TenantGrant(period=named, grant_id=grant_id, amount=amount, reason=reason, limit=limit)
         await self._audit(actor, "tenant.grant", tenant_id, after=granted)
         return granted
 
-    def _grantable(self, period: str | None) -> str:
-        """Return the period, by default the current one. Raises `InvalidRequest` for any but that and the next."""
+    def _grantable(self, tenant: Tenant, period: str | None) -> str:
+        """Return the period, by default the current one.
+
+        Raises `InvalidRequest` for any but that and the next, and for one before the tenant existed.
+        """
         current = BillingPeriod.containing(self._clock.now())
         named = current if period is None else BillingPeriod.parse(period)
         if named not in (current, current.next()):
             raise InvalidRequest(f"'period' must be {current} or {current.next()}.", "period")
+        if named < BillingPeriod.containing(tenant.created_at):
+            raise InvalidRequest(f"The tenant did not exist in {named}.", "period")
         return str(named)
 
     async def suspend(self, tenant_id: str, etags: Collection[str], actor: Actor) -> Versioned[Tenant]:

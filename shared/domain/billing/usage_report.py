@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from enum import StrEnum
 
+from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
-from shared.domain.ledger.balance import LaneState
+from shared.domain.ledger.balance import Balance
 from shared.domain.ledger.rollup import Rollup, RollupKey
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import record, value
@@ -50,12 +52,26 @@ class UsageReport:
 
     tenant: Tenant
     period: str
-    state: LaneState
+    state: str
+    """That of its balance in lower case, or `not_open`."""
     used: Amount
     reserved: Amount
     limit: Limit
     total: Rollup
     groups: Mapping[Grouping, tuple[GroupUsage, ...]]
+
+
+def state_of(balance: Balance | None, tenant: Tenant, period: str, now: datetime) -> str:
+    """Return a tenant's state in a period.
+
+    The first request opens the current period. Any other period without a balance is `not_open`: it is over, has not
+    begun, or was before the tenant existed.
+    """
+    if balance is not None:
+        return balance.state.lower()
+    current = BillingPeriod.containing(now)
+    exists = BillingPeriod.containing(tenant.created_at) <= current
+    return "open" if exists and period == str(current) else "not_open"
 
 
 def total_of(sums: Iterable[Rollup]) -> Rollup:

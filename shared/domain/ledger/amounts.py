@@ -64,5 +64,9 @@ class Limit:
             None if self.pusd is None else self.pusd + amount.pusd,
         )
 
+    def minus(self, other: Limit) -> Amount:
+        """Return the difference to another limit; 0 in units where one of them has no limit."""
+        return Amount((self.tokens or 0) - (other.tokens or 0), (self.pusd or 0) - (other.pusd or 0))
+
 
 NO_LIMITS = Limit()

@@ -55,9 +55,16 @@ class DeleteMarker:
 
 @value
 class InsertLateMark:
-    """Insert the row `L`. It makes a grant, or the adjustment of a reservation, unique in its period."""
+    """Insert the row `L`. It makes the adjustment of a reservation unique in its period."""
 
     rid: str
+
+
+@value
+class InsertGrantMark:
+    """Insert the row `L` of a grant. It makes the grant unique in its period."""
+
+    grant_id: str
 
 
 @value
@@ -68,5 +75,12 @@ class InsertTransfer:
 
 
 Change: TypeAlias = (
-    InsertReservation | DeleteReservation | InsertEntry | InsertMarker | DeleteMarker | InsertLateMark | InsertTransfer
+    InsertReservation
+    | DeleteReservation
+    | InsertEntry
+    | InsertMarker
+    | DeleteMarker
+    | InsertLateMark
+    | InsertGrantMark
+    | InsertTransfer
 )

@@ -19,12 +19,14 @@ from shared.domain.ledger.changes import (
     DeleteMarker,
     DeleteReservation,
     InsertEntry,
+    InsertGrantMark,
     InsertLateMark,
     InsertMarker,
     InsertReservation,
     InsertTransfer,
 )
 from shared.domain.ledger.entries import Attempt, EntryKind, LedgerEntry, Outcome, Reservation
+from shared.domain.ledger.grants import grant_reference
 from shared.domain.ledger.lanes import available
 from shared.domain.ledger.operations import (
     Adjust,
@@ -116,12 +118,12 @@ class Plan:
             if isinstance(operation, BeginClosing | Close):
                 return  # closing again changes nothing
             raise PeriodNotOpen("The billing period is closed.")
-        if isinstance(operation, ChangeLimit) and operation.limit.plus(self.balance.granted) == self.balance.limit:
-            return  # another process has made the same change: one change has one entry
         if isinstance(operation, (Settle, Expire)):
             self._resolve(operation)
         elif isinstance(operation, LateSettle | Adjust):
             self._settle_late(operation)
+        elif isinstance(operation, ChangeLimit) and operation.limit.plus(self.balance.granted) == self.balance.limit:
+            return  # another process has made the same change: one change has one entry
         else:
             self._change_lane(operation)
         self.is_empty = False
@@ -195,9 +197,8 @@ class Plan:
             if total is not None and total > most:
                 raise InvalidRequest(f"The grant would raise the limit in {name} above the ledger's maximum.", name)
         balance.granted += amount
-        self.changes.append(InsertLateMark(operation.grant_id))
-        reference = f"grant/{operation.grant_id}"
-        self._change_limit(limit, operation, reference)
+        self.changes.append(InsertGrantMark(operation.grant_id))
+        self._change_limit(limit, operation, grant_reference(operation.grant_id))
 
     def _change_limit(self, limit: Limit, operation: ChangeLimit | Grant, reference: str = "") -> None:
         self._append(

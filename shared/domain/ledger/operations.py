@@ -154,7 +154,7 @@ class Grant:
 
     @property
     def rid(self) -> str:
-        return self.grant_id
+        return f"grant|{self.grant_id}"  # a caller chooses the id, which may be that of a reservation
 
 
 @value

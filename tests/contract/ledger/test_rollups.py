@@ -57,7 +57,7 @@ class Books:
         self.rollups = TableRollups(store)
         self.roll_up = RollUpUsage(self.ledger, self.rollups, ManualClock(), sweep_by(ManualClock()))
         self.tenants = DocumentTenants(InMemoryDocuments())
-        self.report = ReportUsage(self.ledger, self.rollups, self.tenants)
+        self.report = ReportUsage(self.ledger, self.rollups, self.tenants, ManualClock())
         self.verify = VerifyLedger(TableBooks(store), PriceRows(), CHAIN)
 
     async def serve(self, requests: int, users: int = 1) -> None:
@@ -170,7 +170,7 @@ async def test_a_report_during_an_endless_roll_up_asks_to_retry(tenant: str) -> 
     await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
     await books.serve(1)
     with pytest.raises(LedgerUnavailable, match="Ask again"):
-        await ReportUsage(books.ledger, Moving(store), books.tenants).usage(tenant, PERIOD, [])
+        await ReportUsage(books.ledger, Moving(store), books.tenants, ManualClock()).usage(tenant, PERIOD, [])
 
 
 async def test_a_lost_answer_raises_an_error_and_the_next_run_continues(tenant: str) -> None:

@@ -59,7 +59,9 @@ async def rolled_up(world: World) -> TableRollups:
 async def test_a_report_covers_all_lanes(tmp_path: Path) -> None:
     world = await a_busy_tenant()
     for rollups in (TableRollups(InMemoryTableStore()), await rolled_up(world)):
-        report = await ReportUsage(world.ledger, rollups, world.tenants).usage("acme", PERIOD, [Grouping.USER])
+        report = await ReportUsage(world.ledger, rollups, world.tenants, world.clock).usage(
+            "acme", PERIOD, [Grouping.USER]
+        )
         assert (report.total.requests, report.used.tokens, report.limit.tokens) == (4, 4 * 17, 1000)
         assert [user.sums.tokens for user in report.groups[Grouping.USER]] == [4 * 17]
     assert await world.findings() == {"acme": []}
@@ -73,7 +75,7 @@ async def test_a_report_covers_all_lanes(tmp_path: Path) -> None:
 
 async def test_entries_are_listed_newest_first_over_all_lanes() -> None:
     world = await a_busy_tenant()
-    usage = ReportUsage(world.ledger, TableRollups(world.rows), world.tenants)
+    usage = ReportUsage(world.ledger, TableRollups(world.rows), world.tenants, world.clock)
     every = (await usage.entries("acme", PERIOD, EntryFilter(), None, 100)).entries
     times = [each.entry.timestamp for each in every]
     assert times == sorted(times, reverse=True)
