@@ -237,6 +237,7 @@ def entries(draw: st.DrawFn) -> LedgerEntry:
     facts: dict[str, Any] = {}
     if kind is EntryKind.LIMIT:
         facts["limit"] = draw(LIMITS)
+        facts["previous_limit"] = draw(st.none() | LIMITS)
     elif kind in (EntryKind.TRANSFER_IN, EntryKind.TRANSFER_OUT):
         facts["transferred"] = draw(AMOUNTS)
     elif kind is not EntryKind.CLOSE:
