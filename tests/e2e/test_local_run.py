@@ -369,7 +369,7 @@ class Later(StorageClock):
 
 async def main():
     gateway = await build(read_settings(), Later())
-    await gateway.ledger.expire_reservations.sweep(f"{datetime.now(UTC):%Y-%m}")
+    await gateway.ledger.expire_reservations()
     await gateway.aclose()
 
 asyncio.run(main())
