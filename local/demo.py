@@ -29,6 +29,8 @@ _PRICES_USD_PER_MILLION = {
     "gpt-4o-mini-tts": {"input": "0.60", "output": "12.00"},
 }  # fmt: skip
 """By model and meter; of images also by variant."""
+_PRIORITY_USD_PER_MILLION = {"gpt-4o": {"input": "4.25", "cached_input": "2.125", "output": "17.00"}}
+"""Prices of the service tier `priority`."""
 _PRICES_FROM = "2024-10-01T00:00:00Z"
 
 
@@ -101,3 +103,6 @@ def _price_rows(model: str, prices: dict[str, str]) -> Iterator[dict[str, str]]:
         meter, _, variant = meter_and_variant.partition(" ")
         row = {"model": model, "meter": meter, "usd_per_million": price, "effective_from": _PRICES_FROM}
         yield row | {"source": "demo price"} | ({"variant": variant} if variant else {})
+    for meter, price in _PRIORITY_USD_PER_MILLION.get(model, {}).items():
+        row = {"model": model, "meter": meter, "usd_per_million": price, "effective_from": _PRICES_FROM}
+        yield row | {"source": "demo price", "service_tier": "priority"}

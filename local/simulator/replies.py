@@ -252,7 +252,7 @@ def _response_document(question: Question, text: str, *, is_whole: bool) -> dict
         "output": output,
         "parallel_tool_calls": True,
         "previous_response_id": body.get("previous_response_id"),
-        "service_tier": body.get("service_tier") or "default",
+        "service_tier": body.get("service_tier", "default"),
         "store": body.get("store") is not False,
         "temperature": body.get("temperature", 1.0),
         "text": {"format": {"type": "text"}},

@@ -134,6 +134,8 @@ class Simulator:
         self.cache = answers.PromptCache()
         self.kept: dict[str, Kept] = {}
         self.never_streams = False
+        self.served_tier: str | None = None
+        """The service tier that answers state; `None` for the one that was asked for, empty for none."""
         self._numbers = itertools.count(1)
         self._answering: dict[int, web.Request] = {}
 
@@ -322,6 +324,8 @@ class Simulator:
 
     def _reply(self, record: Record, operation: str, asked: Asked, fault: Fault | None) -> Reply:
         model, body, cached = asked.model, asked.body, 0
+        if self.served_tier is not None:
+            body = {**body, "service_tier": self.served_tier}
         if operation == "chat/completions":
             text, tokens = answers.prompt_text(body), answers.prompt_tokens(body)
             if answers.FILTERED_PROMPT_MARK in text:

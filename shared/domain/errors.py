@@ -122,12 +122,12 @@ class AlreadyExists(GatewayError):
 
 
 class PriceContradicted(GatewayError):
-    """A stored price row has another price for the same key and time."""
+    """A stored price row has another price for the same key and time, or a context band that overlaps."""
 
     def __init__(self, price_id: str, usd_per_million: str) -> None:
         super().__init__(
-            f"The price '{price_id}' states {usd_per_million} USD for the same key and time. Prices never change: "
-            "insert one with a later 'effective_from'."
+            f"The price '{price_id}' states {usd_per_million} USD for the same key, time and input tokens. Prices "
+            "never change: insert one with a later 'effective_from', or with a context band of its own."
         )
 
 

@@ -261,6 +261,8 @@ def outcomes(kind: EntryKind, amount: Amount) -> st.SearchStrategy[Outcome]:
         estimated=st.booleans(),
         content_filter=TEXTS,
         service_tier=TEXTS,
+        price_flags=TEXTS,
+        corrected=TEXTS,
         superseded=st.booleans(),
     )
 

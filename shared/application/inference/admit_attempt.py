@@ -89,16 +89,16 @@ class AdmitAttempt:
         body, tenant, now = request.body, request.tenant, self._clock.now()
         bound, output_tokens = input_tokens + margin(body, backend.model), request.output_tokens
         _check_size(tenant, bound + output_tokens)
-        rate_card = (await self._prices.get()).rate_card(backend.price_key, now, body.basis)
-        amount = Amount(bound + output_tokens, rate_card.bound(bound, output_tokens, body.units))
-        if amount.pusd > _MOST_PUSD:
+        rates = (await self._prices.get()).rates(backend.price_key, now, body.basis, body.service_tier)
+        rate_card, pusd = rates.hold(bound, output_tokens, body.units)
+        if pusd > _MOST_PUSD:
             raise InvalidRequest(
                 "This request could cost more than 100,000 USD. Lower the cap on output.", "max_tokens"
             )
         reservation = Reservation(
             rid=new_rid(),
             lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
-            amount=amount,
+            amount=Amount(bound + output_tokens, pusd),
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             created=timestamp(now),
@@ -118,6 +118,7 @@ class AdmitAttempt:
             clock=self._clock,
             tokenizer=self._tokenizer,
             reservation=hold.reservation,
+            rates=rates,
             rate_card=rate_card,
             started_at=started_at,
             usual=_usual(body),
@@ -190,6 +191,7 @@ def _facts(request: ResolvedRequest, backend: Backend, price_version: str) -> At
         variant=body.basis.variant,
         processed_in=backend.processed_in,
         unbounded=_unbounded(request, backend),
+        sku=backend.sku,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from shared.application.inference.response_owner import ResponseOwner
@@ -17,7 +18,8 @@ from shared.domain.inference.model_facts import context_window, reasons
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Balance
 from shared.domain.ledger.entries import EntryKind, Outcome, Reservation
-from shared.domain.pricing.price_book import RateCard
+from shared.domain.pricing.rate_card import RateCard
+from shared.domain.pricing.rates import AppliedPrice, Rates
 from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage, limited
 from shared.domain.values import fact
 
@@ -33,7 +35,9 @@ class MeteredAttempt:
     clock: Clock
     tokenizer: Tokenizer
     reservation: Reservation
+    rates: Rates
     rate_card: RateCard
+    """The dearest of the rates, by which the reservation is held."""
     started_at: float
     """Monotonic seconds."""
     usual: Usage = NOTHING_USED
@@ -84,12 +88,13 @@ class MeteredAttempt:
         return balance
 
     async def charge_hold(self, status: int, error_code: str) -> Balance:
-        """Settle with all tokens and units that were held, because nobody can tell how many were used.
+        """Settle with all tokens and units that were held, at the price of the hold: nobody can tell what was used.
 
         Raises `LedgerUnavailable`; the ledger then retries the settlement.
         """
         usage = self._estimated_tokens(self.reservation.output_tokens) + self._usual_units
-        return await self.ledger.settle(self.reservation, self._charge(usage, status, error_code, (), estimated=True))
+        outcome = self._charge(usage, status, error_code, (), estimated=True, applied=AppliedPrice(self.rate_card))
+        return await self.ledger.settle(self.reservation, outcome)
 
     async def charge_input(
         self, status: int, error_code: str, *, findings: Iterable[str] = (), superseded: bool = False
@@ -181,14 +186,18 @@ class MeteredAttempt:
         estimated: bool,
         service_tier: str = "",
         superseded: bool = False,
+        applied: AppliedPrice | None = None,
     ) -> Outcome:
         tokens = usage.total_tokens
         if tokens > _MOST_TOKENS_PER_HELD * self.reservation.amount.tokens or usage.images or usage.audio_seconds:
             possible = self._limited(usage)
             estimated, usage, tokens = estimated or possible is not usage, possible, possible.total_tokens
+        price, attempt = applied or self.rates.applied(service_tier, usage), self.reservation.attempt
+        rate_card = price.rate_card
+        has_other_price = rate_card.version != attempt.price_version
         return Outcome(
             kind=EntryKind.CHARGE,
-            amount=Amount(tokens, self.rate_card.cost(usage)),
+            amount=Amount(tokens, rate_card.cost(usage)),
             usage=usage,
             status=status,
             error_code=error_code,
@@ -196,7 +205,9 @@ class MeteredAttempt:
             estimated=estimated,
             content_filter=findings_text(findings),
             service_tier=label(service_tier) if service_tier else "",
+            price_flags=price.flags_text,
             superseded=superseded,
+            served=replace(attempt, price_version=rate_card.version) if has_other_price else None,
         )
 
     def _limited(self, usage: Usage) -> Usage:

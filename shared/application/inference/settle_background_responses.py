@@ -7,6 +7,7 @@ from typing import Final
 
 from shared.application.cached_value import Cached
 from shared.application.inference.metered_attempt import MeteredAttempt
+from shared.application.inference.reserved_rates import reserved_rates
 from shared.application.inference.response_owner import ResponseOwner
 from shared.application.ports.clock import Clock
 from shared.application.ports.formats import InferenceFormat
@@ -113,12 +114,14 @@ class SettleResponses:
         return 1
 
     async def _attempt(self, reservation: Reservation) -> MeteredAttempt:
+        book, backend = await self._prices.get(), (await self._catalog.get()).backends.get(reservation.attempt.backend)
         return MeteredAttempt(
             ledger=self._ledger,
             clock=self._clock,
             tokenizer=self._tokenizer,
             reservation=reservation,
-            rate_card=(await self._prices.get()).of_version(reservation.attempt.price_version),
+            rates=reserved_rates(reservation, backend, book),
+            rate_card=book.of_version(reservation.attempt.price_version),
             started_at=self._clock.monotonic(),
             response_owner=ResponseOwner(
                 directory=self._directory,

@@ -14,6 +14,7 @@ from shared.domain.errors import UnpricedModel
 from shared.domain.ledger.amounts import NOTHING, Amount, Limit
 from shared.domain.ledger.balance import RECENT_COMMITS, Lane
 from shared.domain.ledger.entries import EntryKind, LedgerEntry
+from shared.domain.ledger.entry_cost import charges
 from shared.domain.ledger.rollup import Rollup, RollupKey, rollup_of
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import NOTHING_USED, Usage
@@ -178,7 +179,8 @@ class LaneBooks:
             return
         usage, amount = entry.outcome.usage, entry.amount
         try:
-            cost = self.prices.of_version(entry.attempt.price_version).cost(usage)
+            parts = charges(entry.attempt, entry.outcome)
+            cost = sum(self.prices.of_version(version).cost(part) for version, part in parts)
         except UnpricedModel as error:
             self._violate("I10", key, f"entry {entry.seq}: {error}", "price_version")
             return

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from shared.domain.ledger.balance import Balance, Lane
-from shared.domain.ledger.entries import EntryKind, LedgerEntry
+from shared.domain.ledger.entries import Attempt, EntryKind, LedgerEntry
+from shared.domain.ledger.entry_cost import charges
 from shared.domain.ledger.rollup import Rollup, sums_of
 from shared.domain.pricing.money import allocate_cents, cents
 from shared.domain.pricing.price_book import PriceBook
-from shared.domain.pricing.usage import METERS, Meter
+from shared.domain.pricing.rate_card import RateCard
+from shared.domain.pricing.usage import METERS, Meter, Usage
 from shared.domain.values import record
 
 LineKey = tuple[str, str, str, str]
@@ -93,11 +95,17 @@ class Tally:
         if entry.timestamp >= self._latest:
             self._latest, self.cost_center = entry.timestamp, attempt.cost_center
         self.sums += sums_of(entry, outcome)
-        rate_card = self.prices.of_version(attempt.price_version)
-        for meter, quantity, price in zip(METERS, outcome.usage.buckets, rate_card.pusd_per_unit, strict=True):
+        for version, usage in charges(attempt, outcome):
+            self._add_charge(attempt, self.prices.of_version(version), usage)
+
+    def _add_charge(self, attempt: Attempt, rate_card: RateCard, usage: Usage) -> None:
+        """Add one charge to the lines of its meters. Service tiers and context bands have lines of their own."""
+        model = attempt.model if rate_card.version == attempt.price_version else rate_card.model
+        for meter, quantity, price in zip(METERS, usage.buckets, rate_card.pusd_per_unit, strict=True):
             if quantity:
-                name = f"{meter} {attempt.variant}" if meter is Meter.IMAGES and attempt.variant else str(meter)
-                key = (attempt.cost_center, attempt.deployment, attempt.model, name)
+                variant = attempt.variant if meter is Meter.IMAGES else ""
+                name = " ".join(part for part in (meter, variant, rate_card.label) if part)
+                key = (attempt.cost_center, attempt.deployment, model, name)
                 self.quantities[key] += quantity
                 self.costs[key] += quantity * price
 

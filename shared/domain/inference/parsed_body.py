@@ -106,6 +106,8 @@ class ParsedBody:
     answer_form: str = ""
     """The form of the answer that the caller asks for, where the gateway may ask upstream for another one."""
     basis: Basis = TOKENS
+    service_tier: str = ""
+    """The tier that the caller names: `default` or another; empty if it leaves the choice to upstream."""
     previous_response_id: str = ""
     """The response that this one follows. Responses API only, as are the next three."""
     may_run_on: bool = False

@@ -26,6 +26,7 @@ from shared.domain.ledger.changes import (
     InsertTransfer,
 )
 from shared.domain.ledger.entries import Attempt, EntryKind, LedgerEntry, Outcome, Reservation
+from shared.domain.ledger.entry_cost import corrected_charge
 from shared.domain.ledger.grants import grant_reference
 from shared.domain.ledger.lanes import available
 from shared.domain.ledger.operations import (
@@ -155,8 +156,12 @@ class Plan:
     def _settle_late(self, operation: LateSettle | Adjust) -> None:
         """Charge the difference to the charge at expiry. All of it is excess, because expiry ended the hold."""
         reservation, outcome = operation.reservation, operation.outcome
+        served = outcome.served or reservation.attempt
         difference = replace(
-            outcome, amount=outcome.amount - operation.charged, usage=outcome.usage - operation.charged_usage
+            outcome,
+            amount=outcome.amount - operation.charged,
+            usage=outcome.usage - operation.charged_usage,
+            corrected=corrected_charge(reservation, served.price_version, operation.charged_usage),
         )
         if isinstance(operation, LateSettle):
             self.changes.append(DeleteMarker(reservation.rid))
@@ -219,7 +224,7 @@ class Plan:
 
     def _book(self, reservation: Reservation, outcome: Outcome, kind: EntryKind, reference: str = "") -> None:
         self.balance.used += outcome.amount
-        attempt = reservation.attempt
+        attempt = outcome.served or reservation.attempt
         self._append(kind, reservation.rid, outcome.amount, reservation.amount, attempt, outcome, reference=reference)
 
     def _append(

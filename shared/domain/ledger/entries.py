@@ -53,6 +53,7 @@ class Attempt:
     variant: str = stored("quality and size of images, by which they are priced", default="")
     processed_in: str = stored("narrowest place where processing is certain: a region, a zone or `global`", default="")
     unbounded: str = stored("consumption that the hold does not bound, as in `input,output`; empty if none", default="")
+    sku: str = stored("SKU of the backend, by which it is priced", default="")
 
 
 @fact
@@ -89,7 +90,18 @@ class Outcome:
         "findings of the content filter, sorted, for example `hate:low,jailbreak:detected`", default=""
     )
     service_tier: str = stored("service tier that the backend stated", default="")
+    price_flags: str = stored(
+        "reasons why the price is an assumption, sorted, for example `unpriced_tier`; empty for a certain price",
+        default="",
+    )
+    corrected: str = stored(
+        "of a late entry or adjustment: the charge that it replaces, as its price version and its usage, for example "
+        "`0123456789 input=5`; empty if both have the same price version",
+        default="",
+    )
     superseded: bool = stored("another attempt at the same request followed or won", default=False)
+    served: Attempt | None = None
+    """The facts of the attempt that the entry states, where the answer has changed those of the reservation."""
 
 
 @fact

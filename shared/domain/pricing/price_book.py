@@ -1,4 +1,4 @@
-"""The price book: insert-only rows with effective dates, and the cost of a usage under a price version.
+"""The price book: insert-only rows with effective dates, and the prices that apply to a request.
 
 To add a meter, add it to `usage.Meter`. Rows for it are then accepted, and required where it is consumed.
 """
@@ -6,16 +6,17 @@ To add a meter, add it to `usage.Meter`. Rows for it are then accepted, and requ
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from operator import mul
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from shared.domain.errors import UnpricedModel
-from shared.domain.pricing.money import pusd_per_token
 from shared.domain.pricing.price import Price
-from shared.domain.pricing.usage import INPUT_METERS, METERS, NOTHING_USED, OUTPUT_METERS, TOKEN_METERS, Meter, Usage
-from shared.domain.values import fact, value
+from shared.domain.pricing.rate_card import RateCard
+from shared.domain.pricing.rates import Band, Rates
+from shared.domain.pricing.service_tier import STANDARD_TIER, UNSTATED_TIER
+from shared.domain.pricing.usage import TOKEN_METERS, Meter
+from shared.domain.values import value
 
 _VERSION_SEPARATOR = "."
 _EVER = datetime.min.replace(tzinfo=UTC)
@@ -46,56 +47,25 @@ class Basis:
 
 _BY_TOKEN = (Meter.INPUT, Meter.OUTPUT)
 TOKENS = Basis("tokens", (_BY_TOKEN,))
+_TOKENS_WITH_AUDIO = {
+    (True, False): Basis("tokens with audio input", ((Meter.INPUT, Meter.AUDIO_INPUT, Meter.OUTPUT),)),
+    (False, True): Basis("tokens with audio output", ((*_BY_TOKEN, Meter.AUDIO_OUTPUT),)),
+    (True, True): Basis("tokens with audio", ((Meter.INPUT, Meter.AUDIO_INPUT, *_BY_TOKEN[1:], Meter.AUDIO_OUTPUT),)),
+}
 INPUT_TOKENS = Basis("input tokens", ((Meter.INPUT,),))
 IMAGES = Basis("images", ((Meter.IMAGES,), _BY_TOKEN))
 SPEECH = Basis("speech", ((Meter.SPEECH_CHARACTERS,), _BY_TOKEN))
-SOUND = Basis("sound", ((Meter.AUDIO_SECONDS,), _BY_TOKEN))
+SOUND = Basis("sound", ((Meter.AUDIO_SECONDS,), (Meter.INPUT, Meter.AUDIO_INPUT, Meter.OUTPUT)))
+
+
+def tokens_of(*, has_audio: bool, asks_for_audio: bool) -> Basis:
+    """Return the basis for tokens of a request that carries audio, asks for audio, or both. Audio needs its price."""
+    return _TOKENS_WITH_AUDIO.get((has_audio, asks_for_audio), TOKENS)
 
 
 def images_of(variant: str) -> Basis:
     """Return the basis for images of one quality and size."""
     return Basis(IMAGES.name, IMAGES.alternatives, variant)
-
-
-@fact
-class RateCard:
-    """The prices of all meters for a backend at a moment, in pUSD per unit in the order of `METERS`.
-
-    `version` is stored with each reservation and entry; `PriceBook.of_version` finds the same prices by it.
-    """
-
-    version: str
-    pusd_per_unit: tuple[int, ...]
-    dearest_input: int
-    dearest_output: int
-
-    @classmethod
-    def of(cls, version: str, pusd_per_unit: tuple[int, ...]) -> Self:
-        """Make a rate card, with the highest prices of its input and output tokens."""
-        inputs, tokens = len(INPUT_METERS), len(TOKEN_METERS)
-        return cls(
-            version=version,
-            pusd_per_unit=pusd_per_unit,
-            dearest_input=max(pusd_per_unit[:inputs]),
-            dearest_output=max(pusd_per_unit[inputs:tokens]),
-        )
-
-    @property
-    def charges_tokens(self) -> bool:
-        """Tokens cost something, and not only other units."""
-        return bool(self.dearest_input or self.dearest_output)
-
-    def cost(self, usage: Usage) -> int:
-        """Return the exact cost of a usage, in pUSD."""
-        return sum(map(mul, usage.buckets, self.pusd_per_unit))
-
-    def bound(self, input_tokens: int, output_tokens: int, units: Usage = NOTHING_USED) -> int:
-        """Return the most that these tokens and other units can cost, in pUSD.
-
-        Tokens count at the highest price of any meter that they may turn out to belong to.
-        """
-        dearest = input_tokens * self.dearest_input + output_tokens * self.dearest_output
-        return dearest if units is NOTHING_USED else dearest + self.cost(units)
 
 
 class PriceBook:
@@ -105,33 +75,33 @@ class PriceBook:
         self._by_model: dict[str, list[Price]] = defaultdict(list)
         self._by_id: dict[str, Price] = {}
         self._cards: dict[str, RateCard] = {}
-        self._current: dict[tuple[PriceKey, str, str], tuple[datetime, datetime, RateCard]] = {}
+        self._current: dict[tuple[PriceKey, str, str, str], tuple[datetime, datetime, Rates]] = {}
         for price in prices:
             self._by_model[price.model].append(price)
             self._by_id[price.price_id] = price
 
-    def rate_card(self, sku: PriceKey, at: datetime, basis: Basis = TOKENS) -> RateCard:
-        """Return the rate card for `sku` at the moment `at`.
+    def rates(self, sku: PriceKey, at: datetime, basis: Basis = TOKENS, named_tier: str = UNSTATED_TIER) -> Rates:
+        """Return all prices that may apply at the moment `at` to a request for `sku` that names this service tier.
 
-        For each meter the most specific row applies, and among equals the latest that is effective at the moment.
-        Raises `UnpricedModel` unless one alternative of `basis` is priced.
+        For each tier, context band and meter the row of the greatest precedence applies. Raises `UnpricedModel` unless
+        one alternative of `basis` is priced in the tier that the request needs: the named one, else the standard one.
         """
-        known = self._current.get((sku, basis.name, basis.variant))
+        key = sku, basis.name, basis.variant, named_tier
+        known = self._current.get(key)
         if known is None or not known[0] <= at < known[1]:
             matching = [price for price in self._by_model.get(sku.model, ()) if _matches(price, sku, basis.variant)]
             changes = [price.effective_from for price in matching]
-            # The card holds from the last change of a matching row until the next one.
+            # The prices hold from the last change of a matching row until the next one.
             since = max((change for change in changes if change <= at), default=_EVER)
             until = min((change for change in changes if change > at), default=_NEVER)
-            known = since, until, self._resolve(sku, matching, at, basis)
-            self._current[sku, basis.name, basis.variant] = known
+            effective = [price for price in matching if price.effective_from <= at]
+            known = since, until, self._rates(sku, effective, basis, named_tier)
+            self._current[key] = known
         return known[2]
 
     def of_version(self, version: str) -> RateCard:
         """Return the rate card of a price version that a reservation or entry stores.
 
-        A token meter without a row of its own has the price of its base meter, input or output. Any other meter without
-        a row costs nothing, because the basis of pricing did not include it.
         Raises `UnpricedModel` if the book lacks a row of the version.
         """
         card = self._cards.get(version)
@@ -140,34 +110,48 @@ class PriceBook:
                 rows = [self._by_id[price_id] for price_id in version.split(_VERSION_SEPARATOR)]
             except KeyError:
                 raise UnpricedModel(f"Price version '{version}' is not in the price book.") from None
-            prices = {row.meter: pusd_per_token(row.usd_per_million) for row in rows}
-            bases = dict.fromkeys(INPUT_METERS, Meter.INPUT) | dict.fromkeys(OUTPUT_METERS, Meter.OUTPUT)
-            card = RateCard.of(
-                version, tuple(prices.get(meter, prices.get(bases.get(meter, meter), 0)) for meter in METERS)
-            )
-            self._cards[version] = card
+            card = self._cards[version] = RateCard.of(version, rows)
         return card
 
-    def _resolve(self, sku: PriceKey, matching: Iterable[Price], at: datetime, basis: Basis) -> RateCard:
+    def _rates(self, sku: PriceKey, rows: Sequence[Price], basis: Basis, named_tier: str) -> Rates:
+        required = named_tier or STANDARD_TIER
+        tiers = {required, *(row.service_tier or STANDARD_TIER for row in rows)}
+        all_bands = {tier: self._bands(sku, _in_tier(rows, tier), basis, tier) for tier in sorted(tiers)}
+        bands = {tier: found for tier, found in all_bands.items() if any(band.rate_card for band in found)}
+        if required not in bands:
+            raise UnpricedModel(all_bands[required][0].missing)
+        return Rates.of(bands, named_tier)
+
+    def _bands(self, sku: PriceKey, rows: Sequence[Price], basis: Basis, tier: str) -> list[Band]:
+        """Return the prices of one tier, from the shortest to the longest input. Neighbours with one price are one."""
+        ends = {row.input_tokens_up_to for row in rows if row.input_tokens_up_to} | {
+            row.input_tokens_above for row in rows if row.input_tokens_above
+        }
+        found: list[Band] = []
+        above = 0
+        for up_to in (*sorted(ends), None):
+            covering = [row for row in rows if row.covers(up_to or above + 1)]
+            card, missing = self._rate_card(covering, basis)
+            if found and card is not None and found[-1].rate_card is card:
+                found.pop()
+            found.append(Band(up_to, card, missing and _unpriced(missing, sku, basis, tier, above)))
+            above = up_to or above
+        return found
+
+    def _rate_card(self, rows: Iterable[Price], basis: Basis) -> tuple[RateCard | None, str]:
+        """Return the rate card of the rows with the greatest precedence, or `None` and the meters without a price."""
         best: dict[Meter, Price] = {}
-        for price in matching:
+        for price in rows:
             known = best.get(price.meter)
-            if price.effective_from <= at and (known is None or price.precedence > known.precedence):
+            if known is None or price.precedence > known.precedence:
                 best[price.meter] = price
         for meters in basis.alternatives:
             if all(meter in best for meter in meters):
                 charged = TOKEN_METERS if meters[0] in TOKEN_METERS else meters
-                return self.of_version(
-                    _VERSION_SEPARATOR.join(best[meter].price_id for meter in charged if meter in best)
-                )
-        missing = " or ".join(
-            " and ".join(meter for meter in meters if meter not in best) for meters in basis.alternatives
-        )
-        variant = f", {basis.variant}" if basis.variant else ""
-        raise UnpricedModel(
-            f"No price is known for {missing} of model '{sku.model}' ({sku.sku}, {sku.region}{variant}). "
-            "Insert one with POST /manage/prices."
-        )
+                version = _VERSION_SEPARATOR.join(best[meter].price_id for meter in charged if meter in best)
+                return self.of_version(version), ""
+        missing = (" and ".join(meter for meter in meters if meter not in best) for meters in basis.alternatives)
+        return None, " or ".join(missing)
 
 
 def _matches(price: Price, sku: PriceKey, variant: str) -> bool:
@@ -176,4 +160,20 @@ def _matches(price: Price, sku: PriceKey, variant: str) -> bool:
         and price.variant in (None, variant)
         and price.sku in (None, sku.sku)
         and price.region in (None, sku.region)
+    )
+
+
+def _in_tier(rows: Iterable[Price], tier: str) -> list[Price]:
+    return [row for row in rows if (row.service_tier or STANDARD_TIER) == tier]
+
+
+def _unpriced(missing: str, sku: PriceKey, basis: Basis, tier: str, above: int) -> str:
+    details = [sku.sku, sku.region, *([basis.variant] if basis.variant else [])]
+    if tier != STANDARD_TIER:
+        details.append(f"service tier '{tier}'")
+    if above:
+        details.append(f"more than {above} input tokens")
+    return (
+        f"No price is known for {missing} of model '{sku.model}' ({', '.join(details)}). "
+        "Insert one with POST /manage/prices."
     )

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
+from functools import lru_cache
 
 from shared.domain.pricing.price_book import PriceKey
 from shared.domain.routing.residency import Placement, Residency
 from shared.domain.values import record, value
+
+
+@lru_cache(maxsize=4096)  # each request needs the key of its backend: a look-up costs half of making it (ADR 12)
+def _price_key(model: str, model_version: str, sku: str, region: str) -> PriceKey:
+    return PriceKey(model=model, model_version=model_version, sku=sku, region=region)
 
 
 class BackendApi(StrEnum):
@@ -72,7 +78,7 @@ class Backend:
     @property
     def price_key(self) -> PriceKey:
         """The key of its prices."""
-        return PriceKey(model=self.model, model_version=self.model_version, sku=self.sku, region=self.region)
+        return _price_key(self.model, self.model_version, self.sku, self.region)
 
 
 @record

@@ -27,9 +27,7 @@ from shared.domain.identifiers import TENANT_ID
 from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS
 from shared.domain.ledger.entries import ExpiryPolicy
 from shared.domain.ledger.lanes import MAX_LANES
-from shared.domain.pricing.money import pusd_from_usd, pusd_per_token
-from shared.domain.pricing.price import Price
-from shared.domain.pricing.usage import Meter
+from shared.domain.pricing.money import pusd_from_usd
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth, Deployment
 from shared.domain.routing.residency import Residency
 from shared.domain.tenancy.tenant import DisconnectPolicy, Tenant
@@ -56,11 +54,6 @@ def _usd(text: str) -> str:
     return text
 
 
-def _usd_per_million(text: str) -> str:
-    pusd_per_token(text)
-    return text
-
-
 def _in_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("must carry a time zone, for example 2026-11-01T00:00:00Z")
@@ -80,7 +73,6 @@ def _header_name(text: str) -> str:
 
 
 Usd = Annotated[StrictStr, AfterValidator(_usd)]
-UsdPerMillion = Annotated[StrictStr, AfterValidator(_usd_per_million)]
 Moment = Annotated[datetime, AfterValidator(_in_utc)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 Text = Annotated[StrictStr, Field(max_length=256), AfterValidator(_printable)]
@@ -209,24 +201,6 @@ class KeyCreation(_Model):
     """A new key, without an expiry unless one is given."""
 
     expires_at: Moment | None = None
-
-
-class PriceInsertion(_Model):
-    """One row of the price book. Null matches any value."""
-
-    model: Name
-    meter: Meter
-    usd_per_million: UsdPerMillion
-    effective_from: Moment
-    model_version: Name | None = None
-    sku: Name | None = None
-    region: Name | None = None
-    variant: Annotated[StrictStr, Field(min_length=1, max_length=64)] | None = None
-    source: Text = ""
-
-    def to_domain(self) -> Price:
-        """Return the price."""
-        return Price(**self.model_dump())
 
 
 class BackendDefinition(_Model):

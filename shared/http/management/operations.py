@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.http.management import models
+from shared.http.management.price_model import PriceInsertion
 from shared.http.operation import Operation, Role
 
 _TENANTS: Final = (
@@ -157,7 +158,7 @@ _CATALOG: Final = (
         path="/manage/prices",
         summary="Insert a price",
         role=Role.ADMINISTRATOR,
-        body=models.PriceInsertion,
+        body=PriceInsertion,
         example={
             "model": "gpt-4o",
             "meter": "input",

@@ -10,8 +10,8 @@ from shared.application.audit.record_audit import Actor
 from shared.composition.gateway import Gateway
 from shared.domain.pricing.price import Price
 from shared.http.endpoint import for_administrators, json_response, list_response
-from shared.http.management.models import PriceInsertion
 from shared.http.management.paths import MODEL_BYTES
+from shared.http.management.price_model import PriceInsertion
 from shared.http.requests import read_model
 
 _price_json = TypeAdapter(Price)

@@ -91,6 +91,8 @@ def _attempt_document(rid: str, attempt: Attempt, outcome: Outcome) -> dict[str,
         "estimated": outcome.estimated,
         "content_filter": outcome.content_filter,
         "service_tier": outcome.service_tier,
+        "price_flags": outcome.price_flags,
+        "corrected": outcome.corrected,
         "superseded": outcome.superseded,
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.adversary.prices import insert
 from tests.tools.stack import Stack
 
 REASONING = {"type": "reasoning", "id": "rs_1", "summary": []}
@@ -155,4 +156,5 @@ async def test_what_runs_at_the_caller_passes(stack: Stack) -> None:
     status, _, answer = await stack.infer("responses", "gpt-4o", body, dated=False)
     assert status == 200, answer
     chat: dict[str, Any] = {"tools": [{"type": "function", "function": {"name": "f"}}], "web_search_options": None}
+    await insert(stack, {"audio_output": "40.00"})
     assert (await stack.chat(**chat, audio={"voice": "alloy"}))[0] == 200

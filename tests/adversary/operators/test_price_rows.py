@@ -89,6 +89,9 @@ class LookingTogether:
     async def insert(self, table: str, partition: str, key: str, text: str) -> str:
         return await self._documents.insert(table, partition, key, text)
 
+    async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
+        return await self._documents.replace(table, partition, key, text, etag)
+
 
 @pytest.mark.parametrize("usd", [("1.00", "2.00"), ("1.00", "1.00")])
 async def test_of_two_rows_that_two_processes_insert_at_once_one_is_stored(
@@ -152,3 +155,69 @@ async def test_an_archive_restores_every_row_under_its_id_or_says_why_not() -> N
     for _ in range(2):
         await prices.restore(PRICE)
     assert await prices.load() == [PRICE]
+
+
+async def test_context_bands_of_one_key_may_not_overlap(stack: Stack) -> None:
+    short = await stack.manage("POST", "/manage/prices", ROW | {"input_tokens_up_to": 200}, status=201)
+    long = {"input_tokens_above": 200, "usd_per_million": "120"}
+    await stack.manage("POST", "/manage/prices", ROW | long, status=201)
+    assert await stack.manage("POST", "/manage/prices", ROW | {"input_tokens_up_to": 200}, status=200) == short
+    everything = await stack.manage("POST", "/manage/prices", ROW | {"usd_per_million": "90"}, status=201)
+    assert len(await stored(stack)) == 3
+    for band in ({"input_tokens_up_to": 300}, {"input_tokens_above": 199}, {"input_tokens_up_to": 1}, long):
+        refused = await stack.manage("POST", "/manage/prices", ROW | band | {"usd_per_million": "60"}, status=409)
+        assert refused["error"]["code"] == "price_contradicted"
+    apart: list[dict[str, Any]] = [{"service_tier": "priority"}, {"effective_from": "2026-02-01T00:00:00Z"}]
+    for other in apart:
+        await stack.manage("POST", "/manage/prices", ROW | {"input_tokens_up_to": 300} | other, status=201)
+    assert everything in await stored(stack)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"input_tokens_above": 5, "input_tokens_up_to": 5}, "input_tokens_up_to"),
+        ({"input_tokens_up_to": 0}, "input_tokens_up_to"),
+        ({"input_tokens_above": -1}, "input_tokens_above"),
+        ({"service_tier": "auto"}, "service_tier"),
+        ({"service_tier": ""}, "service_tier"),
+        ({"service_tier": "a b"}, "service_tier"),
+    ],
+)
+async def test_a_price_of_no_band_or_tier_is_refused(stack: Stack, fields: dict[str, Any], param: str) -> None:
+    refused = await stack.manage("POST", "/manage/prices", ROW | fields, status=400)
+    assert refused["error"]["param"] == param
+
+
+async def test_the_standard_tier_has_one_name(stack: Stack) -> None:
+    first = await stack.manage("POST", "/manage/prices", ROW, status=201)
+    for name in ("default", "Standard", None):
+        assert await stack.manage("POST", "/manage/prices", ROW | {"service_tier": name}, status=200) == first
+    await stack.manage("POST", "/manage/prices", ROW | {"usd_per_million": "1", "service_tier": "flex"}, status=201)
+    await stack.manage("POST", "/manage/prices", ROW | {"usd_per_million": "2", "service_tier": "Flex"}, status=409)
+
+
+@pytest.mark.parametrize("bands", [((0, 10), (5, None)), ((0, 10), (10, None))])
+async def test_of_two_bands_that_two_processes_insert_at_once_none_overlaps_another(
+    documents: Documents, bands: tuple[tuple[int, int | None], ...]
+) -> None:
+    barrier, model = asyncio.Barrier(2), f"m-{secrets.token_hex(4)}"
+    base = replace(PRICE, model=model, input_tokens_up_to=1)
+    rows = [replace(base, input_tokens_above=above + 1, input_tokens_up_to=up_to) for above, up_to in bands]
+    await DocumentPrices(documents).insert(base)
+    inserted = await asyncio.gather(
+        *(DocumentPrices(LookingTogether(documents, barrier)).insert(row) for row in rows),  # type: ignore[arg-type]
+        return_exceptions=True,
+    )
+    kept = [row for row in await DocumentPrices(documents).load() if row.model == model]
+    refused = [each for each in inserted if isinstance(each, PriceContradicted)]
+    assert len(kept) + len(refused) == 3
+    assert len(refused) == (1 if bands[1][0] == 5 else 0)
+
+
+async def test_an_archive_restores_the_bands_of_one_key() -> None:
+    rows = [replace(PRICE, input_tokens_above=above, input_tokens_up_to=up_to) for above, up_to in ((0, 9), (9, None))]
+    prices = DocumentPrices(InMemoryDocuments())
+    for row in rows * 2:
+        await prices.restore(row)
+    assert sorted(await prices.load(), key=lambda row: row.input_tokens_above) == rows

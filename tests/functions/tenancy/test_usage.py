@@ -1,4 +1,4 @@
-"""The usage report and the pages of entries never change their bytes, because callers depend on them."""
+"""The usage report and the pages of entries change only by further fields, because callers depend on them."""
 
 from __future__ import annotations
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from tests.proof.mutation.mutant import mutants_of
-from tests.proof.mutation.operators import argument, assigned, called, flipped, replaced, returns, steps
+from tests.proof.mutation.operators import argument, assigned, called, flipped, replaced, returns
 
 _BOOK = "shared.domain.pricing.price_book"
+_CARD = "shared.domain.pricing.rate_card"
 _PRICING = "unit/pricing"
 _RATE_LIMITS = "unit/ledger/test_rate_limit.py"
 
 MUTANTS = [
     *mutants_of(
-        f"{_BOOK}:PriceBook.of_version",
+        f"{_CARD}:RateCard.of",
         _PRICING,
         {
-            "output is priced as input": steps(
-                assigned("bases", "dict.fromkeys(METERS, Meter.INPUT)"),
-                assigned("prices", "{meter: price for meter, price in _.items() if meter is not Meter.OUTPUT}"),
+            "output is priced as input": replaced(
+                "_BASE_METERS.get(meter, meter)", "Meter.INPUT if meter in TOKEN_METERS else meter"
             ),
         },
     ),
     *mutants_of(
-        f"{_BOOK}:PriceBook._resolve",
+        f"{_BOOK}:PriceBook._rate_card",
         _PRICING,
         {
             "the oldest price wins": flipped("price.precedence"),
             "a model without a price is served": replaced("all", "any"),
         },
     ),
-    *mutants_of(f"{_BOOK}:RateCard.bound", _PRICING, {"a reservation holds nothing for images": returns("dearest")}),
+    *mutants_of(f"{_CARD}:RateCard.bound", _PRICING, {"a reservation holds nothing for images": returns("dearest")}),
     *mutants_of(
         f"{_BOOK}:_matches", _PRICING, {"the price of an image's variant is ignored": replaced("variant", "None")}
     ),

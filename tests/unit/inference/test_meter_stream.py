@@ -18,6 +18,7 @@ from shared.domain.audit.hash_chain import HashChain
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.ledger.balance import Lane
 from shared.domain.pricing.price_book import PriceBook
+from shared.domain.pricing.rates import Rates
 from shared.domain.routing.backend_health import BackendHealth
 from shared.domain.routing.catalog import Backend
 from shared.domain.tenancy.tenant import Tenant
@@ -76,6 +77,7 @@ class Scene:
             clock=ManualClock(),
             tokenizer=SplintrTokenizer(),
             reservation=self.held,
+            rates=Rates.of_card(rate_card),
             rate_card=rate_card,
             started_at=0.0,
         )

@@ -26,7 +26,8 @@ BY_FIELD = {
 def applied(*rows: Price) -> str:
     """Return the price that applies among rows, whatever their order."""
     key = PriceKey(model="m", model_version="1", sku="s", region="r")
-    cards = {PriceBook(order).rate_card(key, EARLY + timedelta(days=9), images_of("v")) for order in permutations(rows)}
+    at = EARLY + timedelta(days=9)
+    cards = {PriceBook(order).rates(key, at, images_of("v")).hold(1, 1)[0] for order in permutations(rows)}
     (card,) = cards
     return str(next(row for row in rows if row.price_id == card.version).usd_per_million)
 

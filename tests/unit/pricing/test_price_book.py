@@ -14,14 +14,22 @@ from shared.domain.pricing.price_book import (
     SOUND,
     SPEECH,
     TOKENS,
+    Basis,
     PriceBook,
     PriceKey,
     images_of,
 )
+from shared.domain.pricing.rate_card import RateCard
 from shared.domain.pricing.usage import Meter, Usage
 
 EARLY = datetime(2020, 1, 1, tzinfo=UTC)
 SKU = PriceKey(model="m", model_version="1", sku="Standard", region="eu1")
+
+
+def card(book: PriceBook, sku: PriceKey, at: datetime, basis: Basis = TOKENS) -> RateCard:
+    """Return the only rate card that applies."""
+    found, _ = book.rates(sku, at, basis).hold(1, 1)
+    return found
 
 
 def test_the_most_specific_and_then_the_latest_price_applies() -> None:
@@ -36,19 +44,19 @@ def test_the_most_specific_and_then_the_latest_price_applies() -> None:
         Price(model="m", meter=Meter.OUTPUT, usd_per_million="8", effective_from=EARLY, model_version="2"),
     ]
     book = PriceBook(rows)
-    assert book.rate_card(SKU, EARLY).pusd_per_unit[0] == 2_000_000
-    assert book.rate_card(SKU, later).pusd_per_unit[0] == 3_000_000
-    assert book.rate_card(SKU, later).cost(Usage(input=1, cached_input=1, output=1, audio_output=1)) == 14_000_000
-    assert book.rate_card(SKU, later).bound(2, 3) == 18_000_000
-    assert book.rate_card(SKU, EARLY) is book.rate_card(SKU, EARLY + timedelta(days=1))
+    assert card(book, SKU, EARLY).pusd_per_unit[0] == 2_000_000
+    assert card(book, SKU, later).pusd_per_unit[0] == 3_000_000
+    assert card(book, SKU, later).cost(Usage(input=1, cached_input=1, output=1, audio_output=1)) == 14_000_000
+    assert card(book, SKU, later).bound(2, 3) == 18_000_000
+    assert card(book, SKU, EARLY) is card(book, SKU, EARLY + timedelta(days=1))
 
 
 def test_a_model_or_version_without_a_price_is_refused() -> None:
     book = PriceBook([Price(model="m", meter=Meter.INPUT, usd_per_million="1", effective_from=EARLY)])
     with pytest.raises(UnpricedModel, match="No price is known for output of model"):
-        book.rate_card(SKU, EARLY)
+        card(book, SKU, EARLY)
     with pytest.raises(UnpricedModel, match="input and output"):
-        book.rate_card(SKU, EARLY - timedelta(days=1))
+        card(book, SKU, EARLY - timedelta(days=1))
     with pytest.raises(UnpricedModel, match="not in the price book"):
         book.of_version("0123456789")
 
@@ -91,9 +99,9 @@ def test_images_are_priced_by_variant() -> None:
     )
     sku = PriceKey(model="dall-e-3", model_version="1", sku="Standard", region="eu1")
     for variant, pusd in (("standard 1024x1024", 4 * 10**10), ("hd 1024x1792", 12 * 10**10)):
-        card = book.rate_card(sku, EARLY, images_of(variant))
-        assert (card.cost(Usage(images=2)), card.charges_tokens) == (2 * pusd, False)
-        assert card.bound(100, 100, Usage(images=2)) == 2 * pusd
+        found = card(book, sku, EARLY, images_of(variant))
+        assert (found.cost(Usage(images=2)), found.charges_tokens) == (2 * pusd, False)
+        assert found.bound(100, 100, Usage(images=2)) == 2 * pusd
 
 
 def test_a_model_priced_by_image_is_not_charged_for_tokens() -> None:
@@ -102,5 +110,5 @@ def test_a_model_priced_by_image_is_not_charged_for_tokens() -> None:
         for meter in (Meter.INPUT, Meter.OUTPUT, Meter.IMAGES)
     ]
     sku = PriceKey(model="m", model_version="1", sku="Standard", region="eu1")
-    card = PriceBook(prices).rate_card(sku, EARLY, IMAGES)
-    assert card.cost(Usage(input=5, output=5, images=1)) == 10**6
+    found = card(PriceBook(prices), sku, EARLY, IMAGES)
+    assert found.cost(Usage(input=5, output=5, images=1)) == 10**6

@@ -6,7 +6,7 @@ https://github.com/openai/openai-cookbook, "How to count tokens with tiktoken".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from shared.adapters.azure_openai.formats import bodies
@@ -17,6 +17,7 @@ from shared.adapters.azure_openai.formats.choices import (
     sampling_defaults,
 )
 from shared.adapters.azure_openai.formats.media import Media
+from shared.adapters.azure_openai.formats.pricing import named_tier, tokens_basis
 from shared.adapters.azure_openai.formats.references import (
     check_members,
     check_message_member,
@@ -27,7 +28,7 @@ from shared.adapters.azure_openai.formats.references import (
 from shared.adapters.azure_openai.formats.tools import CHAT_TOOLS, check_tools
 from shared.domain.errors import InvalidRequest
 from shared.domain.inference.model_facts import reasons
-from shared.domain.inference.parsed_body import ParsedBody, TokenEstimate
+from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.routing.catalog import Route
 
 _TOKENS_PER_MESSAGE: Final = 3
@@ -36,7 +37,7 @@ _TOKENS_PRIMING_THE_ANSWER: Final = 3
 _MARGIN_PER_MESSAGE: Final = 1
 _MARGIN_PER_REQUEST: Final = 16
 _TEXT_TYPES: Final = frozenset({"text", "refusal"})
-_MEDIA_TYPES: Final = frozenset({"image_url", "input_audio", "file"})
+_MEDIA_TYPES: Final = frozenset({"image_url", "input_audio", "audio_url", "file"})
 _NOT_INPUT: Final = frozenset({
     "frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "messages", "metadata",
     "modalities", "model", "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
@@ -72,7 +73,9 @@ class ChatCompletions(ChoicesFormat):
             texts=[text for text in texts if text],
             fixed_tokens=_TOKENS_PER_MESSAGE * len(messages) + _TOKENS_PRIMING_THE_ANSWER,
             input_margin=_MARGIN_PER_REQUEST + _MARGIN_PER_MESSAGE * len(messages),
-            media=media,
+            media=media.tokens if media else None,
+            basis=tokens_basis(fields, has_audio=media.has_audio),
+            service_tier=named_tier(fields),
             predictions=bodies.texts_in(fields.get("prediction")),
         )
 
@@ -114,8 +117,8 @@ def _texts_beside_messages(fields: Mapping[str, Any]) -> list[str]:
     return [text for name, value in fields.items() if name not in _NOT_INPUT for text in bodies.texts_in(value)]
 
 
-def _input_of(messages: Sequence[object]) -> tuple[list[str], Callable[[str], TokenEstimate] | None]:
-    """Return all texts of the messages, and the estimate of their images, sound and files. Raises `InvalidRequest`."""
+def _input_of(messages: Sequence[object]) -> tuple[list[str], Media]:
+    """Return all texts of the messages, and their images, sounds and files. Raises `InvalidRequest`."""
     texts: list[str] = []
     media = Media()
     for message in messages:
@@ -129,7 +132,7 @@ def _input_of(messages: Sequence[object]) -> tuple[list[str], Callable[[str], To
                 _read_member(name, value, texts, media)
         if "name" in message:
             texts.append("\n" * _TOKENS_PER_NAME)  # a line feed is one token
-    return texts, media.tokens if media else None
+    return texts, media
 
 
 def _read_member(name: str, value: object, texts: list[str], media: Media) -> None:

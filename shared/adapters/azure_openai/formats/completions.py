@@ -14,6 +14,7 @@ from shared.adapters.azure_openai.formats.choices import (
     reader_for,
     sampling_defaults,
 )
+from shared.adapters.azure_openai.formats.pricing import named_tier
 from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.routing.catalog import Route
 
@@ -47,6 +48,7 @@ class Completions(ChoicesFormat):
             texts=prompts.texts + bodies.texts_in(fields.get("suffix")),
             fixed_tokens=prompts.tokens,
             input_margin=_MARGIN_PER_PROMPT * prompts.inputs,
+            service_tier=named_tier(fields),
         )
 
     def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:

@@ -17,6 +17,7 @@ from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastToken
 _BLANK_LINES: Final = re.compile(rb"(?:\r?\n){2,}")
 _FINDING_MARKS: Final = (b'ed":true', b'y":"low"', b'y":"medium"', b'y":"high"')
 """One of these is in every event that states a finding, if its JSON is compact: `filtered`, `detected`, `severity`."""
+_TIER_MARK: Final = b'"service_tier"'
 _SPACE_AFTER_NAME: Final = b'": '
 _SAMPLE_BYTES: Final = 64
 """The first bytes of a stream show whether its JSON has a space after each name. Azure writes none."""
@@ -108,7 +109,8 @@ class EventReader(ABC):
         """Read complete events. Returns those before the first ending mark, and of the others those that may go."""
         if self.ended:
             return self._read_ending_events(chunk)
-        if not self._has_begun and chunk:
+        is_first = not self._has_begun and bool(chunk)
+        if is_first:
             self._has_begun = True
             self._is_compact = chunk.find(_SPACE_AFTER_NAME, 0, _SAMPLE_BYTES) < 0
         # Searches backwards for the first event with an ending mark. Generated text may contain a mark, too: such an
@@ -117,7 +119,8 @@ class EventReader(ABC):
         while (mark_at := max(chunk.rfind(mark, 0, end) for mark in self.ending_marks)) >= 0:
             end = end_of_last_event(chunk, mark_at)
         head = chunk[:end]
-        if not self._is_compact or any(head.rfind(mark) >= 0 for mark in _FINDING_MARKS):
+        states_tier = is_first and head.find(_TIER_MARK) >= 0  # a stream that is cut states it nowhere else
+        if states_tier or not self._is_compact or any(head.rfind(mark) >= 0 for mark in _FINDING_MARKS):
             for event in events_in(head):
                 self.read_findings(data_of(event))
         return head + self._read_ending_events(chunk[end:])

@@ -21,6 +21,8 @@ from shared.domain.inference.parsed_body import NO_TOKENS, TokenEstimate
 from shared.domain.values import record
 
 _IMAGE_TYPES: Final = frozenset({"image_url", "input_image", "computer_screenshot"})
+_AUDIO_TYPES: Final = frozenset({"input_audio", "audio_url"})
+"""OpenAI's type of sound, and that of other servers with its API."""
 _BYTES_PER_TOKEN: Final = 4
 """Characters of base64 that a token of text in a file usually takes."""
 _TOKENS_OF_UNSEEN_FILE: Final = 128_000
@@ -91,12 +93,15 @@ class Media:
         self._images = self._low_images = self._files = self._file_tokens = 0
         self._sounds = NO_TOKENS
         self._has_unknown = False
+        self.has_audio = False
+        """Some of it is sound, which needs a price of its own."""
 
     def __bool__(self) -> bool:
         return bool(self._images or self._low_images or self._files or self._sounds.most or self._has_unknown)
 
     def add(self, part: Mapping[str, Any]) -> None:
         """Add a part of the content."""
+        self.has_audio = self.has_audio or part["type"] in _AUDIO_TYPES
         if part["type"] == "input_audio" and (sound := _sound_in(part)) is not None:
             self._sounds += sound
         elif part["type"] not in _IMAGE_TYPES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from shared.adapters.azure_openai.formats import bodies
@@ -10,7 +10,6 @@ from shared.adapters.azure_openai.formats.media import Media
 from shared.adapters.azure_openai.formats.references import check_part
 from shared.adapters.azure_openai.formats.tools import RESPONSE_TOOLS, check_environment, check_tools
 from shared.domain.errors import InvalidRequest
-from shared.domain.inference.parsed_body import TokenEstimate
 
 _PARAM: Final = "input"
 _MESSAGE: Final = "message"
@@ -29,8 +28,8 @@ _INPUT_TEXT: Final = "input_text"
 _MOST_TYPE_CHARACTERS: Final = 64
 
 
-def input_of(items: Sequence[object]) -> tuple[list[str], Callable[[str], TokenEstimate] | None]:
-    """Return all texts of the items, and the estimate of their images, sound and files. Raises `InvalidRequest`."""
+def input_of(items: Sequence[object]) -> tuple[list[str], Media]:
+    """Return all texts of the items, and their images, sounds and files. Raises `InvalidRequest`."""
     texts: list[str] = []
     media = Media()
     for item in items:
@@ -49,7 +48,7 @@ def input_of(items: Sequence[object]) -> tuple[list[str], Callable[[str], TokenE
                     media.add_unknown()
                 part = part.get("text", part)  # noqa: PLW2901 - of a text part, the model reads the text
             texts += bodies.texts_in(part)
-    return texts, media.tokens if media else None
+    return texts, media
 
 
 def _check_item(item: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from shared.adapters.azure_openai.formats import answers, bodies
 from shared.adapters.azure_openai.formats.buffered import BufferedFormat
 from shared.adapters.azure_openai.formats.choices import sampling_defaults
+from shared.adapters.azure_openai.formats.pricing import named_tier, tokens_basis
 from shared.adapters.azure_openai.formats.references import check_members, check_nested
 from shared.adapters.azure_openai.formats.response_input import input_of
 from shared.adapters.azure_openai.formats.tools import RESPONSE_TOOLS, check_tools
@@ -116,7 +117,9 @@ class Responses(BufferedFormat):
             texts=texts + [text for each in others for text in each],
             fixed_tokens=_TOKENS_PRIMING_THE_ANSWER + _TOKENS_OF_ITEM * (len(items) + extra_items),
             input_margin=_MARGIN + _MARGIN_PER_ITEM * len(items),
-            media=media,
+            media=media.tokens if media else None,
+            basis=tokens_basis(fields, has_audio=media.has_audio),
+            service_tier=named_tier(fields),
             unbounded=BOUNDED if fields.get("context_management") is None else _COMPACTED,
             choices=1,
             max_output_tokens=bodies.integer(fields, "max_output_tokens", bodies.MOST_TOKENS),

@@ -1,0 +1,28 @@
+"""The prices of a reservation whose request is over: those of its time, found again from what it stores."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared.domain.errors import UnpricedModel
+from shared.domain.ledger.entries import Reservation
+from shared.domain.pricing.price_book import PriceBook, PriceKey
+from shared.domain.pricing.rates import Rates
+from shared.domain.routing.catalog import Backend
+
+
+def reserved_rates(reservation: Reservation, backend: Backend | None, book: PriceBook) -> Rates:
+    """Return the prices that may apply to a reservation. Its own price version stays the price of its tier and band.
+
+    A reservation of an earlier version stores no SKU, and has only its price version; so has one whose `backend` was
+    removed. Raises `UnpricedModel` if the book lacks a row of that.
+    """
+    attempt = reservation.attempt
+    held = book.of_version(attempt.price_version)
+    if not attempt.sku or backend is None:
+        return Rates.of_card(held)
+    key = PriceKey(model=attempt.model, model_version=backend.model_version, sku=attempt.sku, region=attempt.region)
+    try:
+        return book.rates(key, datetime.fromisoformat(reservation.created)).with_card(held)
+    except UnpricedModel:  # the rows that applied name another model version than the backend has now
+        return Rates.of_card(held)
