@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache, partial
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
@@ -18,6 +19,7 @@ from shared.http.source import source_of
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 _DOT_SEGMENTS = (b".", b"..")
+_PAGE = re.compile("[0-9]{1,3}")
 _MAX_PAGE = 500
 _DEFAULT_PAGE = 100
 
@@ -106,6 +108,6 @@ def page_query(request: Request) -> tuple[int, str | None]:
     """Return the query parameters `limit` and `cursor` of a list. Raises `InvalidRequest`."""
     query = request.query_params
     text = query.get("limit", str(_DEFAULT_PAGE))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MAX_PAGE):
+    if _PAGE.fullmatch(text) is None or not 1 <= int(text) <= _MAX_PAGE:
         raise InvalidRequest(f"'limit' must be a number from 1 to {_MAX_PAGE}.", "limit")
     return int(text), query.get("cursor") or None

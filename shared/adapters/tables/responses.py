@@ -35,6 +35,8 @@ from shared.domain.stored_fields import Fields, FieldValue
 
 _RUNNING_TABLE: Final = "responses"
 _RUNNING_PARTITION: Final = "running"
+_MAX_KEY_CHARACTERS: Final = 512
+"""Table Storage answers 400 to a longer key, as to a broken request."""
 _UNAVAILABLE: Final = "The response's owner could not be stored or read. Retry."
 
 
@@ -46,6 +48,8 @@ class TableResponses:
         self._clock = clock
 
     async def get(self, tenant_id: str, response_id: str) -> StoredResponse | None:
+        if len(key_of(response_id)) > _MAX_KEY_CHARACTERS:
+            return None
         with _translated_errors():
             for table in self._month_tables():
                 row = await self._find(table, tenant_id, key_of(response_id))

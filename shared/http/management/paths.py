@@ -6,12 +6,14 @@ from typing import Final
 
 from starlette.requests import Request
 
+from shared.domain.errors import NotFound
 from shared.domain.identifiers import BillingPeriod, checked_tenant_id
 from shared.http.requests import path_segment
 
 MODEL_BYTES: Final = 1024 * 1024
 _NAME_SEGMENT: Final = 2
 _KEY_SEGMENT: Final = 4
+_MAX_KEY_ID: Final = 64
 
 
 def name_of(request: Request) -> str:
@@ -30,5 +32,8 @@ def period_of(request: Request) -> BillingPeriod:
 
 
 def key_id_of(request: Request) -> str:
-    """Return the key of `/manage/tenants/{tenant}/keys/{key}`."""
-    return path_segment(request, _KEY_SEGMENT)
+    """Return the key of `/manage/tenants/{tenant}/keys/{key}`. Raises `NotFound` if that is no possible id."""
+    key_id = path_segment(request, _KEY_SEGMENT)
+    if len(key_id) > _MAX_KEY_ID or not key_id.isprintable():
+        raise NotFound("No such key is known.")
+    return key_id

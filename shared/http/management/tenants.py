@@ -9,6 +9,8 @@ from starlette.responses import Response
 from shared.application.audit.record_audit import Actor
 from shared.application.ports.tenancy import Versioned
 from shared.composition.gateway import Gateway
+from shared.domain.errors import InvalidRequest
+from shared.domain.identifiers import TENANT_ID
 from shared.domain.ledger.amounts import Amount
 from shared.domain.pricing.money import pusd_from_usd
 from shared.domain.tenancy.grant import TenantGrant
@@ -34,7 +36,10 @@ async def register_tenant(gateway: Gateway, request: Request, actor: Actor) -> R
 @for_administrators
 async def list_tenants(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants?limit=&cursor=`."""
-    page, cursor = await gateway.tenancy.tenants.list(*page_query(request))
+    limit, after = page_query(request)
+    if after is not None and TENANT_ID.fullmatch(after) is None:
+        raise InvalidRequest("'cursor' must be one that a list returned.", "cursor")
+    page, cursor = await gateway.tenancy.tenants.list(limit, after)
     return list_response([_tenant_json.dump_python(tenant.value, mode="json") for tenant in page], cursor)
 
 

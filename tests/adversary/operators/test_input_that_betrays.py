@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from yarl import URL
@@ -170,3 +172,50 @@ async def test_the_longest_system_prompt_can_be_stored_and_changed(stack_on_tabl
         stored = await stack_on_tables.manage("PUT", "/manage/deployments/long", body)
         assert stored["system_prompt"] == prompt
     assert (await stack_on_tables.manage("GET", "/manage/deployments/long"))["system_prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    ("below", "param"),
+    [
+        (f"?limit={'9' * 5000}", "limit"),
+        (f"?cursor={'9' * 5000}", "cursor"),
+        ("?cursor=%27%00", "cursor"),
+        (f"/{{tenant}}/entries?cursor=1:{'9' * 5000}", "cursor"),
+        (f"/{{tenant}}/entries?cursor={'9' * 5000}:1", "cursor"),
+        (f"/{{tenant}}/entries?cursor={','.join(['1:1'] * 100)}", "cursor"),
+        ("/{tenant}/entries?from=yesterday", "from"),
+        ("/{tenant}/entries?to=2026-11-01T00:00:00", "to"),
+        ("/{tenant}/entries?to=2026-11-01T00:00:00+02:00", "to"),
+        ("/{tenant}/entries?to=0001-01-01T00:00:00%2B02:00", "to"),
+    ],
+)
+async def test_queries_that_no_one_can_answer_are_refused(stack: Stack, below: str, param: str) -> None:
+    path = f"/manage/tenants{below}".replace("{tenant}", stack.tenant)
+    assert (await stack.manage("GET", path, status=400))["error"]["param"] == param
+
+
+async def test_times_of_a_query_are_moments_and_not_texts(stack: Stack) -> None:
+    await stack.chat()
+    (entry,) = await stack.entries()
+    made = datetime.fromisoformat(entry["timestamp"])
+    path = f"/manage/tenants/{stack.tenant}/entries"
+    for moment, expected in ((made, 1), (made + timedelta(milliseconds=1), 0)):
+        for text in (moment.isoformat(), moment.astimezone(timezone(timedelta(hours=14))).isoformat()):
+            assert len((await stack.manage("GET", f"{path}?from={quote(text)}"))["data"]) == expected
+            assert len((await stack.manage("GET", f"{path}?to={quote(text)}"))["data"]) == 1 - expected
+    assert len((await stack.manage("GET", f"{path}?from={made:%Y-%m-%d}"))["data"]) == 1
+
+
+@pytest.mark.parametrize("key", ["9" * 65, "%00", "a%0Ab"])
+async def test_what_cannot_be_a_key_id_is_not_looked_up(stack: Stack, key: str) -> None:
+    url = URL(f"{stack.url}/manage/tenants/{stack.tenant}/keys/{key}", encoded=True)
+    async with stack.session.delete(url, headers={"api-key": ADMIN_KEY}) as response:
+        assert response.status == 404
+
+
+async def test_a_response_id_that_no_row_can_have_is_unknown(stack_on_tables: Stack) -> None:
+    headers = {"api-key": stack_on_tables.key}
+    async with stack_on_tables.session.get(
+        f"{stack_on_tables.url}/openai/v1/responses/{'9' * 513}", headers=headers
+    ) as response:
+        assert (response.status, (await response.json())["error"]["code"]) == (404, "response_not_found")
