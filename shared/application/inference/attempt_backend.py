@@ -14,7 +14,7 @@ from shared.application.inference.resolved_request import ResolvedRequest, Servi
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import Upstream, UpstreamResponse
 from shared.application.routing.backend_slot import BackendSlot
-from shared.domain.errors import BackendFailed
+from shared.domain.errors import BackendBroken, BackendFailed
 from shared.domain.inference.parsed_body import EventReader
 from shared.domain.ledger.balance import Balance
 from shared.domain.rate_limit import LimitStatus, limit_status
@@ -96,9 +96,10 @@ class AttemptBackend:
         if answer.meaning is Meaning.COMPLETED:
             for unknown in state.path_unknown_at:
                 unknown.misconfigured("status 404")
-        if reader is not None and is_stream:
-            return self._stream(request, state, reached, reader())
         try:
+            if reader is not None and is_stream:
+                _check_coding(response)
+                return self._stream(request, state, reached, reader())
             body = await response.read()
         except BackendFailed as error:
             raise _failed(state, slot, error, reached.attempt) from error
@@ -222,6 +223,13 @@ def _typed(headers: Sequence[tuple[bytes, bytes]], content_type: bytes) -> list[
     """Return the headers with another content type."""
     kept = [header for header in headers if header[0] != b"content-type"]
     return [*kept, (b"content-type", content_type)]
+
+
+def _check_coding(response: UpstreamResponse) -> None:
+    """Raise `BackendBroken` for a compressed stream: nothing of it could be metered."""
+    if any(name == b"content-encoding" and text.lower() != b"identity" for name, text in response.headers):
+        response.close()
+        raise BackendBroken("The backend compressed its answer although it was asked not to.")
 
 
 def _is_json(response: UpstreamResponse) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 from shared.application.inference.attempt_backend import Served
@@ -19,12 +20,30 @@ _NOT_RETURNED: Final = frozenset(
     name.encode()
     for name in (
         "connection", "keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "transfer-encoding",
-        "upgrade", "content-length", "date", "server", "set-cookie", "location", "operation-location",
+        "upgrade", "content-length", "date", "server", "set-cookie", "set-cookie2", "location", "operation-location",
+        "www-authenticate", "authentication-info", "proxy-authentication-info", "alt-svc", "clear-site-data", "refresh",
+        "service-worker-allowed", "sourcemap", "nel", "report-to", "reporting-endpoints",
         "x-ratelimit-limit-requests", "x-ratelimit-limit-tokens", "x-ratelimit-remaining-requests",
         "x-ratelimit-remaining-tokens", "x-ratelimit-reset-requests", "x-ratelimit-reset-tokens",
     )
 )  # fmt: skip
-"""Headers of the backend's connection, and of its own limits, which are not the tenant's."""
+"""Headers of the backend's connection and origin, and of its own limits, which are not the tenant's."""
+_NOT_RETURNED_PREFIXES: Final = (b"access-control-", b"x-gateway-", b"cross-origin-", b"content-security-policy")
+_MOST_KNOWN_NAMES: Final = 512
+_NAME: Final = itemgetter(0)
+
+
+class _Returned(dict[bytes, bool]):
+    """Tells for the name of a header if the caller may get it. Judges each name once (ADR 12)."""
+
+    def __missing__(self, name: bytes) -> bool:
+        if len(self) >= _MOST_KNOWN_NAMES:
+            self.clear()
+        self[name] = is_returned = name not in _NOT_RETURNED and not name.startswith(_NOT_RETURNED_PREFIXES)
+        return is_returned
+
+
+_returned: Final = _Returned()
 
 
 def forwarded_headers(headers: Mapping[bytes, bytes], request_id: str) -> dict[str, str]:
@@ -60,9 +79,20 @@ def headers_of_stored(response: ForwardedResponse, request_id: str) -> list[tupl
 def _headers_of_backend(
     headers: Sequence[tuple[bytes, bytes]], backend: Backend, request_id: str
 ) -> list[tuple[bytes, bytes]]:
-    kept = [header for header in headers if header[0] not in _NOT_RETURNED]
+    kept = [header for header in headers if _returned[header[0]]]
+    if b"connection" in map(_NAME, headers):
+        kept = _without_named(kept, headers)
     kept.append((b"x-gateway-request-id", request_id.encode()))
     kept.append((b"x-gateway-backend", backend.backend_id.encode("latin-1", "replace")))
     kept.append((b"x-gateway-region", backend.region.encode("latin-1", "replace")))
     kept.append((b"x-gateway-cache", b"bypass"))
     return kept
+
+
+def _without_named(
+    kept: list[tuple[bytes, bytes]], headers: Sequence[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """Leave out the headers that `Connection` names: they belong to the connection, whatever they are."""
+    listed = b",".join(text for name, text in headers if name == b"connection")
+    named = {each.strip().lower() for each in listed.split(b",")}
+    return [header for header in kept if header[0] not in named]

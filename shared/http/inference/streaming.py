@@ -17,6 +17,7 @@ from shared.composition.inference import ReaderTimes
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DISCONNECTED: Final = "client_disconnected"
+FAILED: Final = "gateway_failed"
 STALLED: Final = "client_stalled"
 """Error code of an answer whose caller is connected, but does not read it, or not fast enough."""
 _TICKS: Final = 4
@@ -69,6 +70,9 @@ class EventStreamResponse(Response):
             self._stream.abandon(DISCONNECTED)
         except StreamCut:
             pass  # the server closes the connection of an answer without an end
+        except Exception:  # the server refuses the answer, for example control characters in its headers
+            self._stream.abandon(FAILED)
+            raise
         finally:
             caller.close()
 
