@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     backend_head_timeout_seconds: float = Field(default=200, gt=0)
     backend_idle_timeout_seconds: float = Field(default=60, gt=0)
     backend_total_timeout_seconds: float = Field(default=900, gt=0)
+    max_answer_bytes: int = Field(default=64 * 1024 * 1024, gt=0)
+    """The largest answer in one piece."""
     max_attempts: int = Field(default=4, gt=0)
     """The most attempts at one request."""
     failover_timeout_seconds: float = Field(default=220, gt=0)

@@ -98,7 +98,11 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
         audit_log=DocumentAuditLog(documents),
         tokens=tokens,
         upstream=AiohttpUpstream(
-            session, tokens, settings.azure_openai_api_key.get_secret_value(), _timeouts(settings)
+            session,
+            tokens,
+            settings.azure_openai_api_key.get_secret_value(),
+            _timeouts(settings),
+            settings.max_answer_bytes,
         ),
         tokenizer=SplintrTokenizer(),
         background=Background(),

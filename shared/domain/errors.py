@@ -208,6 +208,10 @@ class BackendBroken(BackendFailed):
     """The backend's answer could not be used."""
 
 
+class AnswerTooLarge(BackendBroken):
+    """The backend's answer exceeds the configured limit. It was generated, so another attempt would cost it again."""
+
+
 class OperationNotFound(BackendFailed):
     """No backend knows the requested path. The caller's api-version may be the reason."""
 

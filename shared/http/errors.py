@@ -48,6 +48,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.BudgetExceeded: (429, "budget_exceeded"),
     errors.RateLimitExceeded: (429, "rate_limit_exceeded"),
     errors.BackendBroken: (502, "backend_error"),
+    errors.AnswerTooLarge: (502, "backend_error"),
     errors.BodiesTooLarge: (503, "overloaded"),
     errors.BackendUnavailable: (503, "no_backend_available"),
     errors.ClientDisconnected: (503, "no_backend_available"),
@@ -68,6 +69,13 @@ NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
     PeriodMoves: "archives are written from the command line",
 }
 """Errors that no caller gets, with the reason. If one escapes all the same, the answer is `INTERNAL_ERROR`."""
+_FIXED_ADVICE: Final[Mapping[type[errors.GatewayError], Mapping[str, str]]] = {
+    errors.InvalidApiKey: {"WWW-Authenticate": "Bearer"},
+    errors.RequestTooLarge: {"Connection": "close"},  # else the server would read the rest of the body
+    errors.BodyTooSlow: {"Connection": "close"},
+    errors.OperationNotFound: {},
+    errors.AnswerTooLarge: {"x-should-retry": "false"},
+}
 INTERNAL_ERROR: Final = (500, "internal_error")
 MISCONFIGURED: Final = (503, "misconfigured")
 LEDGER_RETRY_AFTER_SECONDS: Final = 5
@@ -141,18 +149,15 @@ def rate_headers(statuses: Iterable[LimitStatus]) -> dict[str, str]:
 
 def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
     """Return the headers that tell callers when to retry, how to authenticate, and which methods a path has."""
+    fixed = _FIXED_ADVICE.get(type(error))
+    if fixed is not None:
+        return dict(fixed)
     match error:
-        case errors.InvalidApiKey():
-            return {"WWW-Authenticate": "Bearer"}
         case errors.MethodNotAllowed():
             return {"Allow": ", ".join(error.allowed)}
         case errors.PeriodExhausted():
             seconds = max(1, math.ceil((error.retry_at - now).total_seconds()))
             return {"Retry-After": str(seconds), "x-should-retry": "false"}
-        case errors.OperationNotFound():
-            return {}
-        case errors.RequestTooLarge() | errors.BodyTooSlow():
-            return {"Connection": "close"}  # else the server would read the rest of the body
         case errors.BackendFailed() | errors.RateLimitExceeded() | errors.BodiesTooLarge() if (
             error.retry_after_seconds is not None
         ):

@@ -13,10 +13,18 @@ from yarl import URL
 
 from shared.adapters.azure_openai.watchdog import NOT_WAITING, Watchdog
 from shared.adapters.identity.credentials import TokenProvider
-from shared.domain.errors import AnswerTooLong, BackendBroken, BackendTimeout, BackendUnavailable, StorageUnavailable
+from shared.domain.errors import (
+    AnswerTooLarge,
+    AnswerTooLong,
+    BackendBroken,
+    BackendTimeout,
+    BackendUnavailable,
+    StorageUnavailable,
+)
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth
 from shared.domain.values import record
 
+MAX_ANSWER_BYTES = 67_108_864
 _LARGE_BODY_BYTES = 1_048_576
 _NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 """Errors before the request was sent, so that the backend provably did not bill it."""
@@ -39,8 +47,15 @@ class AiohttpUpstream:
     """Implements `Upstream`."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, tokens: TokenProvider, api_key: str, timeouts: UpstreamTimeouts
+        self,
+        session: aiohttp.ClientSession,
+        tokens: TokenProvider,
+        api_key: str,
+        timeouts: UpstreamTimeouts,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
+        """`max_answer_bytes` bounds answers in one piece. Streams are bounded by their events and the total timeout."""
+        self._max_answer_bytes = max_answer_bytes
         self._session = session
         self._tokens = tokens
         self._key = {"api-key": api_key}
@@ -85,7 +100,7 @@ class AiohttpUpstream:
             raise BackendBroken("The connection to the backend broke before it answered.") from error
         finally:
             self._watchdog.unwatch(wait)
-        return AiohttpResponse(response, self._timeouts, self._watchdog)
+        return AiohttpResponse(response, self._timeouts, self._watchdog, self._max_answer_bytes)
 
     async def _authorized(self, backend: Backend, headers: Mapping[str, str]) -> dict[str, str]:
         """Add the backend's own headers and the gateway's credential. Raises `BackendUnavailable` without a token."""
@@ -144,6 +159,7 @@ class AiohttpResponse:
 
     __slots__ = (
         "_content",
+        "_max_bytes",
         "_response",
         "_timeouts",
         "_watchdog",
@@ -154,7 +170,14 @@ class AiohttpResponse:
         "status",
     )
 
-    def __init__(self, response: aiohttp.ClientResponse, timeouts: UpstreamTimeouts, watchdog: Watchdog) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        timeouts: UpstreamTimeouts,
+        watchdog: Watchdog,
+        max_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        self._max_bytes = max_bytes
         self.status = response.status
         self.headers: Sequence[tuple[bytes, bytes]] = [(name.lower(), text) for name, text in response.raw_headers]
         self._response = response
@@ -173,7 +196,17 @@ class AiohttpResponse:
             self.close()
             return body
         chunks: list[bytes] = []
-        await self.forward(chunks.append)
+        left = self._max_bytes
+
+        def take(chunk: bytes) -> None:
+            nonlocal left
+            left -= len(chunk)
+            if left < 0:
+                self.close()
+                raise AnswerTooLarge(f"The answer of the backend exceeds the limit of {self._max_bytes} bytes.")
+            chunks.append(chunk)
+
+        await self.forward(take)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def forward(self, take: Callable[[bytes], Awaitable[None] | None]) -> None:

@@ -14,7 +14,7 @@ from shared.application.inference.resolved_request import ResolvedRequest, Servi
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import Upstream, UpstreamResponse
 from shared.application.routing.backend_slot import BackendSlot
-from shared.domain.errors import BackendBroken, BackendFailed
+from shared.domain.errors import AnswerTooLarge, BackendBroken, BackendFailed
 from shared.domain.inference.parsed_body import EventReader
 from shared.domain.ledger.balance import Balance
 from shared.domain.rate_limit import LimitStatus, limit_status
@@ -101,6 +101,10 @@ class AttemptBackend:
                 _check_coding(response)
                 return self._stream(request, state, reached, reader())
             body = await response.read()
+        except AnswerTooLarge:
+            slot.release()
+            await reached.attempt.charge_hold(502, "answer_too_large")
+            raise
         except BackendFailed as error:
             raise _failed(state, slot, error, reached.attempt) from error
         except asyncio.CancelledError:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from shared.domain.errors import BackendBroken
 from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage
 
 _BLANK_LINES: Final = re.compile(rb"(?:\r?\n){2,}")
@@ -21,6 +22,9 @@ _TIER_MARK: Final = b'"service_tier"'
 _SPACE_AFTER_NAME: Final = b'": '
 _SAMPLE_BYTES: Final = 64
 """The first bytes of a stream show whether its JSON has a space after each name. Azure writes none."""
+_LONGEST_BLANK_LINE: Final = 4
+_MOST_EVENT_BYTES: Final = 33_554_432
+"""The largest events have several images in them."""
 _MOST_WITHHELD_BYTES: Final = 65_536
 """Events after the last one are dropped beyond this."""
 
@@ -44,7 +48,7 @@ class EventReader(ABC):
         self.response_id = ""
         self.is_background = False
         self.ended = False
-        self._incomplete = b""
+        self._incomplete = bytearray()
         """The begun event at the end of the last chunk."""
         self._withheld = b""
         self._has_begun = False
@@ -70,11 +74,12 @@ class EventReader(ABC):
     def feed(self, chunk: bytes) -> bytes:
         """Add a chunk. Returns the complete events that the caller may receive now."""
         if self._incomplete:
-            chunk = self._incomplete + chunk
-            self._incomplete = b""
+            chunk = self._completed_by(chunk)
+            if not chunk:
+                return b""
         if not chunk.endswith(b"\n\n"):  # most chunks end with an event
             end = end_of_last_event(chunk)
-            self._incomplete = chunk[end:]
+            self._incomplete = bytearray(chunk[end:])
             chunk = chunk[:end]
         if not self._is_compact:
             return self._read_and_release(chunk)
@@ -84,10 +89,21 @@ class EventReader(ABC):
                 return self._read_and_release(chunk)
         return chunk
 
+    def _completed_by(self, chunk: bytes) -> bytes:
+        """Return the begun event with a chunk that ends it; nothing if it goes on. Linear in the bytes of the event."""
+        begun, searched = self._incomplete, max(0, len(self._incomplete) - _LONGEST_BLANK_LINE + 1)
+        begun += chunk
+        if begun.find(b"\n\n", searched) < 0 and begun.find(b"\r\n\r\n", searched) < 0:
+            if len(begun) > _MOST_EVENT_BYTES:
+                raise BackendBroken("An event of the backend exceeds the largest size of an event.")
+            return b""
+        self._incomplete = bytearray()
+        return bytes(begun)
+
     def end(self) -> None:
         """Read the begun event at the end of the body. Some servers end the last event without a blank line."""
         if self._incomplete:
-            event, self._incomplete = self._incomplete + b"\n\n", b""
+            event, self._incomplete = bytes(self._incomplete) + b"\n\n", bytearray()
             self._withheld = self._read_ending_events(event) + self._withheld
 
     def take_usage(self, stated: tuple[Usage | None, LeastTokens]) -> None:
@@ -103,7 +119,7 @@ class EventReader(ABC):
 
     def ending(self) -> bytes:
         """Return the events that were withheld. They may be sent once the request is booked."""
-        return self._withheld + self._incomplete
+        return self._withheld + bytes(self._incomplete)
 
     def _read_and_release(self, chunk: bytes) -> bytes:
         """Read complete events. Returns those before the first ending mark, and of the others those that may go."""
@@ -113,11 +129,9 @@ class EventReader(ABC):
         if is_first:
             self._has_begun = True
             self._is_compact = chunk.find(_SPACE_AFTER_NAME, 0, _SAMPLE_BYTES) < 0
-        # Searches backwards for the first event with an ending mark. Generated text may contain a mark, too: such an
-        # event is parsed, states no usage, and goes on to the caller.
-        end = len(chunk)
-        while (mark_at := max(chunk.rfind(mark, 0, end) for mark in self.ending_marks)) >= 0:
-            end = end_of_last_event(chunk, mark_at)
+        # Generated text may contain an ending mark, too: such an event is parsed, states no usage, and goes on.
+        marks_at = [at for mark in self.ending_marks if (at := chunk.find(mark)) >= 0]
+        end = end_of_last_event(chunk, min(marks_at)) if marks_at else len(chunk)
         head = chunk[:end]
         states_tier = is_first and head.find(_TIER_MARK) >= 0  # a stream that is cut states it nowhere else
         if states_tier or not self._is_compact or any(head.rfind(mark) >= 0 for mark in _FINDING_MARKS):
