@@ -16,6 +16,8 @@ _PLACEHOLDER: Final = re.compile(
 )
 """Texts that examples, pipelines and templates have in the place of a value."""
 _NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_LABEL: Final = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 
 
 def unresolved_problem(text: str) -> str | None:
@@ -80,7 +82,10 @@ def _url(text: str) -> SplitResult | None:
     """Return the parts of an http URL with a host and a path only; `None` for anything else."""
     try:
         url = urlsplit(text)
-        is_plain = url.port != 0 and not (url.query or url.fragment or url.username or _NOT_IN_A_URL.search(text))
+        host = url.hostname or ""
+        is_plain = url.port != 0 and not (url.query or url.fragment or "@" in url.netloc or _NOT_IN_A_URL.search(text))
+        if "[" in url.netloc or not _HOST_NAME.fullmatch(host):
+            ip_address(host)
     except ValueError:
         return None
-    return url if is_plain and url.scheme in ("http", "https") and url.hostname else None
+    return url if is_plain and url.scheme in ("http", "https") else None

@@ -50,7 +50,9 @@ def test_each_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: d
 
 ENDPOINTS = [
     "x.table.core.windows.net", "ftp://x", "https://", "https://x y", "https://x\\y", "https://user:word@x", "https://x?sig=1",
-    "https://x#1", "https://x:port", "https://x:0", "https://[::1", "http://x.table.core.windows.net", "http://10.0.0.1:10002/x",
+    "https://x#1", "https://@x", "https://:word@x", "https://x..y", "https://-x.y", "https://x|y", "https://x%41.y",
+    "https://\u00fcber.example", "https://[v1.x]", "https://*.core.windows.net", "https://" + "x" * 64,
+    "https://x:port", "https://x:0", "https://[::1", "http://x.table.core.windows.net", "http://10.0.0.1:10002/x",
     "http://localhost.evil.example/x", "http://127.0.0.1.evil.example/x", "https://YOUR-ACCOUNT.table.core.windows.net",
 ]  # fmt: skip
 

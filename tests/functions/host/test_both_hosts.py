@@ -115,6 +115,23 @@ async def test_paths_that_nothing_serves_have_the_same_body_and_their_invocation
     await all_invocations_end(both[WORKER_LIBRARY])
 
 
+@pytest.mark.parametrize("path", ["/openai/v1/chat/completions", "/manage/tenants", "/nothing"])
+async def test_a_caller_that_leaves_in_the_middle_of_its_body_leaves_no_invocation_open(
+    both: dict[str, Stack], path: str
+) -> None:
+    worker = both[WORKER_LIBRARY]
+    key = ADMIN_KEY if path.startswith("/manage") else worker.key
+    url = URL(worker.url)
+    for length in (b"content-length: 1000", b"transfer-encoding: chunked"):
+        _, writer = await asyncio.open_connection(url.host, url.port)
+        body = b'{"model": "gpt-4o"' if length.startswith(b"content") else b'12\r\n{"model": "gpt-4o"\r\n'
+        writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\napi-key: %b\r\n" % (path.encode(), key.encode()))
+        writer.write(b"content-type: application/json\r\n%b\r\n\r\n%b" % (length, body))
+        await writer.drain()
+        writer.transport.abort()
+    await all_invocations_end(worker)
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/docs", "/manage/tenants"])
 async def test_a_header_that_a_strict_server_refuses_leaves_no_invocation_open(
     both: dict[str, Stack], path: str
