@@ -120,6 +120,7 @@ async def test_a_response_names_nothing_that_is_stored(stack: Stack, fields: dic
         ({"messages": [{"content": [{"type": "image_file", "image_file": {"file_id": "f"}}]}]}, "messages"),
         ({"messages": [{"content": [{"type": "x", "file_ids": ["f"]}]}]}, "messages"),
         ({"messages": [{"content": [{"file_id": "f"}]}]}, "messages"),
+        ({"messages": [{"content": {"type": "file", "file": {"file_id": "f"}}}]}, "messages"),
         ({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, "messages"),
     ],
 )

@@ -45,6 +45,7 @@ def field(name: str, content: bytes = b"x") -> bytes:
         part(b'Content-Disposition: form-data; name="a"\r\nContent-Length: 9'),
         part(b'Content-Disposition: form-data; name="a"\r\nContent-Transfer-Encoding: base64'),
         part(b'Content-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset=utf-16'),
+        part(b'Content-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset=iso-8859-1', "é".encode()),
         part(b'Content-Disposition: form-data; name="a"\r\nContent-Type: multipart/mixed; boundary=c'),
         part(b"Content-Type: text/plain"),
         field("a", b"\xff"),
@@ -142,6 +143,17 @@ async def test_a_boundary_that_is_not_stated_plainly_is_refused(stack: Stack, co
             FORM,
             part(b"Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name=model", b"whisper")
             + part(b"Content-Disposition: form-data; name=file; filename=a.wav; filename*=utf-8''a.wav", wav(1))
+            + END,
+        ),
+        # Apache's client for Java: a charset that makes no difference.
+        (
+            FORM,
+            part(
+                b'Content-Disposition: form-data; name="model"\r\nContent-Type: text/plain; charset=ISO-8859-1\r\n'
+                b"Content-Transfer-Encoding: 8bit",
+                b"whisper",
+            )
+            + FILE
             + END,
         ),
         # OkHttp: the length of each part.

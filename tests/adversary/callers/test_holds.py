@@ -62,3 +62,9 @@ async def test_text_is_held_wherever_it_stands(stack: Stack, fields: dict[str, A
     await stack.chat(max_tokens=5, **fields)
     (entry,) = await stack.entries()
     assert entry["reserved_tokens"] >= 1_000
+
+
+async def test_servers_that_take_best_of_in_a_chat_are_held_for_it(stack: Stack) -> None:
+    await stack.chat(max_tokens=100, best_of=5)
+    (entry,) = await stack.entries()
+    assert entry["reserved_tokens"] >= 500

@@ -68,7 +68,7 @@ class ChatCompletions(ChoicesFormat):
             model=bodies.text(fields, "model"),
             reader=reader_for(fields),
             max_output_tokens=_cap_of(fields),
-            choices=bodies.integer(fields, "n", bodies.MOST_CHOICES) or 1,
+            choices=_choices_of(fields),
             user=bodies.first_text(fields.get("user"), fields.get("safety_identifier")),
             texts=[text for text in texts if text],
             fixed_tokens=_TOKENS_PER_MESSAGE * len(messages) + _TOKENS_PRIMING_THE_ANSWER,
@@ -93,6 +93,12 @@ def _cap_of(fields: Mapping[str, Any]) -> int | None:
     older = bodies.integer(fields, "max_tokens", bodies.MOST_TOKENS)
     newer = bodies.integer(fields, "max_completion_tokens", bodies.MOST_TOKENS)
     return newer if older is None else max(older, newer or 0)
+
+
+def _choices_of(fields: Mapping[str, Any]) -> int:
+    """Return the most answers. `best_of` is no field of Azure's, but of other servers."""
+    choices = bodies.integer(fields, "n", bodies.MOST_CHOICES) or 1
+    return max(choices, bodies.integer(fields, "best_of", bodies.MOST_CHOICES) or 1) if "best_of" in fields else choices
 
 
 def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:
@@ -137,8 +143,8 @@ def _input_of(messages: Sequence[object]) -> tuple[list[str], Media]:
 
 def _read_member(name: str, value: object, texts: list[str], media: Media) -> None:
     """Add the texts and media of a message's member that is no string. Raises `InvalidRequest`."""
-    if name == "content" and isinstance(value, list):
-        for part in value:
+    if name == "content":
+        for part in value if isinstance(value, list) else [value]:
             _read_part(part, texts, media)
     else:
         check_message_member(name)

@@ -29,7 +29,9 @@ _DISPOSITION: Final = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 """`filename*` repeats the name for readers that know it. .NET sends it with every file."""
-_PLAIN_TEXT: Final = re.compile(r"[\w./+-]+(?: ?; ?charset=\"?(?:utf-8|us-ascii)\"?)?", re.ASCII | re.IGNORECASE)
+_PLAIN_TEXT: Final = re.compile(
+    r"[\w./+-]+(?: ?; ?charset=\"?(?:utf-8|(us-ascii|iso-8859-1))\"?)?", re.ASCII | re.IGNORECASE
+)
 _IDENTITY_ENCODINGS: Final = frozenset({"7bit", "8bit", "binary"})
 
 
@@ -101,14 +103,25 @@ def _part(head: bytes, body: bytes, start: int, end: int) -> Part:
     if disposition is None:
         raise InvalidRequest("A part of the body has no plain Content-Disposition with a name.")
     name, is_file = disposition["name"] or disposition["plain_name"], bool(disposition["is_file"])
-    kind, encoding = headers.pop(b"content-type", "text/plain"), headers.pop(b"content-transfer-encoding", "binary")
-    length = headers.pop(b"content-length", str(end - start))
-    is_plain = not kind.lower().startswith("multipart/") and (is_file or _PLAIN_TEXT.fullmatch(kind))
-    if not is_plain or encoding.lower() not in _IDENTITY_ENCODINGS or length != str(end - start) or headers:
+    content = body[start:end] if not is_file else b""
+    if not _are_plain(headers, end - start, content, is_file=is_file):
         raise InvalidRequest(f"The part '{name}' has a header that readers take in different ways.", name)
-    if not is_file:
-        _decoded(body[start:end])
+    _decoded(content)
     return Part(name=name, is_file=is_file, start=start, end=end)
+
+
+def _are_plain(headers: dict[bytes, str], length: int, content: bytes, *, is_file: bool) -> bool:
+    """Tell whether a part's other headers say nothing that changes its content. `content` is that of a field."""
+    kind, encoding = headers.pop(b"content-type", "text/plain"), headers.pop(b"content-transfer-encoding", "binary")
+    text = _PLAIN_TEXT.fullmatch(kind)
+    is_text = text is not None and (text[1] is None or content.isascii())
+    return (
+        not kind.lower().startswith("multipart/")
+        and (is_file or is_text)
+        and encoding.lower() in _IDENTITY_ENCODINGS
+        and headers.pop(b"content-length", str(length)) == str(length)
+        and not headers
+    )
 
 
 def _decoded(content: bytes) -> str:

@@ -58,9 +58,10 @@ def _check_case(fields: Iterable[str]) -> None:
 
 def _repeated(body: bytes) -> InvalidRequest:
     name = _repeated_name(body)
-    where = "An object of the body" if name is None else f"'{name[:_MOST_NAME_CHARACTERS]}'"
-    fact = "has two members of one name" if name is None else "was sent twice in one object"
-    return InvalidRequest(f"{where} {fact}: readers differ in which one they take.", name)
+    if name is None:
+        return InvalidRequest("An object of the body has two members of one name: readers differ in which they take.")
+    shown = name[:_MOST_NAME_CHARACTERS]
+    return InvalidRequest(f"'{shown}' was sent twice in one object: readers differ in which one they take.", shown)
 
 
 def _repeated_name(body: bytes) -> str | None:

@@ -102,7 +102,7 @@ class Transcriptions(BufferedFormat):
         body = parsed.raw
         if model is not None:
             body = _with(body, parsed.content_type, "model", model)
-        if parsed.answer_form in _CUT_DOWN and route.backend.model.startswith(_WHISPER):
+        if parsed.answer_form in _CUT_DOWN and _WHISPER in route.backend.model:
             body = _with(body, parsed.content_type, "response_format", _VERBOSE)
         return body
 
