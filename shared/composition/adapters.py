@@ -70,44 +70,44 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
     """
     storage_clock = StorageClock()
     clock = clock or storage_clock
-    resources = AsyncExitStack()
-    session = await resources.enter_async_context(_session())
-    tokens = CachedTokens(lambda authority: _credential(settings, authority))
-    resources.push_async_callback(tokens.close)
-    storage = await open_storage(settings, tokens, storage_clock, resources)
-    store, documents = storage.store, storage.documents
-    with suppress(StoreError):  # such as a table that does not exist yet
-        await store.get(REGISTRY_TABLE, "time", "time")
-    chain = hash_chain(settings)
-    return Adapters(
-        settings=settings,
-        clock=clock,
-        chain=chain,
-        store=store,
-        ledger=TableLedger(store, chain, clock),
-        rollups=TableRollups(store),
-        responses=TableResponses(store, clock),
-        reports=storage.reports,
-        tenants=DocumentTenants(documents),
-        keys=DocumentKeys(documents),
-        catalog=DocumentCatalog(documents),
-        hints=DocumentHints(documents),
-        prices=DocumentPrices(documents),
-        cursors=DocumentCursors(documents),
-        price_records=InspectedPrices(documents),
-        audit_log=DocumentAuditLog(documents),
-        tokens=tokens,
-        upstream=AiohttpUpstream(
-            session,
-            tokens,
-            settings.azure_openai_api_key.get_secret_value(),
-            _timeouts(settings),
-            settings.max_answer_bytes,
-        ),
-        tokenizer=SplintrTokenizer(),
-        background=Background(),
-        resources=resources,
-    )
+    async with AsyncExitStack() as opened:  # closes what was opened if the start is interrupted
+        session = await opened.enter_async_context(_session())
+        tokens = CachedTokens(lambda authority: _credential(settings, authority))
+        opened.push_async_callback(tokens.close)
+        storage = await open_storage(settings, tokens, storage_clock, opened)
+        store, documents = storage.store, storage.documents
+        with suppress(StoreError):  # such as a table that does not exist yet
+            await store.get(REGISTRY_TABLE, "time", "time")
+        chain = hash_chain(settings)
+        return Adapters(
+            settings=settings,
+            clock=clock,
+            chain=chain,
+            store=store,
+            ledger=TableLedger(store, chain, clock),
+            rollups=TableRollups(store),
+            responses=TableResponses(store, clock),
+            reports=storage.reports,
+            tenants=DocumentTenants(documents),
+            keys=DocumentKeys(documents),
+            catalog=DocumentCatalog(documents),
+            hints=DocumentHints(documents),
+            prices=DocumentPrices(documents),
+            cursors=DocumentCursors(documents),
+            price_records=InspectedPrices(documents),
+            audit_log=DocumentAuditLog(documents),
+            tokens=tokens,
+            upstream=AiohttpUpstream(
+                session,
+                tokens,
+                settings.azure_openai_api_key.get_secret_value(),
+                _timeouts(settings),
+                settings.max_answer_bytes,
+            ),
+            tokenizer=SplintrTokenizer(),
+            background=Background(),
+            resources=opened.pop_all(),
+        )
 
 
 def hash_chain(settings: Settings) -> HashChain:
