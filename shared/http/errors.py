@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from shared.adapters.identity.credentials import IdentityUnavailable
 from shared.adapters.tables.archive import ArchiveDamaged, PeriodMoves
-from shared.application.billing.build_statement import PeriodStillOpen
+from shared.application.billing.build_statement import FileDamaged, PeriodStillOpen
 from shared.application.billing.export_chargeback import LanesNotExported
 from shared.application.ledger.close_period import PeriodNotOver
 from shared.application.ledger.roll_up_usage import EntriesMissing
@@ -41,6 +41,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     PeriodNotOver: (409, "period_not_over"),
     SweepFailed: (409, "period_not_closed"),
     PeriodStillOpen: (409, "period_not_closed"),
+    FileDamaged: (409, "file_damaged"),
     errors.VersionConflict: (412, "version_conflict"),
     errors.RequestTooLarge: (413, "request_too_large"),
     errors.UnpricedModel: (424, "unpriced_model"),

@@ -119,7 +119,8 @@ class TableLedger:
             await self.committer(account.vault, account).submit(operation)
             # Another process may have granted the id meanwhile; then it is found here.
             granted = await self._grants.find(account.vault, grant_id)
-        assert granted is not None
+        if granted is None:
+            raise RowsDamaged(f"The grant '{grant_id}' in {account.period} has a mark and no entry.")
         if granted.amount != amount:
             raise AlreadyExists(f"The grant '{grant_id}' was made with another amount in {account.period}.")
         return granted.limit
@@ -208,7 +209,9 @@ class TableLedger:
         if marker is not None:
             now = str(BillingPeriod.containing(self._clock.now()))
             committer = self.committer(Lane(reservation.lane.tenant_id, now))
-            committer.reader.opening_limit = committer.reader.opening_limit or balance.limit
+            # Its period may not be open yet. Grants of the closed one are not granted again.
+            limit = balance.limit.plus(Amount() - balance.granted)
+            committer.reader.opening_limit = committer.reader.opening_limit or limit
             charged, usage = charged_from(marker.fields)
             adjusted = committer.enqueue(Adjust(reservation, outcome=outcome, charged=charged, charged_usage=usage))
             adjusted.add_done_callback(partial(_copy_result, answer))

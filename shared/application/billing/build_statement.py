@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from shared.application.ledger.swept_lanes import vaults_of
 from shared.application.ports.billing import ManifestFormat, ReportStore, StatementFormat, StatementRenderer
@@ -23,6 +24,8 @@ from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import LaneState
 from shared.domain.ledger.lanes import combined
 from shared.domain.pricing.price_book import PriceBook
+
+T = TypeVar("T")
 
 
 class BuildStatement:
@@ -50,8 +53,8 @@ class BuildStatement:
     async def __call__(self, period: str) -> tuple[StatementFile, ...]:
         """Write the statements in every format and, last, the manifest; returns the files, the manifest's too.
 
-        A file of an earlier or a simultaneous run is kept and returned. Raises `PeriodStillOpen`, and `ValueError` if
-        the first file of an earlier run is damaged.
+        A file of an earlier or a simultaneous run is kept and returned. Raises `PeriodStillOpen`, and `FileDamaged`
+        if the first file of an earlier run is damaged.
         """
         statements = await self._stored(period)
         files = [await self._write(period, each.file_name, each.render(statements)) for each in self._renderers]
@@ -59,9 +62,9 @@ class BuildStatement:
         return (*files, await self._write(period, self._manifest.file_name, content))
 
     async def manifest(self, period: str) -> Manifest | None:
-        """Return the manifest of a period; `None` if the period is not exported. Raises `ValueError` if damaged."""
+        """Return the manifest of a period; `None` if the period is not exported. Raises `FileDamaged`."""
         content = await self._reports.read(f"{period}/{self._manifest.file_name}")
-        return None if content is None else self._manifest.read(content)
+        return None if content is None else _read(self._manifest.read, f"{period}/{self._manifest.file_name}", content)
 
     async def _stored(self, period: str) -> PeriodStatements:
         """Return the statements of the first file. Reads the books and writes it only if no run has done so.
@@ -74,7 +77,7 @@ class BuildStatement:
         if content is None:
             rendered = self._stored_format.render(await self._statements(period))
             content = await self._write_once(f"{period}/{name}", rendered)
-        return self._stored_format.read(content)
+        return _read(self._stored_format.read, f"{period}/{name}", content)
 
     async def _write(self, period: str, name: str, content: bytes) -> StatementFile:
         """Write a file unless an earlier run did."""
@@ -121,6 +124,17 @@ class BuildStatement:
             chain_heads=chain_heads(balances),
             tally=tally,
         )
+
+
+class FileDamaged(GatewayError):
+    """A file of a period cannot be read, because something else wrote it. The message names it."""
+
+
+def _read(read: Callable[[bytes], T], path: str, content: bytes) -> T:
+    try:
+        return read(content)
+    except ValueError as error:
+        raise FileDamaged(f"The file {path} is damaged: {error}") from error
 
 
 class PeriodStillOpen(GatewayError):

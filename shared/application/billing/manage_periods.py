@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from shared.application.audit.record_audit import Actor, RecordAudit
 from shared.application.background import Background
-from shared.application.billing.build_statement import BuildStatement
+from shared.application.billing.build_statement import BuildStatement, FileDamaged
 from shared.application.billing.export_chargeback import ExportChargeback
 from shared.application.ledger.close_period import ClosePeriod
 from shared.application.ports.clock import Clock
@@ -96,7 +96,7 @@ class ManagePeriods:
         not_closed: tuple[Lane, ...] = ()
         if self._clock.now() < period.end:
             state = PeriodState.OPEN
-        elif await self._build.manifest(str(period)) is not None:
+        elif await self._is_exported(period):
             state = PeriodState.EXPORTED
         else:
             not_closed = await self._not_closed(lanes)
@@ -108,6 +108,13 @@ class ManagePeriods:
             lanes=len(lanes),
             lanes_not_closed=not_closed,
         )
+
+    async def _is_exported(self, period: BillingPeriod) -> bool:
+        """Return whether the files of a period are written. A damaged manifest is; `verify` names it."""
+        try:
+            return await self._build.manifest(str(period)) is not None
+        except FileDamaged:
+            return True
 
     async def _not_closed(self, lanes: Sequence[Lane]) -> tuple[Lane, ...]:
         found: tuple[Lane, ...] = ()

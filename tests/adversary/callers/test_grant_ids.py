@@ -10,7 +10,7 @@ import pytest
 
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.store import Delete, Insert, RowChange
-from shared.domain.errors import AlreadyExists, LedgerUnavailable
+from shared.domain.errors import AlreadyExists, LedgerUnavailable, RowsDamaged
 from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Lane
@@ -160,3 +160,27 @@ async def test_a_process_whose_clock_is_behind_grants_nothing_before_the_tenant_
     answer = await stack.manage("POST", f"{path}/grants", {"tokens": 5, "reason": "r"}, status=400)
     assert answer["error"]["param"] == "period"
     assert (await stack.usage())["period_state"] == "not_open"
+
+
+async def test_a_mark_without_an_entry_is_told_and_nothing_is_granted() -> None:
+    world = World()
+    await world.ledger.open(account())
+    await world.rows.submit("ledger202611", "acme|00", [Insert("L|grant|g", {})], "spoiled")
+    with pytest.raises(RowsDamaged, match="'g' in 2026-11 has a mark and no entry"):
+        await world.ledger.grant(account(), "g", Amount(7), "ann", "r")
+    balance = await world.ledger.balance(Lane("acme", PERIOD))
+    assert balance is not None
+    assert balance.granted == Amount()
+
+
+async def test_grants_of_a_closed_month_are_not_granted_again_by_a_late_settlement() -> None:
+    world = World()
+    held = reservation()
+    await world.ledger.reserve(account(), held)
+    await world.ledger.grant(account(), "g", Amount(5000), "ann", "r")
+    world.clock.moment = CLOSING_TIME
+    await world.close(BillingPeriod.parse(PERIOD))
+    await world.ledger.settle(held, charge(5, 300))
+    balance = await world.ledger.balance(Lane("acme", NEXT))
+    assert balance is not None
+    assert balance.limit == Limit(1000)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.adapters.tables.store import Insert
+from shared.application.sweep import SweepFailed
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Limit
 from shared.domain.ledger.balance import Account
@@ -67,6 +68,25 @@ async def test_a_period_without_books_is_not_found(stack: Stack) -> None:
         assert (await stack.manage("POST", path, status=404))["error"]["code"] == "not_found"
         answer = await stack.manage("POST", path.replace("2020-01", "2020-1"), status=400)
         assert answer["error"]["param"] == "period"
+
+
+@NO_GRACE
+@pytest.mark.parametrize("name", ["statements.json", "manifest.json"])
+async def test_a_damaged_file_is_named_and_hides_no_other_period(stack: Stack, name: str) -> None:
+    previous = await open_previous(stack)
+    await stack.chat()
+    await stack.manage("POST", f"/manage/chargeback/{previous}/export")
+    gateway: Any = await stack.gateway()
+    files = gateway.billing.export_chargeback._build._reports._files
+    files[f"{previous}/{name}"] = b"{"
+    assert [each["state"] for each in (await periods(stack)).values()] == ["open", "exported"]
+    if name == "statements.json":
+        answer = await stack.manage("POST", f"/manage/chargeback/{previous}/export", status=409)
+        assert answer["error"]["code"] == "file_damaged"
+        assert f"{previous}/{name}" in answer["error"]["message"]
+    else:
+        with pytest.raises(SweepFailed, match=f"FileDamaged: The file {previous}/{name}"):
+            await gateway.billing.export_chargeback()
 
 
 @NO_GRACE
