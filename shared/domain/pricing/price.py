@@ -109,12 +109,21 @@ class Price:
         return self.input_tokens_above, self.input_tokens_up_to
 
     def normalised(self) -> Price:
-        """Return the row in the form in which new rows are stored: `60`, `60.0` and `6e1` are `60.00`."""
+        """Return the row in the form in which new rows are stored: `60`, `60.0` and `6e1` are `60.00`.
+
+        A variant is in small letters.
+        """
         tier = service_tier(self.service_tier or STANDARD_TIER)
         return replace(
             self,
             service_tier=None if tier == STANDARD_TIER else tier,
             usd_per_million=usd(pusd_per_token(self.usd_per_million) * _UNITS),
             effective_from=self.effective_from.astimezone(UTC),
+            variant=None if self.variant is None else plain_variant(self.variant),
             is_ordered=True,
         )
+
+
+def plain_variant(text: str) -> str:
+    """Return quality and size of images as they are compared: `HD  1024X1792` is `hd 1024x1792`."""
+    return " ".join(text.lower().split())

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from shared.domain.errors import UnpricedModel
-from shared.domain.pricing.price import Price
+from shared.domain.pricing.price import Price, plain_variant
 from shared.domain.pricing.rate_card import RateCard
 from shared.domain.pricing.rates import Band, Rates
 from shared.domain.pricing.service_tier import STANDARD_TIER, UNSTATED_TIER
@@ -157,7 +157,7 @@ class PriceBook:
 def _matches(price: Price, sku: PriceKey, variant: str) -> bool:
     return (
         price.model_version in (None, sku.model_version)
-        and price.variant in (None, variant)
+        and (price.variant is None or plain_variant(price.variant) == variant)
         and price.sku in (None, sku.sku)
         and price.region in (None, sku.region)
     )

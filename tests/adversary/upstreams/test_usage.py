@@ -106,7 +106,7 @@ async def test_text_behind_the_end_of_a_stream_is_charged(stack: Stack) -> None:
     assert (entry["estimated"], entry["usage"]["output"]) == (True, 31)
 
 
-@pytest.mark.parametrize("rest", ['{"choices":[{"index":0,"delta":{"content":" word"}}]}', "[DONE]", "{broken"])
+@pytest.mark.parametrize("rest", ['{"choices":[{"index":0,"delta":{"content":" word"}}]}', "[DONE]"])
 async def test_a_last_event_without_a_blank_line_is_read(stack: Stack, rest: str) -> None:
     usage = event(usage={"prompt_tokens": INPUT, "completion_tokens": 1})
     await stack.fault(kind="script", events=[event({"content": " word"}), usage], ending=f"data: {rest}")
@@ -114,6 +114,24 @@ async def test_a_last_event_without_a_blank_line_is_read(stack: Stack, rest: str
     entry = await only(stack)
     assert rest.encode() in body
     assert (entry["estimated"], entry["usage"]["output"]) == ((True, 2) if "word" in rest else (False, 1))
+
+
+@pytest.mark.parametrize("rest", ["{broken word", "x", ": word"])
+async def test_the_rest_of_a_stream_that_is_no_event_is_discarded(stack: Stack, rest: str) -> None:
+    usage = event(usage={"prompt_tokens": INPUT, "completion_tokens": 1})
+    await stack.fault(kind="script", events=[event({"content": " a"}), usage], ending=rest)
+    _, _, body = await stack.chat(stream=True)
+    assert b"word" not in body
+    assert (await only(stack))["estimated"] is False
+
+
+async def test_events_that_are_separated_by_carriage_returns_are_counted(stack: Stack) -> None:
+    text = json.dumps(event({"content": " word" * 20}))
+    ending = f"data: {text}\r\rdata: {text}\r\n\r\ndata: [DONE]\n\n"
+    await stack.fault(kind="script", events=[event({"content": " word"})], ending=ending)
+    _, _, body = await stack.chat(stream=True)
+    assert body.count(b" word") == 41
+    assert (await only(stack))["usage"]["output"] == 41
 
 
 async def test_images_that_never_come_are_charged_as_asked_for(stack: Stack) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from shared.adapters.azure_openai.formats.all_formats import FORMATS
 from shared.adapters.azure_openai.formats.findings import findings
+from shared.adapters.azure_openai.formats.images import ImageReader
 from shared.adapters.azure_openai.formats.responses import ResponseReader
 from shared.adapters.azure_openai.formats.transcriptions import TranscriptReader
 from shared.domain.content_filter import Severity, findings_from_text, findings_text, refused_categories
@@ -140,6 +141,14 @@ def test_the_end_of_a_stream_may_state_no_usage() -> None:
     reader = TranscriptReader()
     assert reader.feed(b'data: {"type":"transcript.text.done","text":"hi"}\n\n') == b""
     assert (reader.ended, reader.usage) == (True, None)
+
+
+@pytest.mark.parametrize("mark", ["response.created", "image_generation.completed"])
+def test_an_event_that_is_not_the_last_ends_no_stream(mark: str) -> None:
+    for reader in (ResponseReader(), ImageReader(1)):
+        event = f'data: {{"type":"odd","note":"{mark}"}}\n\n'.encode()
+        assert reader.feed(event) == event
+        assert (reader.ended, reader.usage) == (False, None)
 
 
 def test_an_error_ends_a_response() -> None:

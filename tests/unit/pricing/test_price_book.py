@@ -84,6 +84,15 @@ def test_each_basis_has_a_name_of_its_own() -> None:
     assert len({basis.name for basis in bases}) == len({basis.alternatives for basis in bases}) == len(bases)
 
 
+@pytest.mark.parametrize("stored", ["hd 1024x1792", "HD 1024X1792", " Hd  1024x1792"])
+def test_a_stored_variant_applies_however_it_is_spelled(stored: str) -> None:
+    row = Price(model="dall-e-3", meter=Meter.IMAGES, usd_per_million="120000", effective_from=EARLY, variant=stored)
+    key = PriceKey(model="dall-e-3", model_version="", sku="Standard", region="swedencentral")
+    found = card(PriceBook([row]), key, EARLY, images_of("hd 1024x1792"))
+    assert found.version == row.price_id
+    assert row.normalised().variant == "hd 1024x1792"
+
+
 def test_images_are_priced_by_variant() -> None:
     book = PriceBook(
         [

@@ -10,14 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from shared.adapters.azure_openai.formats import answers, bodies
-from shared.adapters.azure_openai.formats.events import EventReader, data_of, events_in
+from shared.adapters.azure_openai.formats.events import DONE, EventReader, data_of, events_in
 from shared.domain.errors import InvalidRequest
 from shared.domain.inference.model_facts import reasons
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
 _USAGE_MARK: Final = b'"completion_tokens"'
-_DONE: Final = b"[DONE]"
 
 
 class _Answer(msgspec.Struct):
@@ -60,7 +59,7 @@ class ChoicesFormat:
 class ChoiceReader(EventReader):
     """Reads the events of a streamed answer."""
 
-    ending_marks = (_USAGE_MARK, _DONE)
+    ending_marks = (_USAGE_MARK, DONE)
 
     def __init__(self, *, releases_usage: bool) -> None:
         """`releases_usage` says that the caller has asked for the usage event."""
@@ -68,7 +67,7 @@ class ChoiceReader(EventReader):
         self._releases_usage = releases_usage
 
     def read_ending_event(self, data: bytes) -> bool:
-        if data == _DONE:
+        if data == DONE:
             self.ended = True
             return False
         answer = answers.read_or_none(_decoder, data)

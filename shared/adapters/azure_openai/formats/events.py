@@ -12,13 +12,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from shared.adapters.azure_openai.formats.answers import document_of
 from shared.domain.errors import BackendBroken
 from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage
 
-_BLANK_LINES: Final = re.compile(rb"(?:\r?\n){2,}")
+_BLANK_LINES: Final = re.compile(rb"(?:\r\n?|\n){2,}")
 _FINDING_MARKS: Final = (b'ed":true', b'y":"low"', b'y":"medium"', b'y":"high"')
 """One of these is in every event that states a finding, if its JSON is compact: `filtered`, `detected`, `severity`."""
 _TIER_MARK: Final = b'"service_tier"'
+DONE: Final = b"[DONE]"
+"""The data of the event that ends streams of choices."""
 _SPACE_AFTER_NAME: Final = b'": '
 _SAMPLE_BYTES: Final = 64
 """The first bytes of a stream show whether its JSON has a space after each name. Azure writes none."""
@@ -101,10 +104,14 @@ class EventReader(ABC):
         return bytes(begun)
 
     def end(self) -> None:
-        """Read the begun event at the end of the body. Some servers end the last event without a blank line."""
+        """Read the begun event at the end of the body. Some servers end the last event without a blank line.
+
+        The standard discards what is no whole event. So does the gateway: it could not count it.
+        """
         if self._incomplete:
-            event, self._incomplete = bytes(self._incomplete) + b"\n\n", bytearray()
-            self._withheld = self._read_ending_events(event) + self._withheld
+            rest, self._incomplete = bytes(self._incomplete) + b"\n\n", bytearray()
+            whole = [event for event in events_in(rest) if _is_whole(data_of(event))]
+            self._withheld = self._read_ending_events(b"".join(whole)) + self._withheld
 
     def take_usage(self, stated: tuple[Usage | None, LeastTokens]) -> None:
         """Take a usage that an event states. Each later event is read, because text may follow."""
@@ -157,6 +164,10 @@ class EventReader(ABC):
         self._is_compact = False  # text that follows is not in the usage that was stated
         if not self._withheld or len(self._withheld) + len(event) <= _MOST_WITHHELD_BYTES:
             self._withheld += event
+
+
+def _is_whole(data: bytes) -> bool:
+    return data == DONE or bool(document_of(data))
 
 
 def end_of_last_event(chunk: bytes, before: int | None = None) -> int:
