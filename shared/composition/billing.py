@@ -41,5 +41,5 @@ def wire_billing(adapters: Adapters, jobs: LedgerJobs, sweep: Sweep, audit: Reco
         usage=ReportUsage(ledger, adapters.rollups, tenants, clock),
         export_chargeback=export,
         periods=ManagePeriods(ledger, close, build, export, adapters.background, audit, clock),
-        verify_statements=VerifyStatements(ledger, reports, statements, manifest),
+        verify_statements=VerifyStatements(ledger, adapters.price_records, reports, statements, manifest),
     )

@@ -7,10 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from shared.application.ledger.findings import Finding
 from shared.application.ports.billing import ManifestFormat, ReportStore, StatementFormat
 from shared.application.ports.ledger import Ledger
+from shared.application.ports.pricing import PriceStore
 from shared.domain.billing.manifest import Manifest, StatementFile
-from shared.domain.billing.statements import PeriodStatements, Statement, chain_heads, cost_centers
+from shared.domain.billing.statements import (
+    LineKey,
+    PeriodStatements,
+    Statement,
+    StatementLine,
+    Tally,
+    chain_heads,
+    cost_centers,
+)
+from shared.domain.errors import UnpricedModel
+from shared.domain.ledger.balance import Balance, Lane, LaneState
 from shared.domain.ledger.lanes import combined
 from shared.domain.pricing.money import usd, usd_of_cents
+from shared.domain.pricing.price_book import PriceBook
 
 _INVARIANT = "I12"
 
@@ -19,9 +31,15 @@ class VerifyStatements:
     """Invariant I12. A period without a manifest has no files to check."""
 
     def __init__(
-        self, ledger: Ledger, reports: ReportStore, statements: StatementFormat, manifest: ManifestFormat
+        self,
+        ledger: Ledger,
+        prices: PriceStore,
+        reports: ReportStore,
+        statements: StatementFormat,
+        manifest: ManifestFormat,
     ) -> None:
         self._ledger = ledger
+        self._prices = prices
         self._reports = reports
         self._statements = statements
         self._manifest = manifest
@@ -55,26 +73,72 @@ class VerifyStatements:
         except ValueError as error:
             return [f"{self._statements.file_name} of {period} cannot be read: {error}"]
         found = [*_wrong_totals(manifest, statements), *_wrong_sums(statements)]
-        for bill in statements.statements:
-            found += await self._against_the_books(period, bill)
+        bills = {bill.tenant_id: bill for bill in statements.statements}
+        prices, heads = PriceBook(await self._prices.load()), dict[str, str]()
+        lanes = [lane async for lane in self._ledger.lanes(period)]
+        for name in sorted({*bills, *(lane.tenant_id for lane in lanes)}):
+            balances = await self._ledger.balances(name, period)
+            heads |= {f"{name}|{lane}": head for lane, head in chain_heads(balances).items()}
+            found += await self._wrong_bill(name, bills.get(name), balances, prices)
+        if manifest.chain_heads != heads:
+            found.append("the chain heads of the manifest are not those of the books")
         return found
 
-    async def _against_the_books(self, period: str, bill: Statement) -> list[str]:
-        name = bill.tenant_id
-        balances = await self._ledger.balances(name, period)
-        if not balances:
-            return [f"{name} has a bill and no books"]
-        total = combined([*balances.values()])
-        return [
-            f"{name}: {field} is {stated} in the bill and {booked} in the books"
-            for field, stated, booked in (
-                ("tokens_used", bill.tokens_used, total.used.tokens),
-                ("exact_cost_usd", usd(bill.cost_pusd), usd(total.used.pusd)),
-                ("entries", bill.entries, total.seq),
-                ("chain_heads", bill.chain_heads, chain_heads(balances)),
-            )
-            if stated != booked
-        ]
+    async def _wrong_bill(
+        self, name: str, bill: Statement | None, balances: Mapping[Lane, Balance], prices: PriceBook
+    ) -> list[str]:
+        if bill is None or not balances:
+            return [] if bill is None and not balances else [f"{name} has {'books' if balances else 'a bill'} only"]
+        is_open = any(balance.state is not LaneState.CLOSED for balance in balances.values())
+        found = [f"{name} has a bill and a lane that is not closed"] if is_open else []
+        tally = Tally(prices)
+        try:
+            for lane, balance in balances.items():
+                async for entry in self._ledger.entries(lane, 1, balance.seq):
+                    tally.add(entry)
+        except UnpricedModel as error:
+            return [*found, f"{name}: the lines cannot be checked: {error}"]
+        return [*found, *_wrong_totals_of_bill(bill, balances, tally), *_wrong_lines(bill, tally)]
+
+
+def _wrong_totals_of_bill(bill: Statement, balances: Mapping[Lane, Balance], tally: Tally) -> list[str]:
+    total, sums = combined([*balances.values()]), tally.sums
+    return [
+        f"{bill.tenant_id}: {field} is {stated} in the bill and {booked} in the books"
+        for field, stated, booked in (
+            ("tokens_used", bill.tokens_used, total.used.tokens),
+            ("exact_cost_usd", usd(bill.cost_pusd), usd(total.used.pusd)),
+            ("entries", bill.entries, total.seq),
+            ("chain_heads", bill.chain_heads, chain_heads(balances)),
+            ("limit", (bill.quota_tokens, bill.budget_pusd), (total.limit.tokens, total.limit.pusd)),
+            ("requests", (bill.requests, bill.failed_requests), (sums.requests, sums.failed_requests)),
+            ("estimated_tokens", bill.estimated_tokens, sums.estimated_tokens),
+            ("content_filter_flags", bill.content_filter_flags, sums.content_filter_flags),
+        )
+        if stated != booked
+    ]
+
+
+def _wrong_lines(bill: Statement, tally: Tally) -> Iterator[str]:
+    """Compare lines with the entries.
+
+    Earlier versions charged all lines of a tenant to one cost center. Such a bill is compared without cost centers.
+    """
+    has_centers = len({line.cost_center for line in bill.lines}) > 1
+    stated, booked = (_by_line(lines, has_centers=has_centers) for lines in (bill.lines, tally.lines()))
+    for key in sorted(stated.keys() | booked.keys()):
+        if stated.get(key) != booked.get(key):
+            yield f"{bill.tenant_id}: the bill's line {' '.join(filter(None, key))} is not what the entries sum to"
+
+
+def _by_line(lines: Iterable[StatementLine], *, has_centers: bool) -> dict[LineKey, tuple[int, int]]:
+    """Sum quantities and costs by line."""
+    sums: dict[LineKey, tuple[int, int]] = {}
+    for line in lines:
+        key = (line.cost_center if has_centers else "", line.deployment, line.model, line.meter)
+        quantity, cost = sums.get(key, (0, 0))
+        sums[key] = quantity + line.quantity, cost + line.cost_pusd
+    return sums
 
 
 def _changed_files(files: Iterable[StatementFile], contents: Mapping[str, bytes | None]) -> Iterator[str]:

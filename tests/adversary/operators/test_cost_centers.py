@@ -12,7 +12,7 @@ from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.statements.json_statements import JsonStatements
 from shared.application.billing.verify_statements import VerifyStatements
-from tests.tools.ledgers import account, attempt, charge, reservation
+from tests.tools.ledgers import PriceRows, account, attempt, charge, reservation
 from tests.unit.ledger.test_periods import CLOSING_TIME, World
 
 
@@ -83,7 +83,7 @@ async def test_costs_that_are_moved_to_another_center_are_found(
     reports = InMemoryReports()
     await reports.write_once(path, JsonStatements().render(forged))
     await reports.write_once("2026-11/manifest.json", await world.reports.read("2026-11/manifest.json") or b"")
-    verify = VerifyStatements(world.ledger, reports, JsonStatements(), JsonManifest())
+    verify = VerifyStatements(world.ledger, PriceRows(), reports, JsonStatements(), JsonManifest())
     messages = [finding.message for finding in await verify("2026-11")]
     assert any(
         f"cost center CC-1 pays {stated.get('CC-1', 'nothing')}, its lines add up to {paid}" in each

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.documents.pricing import DocumentPrices
+from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.on_disk.table_store import DiskSet
 from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.statements.json_statements import JsonStatements
+from shared.adapters.tables.store import Merge
 from shared.application.billing.verify_statements import VerifyStatements
-from tests.tools.ledgers import account, charge, reservation
+from tests.tools.ledgers import PriceRows, account, charge, reservation
 from tests.unit.ledger.test_periods import CLOSING_TIME, World
 
 
@@ -32,7 +35,7 @@ async def exported() -> World:
 
 
 async def found(world: World, reports: InMemoryReports | None = None) -> list[str]:
-    verify = VerifyStatements(world.ledger, reports or world.reports, JsonStatements(), JsonManifest())
+    verify = VerifyStatements(world.ledger, PriceRows(), reports or world.reports, JsonStatements(), JsonManifest())
     return [each.message for each in await verify("2026-11")]
 
 
@@ -102,7 +105,10 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
         ),
         (
             _statements(lambda document: document["tenants"][1]["lines"][0].update(exact_cost_usd="0.07")),
-            ["exact_cost_usd of bolt is 0.00011, its parts add up to 0.07009"],
+            [
+                "exact_cost_usd of bolt is 0.00011, its parts add up to 0.07009",
+                "bolt: the bill's line gpt-4o gpt-4o input is not what the entries sum to",
+            ],
         ),
         (
             _statements(lambda document: document["cost_centers"][0].update(cost_usd="3.00")),
@@ -114,7 +120,26 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
         ),
         (
             _statements(lambda document: document["tenants"][0].update(tenant_id="ghost")),
-            ["ghost has a bill and no books"],
+            ["acme has books only", "ghost has a bill only"],
+        ),
+        (
+            _statements(lambda document: document["tenants"][0]["lines"][0].update(deployment="another")),
+            [
+                "acme: the bill's line another gpt-4o input is not what the entries sum to",
+                "acme: the bill's line gpt-4o gpt-4o input is not what the entries sum to",
+            ],
+        ),
+        (
+            _statements(lambda document: document["tenants"][0].update(requests=9, failed_requests=8)),
+            ["acme: requests is (9, 8) in the bill and (1, 0) in the books"],
+        ),
+        (
+            _statements(lambda document: document["tenants"][0].update(quota_tokens=5)),
+            ["acme: limit is (5, None) in the bill and (1000, None) in the books"],
+        ),
+        (
+            _manifest(lambda manifest: manifest["chain_heads"].update({"acme|00": "f"})),
+            ["the chain heads of the manifest are not those of the books"],
         ),
     ],
 )
@@ -129,6 +154,24 @@ async def test_each_change_of_a_file_is_named(spoil: Callable[[dict[str, bytes]]
     told = await found(world, changed)
     assert len(told) == len(messages)
     assert all(one.startswith(message) for one, message in zip(told, messages, strict=True)), told
+
+
+async def test_a_bill_of_a_lane_that_was_opened_again_is_found() -> None:
+    world = await exported()
+    row = await world.rows.get("ledger202611", "acme|00", "B")
+    assert row is not None
+    await world.rows.submit("ledger202611", "acme|00", [Merge("B", {"state": "OPEN"}, row.etag)], "tamper")
+    assert await found(world) == ["acme has a bill and a lane that is not closed"]
+
+
+async def test_a_bill_whose_prices_are_gone_cannot_be_checked() -> None:
+    world = await exported()
+    no_prices = DocumentPrices(InMemoryDocuments())
+    verify = VerifyStatements(world.ledger, no_prices, world.reports, JsonStatements(), JsonManifest())
+    told = [each.message for each in await verify("2026-11")]
+    assert [message.partition(": Price")[0] for message in told] == [
+        f"{name}: the lines cannot be checked" for name in ("acme", "bolt")
+    ]
 
 
 def test_a_set_on_disk_behaves_as_a_set() -> None:
