@@ -69,6 +69,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
         + [_parameter(name, "query") for name in operation.query],
         "responses": {
             str(operation.success): {"description": "Success"},
+            **({str(operation.repeated): {"description": "Stored already"}} if operation.repeated else {}),
             "default": {
                 "description": "An error in Azure OpenAI's shape",
                 "content": {"application/json": {"schema": {"$ref": _SCHEMA.format(model="Error")}}},

@@ -44,6 +44,8 @@ class Operation:
     query: tuple[str, ...] = ()
     takes_if_match: bool = False
     success: int = 200
+    repeated: int | None = None
+    """The status of a request that changes nothing, because its object is stored already; `None` if it is `success`."""
 
 
 @record

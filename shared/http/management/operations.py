@@ -167,6 +167,7 @@ _CATALOG: Final = (
             "source": "price sheet",
         },
         success=201,
+        repeated=200,
     ),
 )
 _PERIODS: Final = (

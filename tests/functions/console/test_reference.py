@@ -61,6 +61,14 @@ async def test_examples_of_inference_work(stack: Stack, row: InferenceOperation,
     assert (entry["operation"], entry["deployment"]) == (row.path, row.model)
 
 
+async def test_an_equal_price_has_the_status_that_the_reference_names(stack: Stack) -> None:
+    (operation,) = (each for each in OPERATIONS if each.repeated is not None)
+    described_statuses = (await described(stack))["paths"][operation.path]["post"]["responses"]
+    for status in (operation.success, operation.repeated):
+        assert str(status) in described_statuses
+        await stack.manage(operation.method, operation.path, operation.example, status=status)
+
+
 async def test_examples_of_management_work_in_the_order_of_the_table(stack: Stack) -> None:
     managed = [operation for operation in OPERATIONS if operation.body is not None]
     for operation in managed:
