@@ -45,6 +45,8 @@ class Record:
     bytes_sent: int = 0
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
+    spilled_to: str | None = None
+    """The deployment that served instead, which may be without a name; `None` if none did."""
 
 
 @dataclass(slots=True)
@@ -134,6 +136,8 @@ class Simulator:
         self.cache = answers.PromptCache()
         self.kept: dict[str, Kept] = {}
         self.never_streams = False
+        self.spilled: dict[str, str] = {}
+        """By the name of a deployment, that of the one which serves in its place."""
         self.served_tier: str | None = None
         """The service tier that answers state; `None` for the one that was asked for, empty for none."""
         self._numbers = itertools.count(1)
@@ -279,7 +283,9 @@ class Simulator:
                 body = {**body, "stream": False}
             record.stream = body.get("stream") in (True, "true")
             record.deployment = record.deployment or body.get("model", "")
-            model = self.deployments.get(record.deployment)
+            record.spilled_to = self.spilled.get(record.deployment)
+            own = self.deployments.get(record.deployment)
+            model = self.deployments.get(record.spilled_to or "", own)
             problem = _problem_of(operation, body, model or "")
         except (ValueError, AttributeError, KeyError, TypeError, IndexError):
             return self._refuse(record, 400, wire.error("BadRequest", "The request body is not valid."))
@@ -368,7 +374,7 @@ class Simulator:
             body=content,
             status=status,
             content_type="application/json",
-            headers={**wire.headers(record.region, record.deployment, 1_000_000), **(headers or {})},
+            headers={**_headers(record, 1_000_000), **(headers or {})},
         )
 
     async def _fail(self, request: web.Request, record: Record, fault: Fault) -> web.StreamResponse:
@@ -390,7 +396,7 @@ class Simulator:
     ) -> web.StreamResponse:
         kind, content = fault.kind if fault else "", reply.content
         record.usage = None if reply.kept is not None and reply.kept["background"] else reply.usage
-        headers = wire.headers(record.region, record.deployment, _remaining(reply))
+        headers = _headers(record, _remaining(reply))
         headers["Content-Type"] = reply.content_type
         if kind in ("stall", "break"):
             return await self._interrupt(request, record, content, headers, kind)
@@ -419,7 +425,7 @@ class Simulator:
         self, request: web.Request, record: Record, reply: Reply, parts: Iterator[Part], fault: Fault | None
     ) -> web.StreamResponse:
         kind = fault.kind if fault else ""
-        headers = wire.headers(record.region, record.deployment, _remaining(reply))
+        headers = _headers(record, _remaining(reply))
         headers["Content-Type"] = reply.content_type
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
@@ -447,6 +453,14 @@ class Simulator:
         record.outcome = kind or "completed"
         await response.write_eof()
         return response
+
+
+def _headers(record: Record, remaining_tokens: int) -> dict[str, str]:
+    """The headers of an answer, also of one that another deployment has served."""
+    headers = wire.headers(record.region, record.deployment, remaining_tokens)
+    if record.spilled_to is not None:
+        headers |= {"x-ms-spillover-from-deployment": record.deployment, "x-ms-deployment-name": record.spilled_to}
+    return headers
 
 
 def _operation_of(request: web.Request) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from operator import itemgetter
 from typing import Final
 
 from shared.application.cached_value import Cached
@@ -88,9 +89,16 @@ class AdmitAttempt:
         """
         body, tenant, now = request.body, request.tenant, self._clock.now()
         bound, output_tokens = input_tokens + margin(body, backend.model), request.output_tokens
+        spillover, book = backend.spillover_deployment, await self._prices.get()
+        if spillover is not None:
+            bound = max(bound, await self._most_input(request, spillover.model))
         _check_size(tenant, bound + output_tokens)
-        rates = (await self._prices.get()).rates(backend.price_key, now, body.basis, body.service_tier)
+        rates = book.rates(backend.price_key, now, body.basis, body.service_tier)
         rate_card, pusd = rates.hold(bound, output_tokens, body.units)
+        if spillover is not None:  # Azure decides which of the two serves: the dearer is held
+            spilled = book.rates(spillover.price_key, now, body.basis, body.service_tier)
+            other = spilled.hold(bound, output_tokens, body.units)
+            rate_card, pusd = max((rate_card, pusd), other, key=itemgetter(1))
         if pusd > _MOST_PUSD:
             raise InvalidRequest(
                 "This request could cost more than 100,000 USD. Lower the cap on output.", "max_tokens"
@@ -119,6 +127,7 @@ class AdmitAttempt:
             tokenizer=self._tokenizer,
             reservation=hold.reservation,
             rates=rates,
+            book=book,
             rate_card=rate_card,
             started_at=started_at,
             usual=_usual(body),
@@ -130,6 +139,11 @@ class AdmitAttempt:
     def count_predictions(self, body: ParsedBody, model: str) -> int:
         """Count the tokens that the caller predicts: rejected ones are billed as output, beside the cap."""
         return self._count(body.predictions, model) if body.predictions else 0
+
+    async def _most_input(self, request: ResolvedRequest, model: str) -> int:
+        """Return the most input tokens of a request for a model."""
+        counted = await self.count_input(request.body, request.deployment, request.previous, model)
+        return counted + margin(request.body, model)
 
     def _count(self, texts: Sequence[str], model: str) -> int:
         return sum([self._tokenizer.count(text, model) for text in texts])

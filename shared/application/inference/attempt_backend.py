@@ -11,6 +11,7 @@ from shared.application.inference.book_answer import AttemptFailed, Booked, book
 from shared.application.inference.meter_stream import Drains, MeteredStream
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.inference.resolved_request import ResolvedRequest, ServingState
+from shared.application.inference.spilled_attempt import as_served
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import Upstream, UpstreamResponse
 from shared.application.routing.backend_slot import BackendSlot
@@ -21,6 +22,7 @@ from shared.domain.rate_limit import LimitStatus, limit_status
 from shared.domain.routing.answer import Answer, Meaning, classify
 from shared.domain.routing.catalog import Backend, BackendApi, Route
 from shared.domain.routing.paths import operation_path
+from shared.domain.routing.spillover import mentions_spillover
 from shared.domain.values import fact
 
 
@@ -72,6 +74,8 @@ class AttemptBackend:
         try:
             attempt, balance = await self._admitted(request, state, slot.backend)
             response = await self._send(request, state, slot)
+            if mentions_spillover(response.headers):
+                attempt = as_served(attempt, request, slot.backend, response.headers)
         except BackendFailed as error:
             assert attempt is not None, "only the backend raises it"
             raise _failed(state, slot, error, attempt) from error

@@ -17,7 +17,8 @@ from shared.domain.identifiers import label
 from shared.domain.inference.model_facts import context_window, reasons
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Balance
-from shared.domain.ledger.entries import EntryKind, Outcome, Reservation
+from shared.domain.ledger.entries import Attempt, EntryKind, Outcome, Reservation
+from shared.domain.pricing.price_book import NO_PRICES, PriceBook
 from shared.domain.pricing.rate_card import RateCard
 from shared.domain.pricing.rates import AppliedPrice, Rates
 from shared.domain.pricing.usage import NOTHING_STATED, NOTHING_USED, LeastTokens, Usage, limited
@@ -40,6 +41,12 @@ class MeteredAttempt:
     """The dearest of the rates, by which the reservation is held."""
     started_at: float
     """Monotonic seconds."""
+    book: PriceBook = NO_PRICES
+    """The prices as they were known when the attempt was admitted."""
+    served: Attempt | None = None
+    """The facts of the attempt if another deployment than the backend's has served it."""
+    flag: str = ""
+    """The reason why the rates are an assumption, if they are."""
     usual: Usage = NOTHING_USED
     """The probable consumption, for answers that do not show it: output tokens and other units."""
     choices: int = 1
@@ -119,6 +126,7 @@ class MeteredAttempt:
             error_code=error_code,
             latency_ms=self._latency_ms(),
             superseded=superseded,
+            served=self.served,
         )
         return await self.ledger.settle(self.reservation, outcome)
 
@@ -134,13 +142,22 @@ class MeteredAttempt:
     async def _defer(self, response_id: str) -> bool:
         owner = self.response_owner
         try:
-            is_deferred = owner is not None and response_id != "" and await owner.defer(response_id, self.reservation)
+            is_deferred = owner is not None and response_id != "" and await owner.defer(response_id, self._deferred)
         except StorageUnavailable:
             await self.charge_hold(200, "response_not_deferred")
             raise
         if not is_deferred:
             await self.charge_hold(200, "response_not_deferred")
         return is_deferred
+
+    @property
+    def facts(self) -> Attempt:
+        """The facts of the attempt, as far as they are known."""
+        return self.served or self.reservation.attempt
+
+    @property
+    def _deferred(self) -> Reservation:
+        return self.reservation if self.served is None else replace(self.reservation, attempt=self.served)
 
     async def resolve(self, response_id: str) -> None:
         """Take a deferred settlement from the timer, because it is booked. Raises `StorageUnavailable`."""
@@ -154,7 +171,7 @@ class MeteredAttempt:
 
     def count(self, texts: Iterable[str]) -> int:
         """Count the tokens of generated texts."""
-        model = self.reservation.attempt.model
+        model = self.facts.model
         return sum(self.tokenizer.count(text, model) for text in texts)
 
     def _estimated_tokens(self, output: int = 0, at_least: LeastTokens = NOTHING_STATED) -> Usage:
@@ -169,7 +186,7 @@ class MeteredAttempt:
     def _with_unseen(self, output: int) -> int:
         """Return the output to charge for what an answer shows: all that was held if the model reasons unseen."""
         held = self.reservation
-        return max(output, held.output_tokens) if reasons(held.attempt.model) else output
+        return max(output, held.output_tokens) if reasons(self.facts.model) else output
 
     @property
     def _usual_units(self) -> Usage:
@@ -192,9 +209,10 @@ class MeteredAttempt:
         if tokens > _MOST_TOKENS_PER_HELD * self.reservation.amount.tokens or usage.images or usage.audio_seconds:
             possible = self._limited(usage)
             estimated, usage, tokens = estimated or possible is not usage, possible, possible.total_tokens
-        price, attempt = applied or self.rates.applied(service_tier, usage), self.reservation.attempt
+        price, served = applied or self.rates.applied(service_tier, usage), self.served
         rate_card = price.rate_card
-        has_other_price = rate_card.version != attempt.price_version
+        if rate_card.version != self.reservation.attempt.price_version:
+            served = replace(self.facts, price_version=rate_card.version)
         return Outcome(
             kind=EntryKind.CHARGE,
             amount=Amount(tokens, rate_card.cost(usage)),
@@ -205,15 +223,15 @@ class MeteredAttempt:
             estimated=estimated,
             content_filter=findings_text(findings),
             service_tier=label(service_tier) if service_tier else "",
-            price_flags=price.flags_text,
+            price_flags=price.flagged(self.flag) if self.flag else price.flags_text,
             superseded=superseded,
-            served=replace(attempt, price_version=rate_card.version) if has_other_price else None,
+            served=served,
         )
 
     def _limited(self, usage: Usage) -> Usage:
         """Cut a usage to what the request can have used, so that no answer can take more than that from the quota."""
         held = self.reservation
-        window, most_held = context_window(held.attempt.model), _MOST_TOKENS_PER_HELD * held.amount.tokens
+        window, most_held = context_window(self.facts.model), _MOST_TOKENS_PER_HELD * held.amount.tokens
         return limited(usage, max(window, most_held), max(window * self.choices, most_held), held.units)
 
     def _latency_ms(self) -> int:

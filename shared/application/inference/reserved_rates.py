@@ -7,7 +7,7 @@ from datetime import datetime
 from shared.domain.errors import UnpricedModel
 from shared.domain.ledger.entries import Reservation
 from shared.domain.pricing.price_book import PriceBook, PriceKey
-from shared.domain.pricing.rates import Rates
+from shared.domain.pricing.rates import PriceFlag, Rates
 from shared.domain.routing.catalog import Backend
 
 
@@ -21,8 +21,21 @@ def reserved_rates(reservation: Reservation, backend: Backend | None, book: Pric
     held = book.of_version(attempt.price_version)
     if not attempt.sku or backend is None:
         return Rates.of_card(held)
-    key = PriceKey(model=attempt.model, model_version=backend.model_version, sku=attempt.sku, region=attempt.region)
+    spillover = backend.spillover_deployment if attempt.spilled_to else None
+    version = backend.model_version if spillover is None else spillover.model_version
+    key = PriceKey(model=attempt.model, model_version=version, sku=attempt.sku, region=attempt.region)
     try:
-        return book.rates(key, datetime.fromisoformat(reservation.created)).with_card(held)
+        rates = book.rates(key, datetime.fromisoformat(reservation.created))
+        # The price of the hold may be that of the deployment that did not serve.
+        return rates if attempt.spilled_to else rates.with_card(held)
     except UnpricedModel:  # the rows that applied name another model version than the backend has now
         return Rates.of_card(held)
+
+
+def spill_flag(reservation: Reservation, backend: Backend | None) -> str:
+    """Return the flag of a reservation that a deployment has served which its backend does not state; else nothing."""
+    spilled_to = reservation.attempt.spilled_to
+    stated = backend.spillover_deployment if backend is not None else None
+    if not spilled_to or (stated is not None and stated.deployment == spilled_to):
+        return ""
+    return PriceFlag.UNCONFIGURED_SPILLOVER

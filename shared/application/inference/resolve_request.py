@@ -64,6 +64,7 @@ class ResolveRequest:
             body=body,
             deployment=deployment,
             previous=previous,
+            catalog=catalog,
             pool=pool,
             model=model,
             input_tokens=input_tokens,

@@ -12,7 +12,7 @@ from shared.application.tenancy.authenticate import TenantPrincipal
 from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.inference.stored_response import StoredResponse
 from shared.domain.rate_limit import LimitStatus
-from shared.domain.routing.catalog import Deployment
+from shared.domain.routing.catalog import Catalog, Deployment
 from shared.domain.routing.selection import Pool
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import fact
@@ -29,6 +29,7 @@ class ResolvedRequest:
     deployment: Deployment
     previous: StoredResponse | None
     """The stored response that this request follows."""
+    catalog: Catalog
     pool: Pool
     """The backends that may serve it."""
     model: str

@@ -124,7 +124,7 @@ class ServeResponses:
         backend = (await self._catalog.get()).backends.get(stored.backend_id) if stored else None
         if backend is None:
             raise ResponseNotFound
-        if backend.placement.objection(tenant.residency):
+        if backend.objection(tenant.residency):
             raise ResidencyViolation("The response lies where this tenant's data may no longer be processed.")
         return backend
 

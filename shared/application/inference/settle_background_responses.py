@@ -7,7 +7,7 @@ from typing import Final
 
 from shared.application.cached_value import Cached
 from shared.application.inference.metered_attempt import MeteredAttempt
-from shared.application.inference.reserved_rates import reserved_rates
+from shared.application.inference.reserved_rates import reserved_rates, spill_flag
 from shared.application.inference.response_owner import ResponseOwner
 from shared.application.ports.clock import Clock
 from shared.application.ports.formats import InferenceFormat
@@ -122,6 +122,7 @@ class SettleResponses:
             reservation=reservation,
             rates=reserved_rates(reservation, backend, book),
             rate_card=book.of_version(reservation.attempt.price_version),
+            flag=spill_flag(reservation, backend),
             started_at=self._clock.monotonic(),
             response_owner=ResponseOwner(
                 directory=self._directory,

@@ -166,7 +166,7 @@ class Dispatcher:
         allowed = [
             Candidate(backend, self.health(backend), fallback_index)
             for fallback_index, backend in configured
-            if backend.placement.objection(tenant.residency) is None
+            if backend.objection(tenant.residency) is None
         ]
         if not allowed:
             raise ResidencyViolation(

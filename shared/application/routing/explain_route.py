@@ -90,7 +90,7 @@ class ExplainRoute:
 
     def _why_not(self, candidate: Candidate, tenant: Tenant, tokens: int, chosen: Candidate | None) -> str:
         backend, health, now = candidate.backend, candidate.health, self._clock.monotonic()
-        objection = backend.placement.objection(tenant.residency)
+        objection = backend.objection(tenant.residency)
         if objection is not None:
             return f"residency: {objection}"
         if not backend.weight:

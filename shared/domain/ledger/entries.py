@@ -54,6 +54,7 @@ class Attempt:
     processed_in: str = stored("narrowest place where processing is certain: a region, a zone or `global`", default="")
     unbounded: str = stored("consumption that the hold does not bound, as in `input,output`; empty if none", default="")
     sku: str = stored("SKU of the backend, by which it is priced", default="")
+    spilled_to: str = stored("deployment that served instead of the backend's, by Azure's own spillover", default="")
 
 
 @fact

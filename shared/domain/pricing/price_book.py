@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shared.domain.errors import UnpricedModel
 from shared.domain.pricing.price import Price, plain_variant
@@ -152,6 +152,9 @@ class PriceBook:
                 return self.of_version(version), ""
         missing = (" and ".join(meter for meter in meters if meter not in best) for meters in basis.alternatives)
         return None, " or ".join(missing)
+
+
+NO_PRICES: Final = PriceBook(())
 
 
 def _matches(price: Price, sku: PriceKey, variant: str) -> bool:

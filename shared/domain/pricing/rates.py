@@ -22,6 +22,8 @@ class PriceFlag(StrEnum):
     """The request named a tier and the answer states none: the dearer of that and the standard price was taken."""
     UNPRICED_BAND = "unpriced_band"
     """No price covers so many input tokens: the dearest price was taken."""
+    UNCONFIGURED_SPILLOVER = "unconfigured_spillover"
+    """Azure's own spillover served by a deployment that the backend does not state."""
     UNPRICED_METER = "unpriced_meter"
     """Audio tokens without a price of their own: they were charged as text."""
 
@@ -44,6 +46,10 @@ class AppliedPrice:
     rate_card: RateCard
     flags_text: str = ""
     """Sorted `PriceFlag`s, joined by commas."""
+
+    def flagged(self, flag: str) -> str:
+        """Return the flags with one more."""
+        return ",".join(sorted({flag, *filter(None, self.flags_text.split(","))}))
 
 
 @fact
@@ -100,6 +106,11 @@ class Rates:
         ]
         pusd, rate_card = max(bounds, key=lambda bound: bound[0])
         return rate_card, pusd
+
+    def dearest(self, input_tokens: int, output_tokens: int, units: Usage = NOTHING_USED) -> int:
+        """Return the most that the request can cost by any price of any tier, in pUSD."""
+        cards = (band.rate_card for bands in self.bands.values() for band in bands)
+        return max(card.bound(input_tokens, output_tokens, units) for card in cards if card is not None)
 
     def applied(self, stated_tier: str, usage: Usage) -> AppliedPrice:
         """Return the price of a usage in the tier that the answer states. What lacks a price is flagged."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
+from shared.domain.errors import InvalidRequest
 from shared.domain.routing.catalog import Backend, BackendApi
 from shared.domain.routing.endpoints import check_endpoint
 from shared.domain.routing.known_values import AUTHORITIES, DATA_ZONES, REGIONS, TOKEN_SCOPES, require_known
 from shared.domain.routing.residency import SKUS, checked_placement
+from shared.domain.routing.spillover import SPILLOVER_HEADER
 from shared.domain.values import record
+
+_SPILLOVER: Final = "spillover_deployment"
 
 
 @record
@@ -34,9 +39,28 @@ class BackendRules:
             require_known("token_scope", backend.token_scope, TOKEN_SCOPES, self.token_scopes)
         if backend.authority and (before is None or backend.authority != before.authority):
             require_known("authority", backend.authority, AUTHORITIES, self.authorities)
+        backend = self._with_spillover(backend)
         if before is not None and (backend.placement, backend.api) == (before.placement, before.api):
             return backend
         return self._placed(backend)
+
+    def _with_spillover(self, backend: Backend) -> Backend:
+        """Check the spillover deployment, and fill in its region and zone. It is in the same resource."""
+        stated, asked = backend.spillover_deployment, backend.headers.get(SPILLOVER_HEADER)
+        if asked is not None and (stated is None or stated.deployment != asked):
+            raise InvalidRequest(f"'{SPILLOVER_HEADER}' must name the 'spillover_deployment'.", "headers")
+        if stated is None:
+            return backend
+        if stated.deployment == backend.upstream_deployment:
+            raise InvalidRequest("A backend cannot spill over to itself.", _SPILLOVER)
+        region = stated.region or backend.region
+        zone = stated.zone or (backend.zone if region == backend.region else "")
+        try:
+            require_known("sku", stated.sku, SKUS, self.skus)
+            placement = checked_placement(stated.sku, region, zone)
+        except InvalidRequest as error:
+            raise InvalidRequest(str(error), f"{_SPILLOVER}.{error.param}") from None
+        return replace(backend, spillover_deployment=replace(stated, region=region, zone=placement.zone))
 
     def _placed(self, backend: Backend) -> Backend:
         require_known("sku", backend.sku, SKUS, self.skus)

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from shared.domain.pricing.price_book import PriceKey
 from shared.domain.routing.residency import Placement, Residency
+from shared.domain.routing.spillover import Spillover
 from shared.domain.values import record, value
 
 
@@ -59,6 +60,8 @@ class Backend:
     """Headers to send with every request, in addition to the caller's."""
     max_concurrent_requests: int | None = None
     """The most requests that one process sends at the same time; `None` for no limit."""
+    spillover_deployment: Spillover | None = None
+    """The deployment to which Azure itself sends what this one cannot take; `None` if there is none."""
 
     @property
     def placement(self) -> Placement:
@@ -69,6 +72,14 @@ class Backend:
     def processed_in(self) -> str:
         """The narrowest place where it certainly processes requests: a region, a zone, or `global`."""
         return self.placement.processed_in
+
+    def objection(self, residency: Residency) -> str | None:
+        """Return the reason why a tenant's data may not be sent here; `None` if it may. Judges the spillover, too."""
+        own, spillover = self.placement.objection(residency), self.spillover_deployment
+        if own is not None or spillover is None:
+            return own
+        spilled = spillover.placement.objection(residency)
+        return None if spilled is None else f"its spillover deployment '{spillover.deployment}': {spilled}"
 
     @property
     def is_provisioned(self) -> bool:
@@ -152,7 +163,7 @@ class Catalog:
         in_service = [backend for backend in backends if backend.weight]
         if not in_service:
             return "every backend is drained"
-        objections = [(backend.backend_id, backend.placement.objection(residency)) for backend in in_service]
+        objections = [(backend.backend_id, backend.objection(residency)) for backend in in_service]
         if any(objection is None for _, objection in objections):
             return None
         return "; ".join(f"backend '{backend_id}': {objection}" for backend_id, objection in objections)

@@ -34,7 +34,7 @@ SKUS: Final[Mapping[str, Processing]] = {
     "DeveloperTier": Processing.ANYWHERE,
     "OnPremises": Processing.OWN_ZONE,
 }
-_GLOBAL: Final = "global"
+ANYWHERE: Final = "global"
 
 
 @value
@@ -63,7 +63,7 @@ class Placement:
         """The narrowest place where requests are certainly processed: a region, a zone, or `global`."""
         match self.processing:
             case Processing.ANYWHERE:
-                return _GLOBAL
+                return ANYWHERE
             case Processing.REGION:
                 return self.region
             case _:

@@ -30,6 +30,7 @@ from shared.domain.ledger.lanes import MAX_LANES
 from shared.domain.pricing.money import pusd_from_usd
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth, Deployment
 from shared.domain.routing.residency import Residency
+from shared.domain.routing.spillover import Spillover
 from shared.domain.tenancy.tenant import DisconnectPolicy, Tenant
 
 _NULLABLE_SETTINGS: Final = frozenset(
@@ -203,6 +204,17 @@ class KeyCreation(_Model):
     expires_at: Moment | None = None
 
 
+class SpilloverDefinition(_Model):
+    """The deployment of the same resource to which Azure itself sends what a provisioned one cannot take."""
+
+    deployment: Name
+    sku: Name
+    model: Name
+    model_version: Text = ""
+    region: Text = ""
+    zone: Text = ""
+
+
 class BackendDefinition(_Model):
     """One Azure OpenAI resource and deployment, or another server with OpenAI's API. A weight of 0 drains it.
 
@@ -225,10 +237,14 @@ class BackendDefinition(_Model):
     api: BackendApi = BackendApi.AZURE
     headers: Annotated[dict[HeaderName, HeaderText], Field(max_length=_MAX_HEADERS)] = {}
     max_concurrent_requests: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
+    spillover_deployment: SpilloverDefinition | None = None
 
     def to_domain(self, backend_id: str) -> Backend:
         """Return the backend of this id."""
-        return Backend(backend_id=backend_id, **self.model_dump())
+        stated = self.spillover_deployment
+        spillover = None if stated is None else Spillover(**stated.model_dump())
+        fields = self.model_dump(exclude={"spillover_deployment"})
+        return Backend(backend_id=backend_id, spillover_deployment=spillover, **fields)
 
 
 class DeploymentDefinition(_Model):
