@@ -15,6 +15,10 @@ _CONTEXT_WINDOWS: Final = (
     ("o1", 200_000),
     ("o3", 200_000),
     ("o4", 200_000),
+    ("codex-mini", 200_000),
+    ("computer-use-preview", 8_192),
+    ("gpt-5.", 1_050_000),
+    ("gpt-5", 400_000),
 )
 """Tokens by the beginning of the name; the first that fits counts. No model of a family has more."""
 _LARGEST_CONTEXT_WINDOW: Final = 2_097_152

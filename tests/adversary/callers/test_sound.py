@@ -142,6 +142,8 @@ def test_a_text_may_look_like_json() -> None:
 async def test_a_sound_in_a_chat_holds_the_seconds_that_are_played(stack: Stack) -> None:
     from base64 import b64encode
 
+    row = {"model": "gpt-4o", "meter": "audio_input", "usd_per_million": "40", "effective_from": "2024-01-01T00:00:00Z"}
+    await stack.manage("POST", "/manage/prices", row)
     held = []
     for content in (wav(20), wav_that_claims(1, seconds=20), b"OggS" + bytes(1_000), b""):
         part = {"type": "input_audio", "input_audio": {"data": b64encode(content).decode() or "A", "format": "wav"}}

@@ -58,9 +58,9 @@ def test_the_hold_of_an_image_follows_the_model(model: str, detail: str | None, 
     ("part", "tokens"),
     [
         ({"type": "image_url", "image_url": "https://x.invalid"}, (765, 1_445)),
-        ({"type": "input_audio", "input_audio": {"data": "A" * 4_000, "format": "wav"}}, (1_000, 128_000)),
-        ({"type": "file", "file": {"file_data": "A" * 4_000_000}}, (128_000, 128_000)),
-        ({"type": "file", "file": 7}, (128_000, 128_000)),
+        ({"type": "input_audio", "input_audio": {"data": "A" * 4_000, "format": "wav"}}, (1_000, 131_072)),
+        ({"type": "file", "file": {"file_data": "A" * 4_000_000}}, (131_072, 131_072)),
+        ({"type": "file", "file": 7}, (128_000, 131_072)),
     ],
 )
 def test_the_hold_of_media_is_the_most_they_can_cost(part: dict[str, Any], tokens: tuple[int, int]) -> None:
@@ -76,7 +76,7 @@ def test_tokens_are_held_for_media_in_responses() -> None:
     parts = [{"type": "input_image", "detail": "low"}, {"type": "input_file", "file_data": "A" * 4_000}]
     read = request("responses", model="m", input=[{"role": "user", "content": parts}])
     assert read.media is not None
-    assert read.media("gpt-4o") == TokenEstimate(85 + 1_000, 85 + 128_000)
+    assert read.media("gpt-4o") == TokenEstimate(85 + 1_000, 85 + 131_072)
 
 
 @pytest.mark.parametrize(

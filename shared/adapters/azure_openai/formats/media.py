@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from shared.adapters.azure_openai.formats.sound import duration
+from shared.domain.inference.model_facts import context_window
 from shared.domain.inference.parsed_body import NO_TOKENS, TokenEstimate
 from shared.domain.values import record
 
@@ -38,51 +39,52 @@ _USUAL_PATCHES: Final = 1_024
 
 @record
 class _Vision:
-    """The tokens of one image, and the most input tokens of any request."""
+    """The tokens of one image."""
 
     usual: int
     most: int
     low: int
-    most_input: int
+    billed_percent: int
+    """The tokens that are billed for 100 tokens of the context."""
 
 
-def _tiled(base: int, tile: int, context: int) -> _Vision:
+def _tiled(base: int, tile: int) -> _Vision:
     """Return the tokens of a model that cuts images into tiles of 512 pixels: usually 4, at most 8.
 
     A model with a dearer base than usual is billed for more tokens than its context holds.
     """
-    most_input = context * max(1, -(-base // _USUAL_BASE))
-    return _Vision(usual=base + 4 * tile, most=base + 8 * tile, low=base, most_input=most_input)
+    percent = 100 * max(1, -(-base // _USUAL_BASE))
+    return _Vision(usual=base + 4 * tile, most=base + 8 * tile, low=base, billed_percent=percent)
 
 
-def _patched(percent: int, context: int, most_patches: int = 1_536) -> _Vision:
+def _patched(percent: int, most_patches: int = 1_536) -> _Vision:
     """Return the tokens of a model that cuts images into patches of 32 pixels, whatever detail is asked for.
 
     `percent` is the number of tokens for 100 patches.
     """
-    most, most_input = -(-most_patches * percent // 100), -(-context * percent // 100)
-    return _Vision(usual=-(-_USUAL_PATCHES * percent // 100), most=most, low=most, most_input=most_input)
+    usual, most = -(-_USUAL_PATCHES * percent // 100), -(-most_patches * percent // 100)
+    return _Vision(usual=usual, most=most, low=most, billed_percent=percent)
 
 
 _BY_PREFIX: Final[Mapping[str, _Vision]] = {
-    "gpt-4": _tiled(85, 170, 128_000),
-    "gpt-4o-mini": _tiled(2_833, 5_667, 128_000),
-    "gpt-4.1": _patched(100, 1_047_576),
-    "gpt-4.1-mini": _patched(162, 1_047_576),
-    "gpt-4.1-nano": _patched(246, 1_047_576),
-    "o1": _tiled(75, 150, 200_000),
-    "o3": _tiled(75, 150, 200_000),
-    "o4-mini": _patched(172, 200_000),
-    "codex-mini": _patched(172, 200_000),
-    "computer-use-preview": _tiled(65, 129, 8_192),
-    "gpt-5": _tiled(70, 140, 400_000),
-    "gpt-5-mini": _patched(162, 400_000),
-    "gpt-5-nano": _patched(246, 400_000),
-    "gpt-5-codex-mini": _patched(162, 400_000),
-    "gpt-5.": _patched(162, 1_050_000, most_patches=10_000),
+    "gpt-4": _tiled(85, 170),
+    "gpt-4o-mini": _tiled(2_833, 5_667),
+    "gpt-4.1": _patched(100),
+    "gpt-4.1-mini": _patched(162),
+    "gpt-4.1-nano": _patched(246),
+    "o1": _tiled(75, 150),
+    "o3": _tiled(75, 150),
+    "o4-mini": _patched(172),
+    "codex-mini": _patched(172),
+    "computer-use-preview": _tiled(65, 129),
+    "gpt-5": _tiled(70, 140),
+    "gpt-5-mini": _patched(162),
+    "gpt-5-nano": _patched(246),
+    "gpt-5-codex-mini": _patched(162),
+    "gpt-5.": _patched(162, most_patches=10_000),
 }
 """By the beginning of the model's name. The longest that matches applies."""
-_UNKNOWN: Final = _patched(246, 1_050_000, most_patches=10_000)
+_UNKNOWN: Final = _patched(246, most_patches=10_000)
 """For models that are newer or others': the detail `original` has up to 10,000 patches."""
 
 
@@ -122,8 +124,9 @@ class Media:
         most = self._images * vision.most + self._low_images * vision.low + self._sounds.most
         usual = self._images * vision.usual + self._low_images * min(vision.low, vision.usual) + self._sounds.usual
         if self._files:
-            most += vision.most_input
-            usual += min(self._file_tokens, vision.most_input)
+            most_input = -(-context_window(model) * vision.billed_percent // 100)
+            most += most_input
+            usual += min(self._file_tokens, most_input)
         is_known = vision is not _UNKNOWN or not (self._images or self._low_images or self._files)
         return TokenEstimate(usual, most, is_bounded=is_known and not self._has_unknown)
 
