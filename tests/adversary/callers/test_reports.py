@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.application.audit.count_refusals import CountRefusals, Refusal
-from shared.application.structured_log import fields_of, log_event
+from shared.application.structured_log import fields_of, log_event, request_id
 from shared.domain.errors import LedgerUnavailable
 from shared.domain.tenancy.keys import new_gateway_key
 from tests.tools.ledgers import NOW, ManualClock
@@ -177,6 +177,7 @@ def test_an_error_is_described_by_its_own_message_and_the_type_of_its_cause() ->
 async def test_the_number_of_lines_a_minute_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
     clock = ManualClock()
     count = CountRefusals(clock, max_series=3)
+    request_id.set("the request that ends the minute")
     for number in range(100):
         count(Refusal("invalid_api_key", source=f"203.0.113.{number}"))
         count(Refusal("quota_exceeded", f"tenant-{number}"))
@@ -184,6 +185,7 @@ async def test_the_number_of_lines_a_minute_is_bounded(caplog: pytest.LogCapture
     assert count(Refusal("quota_exceeded", "tenant-0")) == 1
     found = events(caplog, "gateway.refusals")
     assert len(found) == 5
+    assert not any("gateway.request_id" in each for each in found)
     assert sum(each["gateway.count"] for each in found) == 200
     assert {each.get("gateway.tenant") for each in found} == {None, "tenant-0", "others"}
     assert {each["gateway.minute"] for each in found} == {f"{NOW:%Y-%m-%dT%H:%MZ}"}
