@@ -192,10 +192,17 @@ class Stack:
 
         The management API refuses that, but two simultaneous changes can have this result.
         """
+        await self._change_tenant(residency=Residency(zones, allow_global=False))
+
+    async def set_deployments(self, *names: str) -> None:
+        """Set deployments of which some may not exist: tenants of older versions may name such."""
+        await self._change_tenant(deployments=names)
+
+    async def _change_tenant(self, **fields: Any) -> None:
+        """Change the tenant past the management API."""
         gateway = await current_gateway()
         tenant = (await gateway.tenancy.tenants.get(self.tenant)).value
-        changed = replace(tenant, residency=Residency(zones, allow_global=False))
-        await gateway.tenancy.tenants._tenants.replace(changed, "*")
+        await gateway.tenancy.tenants._tenants.replace(replace(tenant, **fields), "*")
         gateway.tenancy.authenticate.forget(self.tenant)
 
     async def settled(self) -> None:

@@ -288,7 +288,7 @@ async def test_a_quota_of_zero_refuses_requests_that_charge_no_tokens_too(stack:
 
 
 async def test_models_are_the_tenants_deployments(stack: Stack) -> None:
-    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"deployments": ["whisper", "gone", "gpt-4o"]})
+    await stack.set_deployments("whisper", "gone", "gpt-4o")
     headers = {"api-key": stack.key}
     for path in ("/openai/v1/models", "/openai/models?api-version=2024-10-21"):
         async with stack.session.get(f"{stack.url}{path}", headers=headers) as answer:
