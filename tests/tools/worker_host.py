@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OPEN_INVOCATIONS = "/admin/open-invocations"
 """Answers the number of invocations that have not ended, or of which the worker keeps something. The Functions host
 has no such path."""
+REACHED_INVOCATIONS = "/admin/reached-invocations"
+"""Answers the number of invocations whose request the worker has got, and has not answered."""
 RAW_HEADER = "x-raw"
 """A header whose value is decoded from percent signs, and sent to the worker as `user-agent`. The server of this
 module refuses control characters, which the Functions host passes."""
@@ -95,7 +97,10 @@ class WorkerHost:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Send one request to the worker's own HTTP server, and invoke the function at the same time."""
         if request.path == OPEN_INVOCATIONS:
-            return web.json_response(len(self._invocations) + _kept_by_the_worker())
+            return web.json_response(len(self._invocations) + len(_kept_by_the_worker()))
+        if request.path == REACHED_INVOCATIONS:
+            kept = _kept_by_the_worker()
+            return web.json_response(sum(each.http_request_available_event.is_set() for each in kept))
         if request.path.startswith("/admin/functions/"):
             if not is_permitted(os.environ.get("HOST_KEY", ""), request.headers.get("x-functions-key", "")):
                 return web.Response(status=401)
@@ -163,10 +168,10 @@ class WorkerHost:
         return SimpleNamespace(request=request, properties={"host": "127.0.0.1", "protos": self._protos})
 
 
-def _kept_by_the_worker() -> int:
+def _kept_by_the_worker() -> list[Any]:
     from azure_functions_runtime.http_v2 import http_coordinator
 
-    return len(http_coordinator._context_references)
+    return list(http_coordinator._context_references.values())
 
 
 async def main() -> None:
