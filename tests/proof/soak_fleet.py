@@ -31,6 +31,7 @@ class Fleet:
         self._dice = dice
         self.running: list[tuple[subprocess.Popen[bytes], str]] = []
         self.frozen: set[str] = set()
+        self.starting: set[str] = set()
         self.kills = 0
         self.freezes: list[float] = []
 
@@ -50,12 +51,16 @@ class Fleet:
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}"
         self.running.append((process, url))
-        await asyncio.to_thread(await_port, port, process)
+        self.starting.add(url)
+        try:
+            await asyncio.to_thread(await_port, port, process)
+        finally:
+            self.starting.discard(url)
         return url
 
     async def kill_one(self) -> None:
         """Kill a gateway that is not frozen with `kill -9`, and start another in its place."""
-        awake = [each for each in self.running if each[1] not in self.frozen]
+        awake = [each for each in self.running if each[1] not in self.frozen | self.starting]
         if awake:
             process, url = self._dice.choice(awake)
             self.running.remove((process, url))
@@ -66,7 +71,9 @@ class Fleet:
 
     async def freeze_one(self, seconds: float) -> None:
         """Stop a gateway for some seconds, in the middle of whatever it does."""
-        process, url = self._dice.choice(self.running)
+        if not (ready := [each for each in self.running if each[1] not in self.starting]):
+            return
+        process, url = self._dice.choice(ready)
         process.send_signal(signal.SIGSTOP)
         self.frozen.add(url)
         try:
@@ -77,8 +84,8 @@ class Fleet:
             self.frozen.discard(url)
 
     def any_url(self) -> str:
-        """Return the address of a gateway. It may be frozen, but mostly is not, so that clients go on."""
-        awake = [url for _, url in self.running if url not in self.frozen]
+        """Return the address of a gateway. Mostly it is one that answers, so that clients go on."""
+        awake = [url for _, url in self.running if url not in self.frozen | self.starting]
         return self._dice.choice(awake if awake and self._dice.random() < 0.95 else [url for _, url in self.running])
 
     async def stop(self) -> None:

@@ -10,6 +10,7 @@ from shared.adapters.tables.entity_group import (
     decoded_fields,
     encode_transaction,
     entity_path,
+    inspect_page,
     store_error,
     transaction_result,
 )
@@ -106,3 +107,23 @@ def test_rows_are_read_by_their_types() -> None:
     (scanned,) = decode_page(b'{"value":[%b]}' % entity)
     read = decode_row(entity, "e")
     assert (scanned.key, decoded_fields(scanned.fields)) == ("B", {"seq": 9, "flag": True}) == (read.key, read.fields)
+
+
+def test_a_row_is_inspected_with_the_types_that_the_service_states() -> None:
+    entity = (
+        b'{"odata.etag":"e","PartitionKey":"a","RowKey":"B","Timestamp":"t","none":null,"state":"OPEN","seq":3,'
+        b'"tokens@odata.type":"Edm.Int64","tokens":"7","status@odata.type":"Edm.Int64","status":"200",'
+        b'"rid@odata.type":"Edm.Guid","rid":"0","pusd":"5"}'
+    )
+    (row,) = inspect_page(b'{"value":[%b]}' % entity)
+    assert row.key == "B"
+    assert row.fields == {"state": "OPEN", "seq": 3, "tokens": 7, "status": 200, "rid": "0", "pusd": "5"}
+    assert [*row.mistyped] == ["seq", "status", "rid"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b'{"value":[{}]}', b'{"value":[{"RowKey":"B","n@odata.type":"Edm.Int64","n":"many"}]}']
+)
+def test_a_page_that_cannot_be_inspected_is_a_lost_answer(body: bytes) -> None:
+    with pytest.raises(AnswerLost):
+        list(inspect_page(body))

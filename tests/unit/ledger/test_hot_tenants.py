@@ -256,6 +256,28 @@ async def test_verification_reads_rollups_again_that_changed_meanwhile() -> None
     assert store.roll_up is None
 
 
+class MarkedLaterStore(FaultyStore):
+    """Lets the watermark of a lane appear at its second reading."""
+
+    readings = 0
+
+    async def inspect(self, table: str, partition: str, first: str, end: str = "") -> AsyncIterator[InspectedRow]:
+        if (table, partition, first) == ("rollup202611", "acme|01", "W"):
+            self.readings += 1
+            if self.readings > 1:
+                yield InspectedRow("W", {"seq": 1})
+            return
+        async for row in super().inspect(table, partition, first, end):
+            yield row
+
+
+async def test_an_entry_that_cannot_be_read_is_in_no_rollup() -> None:
+    world = await a_busy_tenant()
+    await spoil(world, 1, **{entry_key(1): {"kind": "gift"}})
+    found = (await World(clock=world.clock, rows=MarkedLaterStore(world.rows)).findings())["acme"]
+    assert "I15 the row cannot be read: 'gift' is not a valid EntryKind" in found
+
+
 async def test_a_reservation_that_never_ends_is_a_broken_promise() -> None:
     world = await a_busy_tenant()
     hold = await world.ledger.reserve(HOT, reservation(minutes=5))

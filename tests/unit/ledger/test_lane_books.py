@@ -73,6 +73,11 @@ def test_an_adjustment_that_is_repeated_is_found() -> None:
     assert found_in(books_of(*twice)) == [("I6", entry_key(2), "")]
 
 
+def test_a_cost_that_is_not_that_of_the_usage_is_found() -> None:
+    wrong = charged(1, EntryKind.CHARGE, Amount(1, 7), Usage(input=1), rid="r1")
+    assert found_in(books_of(wrong)) == [("I10", entry_key(1), "pusd")]
+
+
 def test_tokens_that_are_not_those_of_the_usage_are_found() -> None:
     wrong = charged(1, EntryKind.CHARGE, Amount(3, 2_500_000), Usage(input=1), rid="r1")
     assert found_in(books_of(wrong)) == [("I10", entry_key(1), "tokens")]
