@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import replace
 
 from shared.application.audit.record_audit import Actor, RecordAudit
@@ -92,11 +93,8 @@ class ManageTenants:
             after = change(before.value)
             if after.routed_settings != before.value.routed_settings:
                 check_tenant(after, await self._catalog.load(), before.value)
-            try:
+            with suppress(VersionConflict):  # the next round refuses a change of a named version
                 return before, await self._tenants.replace(after, before.etag)
-            except VersionConflict:
-                if etags:
-                    raise
 
     async def grant(
         self,

@@ -112,6 +112,11 @@ async def test_changes_that_race_are_both_kept(stack: Stack) -> None:
     documents.replace = lose_once
     changed = await stack.manage("PATCH", path, {"name": "mine"})
     assert (changed["name"], changed["contact"]) == ("mine", "other")
+    raced.clear()
+    async with stack.session.get(stack.url + path, headers={"api-key": ADMIN_KEY}) as response:
+        etag = response.headers["etag"]
+    await stack.manage("PATCH", path, {"name": "too late"}, if_match=etag, status=412)
+    assert (await stack.manage("GET", path))["name"] == "mine"
 
 
 async def test_objects_that_are_missing_or_exist_already_are_named_in_the_error(stack: Stack) -> None:
