@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from email import message_from_bytes
+from typing import Any
 
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from shared.adapters.azure_openai.formats.multipart import parts_of
+from shared.domain.errors import InvalidRequest
 from tests.adversary.callers.test_two_readers import V1, refusal
 from tests.tools.sounds import wav
 from tests.tools.stack import Stack
@@ -178,3 +185,21 @@ async def test_forms_of_usual_clients_pass(stack: Stack, content_type: str, body
     (seen,) = await stack.requests()
     assert seen["headers"]["content-type"] == content_type
     assert seen["body"]["model"] == "whisper"
+
+
+PIECES = [b"--b", b"--b--", b"\r\n", b"\n", b"\r", b'"', b";", b"\\", b"%", b" ", b"x", b": ", b'name="model"', b"\xff"]
+WHOLE = field("model", b"whisper") + part(b'Content-Disposition: form-data; name="file"; filename="a.wav"') + END
+
+
+@given(place=st.integers(0, len(WHOLE)), cut=st.integers(0, 12), pieces=st.lists(st.sampled_from(PIECES), max_size=3))
+@example(place=0, cut=0, pieces=[])
+def test_an_accepted_form_is_read_alike_by_other_readers(place: int, cut: int, pieces: list[bytes]) -> None:
+    body = WHOLE[:place] + b"".join(pieces) + WHOLE[place + cut :]
+    try:
+        ours = [(part.name, body[part.start : part.end]) for part in parts_of(body, FORM)]
+    except InvalidRequest:
+        return
+    message = message_from_bytes(b"Content-Type: " + FORM.encode() + b"\r\n\r\n" + body)
+    others: Any = message.get_payload()
+    read = [(each.get_param("name", header="content-disposition"), each.get_payload(decode=True)) for each in others]
+    assert read == ours
