@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Set
+from collections.abc import AsyncIterator, Iterable, Iterator, Set
 
 from shared.application.ledger.findings import Finding, NotChecked, finding_at
 from shared.application.ports.books import Books, Place
@@ -53,9 +53,17 @@ class VerifyTenants:
             if lane == lane.vault and lane.tenant_id not in documents
         ]
         found += await self._traces(period, documents.keys(), {lane.tenant_id for lane in lanes}, only)
-        is_over = self._clock.now() >= BillingPeriod.parse(period).end
-        reason = "the period is over: documents may have changed since"
-        return TenantsVerified(found, [NotChecked(invariant="I17", reason=reason, is_all=True)] if is_over else [])
+        return TenantsVerified(found, [*self._not_checked(period, documents.values(), lanes)])
+
+    def _not_checked(self, period: str, tenants: Iterable[Tenant], lanes: Iterable[Lane]) -> Iterator[NotChecked]:
+        begun, opened = BillingPeriod.parse(period), {lane.tenant_id for lane in lanes}
+        if self._clock.now() >= begun.end:
+            reason = "the period is over: documents may have changed since"
+            yield NotChecked(invariant="I17", reason=reason, is_all=True)
+        new = [tenant.tenant_id for tenant in tenants if begun.start <= tenant.created_at < begun.end]
+        if unused := [tenant_id for tenant_id in new if tenant_id not in opened]:
+            reason = f"{len(unused)} tenants have no books, and were registered in the period: perhaps without requests"
+            yield NotChecked(invariant="I16", reason=reason)
 
     async def _documents(self, only: str | None) -> AsyncIterator[Tenant]:
         cursor: str | None = None

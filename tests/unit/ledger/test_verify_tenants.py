@@ -86,6 +86,7 @@ async def test_a_tenant_without_books_is_a_violation_if_the_month_began_after_it
     closed = await world.register("closed")
     await world.tenants.replace(replace(closed, state=TenantState.CLOSED), "*")
     assert await world.findings() == [("I16", "before")]
+    assert await world.unchecked() == ["I16"]
     assert await world.findings(period="2026-12") == []
 
 
