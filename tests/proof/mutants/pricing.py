@@ -6,6 +6,7 @@ from tests.proof.mutation.mutant import mutants_of
 from tests.proof.mutation.operators import argument, assigned, called, flipped, replaced, returns
 
 _BOOK = "shared.domain.pricing.price_book"
+_RATES = "shared.domain.pricing.rates"
 _CARD = "shared.domain.pricing.rate_card"
 _PRICING = "unit/pricing"
 _RATE_LIMITS = "unit/ledger/test_rate_limit.py"
@@ -27,6 +28,19 @@ MUTANTS = [
             "the oldest price wins": flipped("price.precedence"),
             "a model without a price is served": replaced("all", "any"),
         },
+    ),
+    *mutants_of(
+        f"{_RATES}:Rates.hold",
+        _PRICING,
+        {"the hold takes the cheapest tier": called("max", "min(bounds, key=lambda bound: bound[0])")},
+    ),
+    *mutants_of(
+        f"{_RATES}:Rates.applied",
+        _PRICING,
+        {"the tier that the answer states is ignored": called("service_tier", "STANDARD_TIER")},
+    ),
+    *mutants_of(
+        "shared.domain.pricing.price:Price.contradicts", _PRICING, {"bands may overlap": returns("False", of=2, at=2)}
     ),
     *mutants_of(f"{_CARD}:RateCard.bound", _PRICING, {"a reservation holds nothing for images": returns("dearest")}),
     *mutants_of(
