@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
+import itertools
 import json
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from statistics import median
 
 import aiohttp
@@ -36,11 +37,16 @@ def main() -> int:
     parser.add_argument("--pace-ms", type=int, default=4000, help="between two events of each stream")
     parser.add_argument("--requests", type=int, default=400, help="requests a measurement")
     parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts")
+    parser.add_argument("--send", nargs=2, metavar=("URL", "KEY"), help="only send bodies, for another process")
     parser.add_argument("--hold", nargs=2, metavar=("URL", "KEY"), help="only hold the streams, for another process")
     options = parser.parse_args()
     if options.hold:
         url, key = options.hold
         asyncio.run(_hold(url, key, options.streams, options.pace_ms))
+        return 0
+    if options.send:
+        url, key = options.send
+        asyncio.run(_send(url, key))
         return 0
     port = free_port()
     upstream = f"http://127.0.0.1:{port}"
@@ -50,7 +56,8 @@ def main() -> int:
         with _streams(with_new_tenant(target), options.streams, options.pace_ms) as held:
             beside, alive = asyncio.run(_rounds(target, options.requests, options.rounds))
         _print(f"beside {held} slow streams", beside, alone, alive)
-        beside, alive = asyncio.run(_beside_bodies(target, options.requests, options.rounds))
+        with _bodies(with_new_tenant(target)):
+            beside, alive = asyncio.run(_rounds(target, options.requests, options.rounds))
         _print(f"beside bodies of {len(_TINY) >> 20} MiB", beside, alone, alive)
         answering.kill()  # it would go on with the streams
     return 0
@@ -87,22 +94,15 @@ async def _alive(target: Target) -> AsyncIterator[list[float]]:
         await asyncio.wait([asking])
 
 
-async def _beside_bodies(target: Target, requests: int, rounds: int) -> tuple[list[Figures], float]:
-    hostile = await asyncio.to_thread(with_new_tenant, target)
-    headers = {"api-key": hostile.key, "content-type": "application/json"}
-
-    async def send() -> None:
-        async with aiohttp.ClientSession(headers=headers) as session:
-            while True:
-                async with session.post(hostile.url, data=io.BytesIO(_TINY)) as response:
-                    await response.read()
-
-    sending = asyncio.create_task(send())
-    try:
-        return await _rounds(target, requests, rounds)
-    finally:
-        sending.cancel()
-        await asyncio.wait([sending])
+async def _send(url: str, key: str) -> None:
+    """Send bodies until the process is ended. Prints a line once one was answered."""
+    headers = {"api-key": key, "content-type": "application/json"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        for number in itertools.count():
+            async with session.post(url, data=io.BytesIO(_TINY)) as response:
+                await response.read()
+            if number == 0:
+                print(response.status, flush=True)
 
 
 @contextmanager
@@ -110,13 +110,25 @@ def _streams(hostile: Target, streams: int, pace_ms: int) -> Iterator[int]:
     """Hold streams from a process of its own, so that its work does not delay the clients that are measured."""
     command = [sys.executable, "-m", "bench.fairness", "--hold", hostile.url, hostile.key]
     command += ["--streams", str(streams), "--pace-ms", str(pace_ms)]
-    holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+    with _begun(command) as line:
+        yield int(line)
+
+
+def _bodies(hostile: Target) -> AbstractContextManager[bytes]:
+    """Send large bodies, one after the other, from a process of its own."""
+    return _begun([sys.executable, "-m", "bench.fairness", "--send", hostile.url, hostile.key])
+
+
+@contextmanager
+def _begun(command: list[str]) -> Iterator[bytes]:
+    """Run a command, and wait for its first line."""
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
-        assert holder.stdout is not None
-        yield int(holder.stdout.readline())
+        assert child.stdout is not None
+        yield child.stdout.readline()
     finally:
-        holder.terminate()
-        holder.wait()
+        child.terminate()
+        child.wait()
 
 
 async def _hold(url: str, key: str, streams: int, pace_ms: int) -> None:
