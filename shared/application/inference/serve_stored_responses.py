@@ -22,7 +22,7 @@ from shared.domain.errors import (
     TenantSuspended,
 )
 from shared.domain.ledger.entries import Reservation
-from shared.domain.routing.answer import classify
+from shared.domain.routing.answer import Meaning, classify
 from shared.domain.routing.catalog import Backend, Catalog
 from shared.domain.routing.paths import response_path
 from shared.domain.tenancy.tenant import Tenant, TenantState
@@ -109,10 +109,10 @@ class ServeResponses:
             settle = partial(self._settle_now, tenant_id, call.response_id)
             return _forwarded(response, backend, stream=ForwardedStream(response, settle))
         body = await response.read()
-        error = classify(response, body).error
-        if error is not None and not isinstance(error, OperationNotFound):
-            raise error
-        if response.status == 200:
+        answer = classify(response, body)
+        if answer.error is not None and not isinstance(answer.error, OperationNotFound):
+            raise answer.error
+        if answer.meaning is Meaning.COMPLETED:
             await self._take_note(tenant_id, call, body)
         return _forwarded(response, backend, body)
 

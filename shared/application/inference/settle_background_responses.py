@@ -80,9 +80,9 @@ class SettleResponses:
         path = response_path(backend, response_id)
         response = await self._upstream.send(backend, "GET", path, b"", {}, _HEAD_SECONDS)
         body = await response.read()
-        if response.status == 200:
-            return await self.settle(response_id, reservation, body)
         answer = classify(response, body)
+        if answer.meaning is Meaning.COMPLETED:
+            return await self.settle(response_id, reservation, body)
         if response.status != _GONE or answer.meaning is not Meaning.CALLER_ERROR:
             raise answer.error or BackendBroken(f"The backend answered with status {response.status}.")
         await (await self._attempt(reservation)).charge_hold(_GONE, "response_gone")

@@ -29,7 +29,7 @@ class Meaning(Enum):
     """The meaning of an answer for the gateway."""
 
     COMPLETED = auto()
-    """200: the request was served."""
+    """200, or another status of success: the request was served."""
     CALLER_ERROR = auto()
     """The caller's own mistake, or a refused prompt: the caller gets the answer as it is."""
     THROTTLED = auto()
@@ -84,6 +84,8 @@ def classify(
     status = head.status
     if status == 200:
         return _COMPLETED
+    if 201 <= status < 300:  # the caller gets such an answer, too, so it is charged
+        return Answer(status=status, meaning=Meaning.COMPLETED)
     if status == 404:
         return _classify_404(body, caller_version)
     if status in (429, 503):

@@ -52,7 +52,9 @@ def filtered_prompt(status: int, body: bytes) -> frozenset[str] | None:
     [
         (200, NONE, NO_BODY, "", Meaning.COMPLETED, None),
         (200, RETRY_AFTER_2, AZURE_NO_DEPLOYMENT, "2024-10-21", Meaning.COMPLETED, None),
-        (201, NONE, NO_BODY, "", Meaning.CALLER_ERROR, None),
+        (201, NONE, NO_BODY, "", Meaning.COMPLETED, None),
+        (299, NONE, NO_BODY, "", Meaning.COMPLETED, None),
+        (300, NONE, NO_BODY, "", Meaning.CALLER_ERROR, None),
         (302, NONE, NO_BODY, "", Meaning.CALLER_ERROR, None),
         (400, NONE, NO_BODY, "", Meaning.CALLER_ERROR, None),
         (400, NONE, BAD_REQUEST, "", Meaning.CALLER_ERROR, None),
