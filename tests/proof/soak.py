@@ -32,7 +32,7 @@ from typing import Any
 import aiohttp
 
 from shared.domain.identifiers import BillingPeriod
-from tests.e2e.test_local_run import Api, Run, verify
+from tests.e2e.test_local_run import Api, Run
 from tests.proof.hostile_callers import DEPLOYMENT, PATIENCE_SECONDS, HostileCallers
 from tests.proof.soak_fleet import Fleet, freezes
 from tests.tools.fault_proxy import FaultProxy
@@ -76,7 +76,7 @@ async def soak(seconds: float, gateways: int, kill_every: float, fault_rate: flo
                 print(f"freezes of {fleet.freezes} s; quota changes by status {dict(administrator.answers)}")
                 print(f"hostile callers by attack and status {dict(sorted(hostile.answers.items()))}")
                 print(*hostile.defects, sep="\n", end="\n" if hostile.defects else "")
-                wrong = await _judge(api, document, periods, answers, fleet.kills, proxy, quota)
+                wrong = await _judge(api, periods, answers, fleet, proxy, quota)
                 return wrong + len(hostile.defects) + (not fleet.freezes) + await _recomputed(document, periods)
         finally:
             run.stop()
@@ -219,10 +219,9 @@ def _periods() -> list[str]:
 
 async def _judge(
     api: Api,
-    document: dict[str, Any],
     periods: list[str],
     answers: list[tuple[int, str]],
-    kills: int,
+    fleet: Fleet,
     proxy: FaultProxy,
     quota: int,
 ) -> int:
@@ -230,7 +229,7 @@ async def _judge(
     kinds: Counter[str] = Counter()
     wrong = 0
     print(f"requests {len(answers)}, by status {dict(sorted(Counter(status for status, _ in answers).items()))}")
-    print(f"kills {kills}; storage requests {proxy.requests}, faults {dict(proxy.by_kind)}")
+    print(f"kills {fleet.kills}; storage requests {proxy.requests}, faults {dict(proxy.by_kind)}")
     for period in periods:
         usage = await api.manage("GET", f"/manage/tenants/soak/usage?period={period}")
         for entry in await api.entries("soak", period):
@@ -243,7 +242,7 @@ async def _judge(
             f"{period}: {usage['tokens_used']} of {quota} tokens used, overshoot {overshoot}, "
             f"{usage['tokens_reserved']} still reserved, {usage['requests']} attempts"
         )
-        checked = await asyncio.to_thread(verify, document, period)
+        checked = await asyncio.to_thread(fleet.verify, period)
         print(checked.stdout.rstrip())
         wrong += checked.returncode != 0
     print(f"entries {dict(kinds)}")

@@ -39,16 +39,12 @@ class Fleet:
         """Start one more gateway. `later` moves its clock forward."""
         port = free_port()
         environment = {
-            **os.environ,
-            **self._document["gateway_env"],
+            **self._environment(later, self._dice.uniform(-3, 3)),
             "TALLYGATE_PORT": str(port),
             "TALLYGATE_TABLE_ENDPOINT": endpoint or self._table_endpoint,
             "BACKEND_TOTAL_TIMEOUT_SECONDS": _REQUEST_SECONDS,
-            "AHEAD_SECONDS": str(self._offset + later),
-            "SKEW_SECONDS": str(self._dice.uniform(-3, 3)),
         }
-        command = [self._document["gateway_command"][0], "-m", "tests.tools.skewed_host"]
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(self._command, env=environment, stderr=subprocess.DEVNULL)
         url = f"http://127.0.0.1:{port}"
         self.running.append((process, url))
         self.starting.add(url)
@@ -57,6 +53,19 @@ class Fleet:
         finally:
             self.starting.discard(url)
         return url
+
+    def verify(self, period: str) -> subprocess.CompletedProcess[str]:
+        """Run `tallygate verify` by the fleet's clock."""
+        command = [*self._command, "verify", "--period", period]
+        return subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)
+
+    @property
+    def _command(self) -> list[str]:
+        return [self._document["gateway_command"][0], "-m", "tests.tools.skewed_host"]
+
+    def _environment(self, later: float = 0.0, skew: float = 0.0) -> dict[str, str]:
+        clock = {"AHEAD_SECONDS": str(self._offset + later), "SKEW_SECONDS": str(skew)}
+        return {**os.environ, **self._document["gateway_env"], **clock}
 
     async def kill_one(self) -> None:
         """Kill a gateway that is not frozen with `kill -9`, and start another in its place."""

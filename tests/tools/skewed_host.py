@@ -1,6 +1,7 @@
 """The functions host on a machine whose clock is wrong by `SKEW_SECONDS`. The clock of storage is right.
 
-All times are moved by `AHEAD_SECONDS`, so that a test chooses when the month ends.
+All times are moved by `AHEAD_SECONDS`, so that a test chooses when the month ends. With arguments it is the command
+`tallygate` instead, by the same clock.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 
 from local.functions_host.__main__ import main
 from shared.adapters.clock import StorageClock
+from shared.cli.__main__ import run
 from shared.composition import adapters
 
 
@@ -26,4 +28,4 @@ class SkewedClock(StorageClock):
 if __name__ == "__main__":
     assert vars(adapters).get("StorageClock") is StorageClock, "the clock is made elsewhere"
     setattr(adapters, "StorageClock", SkewedClock)  # noqa: B010 - the one place that makes a clock
-    sys.exit(main())
+    sys.exit(run(sys.argv[1:]) if sys.argv[1:] else main())

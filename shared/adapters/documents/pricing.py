@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import combinations
 from typing import Final
 
 from shared.adapters.documents.codec import from_json, to_json
@@ -106,6 +107,9 @@ def _fault(document: Document) -> str:
         key = price.key_id if price.is_ordered else price.price_id
         if (document.partition, document.key) != (key_of(price.model), key):
             return f"the content belongs to the row {key} of {price.model}"
+    for one, other in combinations(prices, 2):
+        if one.contradicts(other):
+            return f"the prices {one.price_id} and {other.price_id} contradict each other"
     return ""
 
 

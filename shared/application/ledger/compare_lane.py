@@ -82,8 +82,14 @@ class _Comparison:
             yield self._wrong("I1", message, "version")
         if len({*recent}) != min(version, RECENT_COMMITS):
             yield self._wrong("I1", f"{len({*recent})} ids of recent commits after {version} commits", "recent")
-        elif self.balance.state is LaneState.OPEN and not self.balance.owner:
+        elif self.balance.state is LaneState.OPEN and (not self.balance.owner or self._is_vault):
             yield from self._untraced(recent)
+        if self.balance.owner and self._is_vault:
+            yield self._wrong("I15", "the vault is leased, and only other lanes are", "owner")
+
+    @property
+    def _is_vault(self) -> bool:
+        return self.books.lane == self.books.lane.vault
 
     def _untraced(self, recent: Iterable[str]) -> Iterator[Finding]:
         """Check that each recent commit is known by what it wrote, except those that lease a lane or begin to close it.

@@ -15,7 +15,7 @@ from azure.data.tables import TableServiceClient, UpdateMode
 from local.azurite_server import ACCOUNT
 from shared.adapters.clock import StorageClock
 from shared.composition.gateway import Gateway, build
-from shared.domain.identifiers import BillingPeriod
+from shared.domain.identifiers import BillingPeriod, timestamp
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
 from shared.domain.ledger.entries import EntryKind, Reservation
@@ -164,9 +164,10 @@ async def _serve(gateway: Gateway, account: Account, times: int = 1) -> None:
         await gateway.ledger.books.settle(held.reservation, charge())
 
 
-def _hold(account: Account, minutes: float = 60 * 24 * 365 * 50) -> Reservation:
-    made = reservation(account.tenant_id, period=account.period, minutes=minutes)
-    return replace(made, lane=Lane(account.tenant_id, account.period))
+def _hold(account: Account) -> Reservation:
+    """A reservation that does not end while the tests run."""
+    made, ends = reservation(account.tenant_id, period=account.period), timestamp(datetime.now(UTC) + timedelta(days=1))
+    return replace(made, lane=Lane(account.tenant_id, account.period), deadline=ends)
 
 
 async def _previous_month(gateway: Gateway, tenants: dict[str, Tenant]) -> Reservation:

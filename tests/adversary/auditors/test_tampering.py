@@ -17,6 +17,7 @@ LEDGER: Final = "ledger" + OPEN.replace("-", "")
 ROLLUP: Final = "rollup" + OPEN.replace("-", "")
 CLOSED_LEDGER: Final = "ledger" + CLOSED.replace("-", "")
 ACME: Final = "acme|00"
+FAR: Final = "9999-01-01T00:00:00.000Z"
 Captured: TypeAlias = pytest.CaptureFixture[str]
 
 
@@ -93,6 +94,12 @@ def forge(tables: Tables) -> None:
     tables.change(LEDGER, ACME, "B", open_reservations=1, reserved_tokens=int64(30), reserved_pusd=int64(225_000_000))
 
 
+def forge_under_a_lease(tables: Tables) -> None:
+    """Forge the balance of a vault as if it was leased, because leases write no entry."""
+    forge(tables)
+    tables.change(LEDGER, ACME, "B", owner="me", owner_until="2020")
+
+
 def remove_tenant(tables: Tables, partition: str = ACME) -> None:
     tables.delete(LEDGER, partition)
     tables.delete("registry", OPEN, partition)
@@ -132,6 +139,12 @@ def first_price(tables: Tables) -> str:
 
 def reprice(tables: Tables) -> None:
     change_document("prices", "gpt-4o", first_price(tables), usd_per_million="0.01")(tables)
+
+
+def add_band(tables: Tables, **fields: object) -> None:
+    """Add a price for the same key to the row of another."""
+    price = json.loads(tables.row("prices", "gpt-4o", first_price(tables))["document"])
+    change_document("prices", "gpt-4o", first_price(tables), other_bands=[{**price, **fields}])(tables)
 
 
 def rename_price(tables: Tables) -> None:
@@ -201,7 +214,30 @@ TAMPERINGS: dict[str, Tampering] = {
     ),
     "balance and last entry are rolled back": Tampering(roll_back, "I4", property_name="open_reservations"),
     "the last entry is removed from a forged balance": Tampering(forge, "I1", property_name="recent"),
+    "an open month is closing": Tampering(change_of("B", state="CLOSING"), "I9", property_name="state"),
+    "a lane of an open month is closing": Tampering(
+        change_of("B", partition="hot|01", state="CLOSING"), "I9", partition="hot|01", property_name="state"
+    ),
+    "a lane is leased for ever": Tampering(
+        change_of("B", partition="hot|01", owner="me", owner_until="9999"), "I14", partition="hot|01",
+        property_name="owner_until",
+    ),
+    "a vault is leased": Tampering(change_of("B", owner="me", owner_until=FAR), "I15", property_name="owner"),
+    "a lease hides that the last entry is removed": Tampering(
+        forge_under_a_lease, "I1", property_name="recent"
+    ),
+    "the limit a minute refuses all requests": Tampering(
+        change_of("B", requests_arrival=int64(2**52)), "I14", property_name="requests_arrival"
+    ),
     # reservations, markers, marks, transfers
+    "a reservation never ends": Tampering(
+        first_of("P|", lambda t, key: t.change(LEDGER, ACME, key, deadline=FAR)), "I14", row=None,
+        property_name="deadline",
+    ),
+    "the deadline of a reservation is none": Tampering(
+        first_of("P|", lambda t, key: t.change(LEDGER, ACME, key, deadline="never")), "I14", row=None,
+        property_name="deadline",
+    ),
     "a reservation is deleted": Tampering(
         first_of("P|", lambda t, key: t.delete(LEDGER, ACME, key)), "I4", property_name="open_reservations"
     ),
@@ -304,6 +340,9 @@ TAMPERINGS: dict[str, Tampering] = {
         give_responses_to_a_stranger, "I16", "registry", OPEN, row="stranger|00"
     ),
     "a price is another": Tampering(reprice, "I10", row=entry(1), property_name="price_version"),
+    "a second price is put beside the first": Tampering(
+        lambda t: add_band(t, usd_per_million="0.01"), "I10", "prices", "gpt-4o", row=None
+    ),
     "a price stands under another key": Tampering(rename_price, "I10", "prices", "gpt-4o", row="k0"),
     "a price is removed": Tampering(lambda t: t.delete("prices", "gpt-4o", first_price(t)), "I10", row=entry(1),
                                     property_name="price_version"),
