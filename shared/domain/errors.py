@@ -185,6 +185,14 @@ class RowsDamaged(LedgerUnavailable):
     """Rows of the ledger cannot be read, because something else wrote them. The message names them."""
 
 
+class TenantsDamaged(RowsDamaged):
+    """Documents of tenants cannot be read, because something else wrote them. `names` are their tenant ids."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"Documents of tenants cannot be read: {', '.join(names)}.")
+        self.names = names
+
+
 class BackendFailed(GatewayError):
     """No backend served the request. `retry_after_seconds` is the time until one may be ready, where known."""
 

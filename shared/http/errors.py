@@ -55,6 +55,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.ClientDisconnected: (503, "no_backend_available"),
     errors.LedgerUnavailable: (503, "ledger_unavailable"),
     errors.RowsDamaged: (503, "ledger_unavailable"),
+    errors.TenantsDamaged: (503, "ledger_unavailable"),
     errors.StorageUnavailable: (503, "ledger_unavailable"),
     IdentityUnavailable: (503, "ledger_unavailable"),
     errors.BackendTimeout: (504, "backend_timeout"),

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from shared.adapters.documents.codec import from_json, to_document
 from shared.adapters.documents.store import Documents, key_of, name_of
-from shared.application.ports.tenancy import KeyName, Versioned
+from shared.application.ports.tenancy import KeyName, TenantPage, Versioned
+from shared.domain.errors import TenantsDamaged
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 
@@ -33,10 +34,22 @@ class DocumentTenants:
         return Versioned(tenant, new_etag)
 
     async def list(self, limit: int, cursor: str | None) -> tuple[list[Versioned[Tenant]], str | None]:
+        page, after = await self.list_readable(limit, cursor)
+        if page.damaged:
+            raise TenantsDamaged(page.damaged)
+        return [*page.tenants], after
+
+    async def list_readable(self, limit: int, cursor: str | None) -> tuple[TenantPage, str | None]:
         # One more than asked for tells whether there is a next page.
         found = await self._documents.list("tenants", after=cursor or "", limit=limit + 1)
-        page = [Versioned(from_json(Tenant, document.text), document.etag) for document in found[:limit]]
-        return page, page[-1].value.tenant_id if len(found) > limit else None
+        tenants: list[Versioned[Tenant]] = []
+        damaged: list[str] = []
+        for document in found[:limit]:
+            try:
+                tenants.append(Versioned(from_json(Tenant, document.text), document.etag))
+            except ValueError:
+                damaged.append(document.partition)
+        return TenantPage(tenants, damaged), found[limit - 1].partition if len(found) > limit else None
 
 
 class DocumentKeys:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Set
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Set
 
 from shared.application.ledger.findings import Finding, NotChecked, finding_at
 from shared.application.ports.books import Books, Place
 from shared.application.ports.clock import Clock
 from shared.application.ports.tenancy import TenantDirectory
+from shared.application.tenancy.every_tenant import every_tenant
+from shared.domain.errors import TenantsDamaged
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import Balance, Lane, LaneState
 from shared.domain.tenancy.tenant import Tenant, TenantState
 from shared.domain.values import value
 
-_PAGE = 500
 _READINGS = 4
 _PAUSE_SECONDS = 0.5
 """A change of a limit is two writes, some milliseconds apart. A difference in all readings does not come from one."""
@@ -36,24 +37,42 @@ class VerifyTenants:
         self._clock = clock
 
     async def __call__(self, period: str, only: str | None = None) -> TenantsVerified:
-        """Compare all tenants, or one. Raises `StorageUnavailable`."""
-        try:
-            documents = {tenant.tenant_id: tenant async for tenant in self._documents(only)}
-        except ValueError as error:
-            message = f"a tenant's document cannot be read: {error}"
-            finding = Finding(invariant="I16", tenant_id=only or "", message=message, table="tenants")
-            return TenantsVerified([finding], _unchecked("a tenant's document cannot be read"))
-        if not documents and not (await self._tenants.list(1, None))[0]:
-            return TenantsVerified([], _unchecked("no tenant has a document, as after a restore into an empty account"))
+        """Compare all tenants, or one. Raises `StorageUnavailable`.
+
+        Documents are read last: a tenant that comes meanwhile has its document before it has anything else.
+        """
+        keys = await self._books.tenants_with("credentials", period)
+        answered = await self._books.tenants_with("responses", period)
         lanes, _ = await self._books.lanes(period, only)
-        found = [each for tenant in documents.values() for each in await self._compare(tenant, period)]
+        documents: dict[str, Tenant] = {}
+        damaged: Sequence[str] = ()
+        try:
+            async for tenant in self._documents(only):
+                documents[tenant.tenant_id] = tenant
+        except TenantsDamaged as error:
+            damaged = error.names
+        if not documents and not damaged and await self._is_without_documents():
+            return TenantsVerified([], _unchecked("no tenant has a document, as after a restore into an empty account"))
+        known = documents.keys() | {*damaged}
+        places = (Place(table="tenants", partition=name) for name in damaged)
+        found = [finding_at(place, "I16", "the tenant's document cannot be read") for place in places]
+        found += [each for tenant in documents.values() for each in await self._compare(tenant, period)]
         found += [
             self._at(lane, "I16", "the tenant has books, and no document")
             for lane in lanes
-            if lane == lane.vault and lane.tenant_id not in documents
+            if lane == lane.vault and lane.tenant_id not in known
         ]
-        found += await self._traces(period, documents.keys(), {lane.tenant_id for lane in lanes}, only)
+        found += [
+            finding_at(Place(table="credentials", partition=name), "I16", "the tenant has keys, and no document")
+            for name in sorted(keys - known)
+            if only in (None, name)
+        ]
+        found += await self._without_books(period, answered - {lane.tenant_id for lane in lanes}, only)
         return TenantsVerified(found, [*self._not_checked(period, documents.values(), lanes)])
+
+    async def _is_without_documents(self) -> bool:
+        page, _ = await self._tenants.list_readable(1, None)
+        return not page.tenants and not page.damaged
 
     def _not_checked(self, period: str, tenants: Iterable[Tenant], lanes: Iterable[Lane]) -> Iterator[NotChecked]:
         begun, opened = BillingPeriod.parse(period), {lane.tenant_id for lane in lanes}
@@ -66,18 +85,17 @@ class VerifyTenants:
             yield NotChecked(invariant="I16", reason=reason)
 
     async def _documents(self, only: str | None) -> AsyncIterator[Tenant]:
-        cursor: str | None = None
-        if only is not None:
-            found = await self._tenants.get(only)
-            if found is not None:
-                yield found.value
+        """Yield all tenants, or one. Raises `TenantsDamaged` at the end."""
+        if only is None:
+            async for tenant in every_tenant(self._tenants):
+                yield tenant
             return
-        while True:
-            page, cursor = await self._tenants.list(_PAGE, cursor)
-            for each in page:
-                yield each.value
-            if cursor is None:
-                return
+        try:
+            found = await self._tenants.get(only)
+        except ValueError:
+            raise TenantsDamaged([only]) from None
+        if found is not None:
+            yield found.value
 
     async def _compare(self, tenant: Tenant, period: str) -> list[Finding]:
         """Compare a document with the vault, again while a change may be in progress."""
@@ -109,17 +127,13 @@ class VerifyTenants:
                     message = f"the limit is {stated}, the tenant's document with all grants gives {due}"
                     yield finding_at(self._books.place(vault, "B", f"limit_{unit}"), "I17", message)
 
-    async def _traces(self, period: str, documents: Set[str], opened: Set[str], only: str | None) -> list[Finding]:
-        """Return the tenants that have left keys or responses, and have no document or no books."""
-        found = [
-            finding_at(Place(table="credentials", partition=name), "I16", "the tenant has keys, and no document")
-            for name in sorted(await self._books.tenants_with("credentials", period) - documents)
-            if only in (None, name)
-        ]
-        # A response is owned in the month of its answer; its request may have been reserved in the month before.
-        answered = await self._books.tenants_with("responses", period) - opened
+    async def _without_books(self, period: str, answered: Set[str], only: str | None) -> list[Finding]:
+        """Return those of the tenants with stored responses that have no books in the month before, either.
+
+        A response is owned in the month of its answer; its request may have been reserved in the month before.
+        """
         earlier = {lane.tenant_id for lane in (await self._books.lanes(_previous(period)))[0]} if answered else set()
-        return found + [
+        return [
             self._at(Lane(name, period), "I16", "the tenant has stored responses, and no books in the period")
             for name in sorted(answered - earlier)
             if only in (None, name)

@@ -22,6 +22,14 @@ class Versioned(Generic[T]):
     etag: str
 
 
+@value
+class TenantPage:
+    """Tenants in the order of their ids, and the ids of those between them whose documents cannot be read."""
+
+    tenants: Sequence[Versioned[Tenant]]
+    damaged: Sequence[str]
+
+
 class TenantDirectory(Protocol):
     """The registered tenants. Each method is atomic and raises `StorageUnavailable`."""
 
@@ -43,8 +51,13 @@ class TenantDirectory(Protocol):
     async def list(self, limit: int, cursor: str | None) -> tuple[list[Versioned[Tenant]], str | None]:
         """Return at most `limit` tenants in the order of ids, and the cursor of the next page.
 
-        The cursor is `None` for the first page, and `None` is returned with the last page.
+        The cursor is `None` for the first page, and `None` is returned with the last page. Raises `TenantsDamaged` for
+        documents that cannot be read.
         """
+        ...
+
+    async def list_readable(self, limit: int, cursor: str | None) -> tuple[TenantPage, str | None]:
+        """Return a page as `list` does, with the ids of those whose documents cannot be read."""
         ...
 
 

@@ -334,7 +334,7 @@ TAMPERINGS: dict[str, Tampering] = {
         remove_tenant_and_document, "I16", "credentials", "acme", row=""
     ),
     "a document cannot be read": Tampering(
-        change_document("tenants", "acme", "tenant", created_at="yesterday"), "I16", "tenants", "", row=""
+        change_document("tenants", "acme", "tenant", created_at="yesterday"), "I16", "tenants", "acme", row=""
     ),
     "responses are of a tenant without books": Tampering(
         give_responses_to_a_stranger, "I16", "registry", OPEN, row="stranger|00"
@@ -379,3 +379,18 @@ def test_each_tampering_is_found_and_named(tampering: Tampering, books: KeptBook
     assert status == 1
     assert document["holds"][tampering.invariant] is False
     assert any(names(finding, tampering) for finding in document["findings"]), document["findings"]
+
+
+def test_a_damaged_document_is_named_where_one_tenant_is_verified(books: KeptBooks, capsys: Captured) -> None:
+    change_document("tenants", "acme", "tenant", created_at="yesterday")(books.tables)
+    status, document = verified(capsys, "--period", OPEN, "--tenant", "acme")
+    assert status == 1
+    assert [(each["table"], each["partition"]) for each in document["findings"]] == [("tenants", "acme")]
+    assert verified(capsys, "--period", OPEN, "--tenant", "idle")[0] == 0
+
+
+def test_a_damaged_document_hides_no_other_tenant(books: KeptBooks, capsys: Captured) -> None:
+    change_document("tenants", "acme", "tenant", created_at="yesterday")(books.tables)
+    change_document("tenants", "idle", "tenant", monthly_quota_tokens=7)(books.tables)
+    _, document = verified(capsys, "--period", OPEN)
+    assert {each["tenant_id"]: each["invariant"] for each in document["findings"]} == {"acme": "I16", "idle": "I17"}

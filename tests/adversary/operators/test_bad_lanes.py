@@ -14,6 +14,7 @@ from shared.adapters.tables.store import Delete, Insert, Merge
 from shared.application.ledger.level_lanes import LevelLanes
 from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.sweep import SweepFailed
+from shared.domain.errors import TenantsDamaged
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane, LaneState
@@ -138,6 +139,18 @@ async def test_a_month_that_cannot_be_opened_for_one_tenant_opens_for_the_others
     with pytest.raises(SweepFailed, match=r"to open: SweepFailed: 1 failed. bad: RowsDamaged: .*KeyError"):
         await world.open()
     assert [await world.state(tenant, PERIOD) for tenant in ("amber", "zebra")] == [LaneState.OPEN] * 2
+
+
+async def test_a_tenant_whose_document_is_damaged_keeps_no_other_month_from_opening() -> None:
+    world = World()
+    for tenant in TENANTS:
+        await world.register(tenant)
+    await world.tenants._documents.put("tenants", "bad", "tenant", "{")
+    with pytest.raises(SweepFailed, match=r"to open: SweepFailed: 1 failed. the list: TenantsDamaged: .*bad\."):
+        await world.open()
+    assert [await world.state(tenant, PERIOD) for tenant in ("amber", "zebra")] == [LaneState.OPEN] * 2
+    with pytest.raises(TenantsDamaged, match=r"cannot be read: bad\."):
+        await world.tenants.list(9, None)
 
 
 async def test_a_missing_entry_keeps_no_other_lane_from_being_summed() -> None:
