@@ -68,3 +68,20 @@ async def test_servers_that_take_best_of_in_a_chat_are_held_for_it(stack: Stack)
     await stack.chat(max_tokens=100, best_of=5)
     (entry,) = await stack.entries()
     assert entry["reserved_tokens"] >= 500
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "local_shell_call", "call_id": "c", "action": {"text": "x", "command": ["word " * 1_000]}},
+        {"role": "user", "content": [{"type": "new_kind", "text": "x", "more": "word " * 1_000}]},
+        {"type": "function_call_output", "call_id": "c", "output": {"text": "x", "result": "word " * 1_000}},
+    ],
+)
+async def test_a_short_text_hides_nothing_beside_it(stack: Stack, item: dict[str, Any]) -> None:
+    body = {"input": [item], "max_output_tokens": 20}
+    status, _, answer = await stack.infer("responses", "gpt-4o", body, dated=False)
+    await stack.settled()
+    (entry,) = await stack.entries()
+    assert status == 200, answer
+    assert entry["reserved_tokens"] >= 1_000

@@ -74,12 +74,36 @@ async def test_the_form_that_is_left_out_is_json(stack: Stack) -> None:
     assert (record["body"]["response_format"], list(json.loads(body))) == ("verbose_json", ["text"])
 
 
+def fmt(
+    code: int = 1, channels: int = 1, rate: int = 8_000, stated: int = 16_000, block: int = 2, more: bytes = b""
+) -> bytes:
+    fields = struct.pack("<HHIIHH", code, channels, rate, stated, block, 16) + more
+    return b"fmt " + struct.pack("<I", len(fields)) + fields
+
+
+def wave_of(*formats: bytes) -> bytes:
+    return b"RIFF\0\0\0\0WAVE" + b"".join(formats) + b"data" + struct.pack("<I", 16_000)
+
+
 def head(code: int = 1, channels: int = 1, rate: int = 8_000, stated: int = 16_000, block: int = 2) -> bytes:
-    fmt = struct.pack("<HHIIHH", code, channels, rate, stated, block, 16)
-    return b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", 16_000)
+    return wave_of(fmt(code, channels, rate, stated, block))
+
+
+def extensible(code: int, rate: int) -> bytes:
+    """A format whose code stands in its sub-format."""
+    guid = struct.pack("<H", code) + b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"
+    return wave_of(fmt(0xFFFE, 1, rate, 2 * rate, more=b"\x16\0\x10\0\4\0\0\0" + guid))
 
 
 DATA = bytes(160_000)
+FAST = fmt(rate=192_000, stated=384_000)
+PLAYED = mp3(frames=100, claimed_frames=100)
+FRAMES = 101 * FRAME_SECONDS
+
+
+def tagged(version: bytes, *sizes: int) -> bytes:
+    """A tag that claims to be as large as 90 frames, and frames that are inside it for whoever ignores it."""
+    return b"ID3" + version + bytes(sizes) + PLAYED
 
 
 @pytest.mark.parametrize(
@@ -100,6 +124,15 @@ DATA = bytes(160_000)
         (MP3_FRAME + b"\xff\x00" * 40_000, FRAME_SECONDS + 2),
         (b"ID3\x04\0\0\0\0\0\x64" + b"\xff\xfb\x90\x00" * 25 + MP3_FRAME * 100, 100 * FRAME_SECONDS),
         (b"\xff\xff\x90\x00" + bytes(100) , FRAME_SECONDS * 384 / 1_152),
+        (wave_of(fmt(), FAST) + DATA, 10),  # of two formats, the longer sound counts
+        (wave_of(FAST, fmt()) + DATA, 10),
+        (wave_of(fmt(code=2), FAST) + DATA, 160_068 / 1_536_000),
+        (extensible(code=1, rate=8_000) + DATA, 10),
+        (extensible(code=0x55, rate=192_000) + DATA, 160_068 / 4_000),  # MPEG audio inside WAV
+        (tagged(b"\4\0\0", 0x80, 2, 0x12, 0x52), FRAMES),  # players ignore malformed tags, and play all
+        (tagged(b"\4\0\1", 0, 2, 0x12, 0x52), FRAMES),
+        (tagged(b"\xff\0\0", 0, 2, 0x12, 0x52), FRAMES),
+        (tagged(b"\3\xff\0", 0, 2, 0x12, 0x52), FRAMES),
         (b"\xff\xf3\x10\x00" + bytes(22), 576 / 22_050),
         (b"\xff\xeb\x90\x00" + bytes(396), 400 / 4_000),  # heads with reserved values are no frames
         (b"\xff\xfb\xf0\x00" + bytes(396), 400 / 4_000),

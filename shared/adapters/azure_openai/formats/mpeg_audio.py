@@ -27,6 +27,7 @@ _LOWEST_BYTES_PER_SECOND: Final = 1_000
 _MOST_LOSSES: Final = 1_000
 """A file that loses the frames more often is not followed any further."""
 _ID3_HEAD_BYTES: Final = 10
+_ID3_VERSIONS: Final = (2, 3, 4)
 
 
 @value
@@ -58,12 +59,18 @@ def mpeg_seconds(content: bytes) -> MpegSeconds | None:
 
 
 def _end_of_tag(content: bytes) -> int:
-    """Return the offset behind the ID3 tag, which is no sound; 0 if there is none, its head alone if it is cut."""
+    """Return the offset behind the ID3 tag, which is no sound; 0 if there is none, its head alone if it is malformed.
+
+    Players take a tag that is malformed for sound, and play what is in it: https://id3.org/id3v2.4.0-structure.
+    """
     if not content.startswith(b"ID3") or len(content) < _ID3_HEAD_BYTES:
         return 0
+    major, minor, flags, *sizes = content[3:_ID3_HEAD_BYTES]
+    if major not in _ID3_VERSIONS or minor == 0xFF or flags & 0x0F or max(sizes) > 0x7F:
+        return _ID3_HEAD_BYTES
     size = 0
-    for byte in content[6:10]:  # each has seven bits of the size
-        size = size << 7 | byte & 0x7F
+    for byte in sizes:  # each has seven bits of the size
+        size = size << 7 | byte
     end = _ID3_HEAD_BYTES + size
     return end if end < len(content) else _ID3_HEAD_BYTES
 

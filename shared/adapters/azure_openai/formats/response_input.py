@@ -25,6 +25,10 @@ _NOT_READ: Final = frozenset({"type", "id", "status"})
 _MEDIA_TYPES: Final = frozenset({"input_image", "computer_screenshot", "input_file", "input_audio"})
 _INPUT: Final = "input_"
 _INPUT_TEXT: Final = "input_text"
+_TEXT_TYPES: Final = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
+_ENCRYPTED: Final = frozenset({"reasoning", "compaction"})
+_NO_CONTENT: Final = frozenset({"type", "id", "status", "role", "call_id"})
+"""Members that only name an item, or another one."""
 _MOST_TYPE_CHARACTERS: Final = 64
 
 
@@ -46,7 +50,8 @@ def input_of(items: Sequence[object]) -> tuple[list[str], Media]:
                     continue
                 if kind.startswith(_INPUT) and kind != _INPUT_TEXT:
                     media.add_unknown()
-                part = part.get("text", part)  # noqa: PLW2901 - of a text part, the model reads the text
+                if kind in _TEXT_TYPES:
+                    part = part.get("text", part)  # noqa: PLW2901 - the model reads nothing else of it
             texts += bodies.texts_in(part)
     return texts, media
 
@@ -63,16 +68,23 @@ def _check_item(item: dict[str, Any]) -> None:
         )
     if not isinstance(kind, str) or kind not in _ITEM_TYPES:
         raise InvalidRequest(f"Items of type '{str(kind)[:_MOST_TYPE_CHARACTERS]}' are not supported.", _PARAM)
-    if kind == "reasoning" and not (item.get("encrypted_content") or item.get("content")):
+    if kind in _ENCRYPTED and not _is_contained(item):
         raise InvalidRequest(
-            "A reasoning item without 'encrypted_content' refers to a stored one. Ask for it with 'include': "
+            f"A {kind} item without 'encrypted_content' refers to a stored one. Ask for it with 'include': "
             "['reasoning.encrypted_content'], or send 'previous_response_id' in place of the items.",
             _PARAM,
         )
+    if all(item[name] is None for name in item.keys() - _NO_CONTENT):
+        raise InvalidRequest(f"A {kind} item without its content refers to a stored one: send its content.", _PARAM)
     if kind == "shell_call":
         check_environment(item.get("environment"), _PARAM)
     if kind == "additional_tools":
         check_tools(item.get("tools"), RESPONSE_TOOLS)
+
+
+def _is_contained(item: dict[str, Any]) -> bool:
+    """Tell whether an item contains its reasoning. With an id beside plain content, Azure may look for the id."""
+    return bool(item.get("encrypted_content") or (item.get("content") and item.get("id") is None))
 
 
 def _parts_of(item: dict[str, Any]) -> list[object]:

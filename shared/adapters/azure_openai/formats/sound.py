@@ -29,8 +29,10 @@ _HIGHEST_RATES: Final = (
     (0, b"OggS", _OPUS_OR_VORBIS_BYTES_PER_SECOND),
 )
 """By a mark of the format at an offset."""
-_UNCOMPRESSED: Final = frozenset({1, 3, 6, 7, 0xFFFE})
-"""Codes of WAV for samples of a fixed size: integers, floats, A-law, mu-law, and those whose code stands elsewhere."""
+_UNCOMPRESSED: Final = frozenset({1, 3, 6, 7})
+"""Codes of WAV for samples of a fixed size: integers, floats, A-law and mu-law."""
+_EXTENSIBLE: Final = 0xFFFE
+"""The code stands in the sub-format, behind the fields that every format has."""
 
 
 @value
@@ -65,14 +67,14 @@ def _wave_seconds(content: bytes) -> float | None:
     """Return the length of a WAV with samples of a fixed size: all bytes behind the head of its data are played."""
     if content[:4] not in (b"RIFF", b"RF64") or content[8:12] != b"WAVE":
         return None
-    position, bytes_per_second = 12, 0
+    position, rates = 12, list[int]()
     while position + 8 <= len(content):
         name, size = struct.unpack_from("<4sI", content, position)
         position += 8
-        if name == b"data" and bytes_per_second:
-            return (len(content) - position) / bytes_per_second
+        if name == b"data" and rates:  # of two formats, players take the first or the last
+            return (len(content) - position) / min(rates) if min(rates) else None
         if name == b"fmt ":
-            bytes_per_second = _wave_rate(content[position : position + 16])
+            rates.append(_wave_rate(content[position : position + min(size, 26)]))
         position += size + size % 2
     return None
 
@@ -81,7 +83,9 @@ def _wave_rate(head: bytes) -> int:
     """Return the bytes of a second; 0 if they are not certain. Of contradicting fields, the longest sound counts."""
     if len(head) < 16:
         return 0
-    code, channels, samples, stated, block, bits = struct.unpack("<HHIIHH", head)
+    code, channels, samples, stated, block, bits = struct.unpack_from("<HHIIHH", head)
+    if code == _EXTENSIBLE:
+        code = int.from_bytes(head[24:26], "little")
     rates = (samples * block, samples * channels * -(-bits // 8), stated)
     return min(rates) if code in _UNCOMPRESSED else 0
 
