@@ -144,6 +144,18 @@ def test_bytes_bound_the_length_from_below(content: bytes, usual: float) -> None
     assert found.most_seconds >= found.usual_seconds * 0.99
 
 
+STREAM_INFO = b"\x80\0\0\x22" + bytes(10) + b"\x0a\xc4\x42\xf0\0\0\xac\x44" + bytes(16)
+
+
+def test_a_file_of_a_million_parts_is_not_read_to_its_end() -> None:
+    junk = b"junk\0\0\0\0"
+    assert duration(head()[:12] + junk * 900 + head()[12:] + DATA) == Duration(10, 10, is_bounded=True)
+    many = duration(head()[:12] + junk * 60_000 + head()[12:] + DATA)
+    assert (many.usual_seconds, many.is_bounded) == (640_044 / 4_000, False)
+    assert duration(b"fLaC" + b"\x01\0\0\0" * 1_000 + STREAM_INFO).usual_seconds == 1
+    assert duration(b"fLaC" + b"\x01\0\0\0" * 60_000 + STREAM_INFO).usual_seconds == 240_042 / 4_000
+
+
 def test_a_length_that_nothing_bounds_is_said_to_be_so() -> None:
     assert duration(b"\x1aE\xdf\xa3" + bytes(7_496)) == Duration(7_500 / 4_000, 10, is_bounded=False)
     assert duration(b"") == Duration(0, 0, is_bounded=False)

@@ -29,6 +29,10 @@ _HIGHEST_RATES: Final = (
     (0, b"OggS", _OPUS_OR_VORBIS_BYTES_PER_SECOND),
 )
 """By a mark of the format at an offset."""
+_MOST_CHUNKS: Final = 1_000
+"""Chunks before the data of a WAV. A file with more of them is not followed any further."""
+_MOST_STEPS: Final = 100_000
+"""Reads and jumps within one file. An hour of Opus in pages of 20 kB takes some thousand."""
 _UNCOMPRESSED: Final = frozenset({1, 3, 6, 7})
 """Codes of WAV for samples of a fixed size: integers, floats, A-law and mu-law."""
 _EXTENSIBLE: Final = 0xFFFE
@@ -68,7 +72,9 @@ def _wave_seconds(content: bytes) -> float | None:
     if content[:4] not in (b"RIFF", b"RF64") or content[8:12] != b"WAVE":
         return None
     position, rates = 12, list[int]()
-    while position + 8 <= len(content):
+    for _ in range(_MOST_CHUNKS):
+        if position + 8 > len(content):
+            break
         name, size = struct.unpack_from("<4sI", content, position)
         position += 8
         if name == b"data" and rates:  # of two formats, players take the first or the last
@@ -90,12 +96,35 @@ def _wave_rate(head: bytes) -> int:
     return min(rates) if code in _UNCOMPRESSED else 0
 
 
+class _BoundedFile(io.BytesIO):
+    """A file that breaks after a number of steps, because a reader of hostile files may take millions."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._steps_left = _MOST_STEPS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read as every file does. Raises `OSError` after too many steps."""
+        self._step()
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Jump as every file does. Raises `OSError` after too many steps."""
+        self._step()
+        return super().seek(offset, whence)
+
+    def _step(self) -> None:
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            raise OSError("The file takes too many steps.")
+
+
 def _stated_seconds(content: bytes) -> float | None:
     """Return the length that the head of the file states; `None` if there is none."""
     from tinytag import TinyTag, TinyTagException
 
     try:
-        stated = TinyTag.get(file_obj=io.BytesIO(content), tags=False).duration
+        stated = TinyTag.get(file_obj=_BoundedFile(content), tags=False).duration
     except (TinyTagException, ValueError, OSError, LookupError, ArithmeticError):  # of damaged files
         return None
     return stated if stated and stated > 0 else None
