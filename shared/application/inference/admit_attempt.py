@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -10,6 +9,7 @@ from operator import itemgetter
 from typing import Final
 
 from shared.application.cached_value import Cached
+from shared.application.inference.body_threads import on_body_thread
 from shared.application.inference.incoming_call import MAX_USER_CHARACTERS
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.inference.resolved_request import ResolvedRequest
@@ -77,7 +77,7 @@ class AdmitAttempt:
         if body.media is not None:
             known += body.media(model).usual
         if sum(map(len, texts)) > _LARGE_INPUT_CHARACTERS:
-            return known + await asyncio.to_thread(self._count, texts, model)
+            return known + await on_body_thread(self._count, texts, model)
         return known + self._count(texts, model)
 
     async def __call__(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from shared.application.cached_value import Cached
 from shared.application.inference.admit_attempt import AdmitAttempt, output_bound
 from shared.application.inference.affinity import affinity_point
+from shared.application.inference.body_threads import on_body_thread
 from shared.application.inference.check_structure import check_structure
 from shared.application.inference.incoming_call import IncomingCall
 from shared.application.inference.resolved_request import ResolvedRequest
@@ -78,7 +78,7 @@ class ResolveRequest:
             return format_.read_request(call.body, call.content_type)
         if not format_.is_multipart:
             await check_structure(call.body, self._structure)
-        return await asyncio.to_thread(format_.read_request, call.body, call.content_type)
+        return await on_body_thread(format_.read_request, call.body, call.content_type)
 
     async def _previous(self, tenant: Tenant, response_id: str) -> StoredResponse:
         previous = await self._responses.get(tenant.tenant_id, response_id)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
 import time
 from typing import Any
 
 import pytest
 
+from shared.adapters.azure_openai.formats.chat import ChatCompletions
 from shared.adapters.request_bodies import BodyBudget
 from shared.domain.errors import BodiesTooLarge
 from tests.tools.raw_caller import UnfinishedRequest, unfinished
@@ -186,3 +188,24 @@ async def test_a_body_of_very_many_elements_is_refused_before_it_is_decoded(
         assert response.status == status, await response.text()
         if status == 400:
             assert "too many elements" in (await response.json())["error"]["message"]
+
+
+async def test_large_bodies_leave_the_threads_on_which_storage_waits(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every request of the Azure SDK takes one of the loop's own threads, to look for a proxy."""
+    read_request, go_on, reading = ChatCompletions.read_request, threading.Event(), threading.Event()
+
+    def read_slowly(self: ChatCompletions, body: bytes, content_type: str) -> Any:
+        reading.set()
+        assert go_on.wait(60)
+        return read_request(self, body, content_type)
+
+    monkeypatch.setattr(ChatCompletions, "read_request", read_slowly)
+    bodies = [asyncio.create_task(stack.chat("x" * 300_000)) for _ in range(40)]
+    try:
+        await eventually(reading.is_set)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 20) == "free"
+    finally:
+        go_on.set()
+    assert {(await each)[0] for each in bodies} == {200}
