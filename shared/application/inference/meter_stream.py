@@ -240,7 +240,8 @@ class MeteredStream:
     async def _book(self, error_code: str) -> None:
         """Settle the attempt: with the usage that upstream stated, else with the input and the text so far.
 
-        A background response without a stated usage is left to the timer, which asks upstream for it.
+        A background response without a stated usage is left to the timer, which asks upstream for it. Any other
+        that was cut off is not remembered: upstream may store more of it than was charged.
         """
         self._is_booked = True
         self._close()
@@ -257,7 +258,7 @@ class MeteredStream:
             error_code=error_code,
             findings=reader.findings,
             service_tier=reader.service_tier,
-            response_id=reader.response_id,
+            response_id=reader.response_id if reader.usage is not None or not error_code else "",
         )
         if self._is_deferred:
             with suppress(StorageUnavailable):  # the timer asks once more, and books nothing more

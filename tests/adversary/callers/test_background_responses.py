@@ -323,3 +323,25 @@ class Unavailable(InMemoryTableStore):
 
     async def create_table(self, table: str) -> None:
         raise AnswerLost(table)
+
+
+@pytest.mark.parametrize("by", ["caller", "backend"])
+async def test_a_stream_that_was_cut_off_is_read_nowhere_else(stack: Stack, by: str) -> None:
+    """Its delivered part is charged, and upstream may store the whole."""
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"on_disconnect": "cut"})
+    await stack.fault(kind="stall" if by == "caller" else "break", after_chunks=4)
+    body, headers = {"model": "gpt-4o", "input": "Hi", "stream": True}, {"api-key": stack.key}
+    async with stack.session.post(f"{stack.url}/openai/v1/responses", json=body, headers=headers) as answer:
+        created = await answer.content.readuntil(b"\n\n")
+        if by == "backend":
+            await answer.read()
+    outcome = "client_disconnected" if by == "caller" else "break"
+    await eventually(lambda: stack.simulator.records[0].outcome == outcome)
+    entry = await entry_of(stack)
+    assert (entry["estimated"], entry["usage"]["output"] < 40) == (True, True)
+    (response_id,) = stack.simulator.kept
+    assert response_id.encode() in created
+    for method, path in (("GET", ""), ("GET", "/input_items"), ("DELETE", "")):
+        assert (await call(stack, method, f"/responses/{response_id}{path}"))[0] == 404
+    follow = {"model": "gpt-4o", "input": "Repeat it.", "previous_response_id": response_id}
+    assert (await call(stack, "POST", "/responses", follow))[0] == 404

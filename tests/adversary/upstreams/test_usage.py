@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from tests.tools.scripted_backend import EVENTS, scripted_backend
 from tests.tools.stack import PRICES, Stack, eventually
 
 INPUT = 9
@@ -270,7 +272,24 @@ async def test_images_of_which_one_states_no_usage_are_estimated(stack: Stack) -
     await stack.fault(kind="script", events=[{**image, "usage": usage}, image])
     await stack.infer("images/generations", "gpt-image-1", {"prompt": "A fox", "n": 3, "stream": True})
     entry = await only(stack)
-    assert (entry["usage"]["images"], entry["usage"]["output"], entry["estimated"]) == (2, 6_000, True)
+    assert (entry["usage"]["images"], entry["usage"]["output"], entry["estimated"]) == (2, 2 * 6_000, True)
+
+
+async def test_images_that_are_cut_off_are_taken_to_be_as_large_as_those_before(stack: Stack) -> None:
+    usage = {"input_tokens": 4, "output_tokens": 6_000, "total_tokens": 6_004}
+    image = b"data: %b\n\n" % json.dumps({"type": "image_generation.completed", "usage": usage}).encode()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(EVENTS.replace(b"Connection: close", b"Transfer-Encoding: chunked"))
+        writer.write(b"%x\r\n%b\r\n" % (len(image), image))  # the last chunk never comes
+
+    async with scripted_backend(stack, answer, model="gpt-image-1"):
+        body = {"prompt": "A fox", "n": 3, "stream": True}
+        _, _, got = await stack.infer("images/generations", "gpt-4o", body)
+        entry = await only(stack)
+    assert got.startswith(image)
+    assert (entry["error_code"], entry["estimated"]) == ("backend_error", True)
+    assert (entry["usage"]["images"], entry["usage"]["output"]) == (3, 3 * 6_000)
 
 
 @pytest.mark.parametrize("images", [{"data": []}, {"data": None}, {"data": "none"}])

@@ -60,19 +60,26 @@ class ImageReader(TypedEventReader):
         return not self.ended
 
     def take_usage(self, stated: answers.Stated) -> None:
-        """Add the usage of one image. If one states none, all are estimated."""
+        """Add the usage of one image. Until all are there, the others are taken to be as large as the largest."""
         self._stated.append(stated)
-        usages = [usage for usage, _ in self._stated if usage is not None]
-        together = sum(usages, NOTHING_USED)
-        if len(usages) == len(self._stated):
-            super().take_usage((together, NOTHING_STATED))
-        else:
-            super().take_usage((None, LeastTokens(input=together.input_tokens, output=together.output_tokens)))
+        self._take_all(self._asked)
 
     def end(self) -> None:
         super().end()
         if self._stated:
             self.units = Usage(images=len(self._stated))
+            self._take_all(len(self._stated))
+
+    def _take_all(self, images: int) -> None:
+        """Take the usage of this number of images together. If one states none, all are estimated."""
+        usages = [usage for usage, _ in self._stated if usage is not None]
+        together = sum(usages, NOTHING_USED)
+        if len(usages) >= images:
+            super().take_usage((together, NOTHING_STATED))
+            return
+        largest = max((usage.output_tokens for usage in usages), default=0)
+        output = together.output_tokens + (images - len(usages)) * largest
+        super().take_usage((None, LeastTokens(input=together.input_tokens, output=output)))
 
 
 class ImageGenerations(BufferedFormat):
