@@ -285,7 +285,9 @@ def recompute(account: Account, period: str) -> Books:
     """Recompute a period. Raises `AzureError` if the account cannot be read."""
     prices = Prices()
     for _, _, row in account.rows("prices"):
-        prices.add(json.loads(row["document"]))
+        document = json.loads(row["document"])
+        for price in (document, *document.get("other_bands", ())):
+            prices.add(price)
     books, suffix = Books(period, prices), period.replace("-", "")
     for partition, rows in groupby(account.rows(f"ledger{suffix}"), key=lambda row: row[0]):
         books.add_lane(partition, ((key, row) for _, key, row in rows))

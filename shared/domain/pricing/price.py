@@ -67,9 +67,13 @@ class Price:
 
     @property
     def key(self) -> tuple[str | None, ...]:
-        """The fields that rows share only if their context bands differ: all but band, price and source."""
+        """The fields that rows share only if their context bands differ: all but band, price and source.
+
+        Earlier versions stored variants in any spelling, and each applies to all spellings.
+        """
         at = self.effective_from.astimezone(UTC).isoformat()
-        fields = self.model, self.model_version, self.sku, self.region, self.meter.value, self.variant
+        variant = None if self.variant is None else plain_variant(self.variant)
+        fields = self.model, self.model_version, self.sku, self.region, self.meter.value, variant
         return *fields, self.service_tier, at
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from azure.storage.blob import BlobServiceClient
 from local.azurite_server import ACCOUNT
 from tests.adversary import recompute
 from tests.adversary.auditors.conftest import CLOSED, OPEN, KeptBooks, Tables
-from tests.adversary.auditors.test_tampering import TAMPERINGS, entry
+from tests.adversary.auditors.test_tampering import TAMPERINGS, change_document, entry, first_price
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "tests.adversary.recompute"]
@@ -57,6 +58,14 @@ def test_books_that_hold_agree(period: str, account: recompute.Account) -> None:
     made = recompute.recompute(account, period)
     assert made.differences == []
     assert sum(lane.entries for lane in made.lanes.values()) > 3
+
+
+def test_prices_of_every_context_band_are_known(books: KeptBooks, account: recompute.Account) -> None:
+    tables = books.tables
+    price = json.loads(tables.row("prices", "gpt-4o", first_price(tables))["document"])
+    first = {"usd_per_million": "1.00", "input_tokens_up_to": 1}
+    change_document("prices", "gpt-4o", first_price(tables), **first, other_bands=[price])(tables)
+    assert recompute.recompute(account, OPEN).differences == []
 
 
 def test_a_period_without_rows_agrees(account: recompute.Account) -> None:

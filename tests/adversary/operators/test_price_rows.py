@@ -130,6 +130,16 @@ async def test_a_stored_row_keeps_its_id_however_its_price_is_spelled() -> None:
     assert await prices.load() == [old]
 
 
+async def test_a_stored_variant_is_the_same_however_an_earlier_version_let_it_be_spelled() -> None:
+    prices = DocumentPrices(InMemoryDocuments())
+    old = replace(PRICE, usd_per_million="60", variant="HD  1024X1024", is_ordered=False)
+    await prices.restore(old)
+    with pytest.raises(PriceContradicted, match=old.price_id):
+        await prices.insert(replace(old, usd_per_million="61").normalised())
+    assert await prices.insert(old.normalised()) == (old, False)
+    assert await prices.load() == [old]
+
+
 async def test_where_two_stored_rows_contradict_the_one_that_applies_counts() -> None:
     documents = InMemoryDocuments()
     rows = await of_an_earlier_version(documents, "60", "61")
