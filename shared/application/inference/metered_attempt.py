@@ -14,7 +14,7 @@ from shared.application.ports.ledger import Ledger
 from shared.domain.content_filter import findings_text
 from shared.domain.errors import StorageUnavailable
 from shared.domain.identifiers import label
-from shared.domain.inference.model_facts import context_window, reasons
+from shared.domain.inference.model_facts import context_window, hides_output
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Balance
 from shared.domain.ledger.entries import Attempt, EntryKind, Outcome, Reservation
@@ -186,7 +186,7 @@ class MeteredAttempt:
     def _with_unseen(self, output: int) -> int:
         """Return the output to charge for what an answer shows: all that was held if the model reasons unseen."""
         held = self.reservation
-        return max(output, held.output_tokens) if reasons(self.facts.model) else output
+        return max(output, held.output_tokens) if hides_output(self.facts.model) else output
 
     @property
     def _usual_units(self) -> Usage:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_REASONING: Final = re.compile(r"o\d|codex|gpt-(?!5-chat)(?:[5-9]|1\d)(?!\d)")
-"""https://learn.microsoft.com/azure/ai-services/openai/how-to/reasoning"""
+_REASONING: Final = re.compile(r"(?:.*/)?(?:o\d|codex|gpt-(?!5-chat)(?:[5-9]|1\d)(?!\d))", re.IGNORECASE)
+"""https://learn.microsoft.com/azure/ai-services/openai/how-to/reasoning. A vendor may stand before the name."""
+_OTHERS_THAT_HIDE: Final = re.compile(
+    r"(?:.*/)?(?:computer-use|model-router|grok-(?:3-mini|code|(?!4.*non-reasoning)[4-9]))", re.IGNORECASE
+)
+"""They take the parameters of models that do not reason. The router may choose one that does."""
 _CONTEXT_WINDOWS: Final = (
     ("gpt-4.1", 1_047_576),
     ("gpt-4.5", 131_072),
@@ -26,8 +30,13 @@ _LARGEST_CONTEXT_WINDOW: Final = 2_097_152
 
 
 def reasons(model: str) -> bool:
-    """Tell whether a model reasons. Its answers do not show all the tokens that they cost."""
+    """Tell whether a model of OpenAI's reasons, so that it takes other parameters."""
     return _REASONING.match(model) is not None
+
+
+def hides_output(model: str) -> bool:
+    """Tell whether answers of a model may not show all the tokens that they cost, because it reasons unseen."""
+    return reasons(model) or _OTHERS_THAT_HIDE.match(model) is not None
 
 
 def context_window(model: str) -> int:
