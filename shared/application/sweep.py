@@ -82,16 +82,18 @@ class Sweep:
 
         - No item begins after the slice. One that is still at work another slice later is cut off, and has failed.
         - `work` must be idempotent, and harmless if it is cut off or done by two processes at once.
-        - Raises `SweepFailed` at the end, and `StorageUnavailable` if the cursor cannot be read or stored.
+        - Raises `SweepFailed` at the end. A cursor that cannot be read or stored fails, too, and stops no work.
         """
-        failures = Failures()
+        failures, cursor = Failures(), ""
         found = await _listed(items, failures)
-        cursor = await self._cursors.get(job)
+        with failures.collected("the cursor"):
+            cursor = await self._cursors.get(job)
         waiting = deque(sorted(((name(item), item) for item in found), key=lambda each: (each[0] <= cursor, each[0])))
         done, last_begun = await self._work_through(waiting, work, failures)
         stopped_at = last_begun if waiting else ""
         if stopped_at != cursor:
-            await self._cursors.put(job, stopped_at)
+            with failures.collected("the cursor"):
+                await self._cursors.put(job, stopped_at)
         if waiting:
             logger.warning("%s: %d items wait for the next run, which begins after %s", job, len(waiting), stopped_at)
         failures.raise_any()

@@ -10,6 +10,7 @@ import pytest
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.application.sweep import Sweep, SweepFailed, Swept
+from shared.domain.errors import StorageUnavailable
 from tests.tools.ledgers import ManualClock
 
 SLICE = 10.0
@@ -98,6 +99,24 @@ async def test_a_slice_that_ends_with_failures_is_continued_too() -> None:
         with pytest.raises(SweepFailed, match="2 failed"):
             await runs.sweep("abcde", work)
         assert runs.worked == expected
+
+
+class LostCursors(DocumentCursors):
+    """A place for cursors that cannot be reached."""
+
+    async def get(self, job: str) -> str:
+        raise StorageUnavailable(f"the cursor of {job} cannot be read")
+
+    async def put(self, job: str, cursor: str) -> None:
+        raise StorageUnavailable(f"the cursor of {job} cannot be stored")
+
+
+async def test_a_cursor_that_is_lost_stops_no_work_and_hides_no_failure() -> None:
+    runs = Runs()
+    runs._sweep = Sweep(LostCursors(InMemoryDocuments()), runs.clock, SLICE, 1)
+    with pytest.raises(SweepFailed, match=r"2 failed. .*job cannot be read; .*job cannot be stored"):
+        await runs.sweep("abcdefg")
+    assert runs.worked == ["a", "b", "c", "d"]
 
 
 async def test_a_list_that_breaks_off_is_worked_on_as_far_as_it_goes() -> None:
