@@ -9,7 +9,11 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 SHORTEST_SECRET: Final = 32
+_LEAST_CHARACTERS: Final = 8
+"""Different characters of a secret. A random one has more, also in hexadecimal."""
 _REFERENCES: Final = ("@microsoft.keyvault", "@microsoft.appconfiguration")
+_OTHER_REFERENCES: Final = ("keyvaultref:", "secretref:", "@appsetting(")
+"""Beginnings of references in Azure Container Apps and in authentication settings."""
 _PLACEHOLDER: Final = re.compile(
     r"(replace|change)[-_ ]?(me|this|with).*|your[-_ ].*|<.*>|\$[({].*[)}]|\{\{.*\}\}|#\{.*\}#?|%.+%|__.+__",
     re.IGNORECASE | re.DOTALL,
@@ -26,7 +30,8 @@ def unresolved_problem(text: str) -> str | None:
     Azure hands the text of a Key Vault reference to the app if it cannot read the secret:
     https://learn.microsoft.com/azure/app-service/app-service-key-vault-references
     """
-    if any(each in "".join(text.casefold().split()) for each in _REFERENCES):
+    folded = "".join(text.casefold().split()).strip("\"'")
+    if any(each in folded for each in _REFERENCES) or folded.startswith(_OTHER_REFERENCES):
         return "is a reference that Azure has not resolved; check the secret's name and the identity's access to it"
     if _PLACEHOLDER.fullmatch(text.strip().strip("\"'")):
         return "is a placeholder; replace it by a value"
@@ -37,6 +42,8 @@ def secret_problem(text: str) -> str | None:
     """Refuse a secret that can be guessed."""
     if len(text.strip()) < SHORTEST_SECRET:
         return f"must have at least {SHORTEST_SECRET} characters"
+    if len(set(text)) < _LEAST_CHARACTERS:
+        return f"must have at least {_LEAST_CHARACTERS} different characters; generate a random one"
     return None
 
 

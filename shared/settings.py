@@ -166,6 +166,12 @@ class Settings(BaseSettings):
             _refuse(secret_problem(text) or (header_problem(text) if is_admin else None))
         return secret
 
+    @field_validator("azure_openai_api_key")
+    @classmethod
+    def _is_sendable(cls, key: SecretStr) -> SecretStr:
+        _refuse(header_problem(key.get_secret_value()))
+        return key
+
     @field_validator("body_budget_bytes")
     @classmethod
     def _holds_bodies(cls, budget: int, info: ValidationInfo) -> int:

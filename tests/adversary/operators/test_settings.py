@@ -39,6 +39,9 @@ UNFINISHED = [
     "{{ admin_api_key_from_the_values_file }}", "#{AdminApiKeyFromTheVariableGroup}#",
     "%ADMIN_API_KEY_FROM_THE_KEY_VAULT%",
     "__ADMIN_API_KEY_FROM_THE_KEY_VAULT__",
+    "keyvaultref:https://books.vault.azure.net/secrets/admin-key,identityref:system",
+    "secretref:the-key-of-the-administrator",
+    "@appsetting('ADMIN_API_KEY_FROM_THE_VAULT')",
 ]  # fmt: skip
 
 
@@ -59,6 +62,26 @@ def test_a_secret_that_nobody_finished_is_refused_and_not_shown(
     with pytest.raises(SettingsInvalid, match=f"{name} is a (reference|placeholder)") as raised:
         read_settings()
     assert text.strip(' "') not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["x" * 40, "*" * 40, "TODO" * 10, "0123456" * 10])
+def test_a_secret_that_can_be_guessed_is_refused(memory: None, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    for name in SECRETS[:2]:
+        monkeypatch.setenv(name, text)
+    with pytest.raises(
+        SettingsInvalid, match=r"AUDIT_CHAIN_KEY .* 8 different .*; ADMIN_API_KEY .* 8 different"
+    ) as raised:
+        read_settings()
+    assert text not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["key\n", " key", "k\u00e9y", "k\x1by"])
+def test_a_key_for_backends_that_no_header_can_hold_is_refused(
+    memory: None, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", text)
+    with pytest.raises(SettingsInvalid, match="AZURE_OPENAI_API_KEY must be printable ASCII"):
+        read_settings()
 
 
 async def test_an_unresolved_reference_opens_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +211,7 @@ def test_a_process_that_loses_the_race_takes_the_secrets_of_the_winner(
         {"TALLYGATE_TABLE_ENDPOINT": "http://127.0.0.1.evil.example:10002/x"},
         {"TALLYGATE_TABLE_ENDPOINT": ""},
         {"TALLYGATE_STORAGE": "memory"},
-        {"ADMIN_API_KEY": "a" * 40},
+        {"ADMIN_API_KEY": CHAIN_KEY},
     ],
 )
 def test_no_secret_is_generated_unless_both_are_empty_and_the_tables_are_on_this_machine(
