@@ -156,6 +156,13 @@ def test_a_file_of_a_million_parts_is_not_read_to_its_end() -> None:
     assert duration(b"fLaC" + b"\x01\0\0\0" * 60_000 + STREAM_INFO).usual_seconds == 240_042 / 4_000
 
 
+def test_frames_that_players_skip_hide_none_of_those_that_they_play() -> None:
+    large = b"\xff\xff\xe4\x00"  # layer 1, 448 kbit/s and 48 kHz: 448 bytes and 8 ms
+    small = (b"\xff\xf3\x10\x00" + bytes(22)) * 16  # 16 frames of 8 kbit/s inside each large one
+    found = duration(small + (large + small[4:] + bytes(32)) * 100)
+    assert found.most_seconds >= 101 * 16 * 576 / 22_050
+
+
 def test_a_length_that_nothing_bounds_is_said_to_be_so() -> None:
     assert duration(b"\x1aE\xdf\xa3" + bytes(7_496)) == Duration(7_500 / 4_000, 10, is_bounded=False)
     assert duration(b"") == Duration(0, 0, is_bounded=False)

@@ -43,10 +43,12 @@ def mpeg_seconds(content: bytes) -> MpegSeconds | None:
     position = _end_of_tag(content)
     if not position and _frame(content[:4]) is None:
         return None
-    seconds, lost, losses = 0.0, 0, 0
+    seconds, lost, losses, kind = 0.0, 0, 0, b""
     while position + 4 <= len(content):
-        frame = _frame(content[position : position + 4])
-        if frame is not None:
+        head = content[position : position + 4]
+        frame = _frame(head)
+        kind = kind or (_kind(head) if frame is not None else b"")
+        if frame is not None and _kind(head) == kind:
             position += frame[0]
             seconds += frame[1]
             continue
@@ -73,6 +75,11 @@ def _end_of_tag(content: bytes) -> int:
         size = size << 7 | byte
     end = _ID3_HEAD_BYTES + size
     return end if end < len(content) else _ID3_HEAD_BYTES
+
+
+def _kind(head: bytes) -> bytes:
+    """Return version, layer and sample rate. All frames of a file share them: players skip a frame of another kind."""
+    return bytes((head[1] & 0xFE, head[2] & 0x0C))
 
 
 @lru_cache(maxsize=1024)
