@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, get_args, get_type_hints
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -58,7 +59,17 @@ def _usd(text: str) -> str:
 def _in_utc(moment: datetime) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("must carry a time zone, for example 2026-11-01T00:00:00Z")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie between the years 1 and 9999 in UTC") from None
+
+
+def _is_text(moment: object) -> object:
+    """Refuse numbers, which some take for seconds and others for milliseconds or a date."""
+    if isinstance(moment, str) and not moment.lstrip("+-").replace(".", "", 1).isdigit():
+        return moment
+    raise ValueError("must be a date and time, for example 2026-11-01T00:00:00Z")
 
 
 def _printable(text: str) -> str:
@@ -74,7 +85,7 @@ def _header_name(text: str) -> str:
 
 
 Usd = Annotated[StrictStr, AfterValidator(_usd)]
-Moment = Annotated[datetime, AfterValidator(_in_utc)]
+Moment = Annotated[datetime, BeforeValidator(_is_text), AfterValidator(_in_utc)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 Text = Annotated[StrictStr, Field(max_length=256), AfterValidator(_printable)]
 Reason = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_printable)]

@@ -132,6 +132,20 @@ async def test_a_key_that_would_have_expired_is_refused(stack: Stack, moment: st
     assert refused["error"]["param"] == "expires_at"
 
 
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", 1_900_000_000, 1_900_000_000_000, 20_300_101, 1.9e9,
+        "1900000000", "+1900000000.5", "2030-01-01T00:00:00", "", True, "1e9", " 1900000000 ",
+    ],
+)  # fmt: skip
+async def test_a_moment_that_readers_take_differently_or_that_no_one_reaches_is_refused(
+    stack: Stack, moment: Any
+) -> None:
+    refused = await stack.manage("POST", f"/manage/tenants/{stack.tenant}/keys", {"expires_at": moment}, status=400)
+    assert refused["error"]["param"] == "expires_at"
+
+
 async def test_a_tenant_cannot_name_deployments_that_do_not_exist(stack: Stack) -> None:
     new = {"tenant_id": "typo", "deployments": ["gpt-4o", "gpt-4", "gpt-4oo"]}
     refused = await stack.manage("POST", "/manage/tenants", new, status=400)
