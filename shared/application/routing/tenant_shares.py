@@ -15,6 +15,7 @@ class TenantShares:
     def __init__(self, share: float) -> None:
         self._share = share
         self._held: dict[tuple[str, str], int] = {}
+        self._most: dict[str, int] = {}
         self.full: dict[str, set[str]] = {}
         """By tenant: the backends at which it holds all the places that it may."""
 
@@ -22,7 +23,8 @@ class TenantShares:
         """Count one place at a backend that has `places`. Returns a function to call once, when it is free again."""
         held = self._held.get((tenant_id, backend_id), 0) + 1
         self._held[tenant_id, backend_id] = held
-        if held >= max(1, int(places * self._share)):
+        self._most[backend_id] = most = max(1, int(places * self._share))
+        if held >= most:
             self.full.setdefault(tenant_id, set()).add(backend_id)
         return partial(self._give_back, tenant_id, backend_id)
 
@@ -31,7 +33,7 @@ class TenantShares:
         if held:
             self._held[tenant_id, backend_id] = held
         full = self.full.get(tenant_id)
-        if full is not None:
+        if full is not None and held < self._most[backend_id]:  # it holds more after the places became fewer
             full.discard(backend_id)
             if not full:
                 del self.full[tenant_id]
