@@ -49,17 +49,21 @@ class TableConnections:
         """Send one request and read its whole answer.
 
         Raises `AnswerLost` if no complete answer arrives in time: the service may have carried out the request.
+        The service may close a connection at the moment at which a request reuses it. So a reading is sent again.
         """
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         head = f"{method} {path} {self._version_and_host}{lines}Content-Length: {len(body)}\r\n\r\n"
-        connection: _Connection | None = None
+        connection = idle = self._take_idle()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                connection = self._take_idle() or await self._connect()
+                if connection is None:
+                    connection = await self._connect()
                 answer = await connection.exchange(head.encode("latin-1") + body)
         except BaseException as error:
             if connection is not None:
                 connection.abort()  # its answer may still arrive: the next request would read it as its own
+            if idle is not None and method == "GET" and isinstance(error, ConnectionError):
+                return await self.request(method, path, headers)
             if isinstance(error, OSError):  # refused, reset, TLS; TimeoutError is an OSError, too
                 raise AnswerLost(type(error).__name__) from error
             raise

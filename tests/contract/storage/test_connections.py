@@ -157,6 +157,25 @@ async def test_a_connection_that_the_service_closed_while_idle_is_not_used_again
     assert server.accepted == 2
 
 
+@pytest.mark.parametrize(("method", "accepted"), [("GET", 3), ("POST", 2)])
+async def test_a_reading_is_sent_again_where_the_service_closes_connections_as_they_are_reused(
+    server: Server, connections: TableConnections, method: str, accepted: int
+) -> None:
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.read_request(reader)
+        writer.write(OK)
+        await server.read_request(reader)
+
+    server.script = answer_once
+    await asyncio.gather(*(connections.request("GET", "/", {}) for _ in range(2)))
+    if method == "GET":
+        assert (await connections.request(method, "/", {})).body == b"ok"
+    else:
+        with pytest.raises(AnswerLost):
+            await connections.request(method, "/", {})
+    assert server.accepted == accepted
+
+
 async def test_connections_that_are_idle_for_long_are_closed(server: Server, connections: TableConnections) -> None:
     await asyncio.gather(*(connections.request("GET", "/", {}) for _ in range(2)))
     connections._idle[0].idle_since -= IDLE_SECONDS + 1
