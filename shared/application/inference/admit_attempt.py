@@ -35,6 +35,8 @@ _SWEEP_MARGIN: Final = timedelta(seconds=60)
 _BACKGROUND_HOLD: Final = timedelta(days=1) + _SWEEP_MARGIN
 _MOST_PUSD: Final = 10**17
 """100,000 USD. The reserved sum of many such requests still is a 64-bit integer."""
+_MOST_TOKENS: Final = 10**12
+"""Also for models that cost nothing, the reserved sum of many requests is a 64-bit integer."""
 _NO_RATE_LIMITS: Final = RateLimits()
 
 
@@ -99,9 +101,10 @@ class AdmitAttempt:
             spilled = book.rates(spillover.price_key, now, body.basis, body.service_tier)
             other = spilled.hold(bound, output_tokens, body.units)
             rate_card, pusd = max((rate_card, pusd), other, key=itemgetter(1))
-        if pusd > _MOST_PUSD:
+        if pusd > _MOST_PUSD or bound + output_tokens > _MOST_TOKENS:
             raise InvalidRequest(
-                "This request could cost more than 100,000 USD. Lower the cap on output.", "max_tokens"
+                "This request could cost more than 100,000 USD or use over 10^12 tokens. Lower the cap on output.",
+                "max_tokens",
             )
         reservation = Reservation(
             rid=new_rid(),

@@ -15,6 +15,18 @@ async def test_a_request_that_could_cost_a_fortune_is_refused(stack: Stack) -> N
     assert (await stack.requests(), await stack.entries()) == ([], [])
 
 
+async def test_a_model_that_costs_nothing_holds_no_more_tokens_than_the_ledger_can_add(stack: Stack) -> None:
+    for meter in ("input", "output"):
+        row = {"model": "free", "meter": meter, "usd_per_million": "0", "effective_from": "2024-01-01T00:00:00Z"}
+        await stack.manage("POST", "/manage/prices", row)
+    await stack.backend("swedencentral", "free", upstream_deployment="gpt-35-turbo-instruct", model="free")
+    await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": ["free"]})
+    body = {"prompt": ["x"] * 50_000, "n": 128, "max_tokens": 2_147_483_647}
+    status, _, answer = await stack.infer("completions", "gpt-4o", body)
+    assert (status, b'"param":"max_tokens"' in answer) == (400, True), answer
+    assert (await stack.requests(), await stack.entries()) == ([], [])
+
+
 async def test_images_hold_the_tokens_of_the_backends_model(stack: Stack) -> None:
     """The deployment's name says nothing of the model, nor does the body's `model`."""
     await stack.backend("swedencentral", "large")
