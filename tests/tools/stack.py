@@ -287,7 +287,7 @@ async def running_simulator() -> AsyncIterator[tuple[Simulator, str]]:
 async def running_host(folder: Path) -> AsyncIterator[str]:
     """Run the functions host with this process's gateway, on a port of its own."""
     http, timers = indexed_functions()
-    host = FunctionsHost(http, Timers(timers, folder / "timers"), HOST_KEY, close_current_gateway)
+    host = FunctionsHost(http, TimersByHand(timers, folder / "timers"), HOST_KEY, close_current_gateway)
     port = free_port()
     config = uvicorn.Config(
         host,
@@ -306,6 +306,13 @@ async def running_host(folder: Path) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await served
+
+
+class TimersByHand(Timers):
+    """Timers that only tests start. A schedule would run one in the middle of a test, once a minute."""
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
 
 class _Server(uvicorn.Server):
