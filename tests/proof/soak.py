@@ -194,9 +194,13 @@ async def _recomputed(document: dict[str, Any], periods: list[str]) -> int:
 
 
 async def _expire_the_rest(fleet: Fleet, api: Api, table_endpoint: str) -> None:
-    """Expire all reservations of both months, by a gateway whose clock says that their deadlines are past."""
+    """Expire all reservations of both months, by a gateway whose clock says that their deadlines are past.
+
+    It also opens the new month for the tenant that nobody used.
+    """
     url = await fleet.start(endpoint=table_endpoint, later=3600)
     host = {"x-functions-key": api.document["host_key"]}
+    await api.session.post(f"{url}/admin/functions/reset_monthly_quotas", json={}, headers=host)
     for _ in range(600):
         await api.session.post(f"{url}/admin/functions/expire_reservations", json={}, headers=host)
         await api.session.post(f"{url}/admin/functions/level_lanes", json={}, headers=host)
