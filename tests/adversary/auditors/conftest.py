@@ -94,12 +94,13 @@ class KeptBooks:
 @pytest.fixture(scope="session")
 def kept_books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptBooks]:
     """Write the books once."""
-    with running_azurite(tmp_path_factory.mktemp("kept")) as account, pytest.MonkeyPatch.context() as environment:
+    with running_azurite(tmp_path_factory.mktemp("kept")) as account:
         settings = {"AUDIT_CHAIN_KEY": CHAIN_KEY, "ADMIN_API_KEY": ADMIN_KEY, "TALLYGATE_STORAGE": "tables"}
         settings |= account.settings
-        for name, value in settings.items():
-            environment.setenv(name, value)
-        asyncio.run(_write_books())
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in settings.items():
+                environment.setenv(name, value)
+            asyncio.run(_write_books())
         yield KeptBooks(account, Tables(account), settings)
 
 

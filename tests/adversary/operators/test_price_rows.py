@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.documents.pricing import DocumentPrices
+from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.store import Document, Documents, key_of
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.tables.documents import TableDocuments
@@ -148,6 +148,17 @@ async def test_where_two_stored_rows_contradict_the_one_that_applies_counts() ->
     assert await prices.insert(replace(winner, is_ordered=True)) == (winner, False)
     with pytest.raises(PriceContradicted, match=winner.price_id):
         await prices.insert(replace(loser, is_ordered=True))
+
+
+async def test_bands_of_one_key_are_no_contradiction() -> None:
+    documents = InMemoryDocuments()
+    short, long = (
+        replace(PRICE, input_tokens_above=above, input_tokens_up_to=up_to) for above, up_to in ((0, 9), (9, None))
+    )
+    for row in (short, long):
+        await DocumentPrices(documents).insert(row.normalised())
+    prices = InspectedPrices(documents)
+    assert (len(await prices.load()), await prices.faults()) == (2, [])
 
 
 async def test_an_archive_restores_every_row_under_its_id_or_says_why_not() -> None:

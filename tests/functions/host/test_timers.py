@@ -93,6 +93,17 @@ async def test_the_timer_completes_interrupted_transfers(
     assert sum(entry["moved_tokens"] for entry in moves) == 0
 
 
+async def test_a_limit_in_the_books_that_is_not_the_documents_is_corrected(stack: Stack, caplog: Any) -> None:
+    gateway = await stack.gateway()
+    period = str(BillingPeriod.containing(gateway.clock.now()))
+    await gateway.ledger.books.open(Account(tenant_id=stack.tenant, period=period, limit=Limit(5)))
+    assert await start(stack, "reconcile_limits") == 202
+    await eventually(lambda: "corrected the limits of 1 periods" in caplog.text)
+    balance = await gateway.ledger.books.balance(Lane(stack.tenant, period))
+    assert balance is not None
+    assert balance.limit == Limit()
+
+
 @pytest.mark.parametrize("stack_settings", [{"CLOSE_GRACE_HOURS": "0"}], indirect=True)
 async def test_chargeback_is_exported_and_a_rerun_changes_nothing(stack: Stack, caplog: Any) -> None:
     caplog.set_level("INFO")
