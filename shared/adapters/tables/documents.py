@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from shared.adapters.documents.store import Document
 from shared.domain.errors import AlreadyExists, StorageUnavailable, VersionConflict
 
 _DOCUMENT: Final = "document"
+_UNREACHABLE: Final = "The configuration store could not be reached."
 _MAX_PROPERTY_BYTES: Final = 65_536
 """Bytes in UTF-16."""
 _PART_CHARACTERS: Final = 16_000
@@ -43,7 +44,7 @@ class TableDocuments:
         async with _translated_errors():
             client = await self._writable(table)
             answer = await client.create_entity(_entity(partition, key, text))
-        return str(answer["etag"])
+        return _etag_of(answer)
 
     async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
         condition: dict[str, Any] = (
@@ -55,7 +56,7 @@ class TableDocuments:
                 answer = await client.update_entity(_entity(partition, key, text), mode=UpdateMode.REPLACE, **condition)
             except ResourceNotFoundError:  # the version that the caller read was removed
                 raise VersionConflict from None
-        return str(answer["etag"])
+        return _etag_of(answer)
 
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
         async with _translated_errors():
@@ -103,6 +104,14 @@ def _entity(partition: str, key: str, text: str) -> dict[str, str]:
     return {"PartitionKey": partition, "RowKey": key, **dict(zip(names, parts, strict=True))}
 
 
+def _etag_of(answer: Mapping[str, Any]) -> str:
+    """Return the ETag of a written row. Raises `StorageUnavailable` if the answer was cut before it."""
+    etag = answer["etag"]
+    if etag is None:
+        raise StorageUnavailable(_UNREACHABLE)
+    return str(etag)
+
+
 def _document(entity: TableEntity) -> Document:
     return Document(
         partition=entity["PartitionKey"],
@@ -133,5 +142,5 @@ async def _translated_errors() -> AsyncIterator[None]:
         raise AlreadyExists("An object with this name already exists.") from None
     except ResourceModifiedError:
         raise VersionConflict from None
-    except AzureError as error:
-        raise StorageUnavailable("The configuration store could not be reached.") from error
+    except (AzureError, AttributeError) as error:  # the SDK raises the latter for an insertion whose answer is cut
+        raise StorageUnavailable(_UNREACHABLE) from error

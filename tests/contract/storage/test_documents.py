@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -26,6 +26,7 @@ from shared.application.ports.routing import Hint
 from shared.domain.errors import AlreadyExists, InvalidRequest, StorageUnavailable, VersionConflict
 from shared.domain.routing.catalog import Backend, Deployment
 from shared.domain.tenancy.tenant import Tenant
+from tests.tools import fault_proxy
 from tests.tools.ledgers import NOW, PRICES
 from tests.tools.stack import AzuriteAccount, free_port
 
@@ -202,3 +203,34 @@ async def test_an_object_that_could_not_be_audited_is_refused(documents: Documen
     tenant = Tenant(tenant_id=f"t-{secrets.token_hex(6)}", name="x" * 100_000, created_at=NOW)
     with pytest.raises(InvalidRequest, match="too large"):
         await DocumentTenants(documents).insert(tenant)
+
+
+@pytest.mark.parametrize("fault", sorted({*fault_proxy.FAULTS} - {"delay", "duplicate"}))
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda documents, table, _: documents.get(table, "p", "a"),
+        lambda documents, table, _: documents.insert(table, "p", "b", "text"),
+        lambda documents, table, etag: documents.replace(table, "p", "a", "text", etag),
+        lambda documents, table, _: documents.list(table),
+    ],
+    ids=["get", "insert", "replace", "list"],
+)
+async def test_an_answer_that_is_lost_or_cut_is_a_storage_that_cannot_be_reached(
+    azurite: AzuriteAccount,
+    table: str,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    call: Callable[[Documents, str, str], Awaitable[object]],
+) -> None:
+    monkeypatch.setattr(fault_proxy, "FAULTS", (fault,))
+    server, _, account = azurite.table_endpoint.rpartition("/")
+    async with (
+        fault_proxy.FaultProxy(server, 0.0, 0) as proxy,
+        table_service(f"{proxy.url}/{account}", azurite.key) as service,
+    ):
+        documents = TableDocuments(service)
+        etag = await documents.insert(table, "p", "a", "text")
+        proxy.rate = 1.0
+        with pytest.raises(StorageUnavailable):
+            await call(documents, table, etag)
