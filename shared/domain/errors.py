@@ -66,6 +66,23 @@ class InvalidApiKey(GatewayError):
         )
 
 
+class InvalidToken(GatewayError):
+    """The access token is malformed, expired, not yet valid, not signed by a trusted key, or meant for someone else."""
+
+    def __init__(self, problem: str) -> None:
+        """`problem` tells the fact in a sentence. It shows no part of the token."""
+        super().__init__(f"The access token is not valid. {problem}")
+
+
+class IdentityProviderUnavailable(GatewayError):
+    """The signing keys of the identity provider are not known, and it cannot be reached."""
+
+    retry_after_seconds = 10.0
+
+    def __init__(self) -> None:
+        super().__init__("The access token cannot be verified now. Retry after the stated time.")
+
+
 class InsufficientRole(GatewayError):
     """The credential is valid but does not permit this operation."""
 

@@ -25,6 +25,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, "invalid_request"),
     errors.ContentFiltered: (400, "content_filter"),
     errors.InvalidApiKey: (401, "invalid_api_key"),
+    errors.InvalidToken: (401, "invalid_token"),
     errors.TenantSuspended: (403, "tenant_suspended"),
     errors.InsufficientRole: (403, "insufficient_role"),
     errors.ResidencyViolation: (403, "residency_violation"),
@@ -58,6 +59,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.TenantsDamaged: (503, "ledger_unavailable"),
     errors.StorageUnavailable: (503, "ledger_unavailable"),
     IdentityUnavailable: (503, "ledger_unavailable"),
+    errors.IdentityProviderUnavailable: (503, "identity_unavailable"),
     errors.BackendTimeout: (504, "backend_timeout"),
     errors.AnswerTooLong: (504, "backend_timeout"),
 }
@@ -73,6 +75,7 @@ NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
 """Errors that no caller gets, with the reason. If one escapes all the same, the answer is `INTERNAL_ERROR`."""
 _FIXED_ADVICE: Final[Mapping[type[errors.GatewayError], Mapping[str, str]]] = {
     errors.InvalidApiKey: {"WWW-Authenticate": "Bearer"},
+    errors.InvalidToken: {"WWW-Authenticate": 'Bearer error="invalid_token"'},
     errors.RequestTooLarge: {"Connection": "close"},  # else the server would read the rest of the body
     errors.BodyTooSlow: {"Connection": "close"},
     errors.OperationNotFound: {},
@@ -160,9 +163,12 @@ def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
         case errors.PeriodExhausted():
             seconds = max(1, math.ceil((error.retry_at - now).total_seconds()))
             return {"Retry-After": str(seconds), "x-should-retry": "false"}
-        case errors.BackendFailed() | errors.RateLimitExceeded() | errors.BodiesTooLarge() if (
-            error.retry_after_seconds is not None
-        ):
+        case (
+            errors.BackendFailed()
+            | errors.RateLimitExceeded()
+            | errors.BodiesTooLarge()
+            | errors.IdentityProviderUnavailable()
+        ) if error.retry_after_seconds is not None:
             milliseconds = max(1, math.ceil(error.retry_after_seconds * 1000))
             return {"Retry-After": str(math.ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}
         case errors.StorageUnavailable():

@@ -1,0 +1,33 @@
+"""The claims of an Entra access token whose signature, issuer, audience and times were verified."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from shared.domain.values import record
+
+
+@record
+class AccessTokenClaims:
+    """The facts that the gateway takes from a verified token.
+
+    Source: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
+    """
+
+    directory_id: str
+    """The Entra tenant that issued the token (`tid`)."""
+    object_id: str
+    """The person or the service principal, unique in the directory (`oid`)."""
+    application_id: str
+    """The client application (`azp`, in v1 tokens `appid`)."""
+    is_person: bool
+    """A person has signed in: the token has scopes (`scp`)."""
+    roles: frozenset[str] = frozenset()
+    """The app roles (`roles`); empty for a token of a legacy audience."""
+    groups: frozenset[str] = frozenset()
+    """The ids of groups (`groups`)."""
+    has_group_overage: bool = False
+    """The token names no groups, because they are too many."""
+    is_legacy_audience: bool = False
+    """The token was asked for another service of Azure. It serves inference by principals that are mapped by id."""
+    expires_at: datetime
