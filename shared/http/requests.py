@@ -56,7 +56,7 @@ async def administrator(authenticate: Authenticate, request: Request, trusted_pr
     if isinstance(principal, TenantPrincipal):
         note_tenant(request, principal.tenant.tenant_id)
         raise InsufficientRole
-    return Actor(principal.actor, source())
+    return Actor(name=principal.actor, source_address=source())
 
 
 async def wait_for_disconnect(request: Request) -> None:

@@ -6,15 +6,19 @@ from shared.application.ports.audit import AuditLog
 from shared.application.ports.clock import Clock
 from shared.domain.audit.events import AuditEvent
 from shared.domain.identifiers import new_rid
-from shared.domain.values import ValueObject, value
+from shared.domain.values import ValueObject, record
 
 
-@value
+@record
 class Actor:
-    """The person or process that acts, and its network address."""
+    """The person or process that acts, its role and network address, and the request by which it acts."""
 
     name: str
     source_address: str = ""
+    role: str = ""
+    request_id: str = ""
+    reason: str = ""
+    """The reason that the actor states."""
 
 
 class RecordAudit:

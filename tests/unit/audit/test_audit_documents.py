@@ -25,7 +25,7 @@ from shared.domain.values import ValueObject
 from tests.tools.ledgers import EARLY, NOW, ManualClock
 
 WRITTEN = Path(__file__).parents[2] / "corpus" / "audit"
-ADMINISTRATOR = Actor("admin-key", "192.0.2.1")
+ADMINISTRATOR = Actor(name="admin-key", source_address="192.0.2.1")
 TENANT = Tenant(
     tenant_id="acme",
     name="Größe",
