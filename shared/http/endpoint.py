@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from shared.application.audit.record_audit import Actor
 from shared.application.structured_log import request_id as current_request_id
-from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.application.tenancy.principals import TenantPrincipal
 from shared.composition.gateway import Gateway
 from shared.composition.inference import Inference
 from shared.composition.process import current_gateway
@@ -53,9 +53,9 @@ def for_administrators(handler: Callable[[Gateway, Request, Actor], Awaitable[Re
     """Make a route that only an administrator may call; the handler gets who that is."""
 
     @wraps(handler)
-    async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
+    async def authorize(gateway: Gateway, request: Request, request_id: str) -> Response:
         hops = gateway.settings.trusted_proxy_hops
-        actor = await administrator(gateway.tenancy.authenticate, request, hops)
+        actor = await administrator(gateway.tenancy.authenticate, request, request_id, hops)
         check_declared(request)
         return await handler(gateway, request, actor)
 

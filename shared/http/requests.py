@@ -12,8 +12,10 @@ from starlette.requests import Request
 
 from shared.adapters.request_bodies import BodyBounds, BodyReader, is_large
 from shared.application.audit.record_audit import Actor
-from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
+from shared.application.tenancy.authenticate import Authenticate, BearerCredential
+from shared.application.tenancy.principals import TenantPrincipal, TokenPrincipal
 from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound
+from shared.domain.identity.role import Role
 from shared.http.reported import note_tenant
 from shared.http.source import source_of
 
@@ -35,28 +37,32 @@ def credential_of(headers: dict[bytes, bytes]) -> str | None:
     if key:
         return key.decode("latin-1")
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-    return token.strip().decode("latin-1") if scheme.lower() == b"bearer" else None
+    return BearerCredential(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
 
 
 async def tenant_principal(
     authenticate: Authenticate, request: Request, headers: dict[bytes, bytes], trusted_proxy_hops: int
 ) -> TenantPrincipal:
-    """Return the calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for an administrator."""
+    """Return the calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for a caller without a tenant."""
     principal = await authenticate.identify(credential_of(headers), partial(source_of, request, trusted_proxy_hops))
-    if isinstance(principal, AdministratorPrincipal):
+    if not isinstance(principal, TenantPrincipal):
         raise InsufficientRole
     note_tenant(request, principal.tenant.tenant_id)
     return principal
 
 
-async def administrator(authenticate: Authenticate, request: Request, trusted_proxy_hops: int) -> Actor:
-    """Return the acting administrator. Raises `InvalidApiKey`, or `InsufficientRole` for a tenant's key."""
+async def administrator(
+    authenticate: Authenticate, request: Request, request_id: str, trusted_proxy_hops: int
+) -> Actor:
+    """Return the acting administrator. Raises `InvalidApiKey`, or `InsufficientRole` for a caller without the role."""
     source = partial(source_of, request, trusted_proxy_hops)
     principal = await authenticate.identify(credential_of(headers_of(request)), source)
     if isinstance(principal, TenantPrincipal):
         note_tenant(request, principal.tenant.tenant_id)
         raise InsufficientRole
-    return Actor(name=principal.actor, source_address=source())
+    if isinstance(principal, TokenPrincipal) and Role.ADMIN not in principal.claims.roles:
+        raise InsufficientRole
+    return Actor(name=principal.actor, source_address=source(), role=Role.ADMIN, request_id=request_id)
 
 
 async def wait_for_disconnect(request: Request) -> None:

@@ -14,7 +14,7 @@ from shared.application.inference.resolved_request import ResolvedRequest
 from shared.application.ports.formats import InferenceFormat
 from shared.application.ports.inference import ResponseDirectory
 from shared.application.routing.dispatch import Dispatcher
-from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.application.tenancy.principals import TenantPrincipal
 from shared.domain.errors import DeploymentNotFound, InvalidRequest, ResponseNotFound
 from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.inference.stored_response import StoredResponse

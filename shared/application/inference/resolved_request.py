@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from shared.application.inference.incoming_call import IncomingCall
 from shared.application.ports.formats import InferenceFormat
 from shared.application.routing.backend_slot import BackendSlot
-from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.application.tenancy.principals import TenantPrincipal
 from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.inference.stored_response import StoredResponse
 from shared.domain.rate_limit import LimitStatus

@@ -16,7 +16,7 @@ from shared.application.ports.formats import InferenceFormat
 from shared.application.routing.backend_slot import BackendSlot
 from shared.application.routing.dispatch import Dispatcher
 from shared.application.routing.tenant_turns import TenantTurns
-from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.application.tenancy.principals import TenantPrincipal
 from shared.domain.errors import BackendUnavailable, GatewayError
 from shared.domain.values import value
 

@@ -10,7 +10,7 @@ from shared.application.cached_value import Cached
 from shared.application.inference.meter_stream import StreamCut
 from shared.application.inference.settle_background_responses import SettleResponses
 from shared.application.ports.inference import ResponseDirectory, Upstream, UpstreamResponse
-from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.application.tenancy.principals import TenantPrincipal
 from shared.domain.errors import (
     BackendBroken,
     BackendTimeout,

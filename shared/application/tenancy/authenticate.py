@@ -1,4 +1,4 @@
-"""Authenticate callers: tenants by their gateway keys, and the administrator."""
+"""Authenticate callers: tenants by their gateway keys, the administrator by the admin key, and access tokens."""
 
 from __future__ import annotations
 
@@ -10,29 +10,27 @@ from typing import Final, TypeAlias, TypeVar
 
 from shared.application.cached_value import FRESH_SECONDS, Cached
 from shared.application.ports.clock import Clock
+from shared.application.ports.identity import TokenVerifier
 from shared.application.ports.tenancy import KeyDirectory, KeyName, TenantDirectory
-from shared.domain.errors import InvalidApiKey
+from shared.application.tenancy.principals import (
+    ADMIN_KEY_PRINCIPAL,
+    OperatorPrincipal,
+    TenantPrincipal,
+    TokenPrincipal,
+)
+from shared.domain.errors import InvalidApiKey, InvalidToken
+from shared.domain.identity.access_token import has_form_of_token
+from shared.domain.identity.role import Role
 from shared.domain.tenancy.keys import GatewayKey, has_form_of_key, parse_gateway_key, secret_digest
 from shared.domain.tenancy.lookup_budget import LookupBudget, network_of
-from shared.domain.tenancy.tenant import Tenant
-from shared.domain.values import value
 
 _MAX_CACHED_KEYS: Final = 10_000
 
 
-@value
-class TenantPrincipal:
-    """A caller that acts for one tenant and sees only its data."""
+class BearerCredential(str):
+    """A credential in `Authorization: Bearer`. Only there it can be an access token."""
 
-    tenant: Tenant
-    key_id: str
-
-
-@value
-class AdministratorPrincipal:
-    """A caller that may manage everything. `actor` names it in the audit log."""
-
-    actor: str
+    __slots__ = ()
 
 
 T = TypeVar("T")
@@ -53,12 +51,14 @@ class Authenticate:
         keys: KeyDirectory,
         clock: Clock,
         admin_key: str,
+        tokens: TokenVerifier | None = None,
         max_cached_keys: int = _MAX_CACHED_KEYS,
     ) -> None:
         self._max_cached_keys = max_cached_keys
         self._tenants = tenants
         self._keys = keys
         self._clock = clock
+        self._tokens = tokens
         self._admin_key_digest = secret_digest(admin_key)
         self._known: OrderedDict[KeyName, _CachedKey] = OrderedDict()
         self._unknown: OrderedDict[KeyName, float] = OrderedDict()
@@ -68,12 +68,13 @@ class Authenticate:
 
     async def identify(
         self, credential: str | None, source: Callable[[], str]
-    ) -> TenantPrincipal | AdministratorPrincipal:
-        """Return the administrator for the admin key, and the tenant for a gateway key that is in force.
+    ) -> TenantPrincipal | OperatorPrincipal | TokenPrincipal:
+        """Return the tenant for a gateway key that is in force, the operator for the admin key, and a token's caller.
 
         `source` returns the caller's network address. It is called only for a key that this process does not know yet.
 
-        Raises `InvalidApiKey` for any other credential, and `StorageUnavailable`.
+        Raises `InvalidApiKey` for any other credential, `InvalidToken` for one with the form of a token,
+        `IdentityProviderUnavailable`, and `StorageUnavailable`.
         """
         if not credential:
             raise InvalidApiKey
@@ -88,10 +89,17 @@ class Authenticate:
                 if key.accepts(secret, self._clock.now):
                     return principal
                 raise InvalidApiKey
+        elif isinstance(credential, BearerCredential) and has_form_of_token(credential):
+            return await self._of_token(credential)
         # An unknown key takes a comparison, too, so that ids of keys cannot be found by timing.
         if hmac.compare_digest(secret_digest(credential), self._admin_key_digest):
-            return AdministratorPrincipal("admin-key")
+            return ADMIN_KEY_PRINCIPAL
         raise InvalidApiKey
+
+    async def _of_token(self, token: str) -> TokenPrincipal:
+        if self._tokens is None:
+            raise InvalidToken("Entra ID is not configured here. Use a gateway key.")
+        return TokenPrincipal(await self._tokens.verify(token))
 
     def forget(self, tenant_id: str) -> None:
         """Load this tenant and its keys again before they are next used, because this process has changed them."""
@@ -134,7 +142,9 @@ class Authenticate:
     async def _load(self, tenant_id: str, key_id: str) -> _Known | None:
         key = await self._keys.get(tenant_id, key_id)
         tenant = await self._tenants.get(tenant_id)
-        return (TenantPrincipal(tenant.value, key.key_id), key) if tenant and key else None
+        if tenant is None or key is None:
+            return None
+        return TenantPrincipal(tenant=tenant.value, key_id=key.key_id, role=Role.TENANT_USE, key=key), key
 
 
 def _put(cache: OrderedDict[KeyName, T], name: KeyName, found: T, max_size: int) -> None:

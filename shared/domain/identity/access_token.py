@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from shared.domain.values import record
+
+_HEADER_BEGINS: Final = ("ey", "ew")
+"""In base64url, the first characters of an object of JSON: `{` and a quotation mark, or a blank."""
 
 
 @record
@@ -31,3 +35,8 @@ class AccessTokenClaims:
     is_legacy_audience: bool = False
     """The token was asked for another service of Azure. It serves inference by principals that are mapped by id."""
     expires_at: datetime
+
+
+def has_form_of_token(credential: str) -> bool:
+    """Tell whether a credential may be a JSON Web Token. A gateway key never has this form."""
+    return credential.startswith(_HEADER_BEGINS) and "." in credential

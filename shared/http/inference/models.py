@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.application.tenancy.principals import TenantPrincipal
 from shared.composition.inference import Inference
 from shared.http.endpoint import for_inference, json_response
 from shared.http.requests import headers_of, path_segment, tenant_principal

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.application.tenancy.principals import TenantPrincipal
 from shared.composition.gateway import Gateway
 from shared.domain.tenancy.tenant import Tenant
 from shared.http.endpoint import for_tenants, json_response

@@ -12,8 +12,9 @@ from starlette.requests import Request
 
 from shared.application.inference.attempt_backend import Served
 from shared.application.inference.incoming_call import IncomingCall
-from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.application.tenancy.principals import TenantPrincipal
 from shared.domain.errors import BackendBroken, BackendUnavailable, LedgerUnavailable, QuotaExceeded
+from shared.domain.identity.role import Role
 from shared.domain.ledger.entries import Outcome, Reservation
 from shared.domain.routing.catalog import Backend
 from shared.http.requests import wait_for_disconnect
@@ -84,7 +85,7 @@ async def serve(stack: Stack) -> asyncio.Task[Served]:
         user="",
         wait_for_disconnect=asyncio.Event().wait,
     )
-    caller = TenantPrincipal(tenant, "key")
+    caller = TenantPrincipal(tenant=tenant, key_id="key", role=Role.TENANT_USE)
     return asyncio.create_task(gateway.inference.serve(caller, call, gateway.inference.formats["chat/completions"]))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.application.inference.incoming_call import IncomingCall
-from shared.application.tenancy.authenticate import TenantPrincipal
+from shared.application.tenancy.principals import TenantPrincipal
 from shared.domain.routing.catalog import Deployment
 from tests.tools.stack import API_VERSION, Stack, eventually, free_port
 

@@ -10,11 +10,21 @@ import pytest
 from shared.adapters.documents.store import Document
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
-from shared.application.tenancy.authenticate import AdministratorPrincipal, Authenticate, TenantPrincipal
-from shared.domain.errors import InvalidApiKey, StorageUnavailable
+from shared.application.ports.identity import TokenVerifier
+from shared.application.tenancy.authenticate import Authenticate, BearerCredential
+from shared.application.tenancy.principals import ADMIN_KEY_PRINCIPAL, TenantPrincipal, TokenPrincipal
+from shared.domain.errors import InvalidApiKey, InvalidToken, StorageUnavailable
 from shared.domain.tenancy.keys import new_gateway_key
 from shared.domain.tenancy.lookup_budget import LookupBudget, network_of
 from shared.domain.tenancy.tenant import Tenant
+from tests.tools.known_tokens import (
+    APPLICATION,
+    DIRECTORY,
+    PERSON,
+    KnownTokens,
+    application_claims,
+    person_claims,
+)
 from tests.tools.ledgers import NOW, ManualClock
 
 SOURCE = "203.0.113.7"
@@ -51,13 +61,14 @@ class Keys:
 
     admin_key: str = ""
     max_cached_keys: int = 10_000
+    tokens: TokenVerifier | None = None
     documents: CountedDocuments = field(default_factory=CountedDocuments)
     clock: ManualClock = field(default_factory=ManualClock)
     authenticate: Authenticate = field(init=False)
 
     def __post_init__(self) -> None:
         tenants, keys = DocumentTenants(self.documents), DocumentKeys(self.documents)
-        self.authenticate = Authenticate(tenants, keys, self.clock, self.admin_key, self.max_cached_keys)
+        self.authenticate = Authenticate(tenants, keys, self.clock, self.admin_key, self.tokens, self.max_cached_keys)
 
     async def store(self, tenant: str = "acme") -> str:
         """Store a key and its tenant without the knowledge of this process. Returns the credential."""
@@ -208,8 +219,35 @@ async def test_no_key_is_an_administrator_without_an_admin_key() -> None:
         keys = Keys(admin_key=admin_key)
         with pytest.raises(InvalidApiKey):
             await keys.authenticate.identify(None, str)
-        assert await keys.authenticate.identify(admin_key, str) == AdministratorPrincipal("admin-key")
+        assert await keys.authenticate.identify(admin_key, str) is ADMIN_KEY_PRINCIPAL
         await keys.refuse(admin_key + "x")
+
+
+async def test_a_bearer_token_is_taken_to_its_verifier_and_a_token_in_place_of_a_key_is_none() -> None:
+    tokens = KnownTokens()
+    claims = person_claims()
+    token = tokens.issue(claims)
+    keys = Keys(tokens=tokens)
+    assert await keys.authenticate.identify(BearerCredential(token), str) == TokenPrincipal(claims)
+    with pytest.raises(InvalidToken):
+        await keys.authenticate.identify(BearerCredential(token + "x"), str)
+    await keys.refuse(token)
+
+
+async def test_tokens_are_refused_where_entra_is_not_configured() -> None:
+    with pytest.raises(InvalidToken, match="not configured"):
+        await Keys().authenticate.identify(BearerCredential(KnownTokens().issue(person_claims())), str)
+
+
+async def test_keys_and_the_admin_key_are_accepted_as_bearer_credentials() -> None:
+    keys = Keys(admin_key="the-admin-key", tokens=KnownTokens())
+    await keys.accept(BearerCredential(await keys.store()))
+    assert await keys.authenticate.identify(BearerCredential("the-admin-key"), str) is ADMIN_KEY_PRINCIPAL
+
+
+def test_callers_of_tokens_are_named_by_kind_id_and_directory() -> None:
+    assert TokenPrincipal(person_claims()).actor == f"person:{PERSON}@{DIRECTORY}"
+    assert TokenPrincipal(application_claims()).actor == f"application:{APPLICATION}@{DIRECTORY}"
 
 
 def test_sources_beyond_the_bound_are_forgotten_and_the_process_is_bounded_all_the_same() -> None:

@@ -1,0 +1,52 @@
+"""Callers whose credentials were verified."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.domain.identity.access_token import AccessTokenClaims
+from shared.domain.identity.role import Role
+from shared.domain.tenancy.keys import GatewayKey
+from shared.domain.tenancy.tenant import Tenant
+from shared.domain.values import record, value
+
+
+@record
+class TenantPrincipal:
+    """A caller that acts for one tenant and sees only its data."""
+
+    tenant: Tenant
+    key_id: str
+    """Empty for the caller of a token."""
+    user: str = ""
+    """The person who signed in (`oid`); empty for keys, and for an application's own token."""
+    application: str = ""
+    """The application of the token (`azp` or `appid`); empty for keys."""
+    role: Role
+    key: GatewayKey | None = None
+    """The caller's key, as it was stored at most 25 s ago; `None` for the caller of a token."""
+
+
+@value
+class OperatorPrincipal:
+    """A caller that acts for the gateway's operator, on all tenants. `actor` names it in the audit log."""
+
+    actor: str
+    role: Role
+
+
+@value
+class TokenPrincipal:
+    """The caller of a verified token, before it is known whether it acts for the operator or for a tenant."""
+
+    claims: AccessTokenClaims
+
+    @property
+    def actor(self) -> str:
+        """The name in the audit log."""
+        claims = self.claims
+        kind, id_ = ("person", claims.object_id) if claims.is_person else ("application", claims.application_id)
+        return f"{kind}:{id_}@{claims.directory_id}"
+
+
+ADMIN_KEY_PRINCIPAL: Final = OperatorPrincipal("admin-key", Role.ADMIN)
