@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import quote, unquote
 
-from shared.domain.values import record
+from shared.domain.values import record, value
 
 
 @record
@@ -16,6 +17,16 @@ class Document:
     key: str
     text: str
     etag: str
+
+
+@value
+class Write:
+    """One document of a transaction."""
+
+    key: str
+    text: str
+    etag: str | None
+    """The version to replace, `*` for any; `None` to insert it."""
 
 
 class Documents(Protocol):
@@ -33,6 +44,14 @@ class Documents(Protocol):
         """Replace the version `etag` (`*` for any) and return the new ETag.
 
         Raises `VersionConflict` if that version is no longer current or the document does not exist.
+        """
+        ...
+
+    async def commit(self, table: str, partition: str, writes: Sequence[Write]) -> list[str]:
+        """Write at most 100 documents of a partition, or none of them. Returns their ETags.
+
+        Raises `AlreadyExists` and `VersionConflict` as `insert` and `replace` do. After `StorageUnavailable` they may
+        all be written.
         """
         ...
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 
-from shared.adapters.documents.store import Document
+from shared.adapters.documents.store import Document, Write
 from shared.domain.errors import AlreadyExists, VersionConflict
 
 
@@ -19,15 +20,19 @@ class InMemoryDocuments:
         return self._rows.get((table, partition, key))
 
     async def insert(self, table: str, partition: str, key: str, text: str) -> str:
-        if (table, partition, key) in self._rows:
-            raise AlreadyExists("An object with this name already exists.")
-        return self._write(table, partition, key, text)
+        return (await self.commit(table, partition, [Write(key, text, None)]))[0]
 
     async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
-        known = self._rows.get((table, partition, key))
-        if known is None or etag not in ("*", known.etag):
-            raise VersionConflict
-        return self._write(table, partition, key, text)
+        return (await self.commit(table, partition, [Write(key, text, etag)]))[0]
+
+    async def commit(self, table: str, partition: str, writes: Sequence[Write]) -> list[str]:
+        for each in writes:
+            known = self._rows.get((table, partition, each.key))
+            if each.etag is None and known is not None:
+                raise AlreadyExists("An object with this name already exists.")
+            if each.etag is not None and (known is None or each.etag not in ("*", known.etag)):
+                raise VersionConflict
+        return [self._write(table, partition, each.key, each.text) for each in writes]
 
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
         self._write(table, partition, key, text)

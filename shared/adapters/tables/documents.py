@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -13,14 +13,15 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.data.tables import TableEntity, UpdateMode
+from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
-from shared.adapters.documents.store import Document
-from shared.domain.errors import AlreadyExists, StorageUnavailable, VersionConflict
+from shared.adapters.documents.store import Document, Write
+from shared.domain.errors import AlreadyExists, GatewayError, StorageUnavailable, VersionConflict
 
 _DOCUMENT: Final = "document"
 _UNREACHABLE: Final = "The configuration store could not be reached."
+_EXISTS: Final = "An object with this name already exists."
 _MAX_PROPERTY_BYTES: Final = 65_536
 """Bytes in UTF-16."""
 _PART_CHARACTERS: Final = 16_000
@@ -47,16 +48,19 @@ class TableDocuments:
         return _etag_of(answer)
 
     async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
-        condition: dict[str, Any] = (
-            {} if etag == "*" else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-        )
         async with _translated_errors():
             client = await self._writable(table)
             try:
-                answer = await client.update_entity(_entity(partition, key, text), mode=UpdateMode.REPLACE, **condition)
+                answer = await client.update_entity(_entity(partition, key, text), **_replacing(etag))
             except ResourceNotFoundError:  # the version that the caller read was removed
                 raise VersionConflict from None
         return _etag_of(answer)
+
+    async def commit(self, table: str, partition: str, writes: Sequence[Write]) -> list[str]:
+        async with _translated_errors():
+            client = await self._writable(table)
+            answers = await client.submit_transaction([_operation(partition, each) for each in writes])
+        return [_etag_of(answer) for answer in answers]
 
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
         async with _translated_errors():
@@ -104,6 +108,20 @@ def _entity(partition: str, key: str, text: str) -> dict[str, str]:
     return {"PartitionKey": partition, "RowKey": key, **dict(zip(names, parts, strict=True))}
 
 
+def _operation(partition: str, write: Write) -> tuple[str, dict[str, str], dict[str, Any]]:
+    """Make one operation of a transaction, as the SDK has it."""
+    entity = _entity(partition, write.key, write.text)
+    return ("create", entity, {}) if write.etag is None else ("update", entity, _replacing(write.etag))
+
+
+def _replacing(etag: str) -> dict[str, Any]:
+    """Return the arguments of an update that replaces the version `etag`; `*` for any."""
+    any_version: dict[str, Any] = {"mode": UpdateMode.REPLACE}
+    return (
+        any_version if etag == "*" else any_version | {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+    )
+
+
 def _etag_of(answer: Mapping[str, Any]) -> str:
     """Return the ETag of a written row. Raises `StorageUnavailable` if the answer was cut before it."""
     etag = answer["etag"]
@@ -139,8 +157,21 @@ async def _translated_errors() -> AsyncIterator[None]:
     except ResourceNotFoundError:
         raise
     except ResourceExistsError:
-        raise AlreadyExists("An object with this name already exists.") from None
+        raise AlreadyExists(_EXISTS) from None
     except ResourceModifiedError:
         raise VersionConflict from None
+    except TableTransactionError as error:
+        raise _refusal(error) from None
     except (AzureError, AttributeError) as error:  # the SDK raises the latter for an insertion whose answer is cut
         raise StorageUnavailable(_UNREACHABLE) from error
+
+
+def _refusal(error: TableTransactionError) -> GatewayError:
+    """Return the error of the port for a refused transaction. The SDK has one class for all reasons."""
+    match error.status_code:
+        case 409:
+            return AlreadyExists(_EXISTS)
+        case 404 | 412:  # of a row that was removed, or changed, since the caller read it
+            return VersionConflict()
+        case _:
+            return StorageUnavailable(_UNREACHABLE)

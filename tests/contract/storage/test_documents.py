@@ -16,7 +16,7 @@ from local.azurite_server import ACCOUNT
 from shared.adapters.blobs.reports import BlobReports
 from shared.adapters.documents.pricing import DocumentPrices
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
-from shared.adapters.documents.store import Documents, key_of
+from shared.adapters.documents.store import Documents, Write, key_of
 from shared.adapters.documents.tenancy import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
@@ -100,6 +100,30 @@ async def test_a_document_is_inserted_once_and_replaced_by_version(documents: Do
     assert [document.text for document in await documents.list(table, partition="p")] == ["6", "7"]
 
 
+async def test_a_transaction_writes_all_documents_or_none(documents: Documents, table: str) -> None:
+    first, second = await documents.commit(table, "p", [Write("a", "1", None), Write("b", "2", None)])
+    (third,) = await documents.commit(table, "p", [Write("a", "3", first)])
+    assert len({first, second, third}) == 3
+    for refused, error in (
+        ([Write("c", "4", None), Write("b", "5", None)], AlreadyExists),
+        ([Write("c", "4", None), Write("a", "5", first)], VersionConflict),
+        ([Write("c", "4", None), Write("missing", "5", "*")], VersionConflict),
+    ):
+        with pytest.raises(error):
+            await documents.commit(table, "p", refused)
+    assert {each.key: each.text for each in await documents.list(table)} == {"a": "3", "b": "2"}
+    await documents.commit(table, "p", [Write("a", "x" * 70_000, third), Write("b", "6", "*")])
+    assert [len(each.text) for each in await documents.list(table)] == [70_000, 1]
+
+
+async def test_a_transaction_that_storage_refuses_is_not_written(azurite: AzuriteAccount, table: str) -> None:
+    async with table_service(azurite.table_endpoint, azurite.key) as service:
+        documents = TableDocuments(service)
+        with pytest.raises(StorageUnavailable):
+            await documents.commit(table, "p", [Write("a", "1", None), Write("a", "2", None)])
+        assert await documents.list(table) == []
+
+
 async def test_a_missing_document_reads_as_none(documents: Documents, table: str) -> None:
     assert await documents.get(table, "p", "k") is None
     assert await documents.list(table) == []
@@ -166,6 +190,7 @@ async def test_storage_that_cannot_be_reached_is_unavailable(azurite: AzuriteAcc
             documents.get("t", "p", "k"),
             documents.insert("t", "p", "k", "x"),
             documents.replace("t", "p", "k", "x", "*"),
+            documents.commit("t", "p", [Write("k", "x", None)]),
             documents.put("t", "p", "k", "x"),
             documents.list("t"),
         ):
@@ -212,9 +237,10 @@ async def test_an_object_that_could_not_be_audited_is_refused(documents: Documen
         lambda documents, table, _: documents.get(table, "p", "a"),
         lambda documents, table, _: documents.insert(table, "p", "b", "text"),
         lambda documents, table, etag: documents.replace(table, "p", "a", "text", etag),
+        lambda documents, table, etag: documents.commit(table, "p", [Write("a", "text", etag), Write("b", "c", None)]),
         lambda documents, table, _: documents.list(table),
     ],
-    ids=["get", "insert", "replace", "list"],
+    ids=["get", "insert", "replace", "commit", "list"],
 )
 async def test_an_answer_that_is_lost_or_cut_is_a_storage_that_cannot_be_reached(
     azurite: AzuriteAccount,
