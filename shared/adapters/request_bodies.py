@@ -132,7 +132,9 @@ class BodyReader:
         if not self._is_checking:
             self._check_later()
         try:
-            return await self._received(receive, held, task)
+            message = await receive()
+            first = self._part(message, 0, held)
+            return await self._with_rest(first, receive, held, task) if message.get("more_body", False) else first
         except asyncio.CancelledError:
             progress = reading[task]
             if progress is not None and progress.is_given_up and not task.uncancel():
@@ -141,23 +143,31 @@ class BodyReader:
         finally:
             del reading[task]
 
-    async def _received(self, receive: Receive, held: HeldMemory | None, task: asyncio.Task[Any]) -> bytes:
-        parts: list[bytes] = []
-        size, has_more = 0, True
+    async def _with_rest(
+        self, first: bytes, receive: Receive, held: HeldMemory | None, task: asyncio.Task[Any]
+    ) -> bytes:
+        """Return a body that did not come at once."""
+        parts, size, has_more = [first], len(first), True
         while has_more:
+            self._progress(task).size = size
             message = await receive()
-            if message["type"] == "http.disconnect":
-                raise InvalidRequest("The caller went away before the body was complete.")
-            part = message.get("body", b"")
+            part = self._part(message, size, held)
             parts.append(part)
             size += len(part)
-            if size > self._bounds.max_bytes:
-                raise self._too_large()
-            if held is not None:
-                held.grow(size)
-            if has_more := message.get("more_body", False):
-                self._progress(task).size = size
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            has_more = message.get("more_body", False)
+        return b"".join(parts)
+
+    def _part(self, message: Mapping[str, Any], size_before: int, held: HeldMemory | None) -> bytes:
+        """Return the next part of a body, of which `size_before` bytes have arrived."""
+        if message["type"] == "http.disconnect":
+            raise InvalidRequest("The caller went away before the body was complete.")
+        part: bytes = message.get("body", b"")
+        size = size_before + len(part)
+        if size > self._bounds.max_bytes:
+            raise self._too_large()
+        if held is not None:
+            held.grow(size)
+        return part
 
     def _progress(self, task: asyncio.Task[Any]) -> _Progress:
         progress = self._reading[task]
