@@ -12,12 +12,16 @@ from shared.domain.content_filter import VERDICTS, Severity
 from shared.domain.identifiers import label
 
 _ABOVE_SAFE: Final = frozenset(Severity)
+_NOTHING_FOUND: Final = ({"filtered": False, "severity": "safe"}, {"filtered": False, "detected": False})
+"""Most verdicts, compared whole (ADR 12)."""
 
 
 def findings(results: Mapping[str, object]) -> Iterator[str]:
     """Yield the findings of one `content_filter_results` object."""
     for category, verdict in results.items():
-        for name, found in verdict.items() if isinstance(verdict, dict) else ():
+        if verdict in _NOTHING_FOUND or not isinstance(verdict, dict):
+            continue
+        for name, found in verdict.items():
             if found is True and name in VERDICTS:
                 yield f"{_name_of(category)}:{name}"
             elif name == "severity" and isinstance(found, str) and found in _ABOVE_SAFE:
