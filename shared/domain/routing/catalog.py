@@ -18,6 +18,11 @@ def _price_key(model: str, model_version: str, sku: str, region: str) -> PriceKe
     return PriceKey(model=model, model_version=model_version, sku=sku, region=region)
 
 
+@lru_cache(maxsize=4096)  # as above
+def _processed_in(sku: str, region: str, zone: str) -> str:
+    return Placement(sku, region, zone).processed_in
+
+
 class BackendApi(StrEnum):
     """The path family that a backend uses."""
 
@@ -71,7 +76,7 @@ class Backend:
     @property
     def processed_in(self) -> str:
         """The narrowest place where it certainly processes requests: a region, a zone, or `global`."""
-        return self.placement.processed_in
+        return _processed_in(self.sku, self.region, self.zone)
 
     def objection(self, residency: Residency) -> str | None:
         """Return the reason why a tenant's data may not be sent here; `None` if it may. Judges the spillover, too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 
@@ -83,10 +84,17 @@ def _headers_of_backend(
     if b"connection" in map(_NAME, headers):
         kept = _without_named(kept, headers)
     kept.append((b"x-gateway-request-id", request_id.encode()))
-    kept.append((b"x-gateway-backend", backend.backend_id.encode("latin-1", "replace")))
-    kept.append((b"x-gateway-region", backend.region.encode("latin-1", "replace")))
-    kept.append((b"x-gateway-cache", b"bypass"))
+    kept += _headers_naming(backend.backend_id, backend.region)
     return kept
+
+
+@lru_cache(maxsize=4096)  # ADR 12
+def _headers_naming(backend_id: str, region: str) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"x-gateway-backend", backend_id.encode("latin-1", "replace")),
+        (b"x-gateway-region", region.encode("latin-1", "replace")),
+        (b"x-gateway-cache", b"bypass"),
+    )
 
 
 def _without_named(
