@@ -147,10 +147,11 @@ class Balance:
         """
         if self.state is not LaneState.OPEN:
             return Refusal.NOT_OPEN
-        held = self.used + self.reserved + amount
-        if self.limit.tokens is not None and held.tokens > self.limit.tokens + self.transferred.tokens:
+        limit, held_tokens = self.limit, self.used.tokens + self.reserved.tokens + amount.tokens
+        if limit.tokens is not None and held_tokens > limit.tokens + self.transferred.tokens:
             return Refusal.TOKENS
-        if held.pusd > (MAX_PERIOD_PUSD if self.limit.pusd is None else self.limit.pusd + self.transferred.pusd):
+        held_pusd = self.used.pusd + self.reserved.pusd + amount.pusd
+        if held_pusd > (MAX_PERIOD_PUSD if limit.pusd is None else limit.pusd + self.transferred.pusd):
             return Refusal.MONEY
         return None
 
