@@ -43,6 +43,12 @@ def integer(fields: Mapping[str, Any], name: str, most: int, *, least: int = 1) 
     raise InvalidRequest(f"'{name}' must be an integer from {least} to {most}, written in digits alone.", name)
 
 
+def largest(fields: Mapping[str, Any], names: Iterable[str], most: int) -> int | None:
+    """Return the largest of some numbers, each of which some reader takes; `None` if all are missing or null."""
+    found = [number for name in names if name in fields and (number := integer(fields, name, most)) is not None]
+    return max(found) if found else None
+
+
 def flag(fields: Mapping[str, Any], name: str) -> bool | None:
     """Return a boolean; `None` if it is missing or null. Raises `InvalidRequest` for any other value."""
     found = fields.get(name)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from shared.adapters.azure_openai.formats import bodies
 from shared.adapters.azure_openai.formats.choices import (
+    CHOICES,
     ChoicesFormat,
     members_asking_for_usage,
     reader_for,
@@ -45,6 +46,8 @@ _NOT_INPUT: Final = frozenset({
     "stream", "stream_options", "temperature", "top_logprobs", "top_p", "user", "verbosity",
 })  # fmt: skip
 """Members that are no input of the model. Every other member is counted as text."""
+_CAPS: Final = ("max_tokens", "max_completion_tokens")
+"""Each upstream reads the cap that it knows."""
 _BILLED_OTHERWISE: Final = ("data_sources", "dataSources", "enhancements", "web_search_options")
 """Azure reads tables of its own for them, or bills calls."""
 
@@ -67,8 +70,8 @@ class ChatCompletions(ChoicesFormat):
             content_type=content_type,
             model=bodies.text(fields, "model"),
             reader=reader_for(fields),
-            max_output_tokens=_cap_of(fields),
-            choices=_choices_of(fields),
+            max_output_tokens=bodies.largest(fields, _CAPS, bodies.MOST_TOKENS),
+            choices=bodies.largest(fields, CHOICES, bodies.MOST_CHOICES) or 1,
             user=bodies.first_text(fields.get("user"), fields.get("safety_identifier")),
             texts=[text for text in texts if text],
             fixed_tokens=_TOKENS_PER_MESSAGE * len(messages) + _TOKENS_PRIMING_THE_ANSWER,
@@ -86,19 +89,6 @@ class ChatCompletions(ChoicesFormat):
         if route.deployment.has_defaults:
             members |= _defaults(parsed, route)
         return bodies.with_members(parsed.raw, members)
-
-
-def _cap_of(fields: Mapping[str, Any]) -> int | None:
-    """Return the larger of the two caps on output, because each upstream reads the one that it knows."""
-    older = bodies.integer(fields, "max_tokens", bodies.MOST_TOKENS)
-    newer = bodies.integer(fields, "max_completion_tokens", bodies.MOST_TOKENS)
-    return newer if older is None else max(older, newer or 0)
-
-
-def _choices_of(fields: Mapping[str, Any]) -> int:
-    """Return the most answers. `best_of` is no field of Azure's, but of other servers."""
-    choices = bodies.integer(fields, "n", bodies.MOST_CHOICES) or 1
-    return max(choices, bodies.integer(fields, "best_of", bodies.MOST_CHOICES) or 1) if "best_of" in fields else choices
 
 
 def _defaults(parsed: ParsedBody, route: Route) -> dict[str, Any]:

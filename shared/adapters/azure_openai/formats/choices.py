@@ -16,6 +16,8 @@ from shared.domain.inference.model_facts import reasons
 from shared.domain.inference.parsed_body import Completion, ParsedBody
 from shared.domain.routing.catalog import Route
 
+CHOICES: Final = ("n", "best_of")
+"""Members with a number of answers. Chats have `best_of` at other servers than Azure."""
 _USAGE_MARK: Final = b'"completion_tokens"'
 
 

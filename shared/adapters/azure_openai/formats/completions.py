@@ -9,6 +9,7 @@ from typing import Final
 
 from shared.adapters.azure_openai.formats import bodies
 from shared.adapters.azure_openai.formats.choices import (
+    CHOICES,
     ChoicesFormat,
     members_asking_for_usage,
     reader_for,
@@ -32,10 +33,7 @@ class Completions(ChoicesFormat):
         fields = bodies.read(body)
         prompts = bodies.prompts(fields.get("prompt"), "prompt")
         # `best_of` completions are generated and billed although fewer are returned.
-        most_each = max(
-            bodies.integer(fields, "n", bodies.MOST_CHOICES) or 1,
-            bodies.integer(fields, "best_of", bodies.MOST_CHOICES) or 1,
-        )
+        most_each = bodies.largest(fields, CHOICES, bodies.MOST_CHOICES) or 1
         return ParsedBody(
             raw=body,
             content_type=content_type,

@@ -91,12 +91,12 @@ _UNKNOWN: Final = _patched(246, most_patches=10_000)
 class Media:
     """The images, sounds and files of one request."""
 
-    def __init__(self) -> None:
-        self._images = self._low_images = self._files = self._file_tokens = 0
-        self._sounds = NO_TOKENS
-        self._has_unknown = False
-        self.has_audio = False
-        """Some of it is sound, which needs a price of its own."""
+    has_audio = False
+    """Some of it is sound, which needs a price of its own."""
+    # ADR 12: most requests have none, and set none of these.
+    _images = _low_images = _files = _file_tokens = 0
+    _sounds = NO_TOKENS
+    _has_unknown = False
 
     def __bool__(self) -> bool:
         return bool(self._images or self._low_images or self._files or self._sounds.most or self._has_unknown)
