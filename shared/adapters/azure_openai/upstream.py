@@ -58,8 +58,10 @@ class AiohttpUpstream:
         self._max_answer_bytes = max_answer_bytes
         self._session = session
         self._tokens = tokens
-        self._key = {"api-key": api_key}
-        self._bearer_key = {"Authorization": f"Bearer {api_key}"}
+        self._keys: Mapping[BackendApi, Mapping[str, str]] = {
+            BackendApi.AZURE: {"api-key": api_key},
+            BackendApi.OPENAI: {"Authorization": f"Bearer {api_key}"},
+        }
         self._timeouts = timeouts
         self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_seconds)
         self._watchdog = Watchdog(min(timeouts.head_seconds, timeouts.idle_seconds))
@@ -74,7 +76,8 @@ class AiohttpUpstream:
         head_seconds: float | None = None,
     ) -> AiohttpResponse:
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
-        authorized = await self._authorized(backend, headers)
+        credential = self._keys[backend.api] if backend.auth is BackendAuth.API_KEY else await self._token(backend)
+        authorized = {**headers, **backend.headers, **credential}
         longest = self._timeouts.head_seconds
         allowed = longest if head_seconds is None else min(head_seconds, longest)
         wait = _HeadWait(allowed)
@@ -102,17 +105,13 @@ class AiohttpUpstream:
             self._watchdog.unwatch(wait)
         return AiohttpResponse(response, self._timeouts, self._watchdog, self._max_answer_bytes)
 
-    async def _authorized(self, backend: Backend, headers: Mapping[str, str]) -> dict[str, str]:
-        """Add the backend's own headers and the gateway's credential. Raises `BackendUnavailable` without a token."""
-        authorized = {**headers, **backend.headers}
-        if backend.auth is BackendAuth.API_KEY:
-            return authorized | (self._key if backend.api is BackendApi.AZURE else self._bearer_key)
+    async def _token(self, backend: Backend) -> Mapping[str, str]:
+        """Return the header with a token of the gateway's identity. Raises `BackendUnavailable` without one."""
         try:
             token = await self._tokens.token(backend.token_scope, backend.authority)
         except StorageUnavailable as error:
             raise BackendUnavailable("The gateway could not obtain an access token for the backend.") from error
-        authorized["Authorization"] = f"Bearer {token}"
-        return authorized
+        return {"Authorization": f"Bearer {token}"}
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:
