@@ -123,6 +123,11 @@ def usable_response_id(text: str) -> str:
     return text if _RESPONSE_ID.fullmatch(text) else ""
 
 
+def period_of(written: str) -> str:
+    """Return the billing period of a `timestamp`."""
+    return written[: len("YYYY-MM")]
+
+
 def timestamp(moment: datetime) -> str:
     """Format a moment as every stored and shown time is written: RFC 3339 in UTC with milliseconds."""
     in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)

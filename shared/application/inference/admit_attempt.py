@@ -18,7 +18,7 @@ from shared.application.ports.clock import Clock
 from shared.application.ports.inference import ResponseDirectory, Tokenizer
 from shared.application.ports.ledger import Hold, Ledger
 from shared.domain.errors import InvalidRequest, PeriodExhausted, RateLimitExceeded
-from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
+from shared.domain.identifiers import new_rid, period_of, timestamp
 from shared.domain.inference.parsed_body import ParsedBody
 from shared.domain.inference.stored_response import StoredResponse
 from shared.domain.ledger.amounts import Amount
@@ -90,6 +90,7 @@ class AdmitAttempt:
         Raises what `Ledger.reserve` raises, `UnpricedModel`, and `InvalidRequest` if no limit could ever admit it.
         """
         body, tenant, now = request.body, request.tenant, self._clock.now()
+        created = timestamp(now)
         bound, output_tokens = input_tokens + margin(body, backend.model), request.output_tokens
         spillover, book = backend.spillover_deployment, await self._prices.get()
         if spillover is not None:
@@ -108,11 +109,11 @@ class AdmitAttempt:
             )
         reservation = Reservation(
             rid=new_rid(),
-            lane=Lane(tenant.tenant_id, str(BillingPeriod.containing(now))),
+            lane=Lane(tenant.tenant_id, period_of(created)),
             amount=Amount(bound + output_tokens, pusd),
             input_tokens=input_tokens,
             output_tokens=output_tokens,
-            created=timestamp(now),
+            created=created,
             deadline=timestamp(now + (_BACKGROUND_HOLD if body.is_background else self._hold_for)),
             instance=self._instance,
             attempt=_facts(request, backend, rate_card.version),
