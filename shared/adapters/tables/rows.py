@@ -113,7 +113,9 @@ def balance_from(row: Mapping[str, FieldValue]) -> Balance:
 
 def reservation_fields(reservation: Reservation, commit_id: str) -> Fields:
     """Return the row `P`. `commit_id` tells later which commit wrote it."""
-    return {**RESERVATION.write(reservation), "commit_id": commit_id}
+    row = RESERVATION.write(reservation)
+    row["commit_id"] = commit_id
+    return row
 
 
 def reservation_from(lane: Lane, key: str, row: Mapping[str, FieldValue]) -> Reservation:
