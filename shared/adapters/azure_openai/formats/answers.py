@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar, get_args
 
@@ -136,11 +136,10 @@ def _fit(combined: int, parts: Details) -> bool:
     )
 
 
-def findings_of(filtered: Iterable[WithFilterResults]) -> Iterator[str]:
+def findings_of(filtered: Iterable[WithFilterResults]) -> list[str]:
     """Return the content filter's findings in some prompts or choices."""
-    for each in filtered:
-        if each.content_filter_results:
-            yield from findings(each.content_filter_results)
+    results = [each.content_filter_results for each in filtered if each.content_filter_results]
+    return [finding for each in results for finding in findings(each)]
 
 
 def read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:

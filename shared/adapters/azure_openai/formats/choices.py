@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -132,9 +132,8 @@ def members_asking_for_usage(parsed: ParsedBody) -> dict[str, Any]:
     return {"stream_options": {**(options or {}), "include_usage": True}}
 
 
-def _findings_of(answer: _Answer) -> Iterator[str]:
-    yield from answers.findings_of(answer.prompt_filter_results or ())
-    yield from answers.findings_of(answer.choices or ())
+def _findings_of(answer: _Answer) -> list[str]:
+    return answers.findings_of((*(answer.prompt_filter_results or ()), *(answer.choices or ())))
 
 
 def _texts_by_choice(documents: Iterable[Mapping[str, object]]) -> list[str]:
