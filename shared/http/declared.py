@@ -22,12 +22,17 @@ _ETAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _ETAGS: Final = re.compile(rf"{_ETAG}(?:[ \t]*,[ \t]*{_ETAG})*")
 
 
+def operation_of(request: Request) -> Operation:
+    """Return the row of the operation. Raises `NotFound` for a path that only its dot segments lead to a route."""
+    return _operation(request.method, request.scope["raw_path"].decode("latin-1"))
+
+
 def check_declared(request: Request) -> None:
     """Raise `InvalidRequest` for an undeclared or repeated query parameter, and for an undeclared `If-Match`.
 
-    Raises `NotFound` for a path that only its dot segments lead to a route.
+    Raises `NotFound` as `operation_of` does.
     """
-    operation = _operation(request.method, request.scope["raw_path"].decode("latin-1"))
+    operation = operation_of(request)
     for name, count in Counter(name for name, _ in request.query_params.multi_items()).items():
         if name not in operation.query:
             known = ", ".join(operation.query) or "none"

@@ -20,10 +20,11 @@ from shared.composition.inference import Inference
 from shared.composition.process import current_gateway
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
-from shared.http.declared import check_declared
+from shared.http.callers import manager, tenant_principal
+from shared.http.declared import check_declared, operation_of
 from shared.http.errors import INTERNAL_ERROR, error_response, internal_error_response, misconfigured_response
 from shared.http.reported import report_error, report_failure
-from shared.http.requests import administrator, headers_of, tenant_principal
+from shared.http.requests import headers_of
 from shared.settings import SettingsInvalid
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -49,13 +50,13 @@ def for_inference(
     return _route(attrgetter("inference"), handler)
 
 
-def for_administrators(handler: Callable[[Gateway, Request, Actor], Awaitable[Response]]) -> Endpoint:
-    """Make a route that only an administrator may call; the handler gets who that is."""
+def for_managers(handler: Callable[[Gateway, Request, Actor], Awaitable[Response]]) -> Endpoint:
+    """Make a management route: only a caller with a role of its operation may call it. The handler gets who that is."""
 
     @wraps(handler)
     async def authorize(gateway: Gateway, request: Request, request_id: str) -> Response:
         hops = gateway.settings.trusted_proxy_hops
-        actor = await administrator(gateway.tenancy.authenticate, request, request_id, hops)
+        actor = await manager(gateway.tenancy.authenticate, request, request_id, hops)
         check_declared(request)
         return await handler(gateway, request, actor)
 
@@ -63,12 +64,12 @@ def for_administrators(handler: Callable[[Gateway, Request, Actor], Awaitable[Re
 
 
 def for_tenants(handler: Callable[[Gateway, Request, TenantPrincipal], Awaitable[Response]]) -> Endpoint:
-    """Make a route that only a tenant's own key may call; the handler gets the tenant."""
+    """Make a route for callers that act for a tenant, with a role of its operation. The handler gets the tenant."""
 
     @wraps(handler)
     async def authorize(gateway: Gateway, request: Request, _: str) -> Response:
-        hops = gateway.settings.trusted_proxy_hops
-        caller = await tenant_principal(gateway.tenancy.authenticate, request, headers_of(request), hops)
+        hops, roles = gateway.settings.trusted_proxy_hops, operation_of(request).roles
+        caller = await tenant_principal(gateway.tenancy.authenticate, request, headers_of(request), hops, roles)
         check_declared(request)
         return await handler(gateway, request, caller)
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.http.endpoint import json_response
-from shared.http.operation import API_VERSION, MULTIPART, Operation, Role
+from shared.http.operation import API_VERSION, MULTIPART, Operation
 from shared.http.operation_table import OPERATIONS, PARAMETER_EXAMPLES
 
 _SCHEMA: Final = "#/components/schemas/{model}"
@@ -61,7 +61,6 @@ def document() -> dict[str, Any]:
 
 
 def _describe(operation: Operation) -> dict[str, Any]:
-    is_open = operation.role is Role.NOBODY
     described: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": re.sub(r"\W+", "_", f"{operation.method.lower()}{operation.path}").strip("_"),
@@ -75,10 +74,11 @@ def _describe(operation: Operation) -> dict[str, Any]:
                 "content": {"application/json": {"schema": {"$ref": _SCHEMA.format(model="Error")}}},
             },
         },
-        "security": [] if is_open else [{"api_key": []}, {"bearer": []}],
+        "security": [] if operation.is_open else [{"api_key": []}, {"bearer": []}],
     }
-    if not is_open:
-        described["description"] = f"Role: {operation.role}."
+    if not operation.is_open:
+        described["description"] = f"Roles: {', '.join(operation.roles)}."
+        described["x-roles"] = operation.roles
     if operation.example is not None:
         content = {"schema": _schema(operation), "example": operation.example}
         described["requestBody"] = {"required": True, "content": {operation.content_type: content}}

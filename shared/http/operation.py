@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from shared.adapters.azure_openai.formats.all_formats import FORMATS
+from shared.domain.identity.role import INFERENCE, OPEN, Roles
 from shared.domain.routing.paths import V1
 from shared.domain.values import record
 
@@ -18,22 +18,15 @@ MULTIPART: Final = "multipart/form-data"
 API_VERSION: Final = ("api-version",)
 
 
-class Role(StrEnum):
-    """The role that a caller's key must have; a route for `NOBODY` needs no key."""
-
-    ADMINISTRATOR = "administrator"
-    TENANT = "tenant"
-    NOBODY = "nobody"
-
-
 @record
 class Operation:
-    """One route: its method and path, its effect, its caller's role, and the request that it accepts."""
+    """One route: its method and path, its effect, the roles that permit it, and the request that it accepts."""
 
     method: str
     path: str
     summary: str
-    role: Role
+    roles: Roles
+    """A caller with one of these roles may call it. There is no operation without roles."""
     body: type[BaseModel] | None = None
     """The model that validates the body; `None` where the body is a backend's to judge, or where there is none."""
     example: Mapping[str, Any] | None = None
@@ -46,6 +39,15 @@ class Operation:
     success: int = 200
     repeated: int | None = None
     """The status of a request that changes nothing, because its object is stored already; `None` if it is `success`."""
+
+    def __post_init__(self) -> None:
+        if not self.roles:
+            raise ValueError(f"{self.method} {self.path} names no role.")
+
+    @property
+    def is_open(self) -> bool:
+        """The operation needs no credential."""
+        return self.roles == OPEN
 
 
 @record
@@ -71,7 +73,7 @@ class InferenceOperation:
             method="POST",
             path=f"{V1}/{self.path}",
             summary=f"{self.summary}; `model` names the deployment",
-            role=Role.TENANT,
+            roles=INFERENCE,
             example={"model": self.model, **self.example},
             required=("model", *self.required),
             content_type=MULTIPART if FORMATS[self.path].is_multipart else JSON,

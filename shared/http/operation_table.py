@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from shared.domain.identity.role import INFERENCE, OPEN, OWN_DATA
 from shared.domain.routing.paths import V1
 from shared.http.management.operations import MANAGEMENT_OPERATIONS
-from shared.http.operation import API_VERSION, InferenceOperation, Operation, Role
+from shared.http.operation import API_VERSION, InferenceOperation, Operation
 
 INFERENCE_OPERATIONS: Final = (
     InferenceOperation(
@@ -79,7 +80,7 @@ INFERENCE_OPERATIONS: Final = (
 )
 BELOW_DEPLOYMENT: Final = frozenset(row.path for row in INFERENCE_OPERATIONS if row.is_below_deployment)
 _STORED_RESPONSES: Final = tuple(
-    Operation(method=method, path=f"{base}/responses/{path}", summary=summary, role=Role.TENANT, query=query)
+    Operation(method=method, path=f"{base}/responses/{path}", summary=summary, roles=INFERENCE, query=query)
     for base, query in (("/openai", API_VERSION), (V1, ()))
     for method, path, summary in (
         ("GET", "{response}", "Get a response of your own"),
@@ -93,27 +94,27 @@ _MODELS: Final = (
         method="GET",
         path="/openai/models",
         summary="The deployments this tenant may call",
-        role=Role.TENANT,
+        roles=INFERENCE,
         query=API_VERSION,
     ),
-    Operation(method="GET", path=f"{V1}/models", summary="The deployments this tenant may call", role=Role.TENANT),
-    Operation(method="GET", path=f"{V1}/models/{{model}}", summary="One of them", role=Role.TENANT),
+    Operation(method="GET", path=f"{V1}/models", summary="The deployments this tenant may call", roles=INFERENCE),
+    Operation(method="GET", path=f"{V1}/models/{{model}}", summary="One of them", roles=INFERENCE),
 )
 _ME: Final = (
-    Operation(method="GET", path="/me", summary="The tenant of the calling key", role=Role.TENANT),
+    Operation(method="GET", path="/me", summary="The tenant of the calling key", roles=OWN_DATA),
     Operation(
         method="GET",
         path="/me/usage",
         summary="The calling tenant's usage",
-        role=Role.TENANT,
+        roles=OWN_DATA,
         query=("period", "group_by"),
     ),
 )
 _SERVICE: Final = (
-    Operation(method="GET", path="/healthz", summary="Liveness: the process answers", role=Role.NOBODY),
-    Operation(method="GET", path="/readyz", summary="Readiness: requests can be served", role=Role.NOBODY),
-    Operation(method="GET", path="/reference", summary="This reference, to read and to try", role=Role.NOBODY),
-    Operation(method="GET", path="/reference/openapi.json", summary="This document", role=Role.NOBODY),
+    Operation(method="GET", path="/healthz", summary="Liveness: the process answers", roles=OPEN),
+    Operation(method="GET", path="/readyz", summary="Readiness: requests can be served", roles=OPEN),
+    Operation(method="GET", path="/reference", summary="This reference, to read and to try", roles=OPEN),
+    Operation(method="GET", path="/reference/openapi.json", summary="This document", roles=OPEN),
 )
 OPERATIONS: Final = (
     *(operation for row in INFERENCE_OPERATIONS for operation in row.operations),

@@ -1,9 +1,9 @@
-"""Reads requests: credentials, bodies up to their limit, and segments of the path."""
+"""Reads requests: headers, bodies up to their limit, and segments of the path."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -11,13 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from shared.adapters.request_bodies import BodyBounds, BodyReader, is_large
-from shared.application.audit.record_audit import Actor
-from shared.application.tenancy.authenticate import Authenticate, BearerCredential
-from shared.application.tenancy.principals import TenantPrincipal, TokenPrincipal
-from shared.domain.errors import InsufficientRole, InvalidRequest, NotFound
-from shared.domain.identity.role import Role
-from shared.http.reported import note_tenant
-from shared.http.source import source_of
+from shared.domain.errors import InvalidRequest, NotFound
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 _DOT_SEGMENTS = (b".", b"..")
@@ -29,40 +23,6 @@ _DEFAULT_PAGE = 100
 def headers_of(request: Request) -> dict[bytes, bytes]:
     """Return the headers by lower-case name. If one was sent twice, the last counts."""
     return dict(request.scope["headers"])
-
-
-def credential_of(headers: dict[bytes, bytes]) -> str | None:
-    """Return the credential in `api-key`, or in `Authorization: Bearer`; `None` if there is none."""
-    key = headers.get(b"api-key")
-    if key:
-        return key.decode("latin-1")
-    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-    return BearerCredential(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
-
-
-async def tenant_principal(
-    authenticate: Authenticate, request: Request, headers: dict[bytes, bytes], trusted_proxy_hops: int
-) -> TenantPrincipal:
-    """Return the calling tenant. Raises `InvalidApiKey`, or `InsufficientRole` for a caller without a tenant."""
-    principal = await authenticate.identify(credential_of(headers), partial(source_of, request, trusted_proxy_hops))
-    if not isinstance(principal, TenantPrincipal):
-        raise InsufficientRole
-    note_tenant(request, principal.tenant.tenant_id)
-    return principal
-
-
-async def administrator(
-    authenticate: Authenticate, request: Request, request_id: str, trusted_proxy_hops: int
-) -> Actor:
-    """Return the acting administrator. Raises `InvalidApiKey`, or `InsufficientRole` for a caller without the role."""
-    source = partial(source_of, request, trusted_proxy_hops)
-    principal = await authenticate.identify(credential_of(headers_of(request)), source)
-    if isinstance(principal, TenantPrincipal):
-        note_tenant(request, principal.tenant.tenant_id)
-        raise InsufficientRole
-    if isinstance(principal, TokenPrincipal) and Role.ADMIN not in principal.claims.roles:
-        raise InsufficientRole
-    return Actor(name=principal.actor, source_address=source(), role=Role.ADMIN, request_id=request_id)
 
 
 async def wait_for_disconnect(request: Request) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.domain.identity.access_token import AccessTokenClaims
-from shared.domain.identity.role import Role
+from shared.domain.identity.role import OPERATOR_ROLES, Role
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import record, value
@@ -32,7 +32,7 @@ class OperatorPrincipal:
     """A caller that acts for the gateway's operator, on all tenants. `actor` names it in the audit log."""
 
     actor: str
-    role: Role
+    roles: frozenset[Role]
 
 
 @value
@@ -42,6 +42,11 @@ class TokenPrincipal:
     claims: AccessTokenClaims
 
     @property
+    def roles(self) -> frozenset[Role]:
+        """The roles that it has over all tenants. A token may state names of other roles: they give nothing."""
+        return OPERATOR_ROLES.intersection(self.claims.roles)
+
+    @property
     def actor(self) -> str:
         """The name in the audit log."""
         claims = self.claims
@@ -49,4 +54,4 @@ class TokenPrincipal:
         return f"{kind}:{id_}@{claims.directory_id}"
 
 
-ADMIN_KEY_PRINCIPAL: Final = OperatorPrincipal("admin-key", Role.ADMIN)
+ADMIN_KEY_PRINCIPAL: Final = OperatorPrincipal("admin-key", frozenset({Role.ADMIN}))

@@ -1,8 +1,12 @@
-"""The roles that callers can have."""
+"""The roles that callers can have, and what each permits.
+
+The rows of the table of operations name the permissions below. So does every check: what no row permits is refused.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final, TypeAlias
 
 
 class Role(StrEnum):
@@ -22,3 +26,22 @@ class Role(StrEnum):
     """Sends inference for its own tenant, and reads its usage. Gateway keys have it."""
     TENANT_USAGE_READ = "tenant.usage.read"
     """Reads the usage of its own tenant. Gateway keys with that scope have it."""
+    ANYONE = "anyone"
+    """Nobody's role: it marks the operations that need no credential."""
+
+
+OPERATOR_ROLES: Final = frozenset({Role.ADMIN, Role.BILLING_READ, Role.AUDIT_READ})
+"""The roles over all tenants that a token can state."""
+
+Roles: TypeAlias = tuple[Role, ...]
+"""The roles that permit an operation. A caller needs one of them."""
+
+INFERENCE: Final[Roles] = (Role.TENANT_USE, Role.USE)
+OWN_DATA: Final[Roles] = (Role.TENANT_USE, Role.TENANT_ADMIN, Role.TENANT_USAGE_READ)
+KEYS: Final[Roles] = (Role.ADMIN, Role.TENANT_ADMIN)
+USAGE: Final[Roles] = (Role.ADMIN, Role.BILLING_READ, Role.TENANT_ADMIN)
+ENTRIES: Final[Roles] = (Role.ADMIN, Role.BILLING_READ, Role.AUDIT_READ, Role.TENANT_ADMIN)
+BILLING: Final[Roles] = (Role.ADMIN, Role.BILLING_READ)
+AUDIT: Final[Roles] = (Role.ADMIN, Role.AUDIT_READ)
+ADMINISTRATION: Final[Roles] = (Role.ADMIN,)
+OPEN: Final[Roles] = (Role.ANYONE,)

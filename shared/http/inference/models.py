@@ -9,8 +9,10 @@ from starlette.responses import Response
 
 from shared.application.tenancy.principals import TenantPrincipal
 from shared.composition.inference import Inference
+from shared.domain.identity.role import INFERENCE
+from shared.http.callers import tenant_principal
 from shared.http.endpoint import for_inference, json_response
-from shared.http.requests import headers_of, path_segment, tenant_principal
+from shared.http.requests import headers_of, path_segment
 
 _MODEL_SEGMENT: Final = 3
 
@@ -33,7 +35,7 @@ async def get_model(inference: Inference, request: Request, _: str) -> Response:
 
 async def _caller(inference: Inference, request: Request) -> TenantPrincipal:
     hops = inference.trusted_proxy_hops
-    return await tenant_principal(inference.authenticate, request, headers_of(request), hops)
+    return await tenant_principal(inference.authenticate, request, headers_of(request), hops, INFERENCE)
 
 
 def _model(name: str) -> dict[str, object]:

@@ -12,13 +12,15 @@ from starlette.responses import Response
 from shared.adapters.request_bodies import is_large
 from shared.application.inference.incoming_call import MAX_USER_CHARACTERS, IncomingCall
 from shared.composition.inference import Inference
+from shared.domain.identity.role import INFERENCE
 from shared.domain.routing.paths import V1
+from shared.http.callers import tenant_principal
 from shared.http.endpoint import for_inference
 from shared.http.inference.answers import answer
 from shared.http.inference.api_version import DATED, api_version_of
 from shared.http.inference.headers import forwarded_headers, headers_of_served
 from shared.http.operation_table import BELOW_DEPLOYMENT
-from shared.http.requests import headers_of, path_segment, tenant_principal, wait_for_disconnect
+from shared.http.requests import headers_of, path_segment, wait_for_disconnect
 
 _DEPLOYMENT_SEGMENT: Final = 2
 _JSON: Final = "application/json"
@@ -41,7 +43,7 @@ def v1(operation: str, request: Request) -> Awaitable[Response]:
 async def _infer(inference: Inference, request: Request, request_id: str, operation: str, base: str) -> Response:
     format_ = inference.formats[operation]
     headers = headers_of(request)
-    caller = await tenant_principal(inference.authenticate, request, headers, inference.trusted_proxy_hops)
+    caller = await tenant_principal(inference.authenticate, request, headers, inference.trusted_proxy_hops, INFERENCE)
     is_below_deployment = base == DATED and operation in BELOW_DEPLOYMENT
     deployment = path_segment(request, _DEPLOYMENT_SEGMENT) if is_below_deployment else None
     api_version = api_version_of(request, base)

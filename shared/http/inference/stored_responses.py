@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from shared.application.inference.serve_stored_responses import ResponseCall
 from shared.composition.inference import Inference
+from shared.domain.identity.role import INFERENCE
 from shared.domain.routing.paths import V1
+from shared.http.callers import tenant_principal
 from shared.http.endpoint import for_inference
 from shared.http.inference.answers import answer
 from shared.http.inference.api_version import DATED, api_version_of
 from shared.http.inference.headers import forwarded_headers, headers_of_stored
-from shared.http.requests import headers_of, path_segment, tenant_principal
+from shared.http.requests import headers_of, path_segment
 
 _FORWARDED_QUERY: Final = frozenset(
     {"api-version", "include", "include[]", "include_obfuscation", "stream", "starting_after",
@@ -38,7 +40,7 @@ def v1(request: Request, part: str = "") -> Awaitable[Response]:
 async def _forward(inference: Inference, request: Request, request_id: str, base: str, part: str) -> Response:
     """Forward the request with its own method: the host calls a route only with the methods that it declares."""
     headers = headers_of(request)
-    caller = await tenant_principal(inference.authenticate, request, headers, inference.trusted_proxy_hops)
+    caller = await tenant_principal(inference.authenticate, request, headers, inference.trusted_proxy_hops, INFERENCE)
     api_version_of(request, base)
     asked = [(name, text) for name, text in request.query_params.multi_items() if name in _FORWARDED_QUERY]
     call = ResponseCall(

@@ -13,7 +13,7 @@ from shared.application.routing.explain_route import ConsideredBackend
 from shared.composition.gateway import Gateway
 from shared.domain.identifiers import checked_name, timestamp
 from shared.domain.routing.catalog import Backend
-from shared.http.endpoint import for_administrators, json_response, list_response
+from shared.http.endpoint import for_managers, json_response, list_response
 from shared.http.management.models import BackendDefinition, RouteQuestion
 from shared.http.management.paths import MODEL_BYTES, name_of
 from shared.http.requests import read_model
@@ -21,7 +21,7 @@ from shared.http.requests import read_model
 _backend_json = TypeAdapter(Backend)
 
 
-@for_administrators
+@for_managers
 async def put_backend(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`PUT /manage/backends/{backend}`."""
     backend_id = checked_name(name_of(request), "backend")
@@ -30,28 +30,28 @@ async def put_backend(gateway: Gateway, request: Request, actor: Actor) -> Respo
     return json_response(_backend_document(gateway, backend))
 
 
-@for_administrators
+@for_managers
 async def get_backend(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/backends/{backend}`."""
     backend = await gateway.routing.catalog.backend(name_of(request))
     return json_response(_backend_document(gateway, backend))
 
 
-@for_administrators
+@for_managers
 async def list_backends(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/backends`, with their health as the process sees it that answers."""
     backends = (await gateway.routing.catalog.load()).backends.values()
     return list_response([_backend_document(gateway, backend) for backend in backends])
 
 
-@for_administrators
+@for_managers
 async def remove_backend(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`DELETE /manage/backends/{backend}`."""
     await gateway.routing.catalog.remove_backend(name_of(request), actor)
     return Response(status_code=204)
 
 
-@for_administrators
+@for_managers
 async def explain_route(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`POST /manage/route`: the backend that would serve a request, and why each other would not."""
     asked = await read_model(request, RouteQuestion, MODEL_BYTES)

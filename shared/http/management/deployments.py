@@ -10,7 +10,7 @@ from shared.application.audit.record_audit import Actor
 from shared.composition.gateway import Gateway
 from shared.domain.identifiers import checked_name
 from shared.domain.routing.catalog import Deployment
-from shared.http.endpoint import for_administrators, json_response, list_response
+from shared.http.endpoint import for_managers, json_response, list_response
 from shared.http.management.models import DeploymentDefinition
 from shared.http.management.paths import MODEL_BYTES, name_of
 from shared.http.requests import read_model
@@ -18,7 +18,7 @@ from shared.http.requests import read_model
 _deployment_json = TypeAdapter(Deployment)
 
 
-@for_administrators
+@for_managers
 async def put_deployment(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`PUT /manage/deployments/{deployment}`."""
     name = checked_name(name_of(request), "deployment")
@@ -27,14 +27,14 @@ async def put_deployment(gateway: Gateway, request: Request, actor: Actor) -> Re
     return json_response(_deployment_json.dump_python(deployment, mode="json"))
 
 
-@for_administrators
+@for_managers
 async def get_deployment(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/deployments/{deployment}`."""
     deployment = await gateway.routing.catalog.deployment(name_of(request))
     return json_response(_deployment_json.dump_python(deployment, mode="json"))
 
 
-@for_administrators
+@for_managers
 async def list_deployments(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/deployments`."""
     deployments = (await gateway.routing.catalog.load()).deployments.values()

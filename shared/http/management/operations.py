@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared.domain.identity.role import ADMINISTRATION, BILLING, ENTRIES, KEYS, USAGE
 from shared.http.management import models
 from shared.http.management.price_model import PriceInsertion
-from shared.http.operation import Operation, Role
+from shared.http.operation import Operation
 
 _TENANTS: Final = (
     Operation(
         method="GET",
         path="/manage/tenants",
         summary="List tenants",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         query=("limit", "cursor"),
     ),
     Operation(
         method="POST",
         path="/manage/tenants",
         summary="Register a tenant",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         body=models.TenantRegistration,
         example={
             "tenant_id": "blue-team",
@@ -33,12 +34,12 @@ _TENANTS: Final = (
         },
         success=201,
     ),
-    Operation(method="GET", path="/manage/tenants/{tenant}", summary="Get a tenant", role=Role.ADMINISTRATOR),
+    Operation(method="GET", path="/manage/tenants/{tenant}", summary="Get a tenant", roles=ADMINISTRATION),
     Operation(
         method="PATCH",
         path="/manage/tenants/{tenant}",
         summary="Change a tenant",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         body=models.TenantChange,
         example={"monthly_quota_tokens": 2_000_000, "reason": "approved by finance"},
         takes_if_match=True,
@@ -47,31 +48,29 @@ _TENANTS: Final = (
         method="DELETE",
         path="/manage/tenants/{tenant}",
         summary="Close a tenant; its records stay",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         takes_if_match=True,
     ),
     Operation(
         method="POST",
         path="/manage/tenants/{tenant}/suspend",
         summary="Suspend a tenant",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         takes_if_match=True,
     ),
     Operation(
         method="POST",
         path="/manage/tenants/{tenant}/resume",
         summary="Resume a tenant",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         takes_if_match=True,
     ),
-    Operation(
-        method="GET", path="/manage/tenants/{tenant}/keys", summary="List a tenant's keys", role=Role.ADMINISTRATOR
-    ),
+    Operation(method="GET", path="/manage/tenants/{tenant}/keys", summary="List a tenant's keys", roles=KEYS),
     Operation(
         method="POST",
         path="/manage/tenants/{tenant}/keys",
         summary="Create a key; it is shown once",
-        role=Role.ADMINISTRATOR,
+        roles=KEYS,
         body=models.KeyCreation,
         example={"expires_at": "2030-01-01T00:00:00Z"},
         success=201,
@@ -80,21 +79,21 @@ _TENANTS: Final = (
         method="DELETE",
         path="/manage/tenants/{tenant}/keys/{key}",
         summary="Revoke a key",
-        role=Role.ADMINISTRATOR,
+        roles=KEYS,
         success=204,
     ),
     Operation(
         method="GET",
         path="/manage/tenants/{tenant}/usage",
         summary="A tenant's usage",
-        role=Role.ADMINISTRATOR,
+        roles=USAGE,
         query=("period", "group_by"),
     ),
     Operation(
         method="POST",
         path="/manage/tenants/{tenant}/grants",
         summary="Grant tokens or dollars beyond a period's quota and budget",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         body=models.Grant,
         example={"tokens": 100_000, "reason": "launch week", "grant_id": "launch-1"},
         success=201,
@@ -103,18 +102,18 @@ _TENANTS: Final = (
         method="GET",
         path="/manage/tenants/{tenant}/entries",
         summary="A tenant's ledger entries, newest first",
-        role=Role.ADMINISTRATOR,
+        roles=ENTRIES,
         query=("period", "from", "to", "user", "limit", "cursor"),
     ),
 )
 _CATALOG: Final = (
-    Operation(method="GET", path="/manage/backends", summary="List backends and their health", role=Role.ADMINISTRATOR),
-    Operation(method="GET", path="/manage/backends/{backend}", summary="Get a backend", role=Role.ADMINISTRATOR),
+    Operation(method="GET", path="/manage/backends", summary="List backends and their health", roles=ADMINISTRATION),
+    Operation(method="GET", path="/manage/backends/{backend}", summary="Get a backend", roles=ADMINISTRATION),
     Operation(
         method="PUT",
         path="/manage/backends/{backend}",
         summary="Insert or replace a backend",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         body=models.BackendDefinition,
         example={
             "endpoint": "https://contoso.openai.azure.com",
@@ -129,35 +128,33 @@ _CATALOG: Final = (
         method="DELETE",
         path="/manage/backends/{backend}",
         summary="Remove a backend that nothing names",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         success=204,
     ),
     Operation(
         method="POST",
         path="/manage/route",
         summary="Explain which backend would serve a request, and why no other",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         body=models.RouteQuestion,
         example={"tenant_id": "blue-team", "deployment": "gpt-4o", "tokens": 1000},
     ),
-    Operation(method="GET", path="/manage/deployments", summary="List deployments", role=Role.ADMINISTRATOR),
-    Operation(
-        method="GET", path="/manage/deployments/{deployment}", summary="Get a deployment", role=Role.ADMINISTRATOR
-    ),
+    Operation(method="GET", path="/manage/deployments", summary="List deployments", roles=ADMINISTRATION),
+    Operation(method="GET", path="/manage/deployments/{deployment}", summary="Get a deployment", roles=ADMINISTRATION),
     Operation(
         method="PUT",
         path="/manage/deployments/{deployment}",
         summary="Insert or replace a deployment",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         body=models.DeploymentDefinition,
         example={"backends": ["se-gpt-4o"], "max_output_tokens": 4096},
     ),
-    Operation(method="GET", path="/manage/prices", summary="List prices", role=Role.ADMINISTRATOR),
+    Operation(method="GET", path="/manage/prices", summary="List prices", roles=BILLING),
     Operation(
         method="POST",
         path="/manage/prices",
         summary="Insert a price",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
         body=PriceInsertion,
         example={
             "model": "gpt-4o",
@@ -175,19 +172,19 @@ _PERIODS: Final = (
         method="GET",
         path="/manage/periods",
         summary="List billing periods, their states, and the lanes that are not closed",
-        role=Role.ADMINISTRATOR,
+        roles=BILLING,
     ),
     Operation(
         method="POST",
         path="/manage/periods/{period}/close",
         summary="Close a period whose grace time is over",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
     ),
     Operation(
         method="POST",
         path="/manage/chargeback/{period}/export",
         summary="Close a period and write its statements",
-        role=Role.ADMINISTRATOR,
+        roles=ADMINISTRATION,
     ),
 )
 MANAGEMENT_OPERATIONS: Final = (*_TENANTS, *_CATALOG, *_PERIODS)

@@ -13,19 +13,19 @@ from shared.composition.gateway import Gateway
 from shared.domain.billing.manifest import StatementFile
 from shared.domain.billing.period_status import PeriodState, PeriodStatus
 from shared.domain.identifiers import timestamp
-from shared.http.endpoint import for_administrators, json_response, list_response
+from shared.http.endpoint import for_managers, json_response, list_response
 from shared.http.management.paths import period_of
 
 _ACCEPTED = 202
 
 
-@for_administrators
+@for_managers
 async def list_periods(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/periods`, the latest first."""
     return list_response([_status_document(status) for status in await gateway.billing.periods.list()])
 
 
-@for_administrators
+@for_managers
 async def close_period(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/periods/{period}/close`. 202 if the work goes on after the answer."""
     status = await gateway.billing.periods.close(period_of(request), actor)
@@ -33,7 +33,7 @@ async def close_period(gateway: Gateway, request: Request, actor: Actor) -> Resp
     return json_response(_status_document(status), 200 if is_closed else _ACCEPTED)
 
 
-@for_administrators
+@for_managers
 async def export_period(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/chargeback/{period}/export`. 202 if the work goes on after the answer."""
     period = period_of(request)

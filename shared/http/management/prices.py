@@ -9,7 +9,7 @@ from starlette.responses import Response
 from shared.application.audit.record_audit import Actor
 from shared.composition.gateway import Gateway
 from shared.domain.pricing.price import Price
-from shared.http.endpoint import for_administrators, json_response, list_response
+from shared.http.endpoint import for_managers, json_response, list_response
 from shared.http.management.paths import MODEL_BYTES
 from shared.http.management.price_model import PriceInsertion
 from shared.http.requests import read_model
@@ -17,7 +17,7 @@ from shared.http.requests import read_model
 _price_json = TypeAdapter(Price)
 
 
-@for_administrators
+@for_managers
 async def insert_price(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/prices`. The answer is 201, or 200 if the row was stored before."""
     row = await read_model(request, PriceInsertion, MODEL_BYTES)
@@ -25,7 +25,7 @@ async def insert_price(gateway: Gateway, request: Request, actor: Actor) -> Resp
     return json_response(_price_document(price), 201 if is_new else 200)
 
 
-@for_administrators
+@for_managers
 async def list_prices(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/prices`."""
     return list_response([_price_document(price) for price in await gateway.pricing.prices.list()])

@@ -16,7 +16,7 @@ from shared.domain.pricing.money import pusd_from_usd
 from shared.domain.tenancy.grant import TenantGrant
 from shared.domain.tenancy.tenant import Tenant
 from shared.http.declared import etags_of
-from shared.http.endpoint import for_administrators, json_response, list_response
+from shared.http.endpoint import for_managers, json_response, list_response
 from shared.http.management.models import Grant, TenantChange, TenantRegistration
 from shared.http.management.paths import MODEL_BYTES, tenant_id_of
 from shared.http.requests import page_query, read_model
@@ -25,7 +25,7 @@ from shared.http.usage_report import usd_or_null
 _tenant_json = TypeAdapter(Tenant)
 
 
-@for_administrators
+@for_managers
 async def register_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants`."""
     registration = await read_model(request, TenantRegistration, MODEL_BYTES)
@@ -33,7 +33,7 @@ async def register_tenant(gateway: Gateway, request: Request, actor: Actor) -> R
     return _tenant_response(await gateway.tenancy.tenants.register(tenant, actor), 201)
 
 
-@for_administrators
+@for_managers
 async def list_tenants(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants?limit=&cursor=`."""
     limit, after = page_query(request)
@@ -43,13 +43,13 @@ async def list_tenants(gateway: Gateway, request: Request, _: Actor) -> Response
     return list_response([_tenant_json.dump_python(tenant.value, mode="json") for tenant in page], cursor)
 
 
-@for_administrators
+@for_managers
 async def get_tenant(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants/{tenant}`."""
     return _tenant_response(await gateway.tenancy.tenants.get(tenant_id_of(request)))
 
 
-@for_administrators
+@for_managers
 async def change_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`PATCH /manage/tenants/{tenant}`, with `If-Match` to change no other version than the one read."""
     change = await read_model(request, TenantChange, MODEL_BYTES)
@@ -59,7 +59,7 @@ async def change_tenant(gateway: Gateway, request: Request, actor: Actor) -> Res
     return _tenant_response(tenant)
 
 
-@for_administrators
+@for_managers
 async def grant_to_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants/{tenant}/grants`: tokens or dollars beyond a period's quota and budget."""
     grant = await read_model(request, Grant, MODEL_BYTES)
@@ -74,19 +74,19 @@ async def grant_to_tenant(gateway: Gateway, request: Request, actor: Actor) -> R
     return json_response(_grant_document(granted), 201)
 
 
-@for_administrators
+@for_managers
 async def suspend_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants/{tenant}/suspend`."""
     return _tenant_response(await gateway.tenancy.tenants.suspend(tenant_id_of(request), etags_of(request), actor))
 
 
-@for_administrators
+@for_managers
 async def resume_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`POST /manage/tenants/{tenant}/resume`."""
     return _tenant_response(await gateway.tenancy.tenants.resume(tenant_id_of(request), etags_of(request), actor))
 
 
-@for_administrators
+@for_managers
 async def close_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`DELETE /manage/tenants/{tenant}`: closes it and keeps its records."""
     return _tenant_response(await gateway.tenancy.tenants.close(tenant_id_of(request), etags_of(request), actor))

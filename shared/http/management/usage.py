@@ -18,7 +18,7 @@ from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.entries import Attempt, LedgerEntry, Outcome
 from shared.domain.ledger.lanes import MAX_LANES
 from shared.domain.pricing.money import usd
-from shared.http.endpoint import for_administrators, list_response
+from shared.http.endpoint import for_managers, list_response
 from shared.http.management.paths import tenant_id_of
 from shared.http.requests import page_query
 from shared.http.usage_report import period_of, usage_response, usd_or_null
@@ -27,13 +27,13 @@ _LANE_AND_SEQ = r"\d{1,4}:\d{1,18}"
 _ENTRY_CURSOR = re.compile(rf"{_LANE_AND_SEQ}(,{_LANE_AND_SEQ}){{0,{MAX_LANES}}}", re.ASCII)
 
 
-@for_administrators
+@for_managers
 async def tenant_usage(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants/{tenant}/usage?period=YYYY-MM&group_by=deployment,user,day`."""
     return await usage_response(gateway, request, tenant_id_of(request))
 
 
-@for_administrators
+@for_managers
 async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants/{tenant}/entries?period=&from=&to=&user=&limit=&cursor=`, newest first."""
     limit, cursor = page_query(request)
