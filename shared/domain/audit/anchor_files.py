@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from shared.domain.audit.merkle import HASH_BYTES, tree_root
@@ -125,6 +125,34 @@ def final_groups(heads: Iterable[ChainHead], before: Iterable[str] = ()) -> tupl
     for head in heads:
         is_final[head.group] = is_final.get(head.group, True) and head.is_closed
     return tuple(sorted({*before, *(group for group, every in is_final.items() if every)}))
+
+
+def head_faults(
+    before: Mapping[str, ChainHead], after: Iterable[ChainHead], final: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield each chain that lost entries between two leaves, or has others, with the fault in words.
+
+    `before` has the last known heads by chain, and `final` the groups that were final then.
+    """
+    named = {head.chain: head for head in after}
+    for chain, head in named.items():
+        if head.group in final:
+            yield chain, f"is there again, although no chain of {head.group} could change any more"
+        elif chain in before and head.seq != UNREAD and (fault := _head_fault(before[chain], head)):
+            yield chain, fault
+    for chain, head in before.items():
+        if chain not in named and head.group not in final:
+            yield chain, f"is missing; before it had {head.seq} entries"
+
+
+def _head_fault(before: ChainHead, after: ChainHead) -> str | None:
+    if after.seq < before.seq:
+        return f"has {after.seq} entries; before it had {before.seq}"
+    if after.seq == before.seq and after.head != before.head:
+        return f"has another entry {after.seq} than before"
+    if before.is_closed and after != before:
+        return f"changed after entry {before.seq}, which closed it"
+    return None
 
 
 def _head(row: Any) -> ChainHead:

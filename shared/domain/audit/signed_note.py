@@ -57,6 +57,20 @@ Verifier: TypeAlias = Callable[[bytes, bytes], bool]
 """Tells whether a signature (first argument) is that of a key over a message (second argument)."""
 
 
+@value
+class PublicKey:
+    """A key that may sign notes."""
+
+    encoded: bytes
+    """SubjectPublicKeyInfo in DER."""
+    verify: Verifier
+
+
+def named_keys(name: str, keys: Iterable[PublicKey]) -> dict[KeyId, Verifier]:
+    """Return the keys of a name, by their ids."""
+    return {key_id(name, key.encoded): key.verify for key in keys}
+
+
 def key_id(name: str, public_key: bytes) -> KeyId:
     """Return the id of an ECDSA key, whose public key is given as SubjectPublicKeyInfo in DER."""
     return KeyId(name, hashlib.sha256(public_key).digest()[:KEY_ID_BYTES])
