@@ -26,6 +26,8 @@ class AccessTokenClaims:
     """The client application (`azp`, in v1 tokens `appid`)."""
     is_person: bool
     """A person has signed in: the token has scopes (`scp`)."""
+    is_managed_identity: bool = False
+    """The application is the managed identity of an Azure resource (`xms_mirid`)."""
     roles: frozenset[str] = frozenset()
     """The app roles (`roles`); empty for a token of a legacy audience."""
     groups: frozenset[str] = frozenset()
