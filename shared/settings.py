@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.domain.routing.endpoints import is_host_suffix
+from shared.entra_setting_rules import ENTRA_RULES
 from shared.function_timeout import function_timeout_seconds
 from shared.generated_secrets import NAMES, SecretsUnusable, generated_secrets
 from shared.setting_rules import (
@@ -68,6 +69,18 @@ class Settings(BaseSettings):
     azure_client_id: str = ""
     azure_openai_api_key: SecretStr = SecretStr("")
     """Key for the backends whose `auth` is `api_key`."""
+
+    entra_tenant_ids: str = ""
+    """The directories whose access tokens are accepted. If empty, no token is."""
+    entra_client_id: str = ""
+    """The application of Entra that stands for the gateway."""
+    entra_authority: str = "https://login.microsoftonline.com"
+    entra_audiences: str = ""
+    """Names of the gateway in tokens, beside its client id and `api://{client id}`."""
+    entra_legacy_audiences: str = ""
+    """Names of other services of Azure whose tokens are accepted for inference, without roles and groups."""
+    entra_scopes: str = "user_impersonation"
+    """A person's token must have one of these."""
 
     backend_host_suffixes: str = ".openai.azure.com,.cognitiveservices.azure.com,.services.ai.azure.com"
     allow_loopback_backends: bool = False
@@ -171,6 +184,14 @@ class Settings(BaseSettings):
     def _is_sendable(cls, key: SecretStr) -> SecretStr:
         _refuse(header_problem(key.get_secret_value()))
         return key
+
+    @field_validator(*ENTRA_RULES)
+    @classmethod
+    def _is_of_entra(cls, text: str, info: ValidationInfo) -> str:
+        _refuse(ENTRA_RULES[str(info.field_name)](text))
+        if info.field_name == "entra_client_id" and bool(text) is not bool(info.data.get("entra_tenant_ids", text)):
+            _refuse("and ENTRA_TENANT_IDS require each other")
+        return text
 
     @field_validator("body_budget_bytes")
     @classmethod

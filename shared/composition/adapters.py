@@ -17,6 +17,7 @@ from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
+from shared.adapters.identity.access_tokens import EntraAccessTokens
 from shared.adapters.identity.credentials import CachedTokens, developer_identity, managed_identity
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.responses import TableResponses
@@ -26,6 +27,7 @@ from shared.adapters.tables.store import InspectableStore, StoreError
 from shared.application.background import Background
 from shared.application.ports.billing import ReportStore
 from shared.application.ports.clock import Clock
+from shared.composition.identity import access_tokens
 from shared.composition.storage import open_storage
 from shared.domain.audit.hash_chain import HashChain
 from shared.settings import Settings
@@ -57,6 +59,7 @@ class Adapters:
     price_records: InspectedPrices
     audit_log: DocumentAuditLog
     tokens: CachedTokens
+    access_tokens: EntraAccessTokens | None
     upstream: AiohttpUpstream
     tokenizer: SplintrTokenizer
     background: Background
@@ -79,6 +82,9 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
         with suppress(StoreError):  # such as a table that does not exist yet
             await store.get(REGISTRY_TABLE, "time", "time")
         chain = hash_chain(settings)
+        verifier = access_tokens(settings, session, clock)
+        if verifier is not None:
+            opened.push_async_callback(verifier.close)
         return Adapters(
             settings=settings,
             clock=clock,
@@ -97,6 +103,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             price_records=InspectedPrices(documents),
             audit_log=DocumentAuditLog(documents),
             tokens=tokens,
+            access_tokens=verifier,
             upstream=AiohttpUpstream(
                 session,
                 tokens,

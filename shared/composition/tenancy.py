@@ -28,7 +28,7 @@ def wire_tenancy(adapters: Adapters, audit: RecordAudit, sweep: Sweep) -> Tenanc
     """Make the use cases of tenancy. They share `authenticate`, which forgets a tenant that they change."""
     tenants, keys, clock = adapters.tenants, adapters.keys, adapters.clock
     admin_key = adapters.settings.admin_api_key.get_secret_value()
-    authenticate = Authenticate(tenants, keys, clock, admin_key)
+    authenticate = Authenticate(tenants, keys, clock, admin_key, adapters.access_tokens)
     apply_limit = ApplyLimit(tenants, adapters.ledger, clock)
     return Tenancy(
         authenticate=authenticate,

@@ -16,7 +16,8 @@ from shared.domain.identity.authority import Authority
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
+_TIMEOUT_SECONDS: Final = 5.0
+"""For each of the two documents."""
 _MAX_BYTES: Final = 262_144
 _OK: Final = 200
 _HOST: Final = re.compile(r"https://([A-Za-z0-9.:-]+)/[A-Za-z0-9/._?=&-]*\Z")
@@ -30,7 +31,10 @@ class KeysNotFetched(Exception):
 class KeyDocuments:
     """Fetches keys by https, from the hosts of the identity provider only, and follows no redirect."""
 
-    def __init__(self, session: aiohttp.ClientSession, authority: Authority) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, authority: Authority, timeout_seconds: float = _TIMEOUT_SECONDS
+    ) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._session = session
         self._authority = authority
 
@@ -71,7 +75,7 @@ class KeyDocuments:
     async def _read(self, url: URL) -> bytes:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         body = bytearray()
-        async with self._session.get(url, headers=headers, timeout=_TIMEOUT, allow_redirects=False) as response:
+        async with self._session.get(url, headers=headers, timeout=self._timeout, allow_redirects=False) as response:
             if response.status != _OK:
                 raise KeysNotFetched(f"the status of an answer is {response.status}")
             async for chunk in response.content.iter_any():

@@ -1,0 +1,62 @@
+"""Run the emulated Entra ID over TLS, trusted by this process."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+
+import aiohttp.connector
+import pytest
+import trustme
+from aiohttp import web
+
+from local.emulators.entra import EmulatedEntra
+from local.emulators.entra_objects import Application, Person
+from tests.tools.stack import free_port
+
+_authority = cache(trustme.CA)
+
+
+@asynccontextmanager
+async def running_entra(monkeypatch: pytest.MonkeyPatch, folder: Path) -> AsyncIterator[EmulatedEntra]:
+    """Run an identity provider with an application, a managed identity and a person.
+
+    The gateway, and azure-identity in this process, trust its certificate.
+    """
+    trust(monkeypatch, _authority(), folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _authority().issue_cert("127.0.0.1").configure_cert(context)
+    port = free_port()
+    entra = EmulatedEntra(
+        f"https://127.0.0.1:{port}",
+        applications=[Application(), Application(resource_id="/subscriptions/s/providers/Microsoft.Web/sites/app")],
+        people=[Person()],
+    )
+    runner = web.AppRunner(entra.application(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+    try:
+        yield entra
+    finally:
+        await runner.cleanup()
+
+
+def trust(monkeypatch: pytest.MonkeyPatch, authority: trustme.CA, folder: Path) -> None:
+    """Make the HTTP clients of this process trust an authority for certificates: aiohttp, requests and httpx."""
+    file = folder / "authority.pem"
+    authority.cert_pem.write_to_path(file)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+    aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(file)  # aiohttp read the variable when imported
+
+
+def settings_of(entra: EmulatedEntra) -> dict[str, str]:
+    """Return the settings of a gateway that accepts tokens of an identity provider."""
+    return {
+        "ENTRA_AUTHORITY": entra.url,
+        "ENTRA_TENANT_IDS": entra.directory_id,
+        "ENTRA_CLIENT_ID": entra.gateway_id,
+    }
