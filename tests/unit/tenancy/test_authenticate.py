@@ -60,7 +60,7 @@ class Keys:
     """Authentication over counted storage, with a clock that stands still."""
 
     admin_key: str = ""
-    max_cached_keys: int = 10_000
+    max_known: int = 10_000
     tokens: TokenVerifier | None = None
     documents: CountedDocuments = field(default_factory=CountedDocuments)
     clock: ManualClock = field(default_factory=ManualClock)
@@ -68,7 +68,7 @@ class Keys:
 
     def __post_init__(self) -> None:
         tenants, keys = DocumentTenants(self.documents), DocumentKeys(self.documents)
-        self.authenticate = Authenticate(tenants, keys, self.clock, self.admin_key, self.tokens, self.max_cached_keys)
+        self.authenticate = Authenticate(tenants, keys, self.clock, self.admin_key, self.tokens, self.max_known)
 
     async def store(self, tenant: str = "acme") -> str:
         """Store a key and its tenant without the knowledge of this process. Returns the credential."""
@@ -131,7 +131,7 @@ async def test_nobody_is_locked_out_by_others_of_the_same_source() -> None:
 
 
 async def test_unknown_keys_do_not_push_out_known_ones() -> None:
-    keys = Keys(max_cached_keys=2)
+    keys = Keys(max_known=2)
     known = await keys.store()
     await keys.accept(known)
     for number in range(5):
@@ -139,14 +139,14 @@ async def test_unknown_keys_do_not_push_out_known_ones() -> None:
     gets = keys.documents.gets
     await keys.accept(known)
     assert keys.documents.gets == gets
-    assert len(keys.authenticate._unknown) == 2
+    assert len(keys.authenticate._look_ups._unknown) == 2
 
 
 async def test_a_limited_number_of_known_keys_is_remembered() -> None:
-    keys = Keys(max_cached_keys=2)
+    keys = Keys(max_known=2)
     for tenant in ("a", "b", "c"):
         await keys.accept(await keys.store(tenant))
-    assert [tenant for tenant, _ in keys.authenticate._known] == ["b", "c"]
+    assert [tenant for tenant, _ in keys.authenticate._look_ups.known] == ["b", "c"]
 
 
 async def test_an_unknown_key_is_asked_for_again_after_ten_seconds() -> None:
