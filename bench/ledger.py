@@ -33,7 +33,7 @@ from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.rows import partition_of, table_of
 from shared.adapters.tables.store import Insert, Merge, Row, RowChange, TableStore
 from shared.composition.process import settle_heap
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.identifiers import BillingPeriod, new_rid, timestamp
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
@@ -42,7 +42,7 @@ from shared.domain.pricing.usage import Usage
 from shared.domain.stored_fields import Fields
 
 PERIOD = str(BillingPeriod.containing(datetime.now(UTC)))
-_CHAIN = HashChain(b"bench", encode_canonical)
+_CHAIN = HashChain(KeyRing(keys={"0": b"bench"}), encode_canonical)
 _LIMIT = Limit(10**12, 10**17)
 _ATTEMPT = Attempt(
     deployment="gpt-4o",

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from shared.chain_key_settings import ChainKeySettings
 from shared.domain.routing.endpoints import is_host_suffix
 from shared.entra_setting_rules import ENTRA_RULES
 from shared.function_timeout import function_timeout_seconds
@@ -45,7 +46,7 @@ class SettingsInvalid(Exception):
         super().__init__(f"Settings are incomplete or wrong: {self.problems}")
 
 
-class Settings(BaseSettings):
+class Settings(ChainKeySettings):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(
@@ -59,8 +60,6 @@ class Settings(BaseSettings):
     tallygate_storage_account_name: str = ""
     tallygate_table_endpoint: str = ""
     tallygate_blob_endpoint: str = ""
-    audit_chain_key: SecretStr = SecretStr("")
-    """Key of the HMAC that chains ledger entries; at least 32 characters."""
     admin_api_key: SecretStr = SecretStr("")
     """Management key for the first steps; at least 32 characters. If empty, there is none."""
 
@@ -171,13 +170,12 @@ class Settings(BaseSettings):
             _refuse("must be https unless TALLYGATE_STORAGE_ACCOUNT_KEY is set")
         return endpoint
 
-    @field_validator("audit_chain_key", "admin_api_key")
+    @field_validator("admin_api_key")
     @classmethod
-    def _is_secret(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
-        text, is_admin = secret.get_secret_value(), info.field_name == "admin_api_key"
-        if text or not is_admin:
-            _refuse(secret_problem(text) or (header_problem(text) if is_admin else None))
-        return secret
+    def _is_admin_key(cls, key: SecretStr) -> SecretStr:
+        if text := key.get_secret_value():
+            _refuse(secret_problem(text) or header_problem(text))
+        return key
 
     @field_validator("azure_openai_api_key")
     @classmethod

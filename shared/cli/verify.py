@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from shared.application.billing.verify_statements import VerifyStatements
+from shared.application.ledger.chain_report import METHOD_NAMES, ChainedEntries
 from shared.application.ledger.findings import INVARIANTS, Finding, NotChecked, findings_of
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.cli.command import NoAnswer, Period, print_json, progress, run_to_end
@@ -28,15 +29,23 @@ class Verification:
 
     period: str
     tenants: int
+    chained: Sequence[ChainedEntries]
     findings: Sequence[Finding]
     not_checked: Sequence[NotChecked]
 
+    @property
+    def status(self) -> int:
+        """The exit status of the command."""
+        if self.findings:
+            return 1
+        return 2 if any(each.is_open for each in self.not_checked) else 0
+
     def result(self, invariant: str) -> bool | None:
-        """Tell if an invariant holds; `None` if nothing of it was checked."""
+        """Tell if an invariant holds; `None` if nobody can say, or nothing of it was checked."""
         if any(finding.invariant == invariant for finding in self.findings):
             return False
-        is_unchecked = any(each.is_all and each.invariant == invariant for each in self.not_checked)
-        return None if is_unchecked else True
+        missing = [each for each in self.not_checked if each.invariant == invariant]
+        return None if any(each.is_all or each.is_open for each in missing) else True
 
 
 _ALWAYS_UNCHECKED = (
@@ -92,7 +101,7 @@ def verify(
         told = None if acknowledged is None else _read_request_ids(acknowledged)
         result = run_to_end(_verify_period(str(period), tenant, told))
     (_print_json if as_json else _print_text)(result)
-    return 1 if result.findings else 0
+    return result.status
 
 
 def _read_request_ids(file: Path) -> set[str]:
@@ -119,7 +128,7 @@ async def _verify_period(period: str, tenant: str | None, acknowledged: set[str]
             await _verify_statements(gateway.billing.verify_statements, period, findings, not_checked)
     finally:
         await gateway.aclose()
-    return Verification(period=period, tenants=tenants, findings=findings, not_checked=not_checked)
+    return _verification(gateway.ledger.verify, period, tenants, findings, not_checked)
 
 
 async def _verify_statements(
@@ -139,10 +148,18 @@ async def _verify_archive(archive: Path, tenant: str | None) -> Verification:
     verify_ledger, period = await open_archive(read_settings(), archive)
     tenants, findings = await _verify_lanes(verify_ledger, period, tenant)
     not_checked = [*_UNCHECKED_IN_ARCHIVES, *_unproven(verify_ledger)]
-    return Verification(period=period, tenants=tenants, findings=findings, not_checked=not_checked)
+    return _verification(verify_ledger, period, tenants, findings, not_checked)
+
+
+def _verification(
+    verify_ledger: VerifyLedger, period: str, tenants: int, findings: list[Finding], not_checked: list[NotChecked]
+) -> Verification:
+    chained = verify_ledger.chained.rows()
+    return Verification(period=period, tenants=tenants, chained=chained, findings=findings, not_checked=not_checked)
 
 
 def _unproven(verify_ledger: VerifyLedger) -> Iterator[NotChecked]:
+    yield from verify_ledger.chained.unproven()
     if lanes := len(verify_ledger.unproven):
         yield NotChecked(
             invariant="I8", reason=f"limit0 of {lanes} lanes: an earlier version changed their limit first"
@@ -166,6 +183,9 @@ def _print_text(result: Verification) -> None:
     click.echo(f"Period {result.period}: {result.tenants} tenants")
     for name, statement in INVARIANTS.items():
         click.echo(f"  {name:4} {_RESULTS[result.result(name)]:9}  {statement}")
+    for chained in result.chained:
+        method = METHOD_NAMES.get(chained.method, chained.method)
+        click.echo(f"  {chained.entries} entries: {method}, key version {chained.key_version}, last {chained.last}")
     for finding in result.findings[:SHOWN_FINDINGS]:
         place = " ".join(filter(None, (finding.table, finding.partition, finding.row, finding.property_name)))
         where = f" ({place})" if place else ""
@@ -183,6 +203,7 @@ def _print_json(result: Verification) -> None:
             "period": result.period,
             "tenants": result.tenants,
             "holds": {name: result.result(name) for name in INVARIANTS},
+            "chained": [asdict(each) for each in result.chained],
             "findings": [_finding(finding) for finding in result.findings],
             "not_checked": [{"invariant": each.invariant, "reason": each.reason} for each in result.not_checked],
         }

@@ -29,7 +29,7 @@ from shared.application.ports.billing import ReportStore
 from shared.application.ports.clock import Clock
 from shared.composition.identity import access_tokens
 from shared.composition.storage import open_storage
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -118,8 +118,13 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
 
 
 def hash_chain(settings: Settings) -> HashChain:
-    """Make the hash chain over ledger entries, with the key from the settings."""
-    return HashChain(settings.audit_chain_key.get_secret_value().encode(), encode_canonical)
+    """Make the hash chain over ledger entries, with the keys from the settings."""
+    return HashChain(key_ring(settings), encode_canonical)
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """Return all versions of the chain key that the settings have."""
+    return KeyRing(keys=settings.chain_keys, newest=settings.audit_chain_key_version)
 
 
 def _session() -> aiohttp.ClientSession:

@@ -31,7 +31,7 @@ from shared.application.ledger.level_lanes import LevelLanes
 from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.sweep import SweepFailed
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import LedgerUnavailable, PeriodExhausted, PeriodNotOpen
 from shared.domain.identifiers import BillingPeriod, timestamp
 from shared.domain.ledger.amounts import Amount, Limit
@@ -42,7 +42,7 @@ from shared.domain.pricing.usage import Usage
 from tests.tools.ledgers import PRICES, PUSD, PriceRows, attempt, sweep_by
 from tests.tools.virtual_time import VirtualClock, run_in_virtual_time
 
-CHAIN = HashChain(b"simulation")
+CHAIN = HashChain(KeyRing(keys={"0": b"simulation"}))
 TENANT = "acme"
 FAULTS = ("lost request", "503 before", "lost response", "503 after", "zombie", "duplicate", "delay")
 _ANSWER_TIMEOUT_SECONDS = 3.0

@@ -16,7 +16,7 @@ from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ports.ledger import Hold
-from shared.domain.audit.hash_chain import HashChain, genesis
+from shared.domain.audit.hash_chain import HashChain, KeyRing, genesis
 from shared.domain.errors import PeriodExhausted
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Balance, LaneState
@@ -38,7 +38,7 @@ from shared.domain.pricing.usage import Usage
 from tests.tools.ledgers import NOW, PERIOD, VOID, Fault, FaultyStore, PriceRows, account, charge, reservation
 from tests.tools.virtual_time import VirtualClock, VirtualTimeLoop
 
-CHAIN = HashChain(b"machine")
+CHAIN = HashChain(KeyRing(keys={"0": b"machine"}))
 T = TypeVar("T")
 tokens = st.integers(0, 12)
 

@@ -20,13 +20,20 @@ DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "reference" / "
 TYPES: Final[Mapping[type, str]] = {int: "integer", str: "text", bool: "boolean"}
 
 
-def added_by_storage(name: str, meaning: str) -> StoredField:
-    """Describe a text that storage adds to every row of a kind."""
-    return StoredField(name=name, path=name, kind=str, meaning=meaning, is_int64=False, is_always_written=True)
+def added_by_storage(name: str, meaning: str, *, always: bool = True) -> StoredField:
+    """Describe a text that storage adds to the rows of a kind: by default to every row."""
+    return StoredField(name=name, path=name, kind=str, meaning=meaning, is_int64=False, is_always_written=always)
 
 
 FIELDS: Final[Mapping[str, Sequence[StoredField]]] = {
-    "entry": (*ENTRY_FIELDS, added_by_storage("hash", "HMAC-SHA256 over the previous hash and all other fields")),
+    "entry": (
+        *ENTRY_FIELDS,
+        added_by_storage(
+            "hash",
+            "SHA-256 over the previous hash and all other fields but `mac`; HMAC-SHA256 over them without a method",
+        ),
+        added_by_storage("mac", "HMAC-SHA256 over the hash; absent without a method", always=False),
+    ),
     "balance": BALANCE.fields,
     "reservation": (*RESERVATION.fields, added_by_storage("commit_id", "id of the commit that wrote the reservation")),
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.settings import SettingsInvalid, read_settings
+from shared.composition.adapters import key_ring
+from shared.settings import Settings, SettingsInvalid, read_settings
 
 GOOD = {
     "TALLYGATE_TABLE_ENDPOINT": "https://x.table.core.windows.net",
@@ -13,7 +14,10 @@ GOOD = {
 }
 
 
-def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> object:
+SECOND = "1=" + "fedcba9876543210" * 2 + "="
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
     for name, value in {**GOOD, **changes}.items():
         monkeypatch.setenv(name, value)
     return read_settings()
@@ -32,6 +36,22 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> object:
         ({"ADMIN_API_KEY": "abcdefgh" * 5 + "\n"}, "ADMIN_API_KEY must be printable ASCII"),
         ({"ADMIN_API_KEY": "abcdefg\u00e4" * 5}, "ADMIN_API_KEY must be printable ASCII"),
         ({"AUDIT_CHAIN_KEY": " " * 40}, "AUDIT_CHAIN_KEY must have at least 32 characters"),
+        ({"AUDIT_CHAIN_KEYS": SECOND}, "AUDIT_CHAIN_KEY_VERSION is required with AUDIT_CHAIN_KEYS"),
+        ({"AUDIT_CHAIN_KEYS": SECOND, "AUDIT_CHAIN_KEY_VERSION": "3"}, "AUDIT_CHAIN_KEY_VERSION must be a version in"),
+        ({"AUDIT_CHAIN_KEY_VERSION": "1"}, "AUDIT_CHAIN_KEY_VERSION must be a version in"),
+        (
+            {"AUDIT_CHAIN_KEY": "", "AUDIT_CHAIN_KEYS": SECOND, "AUDIT_CHAIN_KEY_VERSION": "0"},
+            "AUDIT_CHAIN_KEY_VERSION must be a version in",
+        ),
+        ({"AUDIT_CHAIN_KEYS": "short-secret"}, "AUDIT_CHAIN_KEYS must be VERSION=SECRET,...; the version of item 1"),
+        ({"AUDIT_CHAIN_KEYS": f"{SECOND},V3={'short-secret' * 3}"}, "the version of item 2"),
+        ({"AUDIT_CHAIN_KEYS": "1=short-secret"}, "item 1: the secret must have at least 32 characters"),
+        ({"AUDIT_CHAIN_KEYS": f"{SECOND},2=" + "ab" * 20}, "item 2: the secret must have at least 8 different"),
+        ({"AUDIT_CHAIN_KEYS": "1=<the second chain key which is random>"}, "item 1: the secret is a placeholder"),
+        ({"AUDIT_CHAIN_KEYS": f"{SECOND},{SECOND}"}, "AUDIT_CHAIN_KEYS must name each version once"),
+        ({"AUDIT_CHAIN_KEYS": f"{SECOND},2{SECOND[1:]}"}, "AUDIT_CHAIN_KEYS must have another secret for each"),
+        ({"AUDIT_CHAIN_KEYS": f"0{SECOND[1:]}"}, "AUDIT_CHAIN_KEY is version 0, which AUDIT_CHAIN_KEYS must not"),
+        ({"AUDIT_CHAIN_KEYS": f"1={'0123456789abcdef' * 2}"}, "AUDIT_CHAIN_KEY is version 0, which"),
         ({"KEEP_ALIVE_SECONDS": "inf"}, "KEEP_ALIVE_SECONDS"),
         ({"CLOSE_GRACE_HOURS": "nan"}, "CLOSE_GRACE_HOURS"),
         ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES"),
@@ -46,6 +66,23 @@ def test_each_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: d
     with pytest.raises(SettingsInvalid, match=message) as raised:
         read(monkeypatch, **changes)
     assert "short-secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "versions", "newest"),
+    [
+        ({}, ["0"], "0"),
+        ({"AUDIT_CHAIN_KEYS": SECOND, "AUDIT_CHAIN_KEY_VERSION": "1"}, ["0", "1"], "1"),
+        ({"AUDIT_CHAIN_KEYS": f" {SECOND} ,", "AUDIT_CHAIN_KEY_VERSION": "0"}, ["0", "1"], "0"),
+        ({"AUDIT_CHAIN_KEYS": SECOND, "AUDIT_CHAIN_KEY": "", "AUDIT_CHAIN_KEY_VERSION": "1"}, ["1"], "1"),
+    ],
+)
+def test_each_version_of_the_chain_key_is_known_and_the_named_one_signs(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], versions: list[str], newest: str
+) -> None:
+    ring = key_ring(read(monkeypatch, **changes))
+    assert (sorted(ring.keys), ring.newest) == (versions, newest)
+    assert ring.keys.get("1", b"").decode() in ("", SECOND[2:])
 
 
 ENDPOINTS = [
@@ -69,7 +106,7 @@ def test_an_endpoint_is_a_url_with_tls(monkeypatch: pytest.MonkeyPatch, name: st
 def test_an_emulator_on_this_machine_needs_no_tls_but_a_key(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     account = {"TALLYGATE_STORAGE_ACCOUNT_NAME": "x", "TALLYGATE_STORAGE_ACCOUNT_KEY": "a2V5"}
     endpoint = {"TALLYGATE_TABLE_ENDPOINT": f"http://{host}:10002/x"}
-    assert read(monkeypatch, **endpoint, **account)
+    assert read(monkeypatch, **endpoint, **account).tallygate_table_endpoint == endpoint["TALLYGATE_TABLE_ENDPOINT"]
     monkeypatch.delenv("TALLYGATE_STORAGE_ACCOUNT_KEY")
     with pytest.raises(SettingsInvalid, match="TABLE_ENDPOINT must be https unless TALLYGATE_STORAGE_ACCOUNT_KEY"):
         read(monkeypatch, **endpoint)
@@ -88,10 +125,10 @@ def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         )
     told = raised.value.problems.split("; ")
     assert [problem.split()[0].rstrip(":") for problem in told] == [
+        "AUDIT_CHAIN_KEY",
         "TALLYGATE_STORAGE",
         "TALLYGATE_TABLE_ENDPOINT",
         "TALLYGATE_BLOB_ENDPOINT",
-        "AUDIT_CHAIN_KEY",
         "ADMIN_API_KEY",
         "MAX_ATTEMPTS",
     ]

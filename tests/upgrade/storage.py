@@ -124,14 +124,23 @@ def broken_chains(rows: Partitions) -> list[str]:
             head = hashlib.sha256(f"{period}/{partition}".encode()).hexdigest()
             entries = [lane[key] for key in sorted(lane) if key.startswith("E|")]
             for number, entry in enumerate(entries, 1):
-                fields = {name: value for name, value in entry.items() if name != "hash"}
-                sealed = hmac.digest(FACTS["chain_key"].encode(), (head + canonical(fields)).encode(), "sha256")
-                head = entry["hash"]
-                if (entry["seq"], head) != (number, sealed.hex()):
+                sealed, head = _sealed(head, entry), entry["hash"]
+                if (entry["seq"], head, entry.get("mac")) != (number, *sealed):
                     found.append(f"{table} {partition}: entry {number} does not continue the chain")
             if (lane["B"]["seq"], lane["B"]["head"]) != (len(entries), head):
                 found.append(f"{table} {partition}: the chain does not end at the balance's head")
     return found
+
+
+def _sealed(head: str, entry: Fields) -> tuple[str, str | None]:
+    """Return what hash and mac of an entry must be, by the method that it states."""
+    key = FACTS["chain_key"].encode()
+    covered = {name: value for name, value in entry.items() if name not in ("hash", "mac")}
+    content = (head + canonical(covered)).encode()
+    if "method" not in entry:
+        return hmac.digest(key, content, "sha256").hex(), None
+    hash_ = hashlib.sha256(content).hexdigest()
+    return hash_, hmac.digest(key, hash_.encode(), "sha256").hex()
 
 
 def _plain(value: Any) -> Any:

@@ -22,12 +22,11 @@ from shared.adapters.tables.rows import (
 )
 from shared.adapters.tables.store import AnswerLost, InspectableStore, InspectedRow
 from shared.application.ports.books import Fault, LaneRows, Place, Stored, StoredEntry
-from shared.domain.audit.hash_chain import genesis
+from shared.domain.audit.hash_chain import Sealed, genesis
 from shared.domain.errors import LedgerUnavailable
 from shared.domain.identifiers import TENANT_ID
 from shared.domain.ledger.balance import Balance, Lane
 from shared.domain.ledger.entries import LedgerEntry
-from shared.domain.stored_fields import Fields
 
 _PARTITION: Final = re.compile(rf"{TENANT_ID.pattern}\|\d\d")
 
@@ -91,8 +90,7 @@ class TableBooks:
 
     def entry_faults(self, lane: Lane, stored: StoredEntry) -> Sequence[Fault]:
         table, partition = table_of(lane.period), partition_of(lane)
-        fields: Fields = {**stored.covered, "hash": stored.hash}
-        row = InspectedRow(stored.key, fields, stored.mistyped)
+        row = InspectedRow(stored.key, stored.sealed.fields(), stored.mistyped)
         if stored.entry is None:
             return read_row(table, partition, row, ENTRY_FORM, LedgerEntry.from_fields).faults
         return [*form_faults(self.place(lane, stored.key), row, ENTRY_FORM)]
@@ -123,15 +121,14 @@ def _registered(period: str, name: str) -> Place:
 
 
 def _stored_entry(row: InspectedRow) -> StoredEntry:
-    covered = dict(row.fields)
-    hash_ = str(covered.pop("hash", ""))
     entry: LedgerEntry | None
     try:
         entry = LedgerEntry.from_fields(row.fields)
         mark = mark_key_of(entry)
     except (KeyError, TypeError, ValueError):
         entry, mark = None, ""
-    return StoredEntry(key=row.key, entry=entry, covered=covered, hash=hash_, mistyped=row.mistyped, mark=mark)
+    sealed = Sealed.from_fields(row.fields)
+    return StoredEntry(key=row.key, entry=entry, sealed=sealed, mistyped=row.mistyped, mark=mark)
 
 
 @contextmanager

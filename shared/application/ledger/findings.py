@@ -49,6 +49,8 @@ class NotChecked:
     reason: str
     is_all: bool = False
     """Nothing of the invariant was checked."""
+    is_open: bool = False
+    """Rows of the invariant's own could not be checked, so nobody can say that it holds."""
 
 
 def finding_at(place: Place, invariant: str, message: str, tenant_id: str | None = None) -> Finding:

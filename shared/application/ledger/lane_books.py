@@ -6,10 +6,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from shared.application.ledger.chain_report import ChainReport
 from shared.application.ledger.findings import Finding, finding_at, findings_of
 from shared.application.ledger.transfers import Transfers
 from shared.application.ports.books import Books, Place, StoredEntry
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import ChainVerifier
 from shared.domain.errors import UnpricedModel
 from shared.domain.ledger.amounts import NOTHING, Amount, Limit
 from shared.domain.ledger.balance import RECENT_COMMITS, Lane
@@ -40,7 +41,7 @@ class LaneBooks:
 
     lane: Lane
     books: Books
-    chain: HashChain
+    chain: ChainVerifier
     prices: PriceBook
     transfers: Transfers
     resolved: StringSet
@@ -70,6 +71,7 @@ class LaneBooks:
     """The keys of the rows `L` that entries were written with."""
     sides: dict[str, tuple[EntryKind, int, Amount]] = field(default_factory=dict)
     """The lane's sides of transfers: kind of entry, number of the other lane, and amount, by transfer id."""
+    chained: ChainReport = field(default_factory=ChainReport)
     violations: list[Finding] = field(default_factory=list)
 
     def add(self, stored: StoredEntry) -> None:
@@ -104,16 +106,18 @@ class LaneBooks:
 
     def _check_row(self, stored: StoredEntry) -> None:
         """Check the number and the form of a row, and that its stored properties continue the chain."""
-        seq = stored.covered.get("seq")
+        sealed = stored.sealed
+        seq = sealed.covered.get("seq")
         if stored.key != self.books.entry_key(self.seq) or seq != self.seq:
             self._violate("I1", stored.key, f"entry {seq} stands where {self.seq} belongs")
-        continues = self.chain.extend(self.head, stored.covered) == stored.hash
-        if not continues or stored.mistyped or stored.entry is None:
+        link = self.chain.check(self.head, sealed)
+        if link.fault or not link.is_key_known or stored.mistyped or stored.entry is None:
             faults = self.books.entry_faults(self.lane, stored)
             self.violations += findings_of(faults, "I15")
-        if not continues:
-            self._violate("I2", stored.key, f"entry {seq} does not continue the chain")
-        self.head = stored.hash  # continue from the stored hash, so that one edited entry gives one violation
+        if link.fault:
+            self._violate("I2", stored.key, f"entry {seq} {link.fault}", link.property_name)
+        self.chained.add(link, str(sealed.covered.get("timestamp", "")))
+        self.head = sealed.hash  # continue from the stored hash, so that one edited entry gives one violation
 
     def _count_commit(self, entry: LedgerEntry) -> None:
         commit_id, resolved = self.recent_commits[-1] if self.recent_commits else ("", 0)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
 
+from shared.application.ledger.chain_report import ChainReport
 from shared.application.ledger.compare_lane import LaneSnapshot, compare_lane
 from shared.application.ledger.findings import Finding, finding_at, findings_of
 from shared.application.ledger.lane_books import LaneBooks, StringSet
 from shared.application.ledger.transfers import Transfers
 from shared.application.ports.books import Books, Fault
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import ChainVerifier
 from shared.domain.ledger.balance import Balance, Lane, LaneState
 from shared.domain.ledger.lanes import lane_limit
 from shared.domain.pricing.price import Price
@@ -37,7 +38,7 @@ class VerifyLedger:
     """
 
     def __init__(
-        self, books: Books, prices: PriceRows, chain: HashChain, new_set: Callable[[], StringSet] = set
+        self, books: Books, prices: PriceRows, chain: ChainVerifier, new_set: Callable[[], StringSet] = set
     ) -> None:
         self._books = books
         self._prices = prices
@@ -45,6 +46,8 @@ class VerifyLedger:
         self._new_set = new_set
         self.unproven: list[Lane] = []
         """The verified lanes whose `limit0` nothing proves: their first limit entry is of an earlier version."""
+        self.chained = ChainReport()
+        """The methods and key versions of the entries in the verified lanes."""
 
     async def __call__(self, period: str, only: str | None = None) -> AsyncIterator[tuple[str, list[Finding]]]:
         """Yield each tenant, or only the tenant `only`, with the violations in its books.
@@ -76,11 +79,17 @@ class VerifyLedger:
             found = [each for lane in lanes for each in await self._lane(lane, tenant)]
             found += _compare_lanes(tenant)
             if not found or await self._is_unchanged(lanes, tenant):
-                self.unproven += [lane for lane, books in tenant.books.items() if not books.is_limit0_proven]
+                self._report(tenant)
                 return [*self._unregistered(lanes), *found]
             lanes, _ = await self._books.lanes(vault.period, vault.tenant_id)  # one may have opened meanwhile
         message = f"the lanes changed during each of {_MAX_READINGS} readings"
         return [*found, finding_at(self._books.place(vault), "I4", message)]
+
+    def _report(self, tenant: _TenantBooks) -> None:
+        for lane, books in tenant.books.items():
+            self.chained.merge(books.chained)
+            if not books.is_limit0_proven:
+                self.unproven.append(lane)
 
     async def _lane(self, lane: Lane, tenant: _TenantBooks) -> list[Finding]:
         """Read a lane, or read on in it, into its books and a snapshot. Returns the violations in it."""

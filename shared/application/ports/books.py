@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from typing import Generic, Protocol, TypeVar
 
+from shared.domain.audit.hash_chain import Sealed
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Balance, Lane
 from shared.domain.ledger.entries import LedgerEntry, Reservation
 from shared.domain.ledger.operations import Transfer
 from shared.domain.ledger.rollup import Rollup, RollupKey
 from shared.domain.pricing.usage import Usage
-from shared.domain.stored_fields import FieldValue
 from shared.domain.values import record, value
 
 T = TypeVar("T")
@@ -50,9 +50,8 @@ class StoredEntry:
     key: str
     entry: LedgerEntry | None
     """`None` if the row cannot be read as an entry."""
-    covered: Mapping[str, FieldValue]
-    """All properties of the row but its hash, which covers them."""
-    hash: str
+    sealed: Sealed
+    """All properties of the row."""
     mistyped: Sequence[str]
     """Names of the properties that the service stores under another type than the gateway gives them."""
     mark: str

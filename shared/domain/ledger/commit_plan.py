@@ -262,8 +262,7 @@ class Plan:
             reason=reason,
             reference=reference,
         ).fields()
-        balance.head = self.chain.extend(balance.head, fields)
-        fields["hash"] = balance.head
+        balance.head = self.chain.seal(balance.head, fields)
         self.changes.append(InsertEntry(balance.seq, fields))
 
 

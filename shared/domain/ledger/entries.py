@@ -131,18 +131,21 @@ class LedgerEntry:
         "adjustment: `{period}/{rid}` that it corrects; transfer: `{other lane}/{xid}`; grant: `grant/{grant_id}`",
         default="",
     )
+    method: str = stored("method of the hash chain: `sha256`; absent in entries of earlier versions", default="")
+    key_version: str = stored("version of the chain key that made the `mac`; absent without a method", default="")
     hash: str = ""
+    mac: str = ""
 
     def fields(self) -> Fields:
-        """Return every field but the hash, as stored and as covered by the hash chain."""
+        """Return every field but hash and mac, as stored and as covered by the hash chain."""
         is_earlier = self.limit is not None and self.previous_limit is None
         return (_WRITER_OF_EARLIER_LIMITS if is_earlier else _WRITERS[self.kind]).write(self)
 
     @classmethod
     def from_fields(cls, row: Mapping[str, FieldValue]) -> LedgerEntry:
-        """Build an entry from a stored row, with its `hash`."""
+        """Build an entry from a stored row, with its `hash` and `mac`."""
         kind = EntryKind(str(row["kind"]))
-        derived: dict[str, object] = {"hash": str(row.get("hash", ""))}
+        derived: dict[str, object] = {"hash": str(row.get("hash", "")), "mac": str(row.get("mac", ""))}
         if kind not in _CHANGES_OF_A_LANE:
             derived["attempt"] = ATTEMPT.read(row)
             derived["outcome"] = OUTCOME.read(row, kind=kind, amount=Amount(int(row["tokens"]), int(row["pusd"])))
@@ -176,4 +179,4 @@ _READERS: Final = {
 }
 """Readers build `attempt` and `outcome` apart, because an outcome repeats the kind and the charge of its entry."""
 ENTRY_FIELDS: Final[tuple[StoredField, ...]] = Codec(LedgerEntry).fields
-"""Every property that the row `E` may have, beside its `hash`."""
+"""Every property that the row `E` may have, beside its `hash` and `mac`."""

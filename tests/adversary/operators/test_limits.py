@@ -19,7 +19,7 @@ from shared.adapters.tables.ledger import TableLedger
 from shared.application.sweep import SweepFailed
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.reconcile_limits import ReconcileLimits
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import QuotaExceeded
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
@@ -39,7 +39,7 @@ class Process:
 
     def __init__(self, rows: InMemoryTableStore, documents: InMemoryDocuments) -> None:
         self.clock = ManualClock()
-        self.ledger = TableLedger(rows, HashChain(b"test"), self.clock)
+        self.ledger = TableLedger(rows, HashChain(KeyRing(keys={"0": b"test"})), self.clock)
         self.tenants = DocumentTenants(documents)
         self.apply = ApplyLimit(self.tenants, self.ledger, self.clock)
         self.reconcile = ReconcileLimits(self.tenants, self.apply, self.clock, sweep_by(self.clock))

@@ -13,7 +13,7 @@ from local.azurite_server import ACCOUNT
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.store import TableStore
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.ledger.balance import Account, Lane
 from shared.domain.ledger.entries import EntryKind, Outcome
 from shared.domain.ledger.plain_outcome import RECORD_REFUSED
@@ -180,7 +180,7 @@ async def booked(ledger: TableLedger, lane: Lane) -> list[tuple[str, str, bool, 
 
 
 async def test_a_settlement_that_storage_refuses_is_booked_in_plain_form(store: TableStore, tenant: str) -> None:
-    ledger = TableLedger(store, HashChain(b"test"), ManualClock())
+    ledger = TableLedger(store, HashChain(KeyRing(keys={"0": b"test"})), ManualClock())
     held, other = reservation(tenant), reservation(tenant)
     for each in (held, other):
         await ledger.reserve(account(tenant), each)
@@ -197,7 +197,7 @@ async def test_a_settlement_that_storage_refuses_is_booked_in_plain_form(store: 
 async def test_an_expiry_and_its_late_settlement_that_storage_refuses_are_booked(
     store: TableStore, tenant: str
 ) -> None:
-    ledger = TableLedger(store, HashChain(b"test"), ManualClock())
+    ledger = TableLedger(store, HashChain(KeyRing(keys={"0": b"test"})), ManualClock())
     held = reservation(tenant)
     await ledger.reserve(account(tenant), held)
     await ledger.expire(held, Outcome(kind=EntryKind.EXPIRE, error_code="x" * 70_000))
@@ -212,7 +212,7 @@ async def test_a_late_settlement_of_a_closed_period_that_storage_refuses_is_book
     store: TableStore, tenant: str
 ) -> None:
     clock = ManualClock()
-    ledger = TableLedger(store, HashChain(b"test"), clock)
+    ledger = TableLedger(store, HashChain(KeyRing(keys={"0": b"test"})), clock)
     held = reservation(tenant)
     await ledger.reserve(account(tenant), held)
     await ledger.expire(held, Outcome(kind=EntryKind.EXPIRE, error_code="expired"))

@@ -18,14 +18,14 @@ from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import Insert, InspectableStore, InspectedRow, Row, TableMissing
 from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import AlreadyExists, LedgerUnavailable
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import EntryKind
 from tests.tools.ledgers import PRICES, FaultyStore, ManualClock, account, charge, reservation, sweep_by
 
 PERIOD = "2025-03"
-CHAIN = HashChain(b"test")
+CHAIN = HashChain(KeyRing(keys={"0": b"test"}))
 
 
 async def prices() -> DocumentPrices:

@@ -22,7 +22,7 @@ from shared.adapters.tables.store import (
     TableMissing,
 )
 from shared.application.ledger.verify_ledger import VerifyLedger
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import BudgetExceeded, PeriodNotOpen, QuotaExceeded
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Lane, LaneState
@@ -30,7 +30,7 @@ from shared.domain.ledger.entries import EntryKind
 from shared.domain.ledger.operations import ReservationsOpen
 from tests.tools.ledgers import PERIOD, PUSD, VOID, ManualClock, PriceRows, account, charge, reservation
 
-CHAIN = HashChain(b"test")
+CHAIN = HashChain(KeyRing(keys={"0": b"test"}))
 
 
 def ledger_over(store: InspectableStore) -> TableLedger:

@@ -24,7 +24,7 @@ from shared.application.billing.report_usage import ReportUsage
 from shared.application.ledger.roll_up_usage import MAX_ROWS, RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ports.ledger import Watermark
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.billing.usage_report import Grouping
 from shared.domain.errors import LedgerUnavailable
 from shared.domain.ledger.balance import Lane
@@ -45,7 +45,7 @@ from tests.tools.ledgers import (
 )
 from tests.tools.stack import AzuriteAccount
 
-CHAIN = HashChain(b"test")
+CHAIN = HashChain(KeyRing(keys={"0": b"test"}))
 
 
 class Books:

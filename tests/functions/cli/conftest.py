@@ -19,7 +19,7 @@ from shared.adapters.tables.archive import PeriodArchive
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.store import Merge, TableStore
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from tests.tools.ledgers import PERIOD, PRICES, ManualClock, account, charge, reservation
 from tests.tools.stack import CHAIN_KEY, AzuriteAccount, running_azurite
 
@@ -40,7 +40,7 @@ class Files:
 
 async def serve_one_request_each(store: TableStore, tenants: Sequence[str]) -> None:
     """Write the books of tenants that made one request each."""
-    ledger = TableLedger(store, HashChain(CHAIN_KEY.encode()), ManualClock())
+    ledger = TableLedger(store, HashChain(KeyRing(keys={"0": CHAIN_KEY.encode()})), ManualClock())
     for tenant in tenants:
         held = reservation(tenant)
         await ledger.reserve(account(tenant), held)

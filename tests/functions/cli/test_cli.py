@@ -24,7 +24,7 @@ from shared.cli.__main__ import main, run
 from shared.cli.verify import SHOWN_FINDINGS
 from tests.functions.cli.conftest import MANY_TENANTS, TENANTS, Files, change_balance_in, write_manifest_in
 from tests.tools.ledgers import PERIOD
-from tests.tools.stack import AzuriteAccount, free_port
+from tests.tools.stack import CHAIN_KEY, AzuriteAccount, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 DONE, VIOLATED, NO_ANSWER = 0, 1, 2
@@ -128,7 +128,21 @@ def test_an_archive_whose_books_are_right_holds(settings: None, files: Files, ca
     assert [name for name in INVARIANTS if f"  {name:4} holds" not in told] == ["I12", "I13", "I14", "I17"]
     assert "  I13  unchecked" in told
     assert "VIOLATED" not in told
+    assert f"  {len(TENANTS)} entries: SHA-256 with a mac, key version 0, last {PERIOD}-" in told
     assert "Not checked:\n  I2   a complete rollback" in told
+
+
+def test_without_the_chain_key_nobody_says_that_the_chain_holds(
+    settings: None, files: Files, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.delenv("AUDIT_CHAIN_KEY")
+    monkeypatch.setenv("AUDIT_CHAIN_KEYS", f"2={CHAIN_KEY[::-1]}")
+    monkeypatch.setenv("AUDIT_CHAIN_KEY_VERSION", "2")
+    assert run(["verify", "--archive", str(files.right)]) == NO_ANSWER
+    told = capsys.readouterr().out
+    assert "  I2   unchecked" in told
+    assert f"mac not checked of {len(TENANTS)} entries: key version 0 is not known" in told
+    assert run(["verify", "--archive", str(files.wrong)]) == VIOLATED
 
 
 def test_an_archive_whose_books_are_wrong_is_a_violation(settings: None, files: Files, capsys: Captured) -> None:
@@ -142,8 +156,11 @@ def test_an_archive_whose_books_are_wrong_is_a_violation(settings: None, files: 
 def test_verification_tells_as_json_what_holds(settings: None, files: Files, capsys: Captured) -> None:
     status, document = run_json(capsys, "verify", "--archive", str(files.right))
     unchecked = {each["invariant"] for each in document.pop("not_checked") if each["reason"]}
+    (chained,) = document.pop("chained")
     expected = {"period": PERIOD, "tenants": len(TENANTS), "holds": ARCHIVE_HOLDS, "findings": []}
     assert (status, document) == (DONE, expected)
+    assert chained.pop("last").startswith(PERIOD)
+    assert chained == {"method": "sha256", "key_version": "0", "is_key_known": True, "entries": len(TENANTS)}
     assert unchecked == {"I2", "I4", "I9", "I10", "I12", "I13", "I14", "I15", "I16", "I17"}
 
 

@@ -78,7 +78,7 @@ MUTANTS = [
         f"{_PLAN}._append", _PORT, {"an entry has the number of the entry before it": assigned("balance.seq", "0")}
     ),
     *mutants_of(
-        "shared.domain.audit.hash_chain:HashChain.extend",
+        "shared.domain.audit.hash_chain:HashChain.seal",
         "unit/ledger/test_periods.py",
         {"the hash chain leaves out the hash of the entry before": without_operand("head")},
     ),

@@ -11,7 +11,7 @@ from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.ledger import TableLedger
 from shared.application.health.check_readiness import CheckReadiness, Readiness
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import StorageUnavailable
 from shared.domain.routing.catalog import Backend, Catalog
 from tests.tools.ledgers import FaultyStore, ManualClock
@@ -43,7 +43,9 @@ async def readiness(
     configured = catalog(InMemoryDocuments())
     for backend_id in ("a", "b"):
         await configured.put_backend(backend(backend_id))
-    return await CheckReadiness(TableLedger(store, HashChain(b"test"), clock), configured, Probe(reachable), clock)()
+    return await CheckReadiness(
+        TableLedger(store, HashChain(KeyRing(keys={"0": b"test"})), clock), configured, Probe(reachable), clock
+    )()
 
 
 @pytest.mark.parametrize("reachable", [("a",), ("b",), ("a", "b")])

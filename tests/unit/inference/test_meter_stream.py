@@ -14,7 +14,7 @@ from shared.application.background import Background
 from shared.application.inference.meter_stream import Drains, MeteredStream
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.routing.backend_slot import BackendSlot
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.ledger.balance import Lane
 from shared.domain.pricing.price_book import PriceBook
@@ -55,7 +55,7 @@ class Scene:
 
     def __init__(self, *chunks: bytes) -> None:
         self.store = FaultyStore(InMemoryTableStore())
-        self.ledger = TableLedger(self.store, HashChain(b"test"), ManualClock())
+        self.ledger = TableLedger(self.store, HashChain(KeyRing(keys={"0": b"test"})), ManualClock())
         self.background = Background()
         self.response = Scripted(list(chunks))
         self.held = reservation()

@@ -13,14 +13,14 @@ from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.store import Insert, Rejected
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ports.ledger import Hold
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import GatewayError, LedgerUnavailable, QuotaExceeded
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Balance, Lane
 from shared.domain.ledger.entries import EntryKind
 from tests.tools.ledgers import PERIOD, VOID, Fault, FaultyStore, ManualClock, PriceRows, account, charge, reservation
 
-CHAIN = HashChain(b"test")
+CHAIN = HashChain(KeyRing(keys={"0": b"test"}))
 
 
 class Books:

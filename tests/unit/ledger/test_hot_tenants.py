@@ -129,8 +129,9 @@ async def seal(world: World, lane: int) -> None:
     rows = await rows_of(world.rows, TABLE, partition)
     head = world.ledger.genesis(Lane("acme", PERIOD, lane))
     for key in sorted(key for key in rows if key.startswith("E|")):
-        head = CHAIN.extend(head, LedgerEntry.from_fields(rows[key].fields).fields())
-        await spoil(world, lane, **{key: {"hash": head}})
+        fields = LedgerEntry.from_fields(rows[key].fields).fields()
+        head = CHAIN.seal(head, fields)
+        await spoil(world, lane, **{key: fields})
     await spoil(world, lane, B={"head": head})
 
 

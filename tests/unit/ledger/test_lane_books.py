@@ -8,7 +8,7 @@ from shared.adapters.tables.rows import entry_key, mark_key_of
 from shared.application.ledger.lane_books import LaneBooks
 from shared.application.ledger.transfers import Transfers
 from shared.application.ports.books import StoredEntry
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing, Sealed
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import EntryKind, LedgerEntry, Outcome
@@ -16,7 +16,7 @@ from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import Usage
 from tests.tools.ledgers import PERIOD, PRICES, attempt
 
-CHAIN = HashChain(b"test")
+CHAIN = HashChain(KeyRing(keys={"0": b"test"}))
 LANE = Lane("acme", PERIOD)
 
 
@@ -35,9 +35,9 @@ def books_of(*entries: LedgerEntry) -> LaneBooks:
     )
     for entry in entries:
         fields = entry.fields()
-        sealed = CHAIN.extend(made.head, fields)
+        CHAIN.seal(made.head, fields)
         key, mark = entry_key(entry.seq), mark_key_of(entry)
-        made.add(StoredEntry(key=key, entry=entry, covered=fields, hash=sealed, mistyped=(), mark=mark))
+        made.add(StoredEntry(key=key, entry=entry, sealed=Sealed.from_fields(fields), mistyped=(), mark=mark))
     return made
 
 

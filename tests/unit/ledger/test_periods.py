@@ -28,7 +28,7 @@ from shared.application.ledger.expire_reservations import ExpireReservations
 from shared.application.ledger.open_period import OpenPeriod
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.sweep import SweepFailed, Swept
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.billing.manifest import StatementFile
 from shared.domain.errors import AlreadyExists
 from shared.domain.identifiers import BillingPeriod
@@ -53,7 +53,7 @@ from tests.tools.ledgers import (
     sweep_by,
 )
 
-CHAIN = HashChain(b"test")
+CHAIN = HashChain(KeyRing(keys={"0": b"test"}))
 CLOSING_TIME = datetime(2026, 12, 3, 2, tzinfo=UTC)
 
 

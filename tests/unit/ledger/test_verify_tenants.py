@@ -12,7 +12,7 @@ from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
 from shared.application.ledger.verify_tenants import VerifyTenants
-from shared.domain.audit.hash_chain import HashChain
+from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.ledger.balance import Account
 from shared.domain.tenancy.tenant import Tenant, TenantState
 from tests.tools.ledgers import NOW, PERIOD, ManualClock
@@ -43,7 +43,7 @@ class World:
         return (await self.tenants.insert(tenant)).value
 
     async def open(self, tenant: Tenant) -> None:
-        ledger = TableLedger(self.rows, HashChain(b"test"), self.clock)
+        ledger = TableLedger(self.rows, HashChain(KeyRing(keys={"0": b"test"})), self.clock)
         await ledger.open(Account(tenant_id=tenant.tenant_id, period=PERIOD, limit=tenant.limit))
 
     async def findings(self, period: str = PERIOD, only: str | None = None) -> list[tuple[str, str]]:

@@ -1,0 +1,85 @@
+"""Settings of the key that signs ledger entries, and of its versions."""
+
+from __future__ import annotations
+
+from pydantic import SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings
+
+from shared.domain.audit.hash_chain import FIRST_VERSION, KEY_VERSION
+from shared.setting_rules import secret_problem, unresolved_problem
+
+
+class ChainKeySettings(BaseSettings):
+    """The versions of the chain key, and which of them signs."""
+
+    audit_chain_keys: SecretStr = SecretStr("")
+    """Further versions of the chain key, as `VERSION=SECRET,...`. Each secret has at least 32 characters."""
+    audit_chain_key: SecretStr = SecretStr("")
+    """Version 0 of the key that signs ledger entries; at least 32 characters."""
+    audit_chain_key_version: str = ""
+    """The version that signs new entries; 0 if there is no other."""
+
+    @property
+    def chain_keys(self) -> dict[str, bytes]:
+        """The secrets of all versions, by version."""
+        secrets = _versioned(self.audit_chain_keys)
+        if first := self.audit_chain_key.get_secret_value():
+            secrets.append((FIRST_VERSION, first))
+        return {version: secret.encode() for version, secret in secrets}
+
+    @field_validator("audit_chain_keys")
+    @classmethod
+    def _are_chain_keys(cls, keys: SecretStr) -> SecretStr:
+        if problem := _problem_of(_versioned(keys)):
+            raise ValueError(problem)
+        return keys
+
+    @field_validator("audit_chain_key")
+    @classmethod
+    def _is_first_chain_key(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
+        text, others = key.get_secret_value(), _others(info)
+        if problem := secret_problem(text) if text or not others else None:
+            raise ValueError(problem)
+        if text and (FIRST_VERSION in others or text in others.values()):
+            raise ValueError("is version 0, which AUDIT_CHAIN_KEYS must not repeat")
+        return key
+
+    @field_validator("audit_chain_key_version")
+    @classmethod
+    def _signs(cls, version: str, info: ValidationInfo) -> str:
+        """Refuse to guess which key is the newest."""
+        if not {"audit_chain_keys", "audit_chain_key"} <= info.data.keys():
+            return version  # they are wrong, and that is told
+        others = _others(info)
+        if others and not version:
+            raise ValueError("is required with AUDIT_CHAIN_KEYS")
+        version = version or FIRST_VERSION
+        has_first = version == FIRST_VERSION and info.data["audit_chain_key"].get_secret_value()
+        if not has_first and version not in others:
+            raise ValueError("must be a version in AUDIT_CHAIN_KEYS, or 0 for AUDIT_CHAIN_KEY")
+        return version
+
+
+def _problem_of(items: list[tuple[str, str]]) -> str | None:
+    """Refuse a list of chain keys that has a version or a secret twice, or a weak secret."""
+    for number, (version, secret) in enumerate(items, start=1):
+        if not KEY_VERSION.fullmatch(version):
+            return f"must be VERSION=SECRET,...; the version of item {number} must be 1 to 32 digits and small letters"
+        if problem := unresolved_problem(secret) or secret_problem(secret):
+            return f"is wrong in item {number}: the secret {problem}"
+    if len(dict(items)) < len(items):
+        return "must name each version once"
+    if len({secret for _, secret in items}) < len(items):
+        return "must have another secret for each version"
+    return None
+
+
+def _versioned(keys: SecretStr) -> list[tuple[str, str]]:
+    """Return the versions and secrets of a list `VERSION=SECRET,...`. A secret may contain `=`, but no comma."""
+    items = (each.strip().partition("=") for each in keys.get_secret_value().split(",") if each.strip())
+    return [(version, secret) for version, _, secret in items]
+
+
+def _others(info: ValidationInfo) -> dict[str, str]:
+    """Return the versions of AUDIT_CHAIN_KEYS; none if they are wrong."""
+    return dict(_versioned(info.data.get("audit_chain_keys", SecretStr(""))))
