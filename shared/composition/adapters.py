@@ -12,7 +12,7 @@ from shared.adapters.azure_openai.tokenizer import SplintrTokenizer
 from shared.adapters.azure_openai.upstream import AiohttpUpstream, UpstreamTimeouts
 from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
-from shared.adapters.documents.audit import DocumentAuditLog
+from shared.adapters.documents.audit import DocumentOutbox
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
@@ -57,7 +57,7 @@ class Adapters:
     prices: DocumentPrices
     cursors: DocumentCursors
     price_records: InspectedPrices
-    audit_log: DocumentAuditLog
+    audit_outbox: DocumentOutbox
     tokens: CachedTokens
     access_tokens: EntraAccessTokens | None
     upstream: AiohttpUpstream
@@ -101,7 +101,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             prices=DocumentPrices(documents),
             cursors=DocumentCursors(documents),
             price_records=InspectedPrices(documents),
-            audit_log=DocumentAuditLog(documents),
+            audit_outbox=DocumentOutbox(documents),
             tokens=tokens,
             access_tokens=verifier,
             upstream=AiohttpUpstream(

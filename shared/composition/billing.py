@@ -30,11 +30,12 @@ class Billing:
     verify_statements: VerifyStatements
 
 
-def wire_billing(adapters: Adapters, jobs: LedgerJobs, sweep: Sweep, audit: RecordAudit) -> Billing:
+def wire_billing(adapters: Adapters, jobs: LedgerJobs, sweep: Sweep) -> Billing:
     """Make the use cases of billing."""
     ledger, clock, tenants, reports = adapters.ledger, adapters.clock, adapters.tenants, adapters.reports
     settings, statements, manifest = adapters.settings, JsonStatements(), JsonManifest()
     close = ClosePeriod(ledger, jobs.expire_reservations, clock, timedelta(hours=settings.close_grace_hours), sweep)
+    audit = RecordAudit(adapters.audit_outbox, clock)
     build = BuildStatement(ledger, tenants, adapters.prices, reports, statements, RENDERERS, manifest)
     export = ExportChargeback(ledger, close, build, clock, settings.timer_slice_seconds)
     return Billing(

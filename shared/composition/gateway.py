@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from shared.adapters.azure_openai.probe import OpenAIProbe
 from shared.application.audit.count_refusals import CountRefusals
-from shared.application.audit.record_audit import RecordAudit
 from shared.application.background import Background
 from shared.application.health.check_readiness import CheckReadiness
 from shared.application.ports.clock import Clock
@@ -50,11 +49,10 @@ class Gateway:
 async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     """Wire a gateway. `clock` is by default corrected by the time of the storage account, which is asked for it."""
     adapters = await connect(settings, clock)
-    audit = RecordAudit(adapters.audit_log, adapters.clock)
     sweep = Sweep(adapters.cursors, adapters.clock, settings.timer_slice_seconds)
-    pricing = wire_pricing(adapters, audit)
-    routing = wire_routing(adapters, audit)
-    tenancy = wire_tenancy(adapters, audit, sweep)
+    pricing = wire_pricing(adapters)
+    routing = wire_routing(adapters)
+    tenancy = wire_tenancy(adapters, sweep)
     ledger = wire_ledger(adapters, pricing, sweep)
     probe = OpenAIProbe(adapters.tokens, settings.azure_openai_api_key.get_secret_value())
     return Gateway(
@@ -65,7 +63,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         tenancy=tenancy,
         pricing=pricing,
         ledger=ledger,
-        billing=wire_billing(adapters, ledger, sweep, audit),
+        billing=wire_billing(adapters, ledger, sweep),
         readiness=CheckReadiness(adapters.ledger, adapters.catalog, probe, adapters.clock),
         background=adapters.background,
         refusals=CountRefusals(adapters.clock),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.application.audit.record_audit import RecordAudit
 from shared.application.cached_value import Cached
 from shared.application.pricing.manage_prices import ManagePrices
 from shared.composition.adapters import Adapters
@@ -19,11 +18,11 @@ class Pricing:
     prices: ManagePrices
 
 
-def wire_pricing(adapters: Adapters, audit: RecordAudit) -> Pricing:
+def wire_pricing(adapters: Adapters) -> Pricing:
     """Make the price book and the use case of prices."""
 
     async def load() -> PriceBook:
         return PriceBook(await adapters.prices.load())
 
     book = Cached(load, adapters.clock)
-    return Pricing(book=book, prices=ManagePrices(adapters.prices, book, audit))
+    return Pricing(book=book, prices=ManagePrices(adapters.prices, book, adapters.clock))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from shared.application.audit.record_audit import RecordAudit
 from shared.application.cached_value import Cached
 from shared.application.routing.dispatch import Dispatcher
 from shared.application.routing.explain_route import ExplainRoute
@@ -30,7 +29,7 @@ class Routing:
     catalog: ManageCatalog
 
 
-def wire_routing(adapters: Adapters, audit: RecordAudit) -> Routing:
+def wire_routing(adapters: Adapters) -> Routing:
     """Make the dispatcher and the tenant turns of this process, and the use cases that need them."""
     settings, clock = adapters.settings, adapters.clock
     waiting = WaitingPolicy(settings.queue_timeout_seconds, settings.max_queued)
@@ -60,7 +59,7 @@ def wire_routing(adapters: Adapters, audit: RecordAudit) -> Routing:
             adapters.catalog,
             configured,
             adapters.tenants,
-            audit,
+            clock,
             _backend_rules(settings),
         ),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.application.audit.record_audit import RecordAudit
 from shared.application.sweep import Sweep
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
@@ -24,7 +23,7 @@ class Tenancy:
     reconcile_limits: ReconcileLimits
 
 
-def wire_tenancy(adapters: Adapters, audit: RecordAudit, sweep: Sweep) -> Tenancy:
+def wire_tenancy(adapters: Adapters, sweep: Sweep) -> Tenancy:
     """Make the use cases of tenancy. They share `authenticate`, which forgets a tenant that they change."""
     tenants, keys, clock = adapters.tenants, adapters.keys, adapters.clock
     admin_key = adapters.settings.admin_api_key.get_secret_value()
@@ -32,7 +31,9 @@ def wire_tenancy(adapters: Adapters, audit: RecordAudit, sweep: Sweep) -> Tenanc
     apply_limit = ApplyLimit(tenants, adapters.ledger, clock)
     return Tenancy(
         authenticate=authenticate,
-        tenants=ManageTenants(tenants, adapters.catalog, adapters.ledger, apply_limit, authenticate, audit, clock),
-        keys=ManageKeys(tenants, keys, authenticate, audit, clock),
+        tenants=ManageTenants(
+            tenants, adapters.catalog, adapters.ledger, apply_limit, authenticate, adapters.audit_outbox, clock
+        ),
+        keys=ManageKeys(tenants, keys, authenticate, clock),
         reconcile_limits=ReconcileLimits(tenants, apply_limit, clock, sweep),
     )

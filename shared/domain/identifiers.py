@@ -77,6 +77,16 @@ def rid_at(moment: datetime) -> str:
     return _uuid7(int(moment.timestamp() * 1000), random.getrandbits(80))
 
 
+def rid_after(rid: str) -> str:
+    """Return the next id after a UUIDv7, for something that follows it and has an earlier time."""
+    return f"{int(rid, 16) + 1:032x}"
+
+
+def moment_of(rid: str) -> datetime:
+    """Return the time in a UUIDv7."""
+    return datetime.fromtimestamp((int(rid, 16) >> 80) / 1000, UTC)
+
+
 def first_rid(moment: datetime) -> str:
     """Return the lower bound of a moment's rids: none of this moment or later sorts before it."""
     return _uuid7(int(moment.timestamp() * 1000), 0)

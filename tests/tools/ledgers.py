@@ -21,6 +21,7 @@ from shared.adapters.tables.store import (
 )
 from shared.application.ports.clock import Clock
 from shared.application.sweep import Sweep
+from shared.domain.audit.events import AuditEvent
 from shared.domain.identifiers import new_rid, timestamp
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
@@ -203,7 +204,7 @@ class PriceRows:
     async def load(self) -> list[Price]:
         return PRICES
 
-    async def insert(self, price: Price) -> tuple[Price, bool]:
+    async def insert(self, price: Price, event: AuditEvent) -> tuple[Price, bool]:
         PRICES.append(price)
         return price, True
 

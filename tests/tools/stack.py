@@ -27,6 +27,7 @@ from local.simulator.server import Pace, Simulator
 from shared.composition.gateway import Gateway
 from shared.composition.process import close_current_gateway, current_gateway
 from shared.domain.routing.residency import Residency
+from tests.tools.events import told
 
 ADMIN_KEY = "test-admin-key-test-admin-key-test"
 CHAIN_KEY = "test-chain-key-test-chain-key-test"
@@ -202,7 +203,7 @@ class Stack:
         """Change the tenant past the management API."""
         gateway = await current_gateway()
         tenant = (await gateway.tenancy.tenants.get(self.tenant)).value
-        await gateway.tenancy.tenants._tenants.replace(replace(tenant, **fields), "*")
+        await gateway.tenancy.tenants._tenants.replace(replace(tenant, **fields), "*", told())
         gateway.tenancy.authenticate.forget(self.tenant)
 
     async def settled(self) -> None:

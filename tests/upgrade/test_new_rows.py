@@ -53,7 +53,7 @@ async def test_new_responses_and_holds_have_the_same_names(
 
 
 async def test_new_documents_have_the_same_names(gateway: FrozenGateway, storage: Storage, frozen: Storage) -> None:
-    tables = {"tenants", "credentials", "backends", "audit"}
+    tables = {"tenants", "credentials", "backends"}
     assert (await gateway.call("PATCH", "/manage/tenants/bare", {"contact": "other@example"}))[0] == 200
     assert (await gateway.call("POST", "/manage/tenants/bare/keys", {}))[0] == 201
     before, after = frozen.documents(*tables), storage.documents(*tables)

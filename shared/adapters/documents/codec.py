@@ -30,15 +30,22 @@ def to_json(value: object) -> str:
     return _adapter(type(value)).dump_json(value).decode()
 
 
+def to_plain(value: object) -> dict[str, Any]:
+    """Return a domain object as JSON has it, in dictionaries and lists."""
+    plain: dict[str, Any] = _adapter(type(value)).dump_python(value, mode="json")
+    return plain
+
+
 def to_document(value: object) -> str:
     """Write an object that is stored on its own. Raises `InvalidRequest` if it is too large.
 
-    Its audit event holds it twice, before and after a change, and must fit in a row of 1 MiB.
+    The row of its audit event holds it three times, and must fit in 1 MiB. Characters are counted in UTF-16.
     """
     text = to_json(value)
-    if len(text) > MAX_DOCUMENT_CHARACTERS:
+    size = len(text.encode("utf-16-le")) // 2
+    if size > MAX_DOCUMENT_CHARACTERS:
         raise InvalidRequest(
-            f"The object is too large: {len(text)} characters of JSON, and {MAX_DOCUMENT_CHARACTERS} can be stored."
+            f"The object is too large: {size} characters of JSON, and {MAX_DOCUMENT_CHARACTERS} can be stored."
         )
     return text
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import combinations
 from typing import Final
 
+from shared.adapters.documents.audit import AuditedDocuments
 from shared.adapters.documents.codec import from_json, to_json
 from shared.adapters.documents.store import Document, Documents, key_of
 from shared.application.ports.books import Fault, Place
+from shared.domain.audit.events import AuditEvent
 from shared.domain.errors import AlreadyExists, PriceContradicted, VersionConflict
+from shared.domain.identifiers import new_rid
 from shared.domain.pricing.price import Price
 from shared.domain.values import field_names, record
 
@@ -43,11 +47,12 @@ class DocumentPrices:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self._audited = AuditedDocuments(documents)
 
     async def load(self) -> Sequence[Price]:
         return [row for document in await self._documents.list(_TABLE) for row in _rows_of(document)]
 
-    async def insert(self, price: Price) -> tuple[Price, bool]:
+    async def insert(self, price: Price, event: AuditEvent) -> tuple[Price, bool]:
         partition, key = key_of(price.model), price.key_id
         while True:
             documents = await self._documents.list(_TABLE, partition=partition)
@@ -58,20 +63,20 @@ class DocumentPrices:
             # Storage refuses the change if another process has inserted a row meanwhile, or an answer was lost.
             with suppress(AlreadyExists, VersionConflict):
                 if place is None:
-                    await self._documents.insert(_TABLE, partition, key, to_json(price))
+                    await self._audited.insert(_TABLE, partition, key, to_json(price), event)
                 else:
-                    text = to_json(_with_band(place, price))
-                    await self._documents.replace(_TABLE, partition, key, text, place.etag)
+                    await self._audited.replace(_TABLE, place, to_json(_with_band(place, price)), event)
                 return price, True
 
     async def restore(self, price: Price) -> None:
+        event = _restoration(price)
         if price.is_ordered:
-            stored, _ = await self.insert(price)
+            stored, _ = await self.insert(price, event)
             if stored.price_id != price.price_id:
                 raise AlreadyExists(f"The price '{stored.price_id}' stands where '{price.price_id}' belongs.")
             return
         with suppress(AlreadyExists):
-            await self._documents.insert(_TABLE, key_of(price.model), price.price_id, to_json(price))
+            await self._audited.insert(_TABLE, key_of(price.model), price.price_id, to_json(price), event)
 
 
 class InspectedPrices(DocumentPrices):
@@ -111,6 +116,18 @@ def _fault(document: Document) -> str:
         if one.contradicts(other):
             return f"the prices {one.price_id} and {other.price_id} contradict each other"
     return ""
+
+
+def _restoration(price: Price) -> AuditEvent:
+    """Return the event of a price that comes from an archive, by the command line."""
+    return AuditEvent(
+        event_id=new_rid(),
+        at=datetime.now(UTC),
+        actor="tallygate restore",
+        action="price.restore",
+        target=f"{price.model}/{price.price_id}",
+        after=price,
+    )
 
 
 def _rows_of(document: Document) -> tuple[Price, ...]:

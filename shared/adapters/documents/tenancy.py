@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shared.adapters.documents.audit import AuditedDocuments
 from shared.adapters.documents.codec import from_json, to_document
 from shared.adapters.documents.store import Documents, key_of, name_of
 from shared.application.ports.tenancy import KeyName, TenantPage, Versioned
-from shared.domain.errors import TenantsDamaged
+from shared.domain.audit.events import AuditEvent
+from shared.domain.errors import TenantsDamaged, VersionConflict
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 
@@ -20,18 +22,21 @@ class DocumentTenants:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self._audited = AuditedDocuments(documents)
 
     async def get(self, tenant_id: str) -> Versioned[Tenant] | None:
         document = await self._documents.get("tenants", tenant_id, _TENANT_KEY)
         return Versioned(from_json(Tenant, document.text), document.etag) if document else None
 
-    async def insert(self, tenant: Tenant) -> Versioned[Tenant]:
-        etag = await self._documents.insert("tenants", tenant.tenant_id, _TENANT_KEY, to_document(tenant))
+    async def insert(self, tenant: Tenant, event: AuditEvent) -> Versioned[Tenant]:
+        etag = await self._audited.insert("tenants", tenant.tenant_id, _TENANT_KEY, to_document(tenant), event)
         return Versioned(tenant, etag)
 
-    async def replace(self, tenant: Tenant, etag: str) -> Versioned[Tenant]:
-        new_etag = await self._documents.replace("tenants", tenant.tenant_id, _TENANT_KEY, to_document(tenant), etag)
-        return Versioned(tenant, new_etag)
+    async def replace(self, tenant: Tenant, etag: str, event: AuditEvent) -> Versioned[Tenant]:
+        found = await self._documents.get("tenants", tenant.tenant_id, _TENANT_KEY)
+        if found is None or etag not in ("*", found.etag):
+            raise VersionConflict
+        return Versioned(tenant, await self._audited.replace("tenants", found, to_document(tenant), event))
 
     async def list(self, limit: int, cursor: str | None) -> tuple[list[Versioned[Tenant]], str | None]:
         page, after = await self.list_readable(limit, cursor)
@@ -57,6 +62,7 @@ class DocumentKeys:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self._audited = AuditedDocuments(documents)
 
     async def get(self, tenant_id: str, key_id: str) -> GatewayKey | None:
         document = await self._documents.get("credentials", tenant_id, key_of(key_id))
@@ -65,11 +71,14 @@ class DocumentKeys:
     async def names(self) -> frozenset[KeyName]:
         return frozenset((found.partition, name_of(found.key)) for found in await self._documents.list("credentials"))
 
-    async def insert(self, key: GatewayKey) -> None:
-        await self._documents.insert("credentials", key.tenant_id, key_of(key.key_id), to_document(key))
+    async def insert(self, key: GatewayKey, event: AuditEvent) -> None:
+        await self._audited.insert("credentials", key.tenant_id, key_of(key.key_id), to_document(key), event)
 
-    async def replace(self, key: GatewayKey) -> None:
-        await self._documents.replace("credentials", key.tenant_id, key_of(key.key_id), to_document(key), "*")
+    async def replace(self, key: GatewayKey, event: AuditEvent) -> None:
+        found = await self._documents.get("credentials", key.tenant_id, key_of(key.key_id))
+        if found is None or from_json(GatewayKey, found.text) != event.before:
+            raise VersionConflict
+        await self._audited.replace("credentials", found, to_document(key), event)
 
     async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
         found = await self._documents.list("credentials", partition=tenant_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from shared.adapters.documents.store import Document, Write
+from shared.adapters.documents.store import Document, OutboxRow, Pending, Write
 from shared.domain.errors import AlreadyExists, VersionConflict
 
 
@@ -14,16 +14,19 @@ class InMemoryDocuments:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str, str], Document] = {}
+        self._events: dict[tuple[str, str, str], Pending] = {}
         self._version = 0
 
     async def get(self, table: str, partition: str, key: str) -> Document | None:
         return self._rows.get((table, partition, key))
 
-    async def insert(self, table: str, partition: str, key: str, text: str) -> str:
-        return (await self.commit(table, partition, [Write(key, text, None)]))[0]
+    async def insert(self, table: str, partition: str, key: str, text: str, event: OutboxRow | None = None) -> str:
+        return (await self.commit(table, partition, [Write(key=key, text=text, etag=None, event=event)]))[0]
 
-    async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
-        return (await self.commit(table, partition, [Write(key, text, etag)]))[0]
+    async def replace(
+        self, table: str, partition: str, key: str, text: str, etag: str, event: OutboxRow | None = None
+    ) -> str:
+        return (await self.commit(table, partition, [Write(key=key, text=text, etag=etag, event=event)]))[0]
 
     async def commit(self, table: str, partition: str, writes: Sequence[Write]) -> list[str]:
         for each in writes:
@@ -32,13 +35,33 @@ class InMemoryDocuments:
                 raise AlreadyExists("An object with this name already exists.")
             if each.etag is not None and (known is None or each.etag not in ("*", known.etag)):
                 raise VersionConflict
-        return [self._write(table, partition, each.key, each.text) for each in writes]
+        return [self._write(table, partition, each.key, each.text, each.event) for each in writes]
 
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
         self._write(table, partition, key, text)
 
     async def remove(self, table: str, partition: str, key: str) -> None:
         self._rows.pop((table, partition, key), None)
+
+    async def remove_version(self, document: Document, table: str, event: OutboxRow) -> None:
+        known = self._rows.get((table, document.partition, document.key))
+        if known is None or known.etag != document.etag:
+            raise VersionConflict
+        await self.append(table, document.partition, event)
+        del self._rows[table, document.partition, document.key]
+
+    async def append(self, table: str, partition: str, event: OutboxRow) -> None:
+        if (table, partition, event.event_id) in self._events:
+            raise AlreadyExists("An object with this name already exists.")
+        self._events[table, partition, event.event_id] = Pending(
+            table=table, partition=partition, event_id=event.event_id, text=event.text
+        )
+
+    async def pending(self, table: str, limit: int) -> list[Pending]:
+        return list(islice((each for each in self._events.values() if each.table == table), limit))
+
+    async def withdraw(self, event: Pending) -> None:
+        self._events.pop((event.table, event.partition, event.event_id), None)
 
     async def list(
         self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
@@ -50,8 +73,13 @@ class InMemoryDocuments:
         )
         return list(islice(chosen, limit))
 
-    def _write(self, table: str, partition: str, key: str, text: str) -> str:
+    def _write(self, table: str, partition: str, key: str, text: str, event: OutboxRow | None = None) -> str:
         self._version += 1
-        etag = f'W/"{self._version}"'
-        self._rows[table, partition, key] = Document(partition=partition, key=key, text=text, etag=etag)
+        etag, event_id = f'W/"{self._version}"', event.event_id if event else ""
+        row = Document(partition=partition, key=key, text=text, etag=etag, event_id=event_id)
+        self._rows[table, partition, key] = row
+        if event is not None:
+            self._events[table, partition, event_id] = Pending(
+                table=table, partition=partition, event_id=event_id, text=event.text
+            )
         return etag

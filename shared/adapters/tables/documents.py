@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -16,12 +16,20 @@ from azure.core.exceptions import (
 from azure.data.tables import TableEntity, TableTransactionError, UpdateMode
 from azure.data.tables.aio import TableClient, TableServiceClient
 
-from shared.adapters.documents.store import Document, Write
+from shared.adapters.documents.store import OUTBOX, Document, OutboxRow, Pending, Write
 from shared.domain.errors import AlreadyExists, GatewayError, StorageUnavailable, VersionConflict
 
 _DOCUMENT: Final = "document"
+_AUDIT: Final = "audit"
+"""The property of a waiting event that holds its text."""
+_EVENT: Final = "event"
+"""The property of a document that names the event of its latest change."""
+_OUTBOX_END: Final = OUTBOX[:-1] + chr(ord(OUTBOX[-1]) + 1)
+_NO_OUTBOX: Final = f"(RowKey lt '{OUTBOX}' or RowKey ge '{_OUTBOX_END}')"
+_ONLY_OUTBOX: Final = f"RowKey ge '{OUTBOX}' and RowKey lt '{_OUTBOX_END}'"
 _UNREACHABLE: Final = "The configuration store could not be reached."
 _EXISTS: Final = "An object with this name already exists."
+_Operation: TypeAlias = tuple[str, dict[str, str], dict[str, Any]]
 _MAX_PROPERTY_BYTES: Final = 65_536
 """Bytes in UTF-16."""
 _PART_CHARACTERS: Final = 16_000
@@ -41,13 +49,19 @@ class TableDocuments:
         except ResourceNotFoundError:
             return None
 
-    async def insert(self, table: str, partition: str, key: str, text: str) -> str:
+    async def insert(self, table: str, partition: str, key: str, text: str, event: OutboxRow | None = None) -> str:
+        if event is not None:
+            return (await self.commit(table, partition, [Write(key=key, text=text, etag=None, event=event)]))[0]
         async with _translated_errors():
             client = await self._writable(table)
             answer = await client.create_entity(_entity(partition, key, text))
         return _etag_of(answer)
 
-    async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
+    async def replace(
+        self, table: str, partition: str, key: str, text: str, etag: str, event: OutboxRow | None = None
+    ) -> str:
+        if event is not None:
+            return (await self.commit(table, partition, [Write(key=key, text=text, etag=etag, event=event)]))[0]
         async with _translated_errors():
             client = await self._writable(table)
             try:
@@ -57,10 +71,9 @@ class TableDocuments:
         return _etag_of(answer)
 
     async def commit(self, table: str, partition: str, writes: Sequence[Write]) -> list[str]:
-        async with _translated_errors():
-            client = await self._writable(table)
-            answers = await client.submit_transaction([_operation(partition, each) for each in writes])
-        return [_etag_of(answer) for answer in answers]
+        operations = [_operation(partition, each) for each in writes]
+        operations += [_outbox_row(partition, each.event, each.text) for each in writes if each.event is not None]
+        return [*(await self._transact(table, *operations))[: len(writes)]]
 
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
         async with _translated_errors():
@@ -72,11 +85,37 @@ class TableDocuments:
             async with _translated_errors():
                 await self._service.get_table_client(table).delete_entity(partition, key)
 
+    async def remove_version(self, document: Document, table: str, event: OutboxRow) -> None:
+        row = {"PartitionKey": document.partition, "RowKey": document.key}
+        condition = {"etag": document.etag, "match_condition": MatchConditions.IfNotModified}
+        removal = ("delete", row, condition)
+        await self._transact(table, removal, _outbox_row(document.partition, event, document.text))
+
+    async def append(self, table: str, partition: str, event: OutboxRow) -> None:
+        await self._transact(table, _outbox_row(partition, event, ""))
+
+    async def pending(self, table: str, limit: int) -> list[Pending]:
+        found: list[Pending] = []
+        try:
+            async with _translated_errors():
+                client = self._service.get_table_client(table)
+                async for entity in client.query_entities(_ONLY_OUTBOX, results_per_page=limit):
+                    found.append(_pending(table, entity))
+                    if len(found) == limit:
+                        break
+        except ResourceNotFoundError:
+            return []
+        return found
+
+    async def withdraw(self, event: Pending) -> None:
+        await self.remove(event.table, event.partition, OUTBOX + event.event_id)
+
     async def list(
         self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
     ) -> list[Document]:
         client = self._service.get_table_client(table)
         condition = "PartitionKey eq @key" if partition is not None else "PartitionKey gt @key"
+        condition = f"{condition} and {_NO_OUTBOX}"
         key = after if partition is None else partition
         found: list[Document] = []
         try:
@@ -89,6 +128,16 @@ class TableDocuments:
             return []
         return found
 
+    async def _transact(self, table: str, *operations: _Operation) -> Sequence[str]:
+        """Make all changes or none. Returns the new ETags of the rows, in their order; none for a row that was deleted.
+
+        Raises `StorageUnavailable` if the answer was cut.
+        """
+        async with _translated_errors():
+            client = await self._writable(table)
+            answers = await client.submit_transaction(operations)
+        return [_etag_of(answer) for answer, (kind, *_) in zip(answers, operations, strict=True) if kind != "delete"]
+
     async def _writable(self, table: str) -> TableClient:
         if table not in self._known_tables:
             await self._service.create_table_if_not_exists(table)
@@ -96,21 +145,36 @@ class TableDocuments:
         return self._service.get_table_client(table)
 
 
-def _entity(partition: str, key: str, text: str) -> dict[str, str]:
-    """Make the row of a document. A text that is too long for one property is spread over several.
+def _entity(partition: str, key: str, text: str, event: OutboxRow | None = None) -> dict[str, str]:
+    """Make the row of a document."""
+    entity = {"PartitionKey": partition, "RowKey": key, **_spread(_DOCUMENT, text)}
+    return entity if event is None else {**entity, _EVENT: event.event_id}
+
+
+def _outbox_row(partition: str, event: OutboxRow, document: str) -> _Operation:
+    """Make the insertion of an event.
+
+    Processes of earlier versions list it among the documents, for a minute. So it also holds the text of its document.
+    """
+    entity = {"PartitionKey": partition, "RowKey": OUTBOX + event.event_id, **_spread(_AUDIT, event.text)}
+    return "create", {**entity, **_spread(_DOCUMENT, document)}, {}
+
+
+def _spread(name: str, text: str) -> dict[str, str]:
+    """Return a text as one property, or as several if it is too long for one.
 
     https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
     """
     parts = [text]
     if len(text.encode("utf-16-le")) > _MAX_PROPERTY_BYTES:
         parts = [text[at : at + _PART_CHARACTERS] for at in range(0, len(text), _PART_CHARACTERS)]
-    names = [_DOCUMENT, *(f"{_DOCUMENT}{number}" for number in range(1, len(parts)))]
-    return {"PartitionKey": partition, "RowKey": key, **dict(zip(names, parts, strict=True))}
+    names = [name, *(f"{name}{number}" for number in range(1, len(parts)))]
+    return dict(zip(names, parts, strict=True))
 
 
-def _operation(partition: str, write: Write) -> tuple[str, dict[str, str], dict[str, Any]]:
+def _operation(partition: str, write: Write) -> _Operation:
     """Make one operation of a transaction, as the SDK has it."""
-    entity = _entity(partition, write.key, write.text)
+    entity = _entity(partition, write.key, write.text, write.event)
     return ("create", entity, {}) if write.etag is None else ("update", entity, _replacing(write.etag))
 
 
@@ -134,14 +198,22 @@ def _document(entity: TableEntity) -> Document:
     return Document(
         partition=entity["PartitionKey"],
         key=entity["RowKey"],
-        text=_text(entity),
+        text=_joined(entity, _DOCUMENT),
         etag=str(entity.metadata["etag"]),
+        event_id=str(entity.get(_EVENT, "")),
     )
 
 
-def _text(entity: TableEntity) -> str:
-    text, number = str(entity[_DOCUMENT]), 1
-    while (part := entity.get(f"{_DOCUMENT}{number}")) is not None:
+def _pending(table: str, entity: TableEntity) -> Pending:
+    """Read a waiting event. One that something else has written may have no text."""
+    text = _joined(entity, _AUDIT) if _AUDIT in entity else ""
+    event_id = entity["RowKey"].removeprefix(OUTBOX)
+    return Pending(table=table, partition=entity["PartitionKey"], event_id=event_id, text=text)
+
+
+def _joined(entity: TableEntity, name: str) -> str:
+    text, number = str(entity[name]), 1
+    while (part := entity.get(f"{name}{number}")) is not None:
         text, number = text + part, number + 1
     return text
 

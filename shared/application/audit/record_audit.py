@@ -1,11 +1,14 @@
-"""Record administrative acts in the audit log."""
+"""Actors, the events of their acts, and the record of acts that change no document."""
 
 from __future__ import annotations
 
-from shared.application.ports.audit import AuditLog
+from datetime import datetime
+
+from shared.application.ports.audit import AuditOutbox
 from shared.application.ports.clock import Clock
 from shared.domain.audit.events import AuditEvent
-from shared.domain.identifiers import new_rid
+from shared.domain.audit.protections import weakened
+from shared.domain.identifiers import rid_at
 from shared.domain.values import ValueObject, record
 
 
@@ -20,35 +23,39 @@ class Actor:
     reason: str = ""
     """The reason that the actor states."""
 
-
-class RecordAudit:
-    """Records one change. Management use cases call it after the change is stored."""
-
-    def __init__(self, log: AuditLog, clock: Clock) -> None:
-        self._log = log
-        self._clock = clock
-
-    async def __call__(
+    def event(
         self,
-        actor: Actor,
+        at: datetime,
         action: str,
         target: str,
         *,
         before: ValueObject | None = None,
         after: ValueObject | None = None,
-    ) -> None:
-        """Append an event with the target before and after the change. Raises `StorageUnavailable`.
-
-        The change then stands without a record: the caller sees the error and repeats the change.
-        """
-        event = AuditEvent(
-            event_id=new_rid(),
-            at=self._clock.now(),
-            actor=actor.name,
+    ) -> AuditEvent:
+        """Return the event of an act of this actor. It is stored in one transaction with the change that it tells."""
+        return AuditEvent(
+            event_id=rid_at(at),
+            at=at,
+            actor=self.name,
             action=action,
             target=target,
             before=before,
             after=after,
-            source_address=actor.source_address,
+            source_address=self.source_address,
+            role=self.role,
+            request_id=self.request_id,
+            reason=self.reason,
+            weakens=weakened(before, after),
         )
-        await self._log.record(event)
+
+
+class RecordAudit:
+    """Records acts that change no document, such as the closing of a period. They are recorded before they begin."""
+
+    def __init__(self, outbox: AuditOutbox, clock: Clock) -> None:
+        self._outbox = outbox
+        self._clock = clock
+
+    async def __call__(self, actor: Actor, action: str, target: str, *, after: ValueObject | None = None) -> None:
+        """Append an event. Raises `StorageUnavailable`; the event may then be stored all the same."""
+        await self._outbox.append(actor.event(self._clock.now(), action, target, after=after))

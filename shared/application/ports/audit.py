@@ -1,4 +1,4 @@
-"""The port to the audit log."""
+"""Ports to the audit log."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Protocol
 from shared.domain.audit.events import AuditEvent
 
 
-class AuditLog(Protocol):
-    """The append-only log of administrative acts."""
+class AuditOutbox(Protocol):
+    """The events that wait to be chained and belong to no document. All methods raise `StorageUnavailable`."""
 
-    async def record(self, event: AuditEvent) -> None:
-        """Append an event. Raises `StorageUnavailable`; the event may then be stored all the same.
+    async def append(self, event: AuditEvent) -> None:
+        """Store an event. Raises `AlreadyExists` if one with this id waits."""
+        ...
 
-        Raises `AlreadyExists` if an event with this id is stored.
-        """
+    async def withdraw(self, event: AuditEvent) -> None:
+        """Delete an event that waits. Harmless if it is chained."""
         ...

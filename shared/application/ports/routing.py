@@ -6,27 +6,32 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from shared.domain.audit.events import AuditEvent
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 from shared.domain.values import record
 
 
 class CatalogStore(Protocol):
-    """The configured backends and deployments. All methods raise `StorageUnavailable`."""
+    """The configured backends and deployments. All methods raise `StorageUnavailable`.
+
+    - A change is stored together with its event: both, or neither.
+    - It replaces the version `event.before`. Raises `VersionConflict` if another version stands there.
+    """
 
     async def load(self) -> Catalog:
         """Return all backends and deployments."""
         ...
 
-    async def put_backend(self, backend: Backend) -> None:
-        """Insert or replace a backend. The last writer wins."""
+    async def put_backend(self, backend: Backend, event: AuditEvent) -> None:
+        """Insert or replace a backend."""
         ...
 
-    async def remove_backend(self, backend_id: str) -> None:
-        """Remove a backend. Does nothing if it is unknown."""
+    async def remove_backend(self, backend_id: str, event: AuditEvent) -> None:
+        """Remove a backend."""
         ...
 
-    async def put_deployment(self, deployment: Deployment) -> None:
-        """Insert or replace a deployment. The last writer wins."""
+    async def put_deployment(self, deployment: Deployment, event: AuditEvent) -> None:
+        """Insert or replace a deployment."""
         ...
 
 

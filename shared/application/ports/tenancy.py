@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from shared.domain.audit.events import AuditEvent
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import value
@@ -31,17 +32,20 @@ class TenantPage:
 
 
 class TenantDirectory(Protocol):
-    """The registered tenants. Each method is atomic and raises `StorageUnavailable`."""
+    """The registered tenants. Each method is atomic and raises `StorageUnavailable`.
+
+    A change is stored together with its event: both, or neither.
+    """
 
     async def get(self, tenant_id: str) -> Versioned[Tenant] | None:
         """Return a tenant in any state; `None` if it is not registered."""
         ...
 
-    async def insert(self, tenant: Tenant) -> Versioned[Tenant]:
+    async def insert(self, tenant: Tenant, event: AuditEvent) -> Versioned[Tenant]:
         """Register a tenant. Raises `AlreadyExists` if its id is taken."""
         ...
 
-    async def replace(self, tenant: Tenant, etag: str) -> Versioned[Tenant]:
+    async def replace(self, tenant: Tenant, etag: str, event: AuditEvent) -> Versioned[Tenant]:
         """Replace a tenant if `etag` names its current version; `*` names any version.
 
         Raises `VersionConflict` otherwise.
@@ -62,7 +66,10 @@ class TenantDirectory(Protocol):
 
 
 class KeyDirectory(Protocol):
-    """The gateway keys of tenants. Each method is atomic and raises `StorageUnavailable`."""
+    """The gateway keys of tenants. Each method is atomic and raises `StorageUnavailable`.
+
+    A change is stored together with its event: both, or neither.
+    """
 
     async def get(self, tenant_id: str, key_id: str) -> GatewayKey | None:
         """Return a key, in force or not; `None` if it is unknown."""
@@ -72,12 +79,12 @@ class KeyDirectory(Protocol):
         """Return tenant id and key id of every key, in force or not."""
         ...
 
-    async def insert(self, key: GatewayKey) -> None:
+    async def insert(self, key: GatewayKey, event: AuditEvent) -> None:
         """Insert a key. Raises `AlreadyExists` if its id is taken."""
         ...
 
-    async def replace(self, key: GatewayKey) -> None:
-        """Replace a key. Raises `VersionConflict` if it does not exist."""
+    async def replace(self, key: GatewayKey, event: AuditEvent) -> None:
+        """Replace the key `event.before`. Raises `VersionConflict` if another version stands there, or none."""
         ...
 
     async def list(self, tenant_id: str) -> Sequence[GatewayKey]:

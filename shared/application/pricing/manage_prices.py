@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from shared.application.audit.record_audit import Actor, RecordAudit
+from shared.application.audit.record_audit import Actor
 from shared.application.cached_value import Cached
+from shared.application.ports.clock import Clock
 from shared.application.ports.pricing import PriceStore
 from shared.domain.pricing.price import Price
 from shared.domain.pricing.price_book import PriceBook
@@ -12,10 +13,10 @@ from shared.domain.pricing.price_book import PriceBook
 class ManagePrices:
     """The use cases of `/manage/prices`. Rows are only ever inserted. All methods raise `StorageUnavailable`."""
 
-    def __init__(self, store: PriceStore, prices: Cached[PriceBook], audit: RecordAudit) -> None:
+    def __init__(self, store: PriceStore, prices: Cached[PriceBook], clock: Clock) -> None:
         self._store = store
         self._prices = prices
-        self._audit = audit
+        self._clock = clock
 
     async def insert(self, price: Price, actor: Actor) -> tuple[Price, bool]:
         """Insert a row in its normal form. Returns the stored row, and whether it is new. Idempotent.
@@ -23,10 +24,10 @@ class ManagePrices:
         To change a price, insert a row with a later `effective_from`. The row takes effect in this process at once, in
         others within 25 s. Raises `PriceContradicted` if a stored row has another price for the same key and time.
         """
-        stored, is_new = await self._store.insert(price.normalised())
+        row = price.normalised()
+        event = actor.event(self._clock.now(), "price.insert", f"{row.model}/{row.price_id}", after=row)
+        stored, is_new = await self._store.insert(row, event)
         self._prices.invalidate()
-        # A row that is not new is recorded as well: its first insertion may have died before this line.
-        await self._audit(actor, "price.insert", f"{stored.model}/{stored.price_id}", after=stored)
         return stored, is_new
 
     async def list(self) -> list[Price]:

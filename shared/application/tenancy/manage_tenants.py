@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import replace
 
-from shared.application.audit.record_audit import Actor, RecordAudit
+from shared.application.audit.record_audit import Actor
+from shared.application.ports.audit import AuditOutbox
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.routing import CatalogStore
@@ -14,9 +15,9 @@ from shared.application.ports.tenancy import TenantDirectory, Versioned
 from shared.application.routing.check_servable import check_tenant
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
-from shared.domain.errors import InvalidRequest, NotFound, VersionConflict
+from shared.domain.errors import AlreadyExists, InvalidRequest, NotFound, PeriodNotOpen, VersionConflict
 from shared.domain.identifiers import BillingPeriod, new_rid
-from shared.domain.ledger.amounts import Amount
+from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account
 from shared.domain.tenancy.grant import TenantGrant
 from shared.domain.tenancy.tenant import Tenant, TenantState
@@ -32,7 +33,7 @@ class ManageTenants:
         ledger: Ledger,
         apply_limit: ApplyLimit,
         authenticate: Authenticate,
-        audit: RecordAudit,
+        outbox: AuditOutbox,
         clock: Clock,
     ) -> None:
         self._tenants = tenants
@@ -40,15 +41,14 @@ class ManageTenants:
         self._ledger = ledger
         self._apply_limit = apply_limit
         self._authenticate = authenticate
-        self._audit = audit
+        self._outbox = outbox
         self._clock = clock
 
     async def register(self, tenant: Tenant, actor: Actor) -> Versioned[Tenant]:
         """Raises `AlreadyExists`, and `InvalidRequest` where no backend could ever serve what it may call."""
         check_tenant(tenant, await self._catalog.load())
-        stored = await self._tenants.insert(tenant)
-        await self._audit(actor, "tenant.register", tenant.tenant_id, after=tenant)
-        return stored
+        event = actor.event(self._clock.now(), "tenant.register", tenant.tenant_id, after=tenant)
+        return await self._tenants.insert(tenant, event)
 
     async def get(self, tenant_id: str) -> Versioned[Tenant]:
         """Raises `NotFound`."""
@@ -69,32 +69,34 @@ class ManageTenants:
         actor: Actor,
         *,
         action: str = "tenant.change",
-        reason: str = "",
+        reason: str = "tenant changed",
     ) -> Versioned[Tenant]:
         """Apply `change` to the version that `etags` name; if empty, to the one that is current when it is written.
 
         A new quota or budget holds for the current and the next period from now on, by an entry with the reason. It
-        opens them if they are not open. Raises `NotFound`,
+        opens them if they are not open. A change that changes nothing has no event. Raises `NotFound`,
         `VersionConflict`, and `InvalidRequest` where no backend could ever serve what it may call.
         """
-        before, after = await self._replace(tenant_id, change, etags)
+        before, after = await self._replace(tenant_id, change, etags, actor, action)
         self._authenticate.forget(tenant_id)
         is_new_limit = after.value.limit != before.value.limit and after.value.state is not TenantState.CLOSED
         await self._apply_limit(tenant_id, actor.name, reason, opens=is_new_limit)
-        await self._audit(actor, action, tenant_id, before=before.value, after=after.value)
         return after
 
     async def _replace(
-        self, tenant_id: str, change: Callable[[Tenant], Tenant], etags: Collection[str]
+        self, tenant_id: str, change: Callable[[Tenant], Tenant], etags: Collection[str], actor: Actor, action: str
     ) -> tuple[Versioned[Tenant], Versioned[Tenant]]:
         while True:
             before = await self.get(tenant_id)
             _require_version(before, etags)
             after = change(before.value)
+            if after == before.value:
+                return before, before
             if after.routed_settings != before.value.routed_settings:
                 check_tenant(after, await self._catalog.load(), before.value)
+            event = actor.event(self._clock.now(), action, tenant_id, before=before.value, after=after)
             with suppress(VersionConflict):  # the next round refuses a change of a named version
-                return before, await self._tenants.replace(after, before.etag)
+                return before, await self._tenants.replace(after, before.etag, event)
 
     async def grant(
         self,
@@ -110,17 +112,36 @@ class ManageTenants:
 
         Without an id it gets a new one. Raises `NotFound`, `InvalidRequest`, `PeriodNotOpen`, and `AlreadyExists` for
         an id that was granted with another amount.
+
+        The event is stored before the entry, so no grant lacks one. Its id follows from the grant, so that a repetition
+        stores no second one.
         """
         tenant = (await self.get(tenant_id)).value
         named = self._grantable(tenant, period)
         if amount == Amount():
             raise InvalidRequest("Name 'tokens' or 'usd' to grant.", "tokens")
         account = Account(tenant_id=tenant_id, period=named, limit=tenant.limit)
-        grant_id = grant_id or new_rid()
-        limit = await self._ledger.grant(account, grant_id, amount, actor.name, reason)
-        granted = TenantGrant(period=named, grant_id=grant_id, amount=amount, reason=reason, limit=limit)
-        await self._audit(actor, "tenant.grant", tenant_id, after=granted)
-        return granted
+        wanted = TenantGrant(
+            period=named, grant_id=grant_id or new_rid(), amount=amount, reason=reason, limit=tenant.limit
+        )
+        limit = await self._granted(account, wanted, replace(actor, reason=actor.reason or reason))
+        return replace(wanted, limit=limit)
+
+    async def _granted(self, account: Account, wanted: TenantGrant, actor: Actor) -> Limit:
+        """Store the event of a grant, then its entry. Withdraws the event if the ledger refuses the grant."""
+        now = self._clock.now()
+        event = actor.event(now, "tenant.grant", account.tenant_id, after=wanted)
+        event = replace(event, event_id=wanted.event_id(account.tenant_id, BillingPeriod.containing(now)))
+        is_new = False
+        with suppress(AlreadyExists):  # a repetition
+            await self._outbox.append(event)
+            is_new = True
+        try:
+            return await self._ledger.grant(account, wanted.grant_id, wanted.amount, actor.name, wanted.reason)
+        except (AlreadyExists, InvalidRequest, PeriodNotOpen):
+            if is_new:
+                await self._outbox.withdraw(event)
+            raise
 
     def _grantable(self, tenant: Tenant, period: str | None) -> str:
         """Return the period, by default the current one.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+
+from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.values import record
 
@@ -15,3 +18,8 @@ class TenantGrant:
     amount: Amount
     reason: str
     limit: Limit
+
+    def event_id(self, tenant_id: str, month: BillingPeriod) -> str:
+        """Return the id of the audit event that tells this grant in a month: equal for equal grants."""
+        named = (tenant_id, self.period, self.grant_id, self.amount.tokens, self.amount.pusd, month)
+        return hashlib.sha256("|".join(map(str, named)).encode()).hexdigest()[:32]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,6 +55,8 @@ async def get_tenant(gateway: Gateway, request: Request, _: Actor) -> Response:
 async def change_tenant(gateway: Gateway, request: Request, actor: Actor) -> Response:
     """`PATCH /manage/tenants/{tenant}`, with `If-Match` to change no other version than the one read."""
     change = await read_model(request, TenantChange, MODEL_BYTES)
+    if "reason" in change.model_fields_set:
+        actor = replace(actor, reason=change.reason)
     tenant = await gateway.tenancy.tenants.change(
         tenant_id_of(request), change.apply, etags_of(request), actor, reason=change.reason
     )

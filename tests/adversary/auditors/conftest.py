@@ -22,6 +22,7 @@ from shared.domain.ledger.entries import EntryKind, Reservation
 from shared.domain.tenancy.keys import new_gateway_key
 from shared.domain.tenancy.tenant import Tenant
 from shared.settings import read_settings
+from tests.tools.events import told
 from tests.tools.ledgers import PRICES, charge, reservation
 from tests.tools.stack import ADMIN_KEY, CHAIN_KEY, AzuriteAccount, running_azurite
 
@@ -140,15 +141,15 @@ def _tenant(name: str, **fields: Any) -> Tenant:
 
 async def _write(gateway: Gateway, clock: _Clock) -> None:
     for price in PRICES:
-        await gateway.pricing.prices._store.insert(price.normalised())
+        await gateway.pricing.prices._store.insert(price.normalised(), told())
     tenants = {
         "acme": _tenant("acme", monthly_quota_tokens=2000, monthly_budget_usd="5"),
         "hot": _tenant("hot", monthly_quota_tokens=4000, lanes=2),
         "idle": _tenant("idle"),
     }
     for tenant in tenants.values():
-        await gateway.tenancy.tenants._tenants.insert(tenant)
-        await gateway.tenancy.keys._keys.insert(new_gateway_key(tenant.tenant_id, clock.now(), None)[0])
+        await gateway.tenancy.tenants._tenants.insert(tenant, told())
+        await gateway.tenancy.keys._keys.insert(new_gateway_key(tenant.tenant_id, clock.now(), None)[0], told())
     late = await _previous_month(gateway, tenants)
     clock.moment = MONTH.start + timedelta(days=3)
     await gateway.billing.export_chargeback()

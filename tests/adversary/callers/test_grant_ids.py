@@ -15,6 +15,7 @@ from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import EntryKind
+from tests.tools.events import told
 from tests.tools.ledgers import PERIOD, FaultyStore, account, charge, reservation, rows_of
 from tests.tools.stack import Stack
 from tests.unit.ledger.test_periods import CHAIN, CLOSING_TIME, World
@@ -155,7 +156,7 @@ async def test_a_process_whose_clock_is_behind_grants_nothing_before_the_tenant_
     tenants = (await stack.gateway()).tenancy.tenants
     found = (await tenants.get(stack.tenant)).value
     later = found.created_at + timedelta(days=40)
-    await tenants._tenants.replace(replace(found, created_at=later, monthly_quota_tokens=1000), "*")
+    await tenants._tenants.replace(replace(found, created_at=later, monthly_quota_tokens=1000), "*", told())
     path = f"/manage/tenants/{stack.tenant}"
     answer = await stack.manage("POST", f"{path}/grants", {"tokens": 5, "reason": "r"}, status=400)
     assert answer["error"]["param"] == "period"

@@ -20,6 +20,7 @@ from shared.domain.billing.manifest import StatementFile
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import LaneState
 from shared.domain.tenancy.tenant import Tenant
+from tests.tools.events import told
 from tests.tools.later_hosts import later_hosts
 from tests.tools.ledgers import NOW, FaultyStore, account, attempt, charge, reservation
 from tests.tools.stack import AzuriteAccount, Stack, running_azurite
@@ -112,7 +113,7 @@ async def test_a_run_that_died_at_any_file_is_finished_to_the_same_bytes(dies_at
     await untouched.register("acme", tags={"team": "blue"})
     heir = World(world.clock, world.rows)
     heir.reports._files.update(world.reports._files)
-    await heir.tenants.insert(Tenant(tenant_id="acme", name="renamed between the two runs", created_at=NOW))
+    await heir.tenants.insert(Tenant(tenant_id="acme", name="renamed between the two runs", created_at=NOW), told())
     for run in (untouched, heir):
         await run.export()
         assert set(files_of(run.reports)) == {f"2026-11/{name}" for name in FILES}

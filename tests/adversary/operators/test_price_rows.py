@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
-from shared.adapters.documents.store import Document, Documents, key_of
+from shared.adapters.documents.store import Document, Documents, OutboxRow, key_of
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.tables.documents import TableDocuments
 from shared.domain.errors import AlreadyExists, PriceContradicted
 from shared.domain.pricing.price import Price
 from shared.domain.pricing.usage import Meter
-from tests.contract.storage.test_documents import table_service
+from tests.contract.storage.conftest import table_service
+from tests.tools.events import told
 from tests.tools.ledgers import EARLY
 from tests.tools.stack import AzuriteAccount, Stack
 
@@ -86,11 +87,11 @@ class LookingTogether:
             await self._barrier.wait()
         return found
 
-    async def insert(self, table: str, partition: str, key: str, text: str) -> str:
-        return await self._documents.insert(table, partition, key, text)
+    async def insert(self, table: str, partition: str, key: str, text: str, event: OutboxRow) -> str:
+        return await self._documents.insert(table, partition, key, text, event)
 
-    async def replace(self, table: str, partition: str, key: str, text: str, etag: str) -> str:
-        return await self._documents.replace(table, partition, key, text, etag)
+    async def replace(self, table: str, partition: str, key: str, text: str, etag: str, event: OutboxRow) -> str:
+        return await self._documents.replace(table, partition, key, text, etag, event)
 
 
 @pytest.mark.parametrize("usd", [("1.00", "2.00"), ("1.00", "1.00")])
@@ -100,7 +101,7 @@ async def test_of_two_rows_that_two_processes_insert_at_once_one_is_stored(
     barrier, model = asyncio.Barrier(2), f"m-{secrets.token_hex(4)}"
     rows = [replace(PRICE, model=model, usd_per_million=each) for each in usd]
     inserted = await asyncio.gather(
-        *(DocumentPrices(LookingTogether(documents, barrier)).insert(row) for row in rows),  # type: ignore[arg-type]
+        *(DocumentPrices(LookingTogether(documents, barrier)).insert(row, told()) for row in rows),  # type: ignore[arg-type]
         return_exceptions=True,
     )
     kept = [row for row in await DocumentPrices(documents).load() if row.model == model]
@@ -123,10 +124,10 @@ async def test_a_stored_row_keeps_its_id_however_its_price_is_spelled() -> None:
     documents = InMemoryDocuments()
     (old,) = await of_an_earlier_version(documents, "60.0")
     prices = DocumentPrices(documents)
-    assert await prices.insert(PRICE) == (old, False)
+    assert await prices.insert(PRICE, told()) == (old, False)
     assert old.price_id != PRICE.price_id
     with pytest.raises(PriceContradicted, match=old.price_id):
-        await prices.insert(replace(PRICE, usd_per_million="61.00"))
+        await prices.insert(replace(PRICE, usd_per_million="61.00"), told())
     assert await prices.load() == [old]
 
 
@@ -135,8 +136,8 @@ async def test_a_stored_variant_is_the_same_however_an_earlier_version_let_it_be
     old = replace(PRICE, usd_per_million="60", variant="HD  1024X1024", is_ordered=False)
     await prices.restore(old)
     with pytest.raises(PriceContradicted, match=old.price_id):
-        await prices.insert(replace(old, usd_per_million="61").normalised())
-    assert await prices.insert(old.normalised()) == (old, False)
+        await prices.insert(replace(old, usd_per_million="61").normalised(), told())
+    assert await prices.insert(old.normalised(), told()) == (old, False)
     assert await prices.load() == [old]
 
 
@@ -145,9 +146,9 @@ async def test_where_two_stored_rows_contradict_the_one_that_applies_counts() ->
     rows = await of_an_earlier_version(documents, "60", "61")
     loser, winner = sorted(rows, key=lambda row: row.price_id)
     prices = DocumentPrices(documents)
-    assert await prices.insert(replace(winner, is_ordered=True)) == (winner, False)
+    assert await prices.insert(replace(winner, is_ordered=True), told()) == (winner, False)
     with pytest.raises(PriceContradicted, match=winner.price_id):
-        await prices.insert(replace(loser, is_ordered=True))
+        await prices.insert(replace(loser, is_ordered=True), told())
 
 
 async def test_bands_of_one_key_are_no_contradiction() -> None:
@@ -156,7 +157,7 @@ async def test_bands_of_one_key_are_no_contradiction() -> None:
         replace(PRICE, input_tokens_above=above, input_tokens_up_to=up_to) for above, up_to in ((0, 9), (9, None))
     )
     for row in (short, long):
-        await DocumentPrices(documents).insert(row.normalised())
+        await DocumentPrices(documents).insert(row.normalised(), told())
     prices = InspectedPrices(documents)
     assert (len(await prices.load()), await prices.faults()) == (2, [])
 
@@ -225,9 +226,9 @@ async def test_of_two_bands_that_two_processes_insert_at_once_none_overlaps_anot
     barrier, model = asyncio.Barrier(2), f"m-{secrets.token_hex(4)}"
     base = replace(PRICE, model=model, input_tokens_up_to=1)
     rows = [replace(base, input_tokens_above=above + 1, input_tokens_up_to=up_to) for above, up_to in bands]
-    await DocumentPrices(documents).insert(base)
+    await DocumentPrices(documents).insert(base, told())
     inserted = await asyncio.gather(
-        *(DocumentPrices(LookingTogether(documents, barrier)).insert(row) for row in rows),  # type: ignore[arg-type]
+        *(DocumentPrices(LookingTogether(documents, barrier)).insert(row, told()) for row in rows),  # type: ignore[arg-type]
         return_exceptions=True,
     )
     kept = [row for row in await DocumentPrices(documents).load() if row.model == model]

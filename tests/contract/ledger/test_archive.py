@@ -22,6 +22,7 @@ from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import AlreadyExists, LedgerUnavailable
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import EntryKind
+from tests.tools.events import told
 from tests.tools.ledgers import PRICES, FaultyStore, ManualClock, account, charge, reservation, sweep_by
 
 PERIOD = "2025-03"
@@ -31,7 +32,7 @@ CHAIN = HashChain(KeyRing(keys={"0": b"test"}))
 async def prices() -> DocumentPrices:
     made = DocumentPrices(InMemoryDocuments())
     for price in PRICES:
-        await made.insert(price)
+        await made.insert(price, told())
     return made
 
 

@@ -30,6 +30,7 @@ from shared.domain.errors import LedgerUnavailable
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.rollup import Rollup, RollupKey
 from shared.domain.tenancy.tenant import Tenant
+from tests.tools.events import told
 from tests.tools.ledgers import (
     NOW,
     PERIOD,
@@ -132,7 +133,7 @@ async def test_dropped_rollups_are_built_again(azurite: AzuriteAccount, tenant: 
 
 async def test_a_report_is_the_same_before_during_and_after_a_roll_up(store: InspectableStore, tenant: str) -> None:
     books = Books(store, tenant)
-    await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
+    await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW), told())
     await books.serve(6, users=2)
     before = await books.report.usage(tenant, PERIOD, [Grouping.USER, Grouping.DAY])
     await books.roll_up.lane(Lane(tenant, PERIOD))
@@ -147,7 +148,7 @@ async def test_a_report_is_the_same_before_during_and_after_a_roll_up(store: Ins
 async def test_a_report_over_many_entries_takes_a_handful_of_storage_operations(tenant: str) -> None:
     store = CountingStore(InMemoryTableStore())
     books = Books(store, tenant)
-    await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
+    await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW), told())
     await books.serve(3000, users=3)
     await books.roll_up.lane(Lane(tenant, PERIOD))
     await books.serve(5)
@@ -167,7 +168,7 @@ async def test_a_report_during_an_endless_roll_up_asks_to_retry(tenant: str) -> 
 
     store = InMemoryTableStore()
     books = Books(store, tenant)
-    await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
+    await books.tenants.insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW), told())
     await books.serve(1)
     with pytest.raises(LedgerUnavailable, match="Ask again"):
         await ReportUsage(books.ledger, Moving(store), books.tenants, ManualClock()).usage(tenant, PERIOD, [])

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from azure.core.credentials import AzureNamedKeyCredential
-from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient
 
 from local.azurite_server import ACCOUNT
 from shared.adapters.blobs.reports import BlobReports
 from shared.adapters.documents.pricing import DocumentPrices
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
-from shared.adapters.documents.store import Documents, Write, key_of
+from shared.adapters.documents.store import Documents, OutboxRow, Write, key_of
 from shared.adapters.documents.tenancy import DocumentTenants
-from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.tables.documents import TableDocuments
 from shared.application.ports.billing import ReportStore
@@ -26,24 +23,11 @@ from shared.application.ports.routing import Hint
 from shared.domain.errors import AlreadyExists, InvalidRequest, StorageUnavailable, VersionConflict
 from shared.domain.routing.catalog import Backend, Deployment
 from shared.domain.tenancy.tenant import Tenant
+from tests.contract.storage.conftest import table_service
 from tests.tools import fault_proxy
+from tests.tools.events import told
 from tests.tools.ledgers import NOW, PRICES
 from tests.tools.stack import AzuriteAccount, free_port
-
-
-def table_service(endpoint: str, key: str) -> TableServiceClient:
-    credential = AzureNamedKeyCredential(ACCOUNT, key)
-    return TableServiceClient(endpoint, credential=credential, retry_total=0)
-
-
-@pytest.fixture(params=["memory", "azurite"])
-async def documents(request: pytest.FixtureRequest) -> AsyncIterator[Documents]:
-    if request.param == "memory":
-        yield InMemoryDocuments()
-        return
-    azurite: AzuriteAccount = request.getfixturevalue("azurite")
-    async with table_service(azurite.table_endpoint, azurite.key) as service:
-        yield TableDocuments(service)
 
 
 @pytest.fixture(params=["memory", "azurite"])
@@ -55,9 +39,11 @@ def reports(request: pytest.FixtureRequest) -> ReportStore:
     return BlobReports(lambda: BlobServiceClient(azurite.blob_endpoint, credential=credential, retry_total=0))
 
 
-@pytest.fixture
-def table() -> str:
-    return f"t{secrets.token_hex(6)}"
+def written(key: str, text: str, etag: str | None) -> Write:
+    return Write(key=key, text=text, etag=etag)
+
+
+EVENT = OutboxRow("1" * 32, "event")
 
 
 async def test_a_document_is_removed_and_removing_it_again_changes_nothing(documents: Documents, table: str) -> None:
@@ -101,18 +87,18 @@ async def test_a_document_is_inserted_once_and_replaced_by_version(documents: Do
 
 
 async def test_a_transaction_writes_all_documents_or_none(documents: Documents, table: str) -> None:
-    first, second = await documents.commit(table, "p", [Write("a", "1", None), Write("b", "2", None)])
-    (third,) = await documents.commit(table, "p", [Write("a", "3", first)])
+    first, second = await documents.commit(table, "p", [written("a", "1", None), written("b", "2", None)])
+    (third,) = await documents.commit(table, "p", [written("a", "3", first)])
     assert len({first, second, third}) == 3
     for refused, error in (
-        ([Write("c", "4", None), Write("b", "5", None)], AlreadyExists),
-        ([Write("c", "4", None), Write("a", "5", first)], VersionConflict),
-        ([Write("c", "4", None), Write("missing", "5", "*")], VersionConflict),
+        ([written("c", "4", None), written("b", "5", None)], AlreadyExists),
+        ([written("c", "4", None), written("a", "5", first)], VersionConflict),
+        ([written("c", "4", None), written("missing", "5", "*")], VersionConflict),
     ):
         with pytest.raises(error):
             await documents.commit(table, "p", refused)
     assert {each.key: each.text for each in await documents.list(table)} == {"a": "3", "b": "2"}
-    await documents.commit(table, "p", [Write("a", "x" * 70_000, third), Write("b", "6", "*")])
+    await documents.commit(table, "p", [written("a", "x" * 70_000, third), written("b", "6", "*")])
     assert [len(each.text) for each in await documents.list(table)] == [70_000, 1]
 
 
@@ -120,7 +106,7 @@ async def test_a_transaction_that_storage_refuses_is_not_written(azurite: Azurit
     async with table_service(azurite.table_endpoint, azurite.key) as service:
         documents = TableDocuments(service)
         with pytest.raises(StorageUnavailable):
-            await documents.commit(table, "p", [Write("a", "1", None), Write("a", "2", None)])
+            await documents.commit(table, "p", [written("a", "1", None), written("a", "2", None)])
         assert await documents.list(table) == []
 
 
@@ -150,17 +136,17 @@ async def test_configuration_reads_back_as_it_was_written(documents: Documents) 
     )
     deployment = Deployment(name=f"d/{secrets.token_hex(4)}", backends=(backend.backend_id,), max_output_tokens=5)
     catalog = DocumentCatalog(documents)
-    await catalog.put_backend(backend)
-    await catalog.put_deployment(deployment)
+    await catalog.put_backend(backend, told())
+    await catalog.put_deployment(deployment, told())
     loaded = await catalog.load()
     assert loaded.backends[backend.backend_id] == backend
     assert loaded.deployments[deployment.name] == deployment
     prices = DocumentPrices(documents)
     for price in PRICES * 2:
-        await prices.insert(price)
+        await prices.insert(price, told())
     assert [price for price in await prices.load() if price in PRICES] == sorted(PRICES, key=lambda each: each.key_id)
     tenant = Tenant(tenant_id=f"t{secrets.token_hex(4)}", name="Ü", created_at=NOW, tags={"a": "b"}, deployments=("x",))
-    stored = await DocumentTenants(documents).insert(tenant)
+    stored = await DocumentTenants(documents).insert(tenant, told())
     found = await DocumentTenants(documents).get(tenant.tenant_id)
     assert found == stored
 
@@ -190,7 +176,7 @@ async def test_storage_that_cannot_be_reached_is_unavailable(azurite: AzuriteAcc
             documents.get("t", "p", "k"),
             documents.insert("t", "p", "k", "x"),
             documents.replace("t", "p", "k", "x", "*"),
-            documents.commit("t", "p", [Write("k", "x", None)]),
+            documents.commit("t", "p", [written("k", "x", None)]),
             documents.put("t", "p", "k", "x"),
             documents.list("t"),
         ):
@@ -227,7 +213,7 @@ async def test_a_long_document_is_read_as_it_was_written(documents: Documents, t
 async def test_an_object_that_could_not_be_audited_is_refused(documents: Documents) -> None:
     tenant = Tenant(tenant_id=f"t-{secrets.token_hex(6)}", name="x" * 100_000, created_at=NOW)
     with pytest.raises(InvalidRequest, match="too large"):
-        await DocumentTenants(documents).insert(tenant)
+        await DocumentTenants(documents).insert(tenant, told())
 
 
 @pytest.mark.parametrize("fault", sorted({*fault_proxy.FAULTS} - {"delay", "duplicate"}))
@@ -237,10 +223,16 @@ async def test_an_object_that_could_not_be_audited_is_refused(documents: Documen
         lambda documents, table, _: documents.get(table, "p", "a"),
         lambda documents, table, _: documents.insert(table, "p", "b", "text"),
         lambda documents, table, etag: documents.replace(table, "p", "a", "text", etag),
-        lambda documents, table, etag: documents.commit(table, "p", [Write("a", "text", etag), Write("b", "c", None)]),
+        lambda documents, table, etag: documents.commit(
+            table, "p", [written("a", "text", etag), written("b", "c", None)]
+        ),
         lambda documents, table, _: documents.list(table),
+        lambda documents, table, _: documents.insert(table, "p", "b", "text", EVENT),
+        lambda documents, table, etag: documents.replace(table, "p", "a", "text", etag, EVENT),
+        lambda documents, table, _: documents.append(table, "p", EVENT),
+        lambda documents, table, _: documents.pending(table, 10),
     ],
-    ids=["get", "insert", "replace", "commit", "list"],
+    ids=["get", "insert", "replace", "commit", "list", "audited insert", "audited replace", "append", "pending"],
 )
 async def test_an_answer_that_is_lost_or_cut_is_a_storage_that_cannot_be_reached(
     azurite: AzuriteAccount,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from shared.application.sweep import SweepFailed
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Limit
 from shared.domain.ledger.balance import Account
+from tests.tools.events import waiting
 from tests.tools.ledgers import reservation
 from tests.tools.stack import Stack
 
@@ -50,8 +50,8 @@ async def test_a_period_is_closed_and_exported_by_hand(stack: Stack) -> None:
         assert [file["name"] for file in exported["files"]] == ["statements.json", "statements.csv", "manifest.json"]
     assert (await periods(stack))[str(previous)] == {**expected, "state": "exported", "lanes_not_closed": []}
     await stack.manage("POST", f"/manage/periods/{previous}/close", status=200)
-    documents = (await stack.gateway()).tenancy.tenants._audit._log._documents  # type: ignore[attr-defined]
-    actions = [json.loads(event.text)["action"] for event in await documents.list("audit")]
+    documents = (await stack.gateway()).tenancy.tenants._tenants._documents  # type: ignore[attr-defined]
+    actions = [event["action"] for event in await waiting(documents)]
     assert actions[-4:] == ["period.close", "period.export", "period.export", "period.close"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import subprocess
@@ -21,7 +20,9 @@ from yarl import URL
 
 from local.azurite_server import ACCOUNT
 from local.setup.needs import CONFORMANCE
+from shared.adapters.tables.documents import TableDocuments
 from tests.functions.inference.test_sdk_operations import USES
+from tests.tools.events import waiting
 from tests.tools.raw_caller import unread
 from tests.tools.scripted_backend import endless, scripted_backend
 from tests.tools.stack import (
@@ -214,7 +215,7 @@ async def test_the_source_is_the_one_that_the_last_proxy_saw(host: Stack, own_az
         await host.manage("POST", f"/manage/tenants/{host.tenant}/keys", {}, x_forwarded_for=forwarded)
     credential = AzureNamedKeyCredential(ACCOUNT, own_azurite.key)
     async with TableServiceClient(own_azurite.table_endpoint, credential=credential) as service:
-        events = [json.loads(row["document"]) async for row in service.get_table_client("audit").list_entities()]
+        events = await waiting(TableDocuments(service))
     created = [each for each in events if each["action"] == "key.create" and host.tenant in each["target"]]
     assert [each["source_address"] for each in created] == ["", "198.51.100.7", "2001:db8::7", ""]
 

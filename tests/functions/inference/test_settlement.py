@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from shared.application.inference.incoming_call import IncomingCall
 from shared.application.tenancy.principals import TenantPrincipal
-from shared.domain.routing.catalog import Deployment
+from tests.tools.events import told
 from tests.tools.stack import API_VERSION, Stack, eventually, free_port
 
 INPUT = 9
@@ -285,7 +286,8 @@ async def test_a_refusal_without_retry_after_is_to_be_retried_after_a_second(sta
 
 async def test_a_deployment_whose_backends_are_gone_is_unavailable(stack: Stack) -> None:
     catalog = (await stack.gateway()).routing.catalog
-    await catalog._store.put_deployment(Deployment(name="gpt-4o", backends=("gone",)))
+    before = await catalog.deployment("gpt-4o")
+    await catalog._store.put_deployment(replace(before, backends=("gone",)), told(before=before))
     catalog._catalog.invalidate()
     status, _, body = await stack.chat()
     assert (status, body["error"]["code"]) == (503, "no_backend_available")

@@ -10,6 +10,7 @@ import pytest
 from shared.application.ports.routing import Hint
 from shared.domain.routing.residency import Residency
 from shared.domain.tenancy.tenant import Tenant
+from tests.tools.events import told
 from tests.tools.stack import REGIONS, Stack, eventually, free_port
 
 SWEDEN, GERMANY, FRANCE, VIRGINIA, TOKYO = REGIONS
@@ -82,7 +83,7 @@ async def store_tenant_of_an_older_version(stack: Stack, tenant_id: str, *deploy
     tenant = Tenant(
         tenant_id=tenant_id, name="", created_at=gateway.clock.now(), deployments=deployments, residency=residency
     )
-    await gateway.tenancy.tenants._tenants.insert(tenant)
+    await gateway.tenancy.tenants._tenants.insert(tenant, told())
 
 
 async def test_a_tenant_that_could_not_be_served_before_is_no_obstacle_to_other_changes(regions: Stack) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.tenancy.keys import new_gateway_key
+from tests.tools.events import told
 from tests.tools.ledgers import NOW
 from tests.tools.stack import ADMIN_KEY, Stack
 
@@ -112,6 +113,7 @@ async def test_changes_that_race_are_both_kept(stack: Stack) -> None:
     documents.replace = lose_once
     changed = await stack.manage("PATCH", path, {"name": "mine"})
     assert (changed["name"], changed["contact"]) == ("mine", "other")
+    await stack.manage("PATCH", path, {"contact": "nobody"})
     raced.clear()
     async with stack.session.get(stack.url + path, headers={"api-key": ADMIN_KEY}) as response:
         etag = response.headers["etag"]
@@ -153,7 +155,7 @@ async def test_a_key_works_until_it_is_revoked_and_is_shown_once(stack: Stack) -
 async def test_an_expired_key_is_refused_like_an_unknown_one(stack: Stack) -> None:
     gateway = await stack.gateway()
     key, expired = new_gateway_key(stack.tenant, NOW - timedelta(days=2), NOW - timedelta(days=1))
-    await gateway.tenancy.keys._keys.insert(key)
+    await gateway.tenancy.keys._keys.insert(key, told())
     answers = [await stack.chat(key=key) for key in (expired, "tg_nobody-00000000_x", "nonsense", "tg_x", "")]
     messages = {answer["error"]["message"].partition(" (request id")[0] for _, _, answer in answers}
     assert {status for status, _, _ in answers} == {401}

@@ -14,6 +14,7 @@ from shared.application.health.check_readiness import CheckReadiness, Readiness
 from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import StorageUnavailable
 from shared.domain.routing.catalog import Backend, Catalog
+from tests.tools.events import told
 from tests.tools.ledgers import FaultyStore, ManualClock
 
 
@@ -42,7 +43,7 @@ async def readiness(
     store, clock = FaultyStore(InMemoryTableStore(), is_down=ledger_is_down), ManualClock()
     configured = catalog(InMemoryDocuments())
     for backend_id in ("a", "b"):
-        await configured.put_backend(backend(backend_id))
+        await configured.put_backend(backend(backend_id), told())
     return await CheckReadiness(
         TableLedger(store, HashChain(KeyRing(keys={"0": b"test"})), clock), configured, Probe(reachable), clock
     )()

@@ -38,6 +38,7 @@ from shared.domain.ledger.entries import ExpiryPolicy
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import Usage
 from shared.domain.tenancy.tenant import Tenant, TenantState
+from tests.tools.events import told
 from tests.tools.ledgers import (
     NOW,
     PRICES,
@@ -83,7 +84,7 @@ class World:
 
     async def register(self, tenant_id: str, **fields: Any) -> None:
         await self.tenants.insert(
-            Tenant(tenant_id=tenant_id, name=f"={tenant_id}", created_at=NOW, cost_center="CC-1", **fields)
+            Tenant(tenant_id=tenant_id, name=f"={tenant_id}", created_at=NOW, cost_center="CC-1", **fields), told()
         )
 
     async def findings(self, period: str = "2026-11") -> dict[str, list[str]]:
@@ -225,7 +226,7 @@ async def test_statements_are_written_once_and_a_rerun_changes_no_byte(world: Wo
     assert written == tuple(StatementFile.of(name, content or b"") for name, content in files.items())
     found = await world.tenants.get("acme")
     assert found is not None
-    await world.tenants.replace(replace(found.value, name="Renamed"), "*")
+    await world.tenants.replace(replace(found.value, name="Renamed"), "*", told())
     world.clock.seconds += 86_400
     assert await world.export() == {}
     assert await world.export.period(BillingPeriod.parse("2026-11")) == written

@@ -15,6 +15,7 @@ from shared.application.ledger.verify_tenants import VerifyTenants
 from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.ledger.balance import Account
 from shared.domain.tenancy.tenant import Tenant, TenantState
+from tests.tools.events import told
 from tests.tools.ledgers import NOW, PERIOD, ManualClock
 
 EARLIER = NOW - timedelta(days=90)
@@ -40,7 +41,7 @@ class World:
 
     async def register(self, tenant_id: str, quota: int | None = 100, created: datetime = EARLIER) -> Tenant:
         tenant = Tenant(tenant_id=tenant_id, name=tenant_id, created_at=created, monthly_quota_tokens=quota)
-        return (await self.tenants.insert(tenant)).value
+        return (await self.tenants.insert(tenant, told())).value
 
     async def open(self, tenant: Tenant) -> None:
         ledger = TableLedger(self.rows, HashChain(KeyRing(keys={"0": b"test"})), self.clock)
@@ -60,7 +61,7 @@ async def test_a_changed_limit_that_reaches_the_balance_meanwhile_is_no_violatio
     tenant = await world.register("acme")
     await world.open(replace(tenant, monthly_quota_tokens=7))
     assert await world.findings() == [("I17", "acme")]
-    world.clock.hook = lambda: world.tenants.replace(replace(tenant, monthly_quota_tokens=7), "*")
+    world.clock.hook = lambda: world.tenants.replace(replace(tenant, monthly_quota_tokens=7), "*", told())
     assert await world.findings() == []
 
 
@@ -84,7 +85,7 @@ async def test_a_tenant_without_books_is_a_violation_if_the_month_began_after_it
     await world.register("before")
     await world.register("since", created=NOW - timedelta(days=1))
     closed = await world.register("closed")
-    await world.tenants.replace(replace(closed, state=TenantState.CLOSED), "*")
+    await world.tenants.replace(replace(closed, state=TenantState.CLOSED), "*", told())
     assert await world.findings() == [("I16", "before")]
     assert await world.unchecked() == ["I16"]
     assert await world.findings(period="2026-12") == []

@@ -13,6 +13,7 @@ from shared.domain.errors import InvalidRequest
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 from shared.domain.routing.residency import Residency
 from shared.domain.tenancy.tenant import Tenant, TenantState
+from tests.tools.events import told
 from tests.tools.ledgers import NOW
 
 BEFORE = Catalog(
@@ -36,9 +37,9 @@ async def directory(*last: Tenant) -> DocumentTenants:
     """Return more tenants than a page has, with these at the end."""
     tenants = DocumentTenants(InMemoryDocuments())
     for number in range(500):
-        await tenants.insert(Tenant(tenant_id=f"t{number:03}", name="", created_at=NOW, deployments=("d",)))
+        await tenants.insert(Tenant(tenant_id=f"t{number:03}", name="", created_at=NOW, deployments=("d",)), told())
     for tenant in last:
-        await tenants.insert(tenant)
+        await tenants.insert(tenant, told())
     return tenants
 
 

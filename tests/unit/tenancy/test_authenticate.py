@@ -17,6 +17,7 @@ from shared.domain.errors import InvalidApiKey, InvalidToken, StorageUnavailable
 from shared.domain.tenancy.keys import new_gateway_key
 from shared.domain.tenancy.lookup_budget import LookupBudget, network_of
 from shared.domain.tenancy.tenant import Tenant
+from tests.tools.events import told
 from tests.tools.known_tokens import (
     APPLICATION,
     DIRECTORY,
@@ -73,8 +74,8 @@ class Keys:
     async def store(self, tenant: str = "acme") -> str:
         """Store a key and its tenant without the knowledge of this process. Returns the credential."""
         key, credential = new_gateway_key(tenant, NOW, None)
-        await DocumentTenants(self.documents).insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW))
-        await DocumentKeys(self.documents).insert(key)
+        await DocumentTenants(self.documents).insert(Tenant(tenant_id=tenant, name=tenant, created_at=NOW), told())
+        await DocumentKeys(self.documents).insert(key, told())
         return credential
 
     async def refuse(self, credential: str, source: str = SOURCE) -> None:
@@ -155,8 +156,8 @@ async def test_an_unknown_key_is_asked_for_again_after_ten_seconds() -> None:
     for _ in range(100):
         await keys.refuse(credential)
     assert keys.documents.gets == 1
-    await DocumentTenants(keys.documents).insert(Tenant(tenant_id="acme", name="Acme", created_at=NOW))
-    await DocumentKeys(keys.documents).insert(key)
+    await DocumentTenants(keys.documents).insert(Tenant(tenant_id="acme", name="Acme", created_at=NOW), told())
+    await DocumentKeys(keys.documents).insert(key, told())
     keys.clock.seconds += 10
     await keys.accept(credential)
 
@@ -167,8 +168,8 @@ async def test_a_key_that_this_process_stores_is_valid_at_once() -> None:
     for _ in range(20):
         await keys.refuse(unknown_key("other"))
     await keys.refuse(credential)
-    await DocumentTenants(keys.documents).insert(Tenant(tenant_id="acme", name="Acme", created_at=NOW))
-    await DocumentKeys(keys.documents).insert(key)
+    await DocumentTenants(keys.documents).insert(Tenant(tenant_id="acme", name="Acme", created_at=NOW), told())
+    await DocumentKeys(keys.documents).insert(key, told())
     keys.authenticate.forget("acme")
     await keys.accept(credential)
 
@@ -177,8 +178,8 @@ async def test_a_key_that_was_forgotten_while_it_was_negative_is_valid_at_once()
     keys = Keys()
     key, credential = new_gateway_key("acme", NOW, None)
     await keys.refuse(credential)
-    await DocumentTenants(keys.documents).insert(Tenant(tenant_id="acme", name="Acme", created_at=NOW))
-    await DocumentKeys(keys.documents).insert(key)
+    await DocumentTenants(keys.documents).insert(Tenant(tenant_id="acme", name="Acme", created_at=NOW), told())
+    await DocumentKeys(keys.documents).insert(key, told())
     keys.authenticate.forget("acme")
     await keys.accept(credential)
 

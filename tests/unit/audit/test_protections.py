@@ -1,0 +1,64 @@
+"""The events of a change name the protections that it weakens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from shared.domain.audit.protections import PROTECTIONS, weakened
+from shared.domain.content_filter import ContentFilterPolicy, Severity
+from shared.domain.routing.residency import Residency
+from shared.domain.tenancy.keys import GatewayKey, new_gateway_key
+from shared.domain.tenancy.tenant import Tenant
+from shared.domain.values import field_names
+from tests.tools.ledgers import NOW
+
+STRICT = Tenant(
+    tenant_id="acme",
+    name="Acme",
+    created_at=NOW,
+    monthly_quota_tokens=1000,
+    monthly_budget_usd="5",
+    requests_per_minute=1,
+    residency=Residency(("eu", "us"), allow_global=False),
+    content_filter_policy=ContentFilterPolicy.BLOCK,
+    content_filter_threshold=Severity.MEDIUM,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"content_filter_policy": ContentFilterPolicy.ANNOTATE}, ("content_filter_policy",)),
+        ({"content_filter_threshold": Severity.HIGH}, ("content_filter_threshold",)),
+        ({"content_filter_threshold": Severity.LOW}, ()),
+        ({"residency": Residency(("eu",), allow_global=False)}, ()),
+        ({"residency": Residency(("eu", "asia"), allow_global=False)}, ("residency",)),
+        ({"residency": Residency((), allow_global=False)}, ("residency",)),
+        ({"residency": Residency(("eu", "us"), allow_global=True)}, ("residency",)),
+        ({"monthly_quota_tokens": None, "monthly_budget_usd": None}, ("monthly_quota_tokens", "monthly_budget_usd")),
+        ({"monthly_quota_tokens": 10**9, "name": "New"}, ()),
+        ({"requests_per_minute": None}, ("requests_per_minute",)),
+        ({"tokens_per_minute": 5}, ()),
+    ],
+)
+def test_a_change_that_protects_less_names_the_protection(change: dict[str, Any], named: tuple[str, ...]) -> None:
+    assert weakened(STRICT, replace(STRICT, **change)) == named
+    assert weakened(replace(STRICT, **change), replace(STRICT, **change)) == ()
+
+
+def test_a_key_that_expires_no_more_is_weakened() -> None:
+    key, _ = new_gateway_key("acme", NOW, NOW + timedelta(days=1))
+    assert weakened(key, replace(key, expires_at=None)) == ("expires_at",)
+    assert weakened(replace(key, expires_at=None), key) == ()
+
+
+def test_a_new_or_removed_object_weakens_nothing() -> None:
+    assert weakened(None, STRICT) == weakened(STRICT, None) == ()
+
+
+def test_each_protection_is_a_field_of_a_managed_object() -> None:
+    assert PROTECTIONS.keys() <= {*field_names(Tenant), *field_names(GatewayKey)}
