@@ -78,6 +78,7 @@ else
 	@$(BIN)/python -m bench.ledger
 	@$(BIN)/python -m bench.memory
 	@$(BIN)/python -m bench.routing
+	@$(BIN)/python -m bench.identity
 	@$(BIN)/python -m bench.fairness
 endif
 

@@ -54,6 +54,7 @@ class EmulatedEntra:
     fault: Fault = field(default_factory=Fault)
     asked: list[str] = field(default_factory=list)
     """The paths of all requests."""
+    _device_scopes: dict[str, str] = field(default_factory=dict)
 
     @property
     def scope(self) -> str:
@@ -151,6 +152,7 @@ class EmulatedEntra:
                 caller, client = self._signed_in(form), self._client(form, needs_secret=False)
             case grant if grant == _DEVICE_CODE:
                 caller, client = self.people[0], self._client(form, needs_secret=False)
+                form["scope"] = self._device_scopes.pop(form["device_code"])
             case _:
                 raise _refusal("unsupported_grant_type")
         return web.json_response(self._answer(form, caller, client))
@@ -175,10 +177,13 @@ class EmulatedEntra:
         }  # fmt: skip
         return self.signed(claims)
 
-    async def _device_code(self, _: web.Request) -> web.Response:
+    async def _device_code(self, request: web.Request) -> web.Response:
+        """Begin a sign-in, in which the first person of the directory has entered the code at once."""
+        code = secrets.token_urlsafe(16)
+        self._device_scopes[code] = str((await request.post())["scope"])
         return web.json_response(
             {
-                "device_code": secrets.token_urlsafe(16), "user_code": "ABC123", "expires_in": 900, "interval": 1,
+                "device_code": code, "user_code": "ABC123", "expires_in": 900, "interval": 1,
                 "verification_uri": f"{self.url}/device", "message": "Enter the code ABC123.",
             }
         )  # fmt: skip
@@ -187,10 +192,12 @@ class EmulatedEntra:
         """https://learn.microsoft.com/azure/app-service/overview-managed-identity"""
         if request.headers.get("X-IDENTITY-HEADER") != self.identity_header:
             return web.json_response({"statusCode": 401, "message": "The header is wrong."}, status=401)
-        identity = next(each for each in self.applications if each.resource_id)
-        token = self._answer({"scope": f"{request.query['resource']}/.default"}, identity, None)["access_token"]
+        identity, resource = next(each for each in self.applications if each.resource_id), request.query["resource"]
+        token = self._answer({"scope": f"{resource}/.default"}, identity, None)["access_token"]
         expires_on = str(int(time.time()) + LIFETIME_SECONDS)
-        return web.json_response({"access_token": token, "expires_on": expires_on, "token_type": "Bearer"})
+        return web.json_response(
+            {"access_token": token, "expires_on": expires_on, "resource": resource, "token_type": "Bearer"}
+        )
 
     def _client(self, form: dict[str, str], *, needs_secret: bool) -> Application:
         for each in self.applications:

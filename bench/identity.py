@@ -1,0 +1,134 @@
+"""`python -m bench.identity`: what a caller's credential costs a request, looped alone: a key, and access tokens."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from pydantic import SecretStr
+
+from local.emulators.entra import EmulatedEntra
+from local.emulators.entra_objects import Application, SigningKey
+from shared.adapters.identity.access_tokens import EntraAccessTokens
+from shared.adapters.identity.signing_keys import SigningKeys
+from shared.adapters.identity.verified_tokens import VerifiedTokens
+from shared.application.audit.record_audit import Actor
+from shared.application.ports.clock import Clock
+from shared.application.sweep import Sweep
+from shared.composition.adapters import connect
+from shared.composition.tenancy import wire_tenancy
+from shared.domain.errors import InvalidToken
+from shared.domain.identity.authority import authority_of
+from shared.domain.identity.token_rules import TokenRules
+from shared.domain.tenancy.tenant import Tenant
+from shared.http.callers import credential_of
+from shared.settings import Settings
+
+Call = Callable[[], Awaitable[object]]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.identity")
+    parser.add_argument("--calls", type=int, default=20_000, help="calls a measurement")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds, interleaved; the median counts")
+    options = parser.parse_args()
+    return asyncio.run(_run(options.calls, options.rounds))
+
+
+async def _run(calls: int, rounds: int) -> int:
+    calling = await _calls()
+    figures: dict[str, list[float]] = {name: [] for name in calling}
+    for _ in range(rounds):
+        for name, call in calling.items():
+            figures[name].append(await _microseconds(call, calls if "known" in name else calls // 20))
+    print(f"Who calls, us a request, looped alone (median of {rounds} rounds)")
+    for name, found in figures.items():
+        print(f"  {name:46} {median(found):7.2f}")
+    pairs = zip(figures["a key (known)"], figures["a token (known)"], strict=True)
+    more = median(token - key for key, token in pairs)
+    print(f"  a known token costs {more:.2f} us more than a key; bar: 10")
+    return int(more > 10)
+
+
+async def _microseconds(call: Call, calls: int) -> float:
+    started = time.process_time()
+    for _ in range(calls):
+        await call()
+    return (time.process_time() - started) / calls * 1e6
+
+
+async def _calls() -> dict[str, Call]:
+    entra = EmulatedEntra("https://entra.invalid", applications=[Application(roles=("Gateway.Use",))])
+    verified = VerifiedTokens()
+    adapters = await connect(_settings(), None)
+    sweep = Sweep(adapters.cursors, adapters.clock, 60)
+    verifier = _verifier(entra, verified, adapters.clock)
+    tenancy = wire_tenancy(replace(adapters, access_tokens=verifier), sweep)
+    actor = Actor(name="bench")
+    await tenancy.tenants.register(Tenant(tenant_id="acme", name="Acme", created_at=adapters.clock.now()), actor)
+    _, credential = await tenancy.keys.create("acme", None, actor)
+    token = entra.token_of(entra.applications[0])
+    stranger = entra.signed(entra.claims_of(entra.applications[0]), {"kid": entra.keys[0].key_id}, SigningKey.new())
+    foreign = entra.token_of(entra.applications[0], aud="https://graph.microsoft.com")
+
+    def identify(headers: dict[bytes, bytes]) -> Call:
+        return lambda: tenancy.authenticate.identify(credential_of(headers), lambda: "")
+
+    def refuse(text: str) -> Call:
+        return lambda: _refused(identify(_bearer(text)))
+
+    async def verify() -> object:
+        verified.clear()
+        return await identify(_bearer(token))()
+
+    return {
+        "a key (known)": identify({b"api-key": credential.encode()}),
+        "a token (known)": identify(_bearer(token)),
+        "a token, verified": verify,
+        "a token that a stranger signed, refused": refuse(stranger),
+        "a token for another service, refused": refuse(foreign),
+        "no token, refused": refuse("eyJ." + "x" * 1500),
+    }
+
+
+def _settings() -> Settings:
+    return Settings(tallygate_storage="memory", audit_chain_key=SecretStr(secrets.token_hex()))
+
+
+def _bearer(token: str) -> dict[bytes, bytes]:
+    return {b"authorization": f"Bearer {token}".encode()}
+
+
+async def _refused(call: Call) -> None:
+    try:
+        await call()
+    except InvalidToken:
+        return
+    raise AssertionError("a hostile token was accepted")
+
+
+def _verifier(entra: EmulatedEntra, verified: VerifiedTokens, clock: Clock) -> EntraAccessTokens:
+    authority = authority_of(entra.url)
+    assert authority is not None
+
+    async def fetch() -> dict[str, Any]:
+        return {key.key_id: key.private.public_key() for key in entra.keys}
+
+    rules = TokenRules(
+        authority=authority,
+        directory_ids=frozenset({entra.directory_id}),
+        audiences=frozenset({entra.gateway_id}),
+        scopes=frozenset({"user_impersonation"}),
+    )
+    return EntraAccessTokens(rules, {entra.directory_id: SigningKeys(fetch, clock, verified.clear)}, verified, clock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
