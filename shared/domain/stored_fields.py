@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from itertools import compress
 from types import UnionType
 from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
@@ -104,8 +103,10 @@ class Codec(Generic[T]):
 
     def write(self, value: T) -> Fields:
         """Return the fields of `value`. Empty values are left out unless they are always written."""
-        row, optional = self._always(value), self._optional_values(value)
-        row.update(zip(compress(self._optional_names, optional), filter(None, optional), strict=True))
+        row = self._always(value)
+        for name, plain in zip(self._optional_names, self._optional_values(value), strict=True):
+            if plain:
+                row[name] = plain
         return row
 
     def read(self, row: Mapping[str, FieldValue], **derived: object) -> T:
