@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -19,9 +20,21 @@ _PLACEHOLDER: Final = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """Texts that examples, pipelines and templates have in the place of a value."""
+_SECRET_NAME: Final = re.compile(r"[0-9A-Za-z-]{1,127}")
 _NOT_IN_A_URL: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _LABEL: Final = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
+
+
+def refuse(problem: str | None) -> None:
+    """Raise `ValueError` with a problem, if there is one."""
+    if problem is not None:
+        raise ValueError(problem)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """Return the values of a setting that are separated by commas."""
+    return tuple(each.strip() for each in text.split(",") if each.strip())
 
 
 def unresolved_problem(text: str) -> str | None:
@@ -51,6 +64,36 @@ def header_problem(text: str) -> str | None:
     """Refuse a key that no caller can send in a header."""
     if not (text.isascii() and text.isprintable() and text == text.strip()):
         return "must be printable ASCII without blanks at its ends"
+    return None
+
+
+def backend_key_problem(text: str) -> str | None:
+    """Refuse a text of a vault that no backend can have as its key."""
+    return (unresolved_problem(text) or header_problem(text)) if text else "must not be empty"
+
+
+def admin_key_problem(text: str) -> str | None:
+    """Refuse a management key that can be guessed, or that no caller can send."""
+    return unresolved_problem(text) or secret_problem(text) or header_problem(text)
+
+
+def secret_name_problem(text: str) -> str | None:
+    """Refuse a name that no secret of a key vault can have.
+
+    https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates
+    """
+    if _SECRET_NAME.fullmatch(text) is None:
+        return "must be the name of a secret: 1 to 127 letters, digits and hyphens"
+    return None
+
+
+def vault_problem(text: str, suffixes: Iterable[str]) -> str | None:
+    """Refuse an address to which the gateway must not send a token for key vaults, or that is none of a vault."""
+    url = _url(text)
+    if url is None or url.scheme != "https" or url.path not in ("", "/"):
+        return "must be a URL such as https://NAME.vault.azure.net"
+    if not (url.hostname or "").endswith(tuple(map(str.lower, suffixes))) and not is_loopback(text):
+        return "must have a host that ends with one of KEY_VAULT_HOST_SUFFIXES"
     return None
 
 

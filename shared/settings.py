@@ -19,12 +19,15 @@ from shared.function_timeout import function_timeout_seconds
 from shared.generated_secrets import NAMES, SecretsUnusable, generated_secrets
 from shared.setting_rules import (
     account_key_problem,
+    admin_key_problem,
     endpoint_problem,
     header_problem,
     is_loopback,
-    secret_problem,
     unresolved_problem,
 )
+from shared.setting_rules import listed as listed  # for those who read settings
+from shared.setting_rules import refuse as _refuse
+from shared.vault_settings import VaultSettings
 
 _REQUEST_SECONDS: Final = (
     "queue_timeout_seconds",
@@ -46,7 +49,7 @@ class SettingsInvalid(Exception):
         super().__init__(f"Settings are incomplete or wrong: {self.problems}")
 
 
-class Settings(ChainKeySettings):
+class Settings(ChainKeySettings, VaultSettings):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(
@@ -67,7 +70,7 @@ class Settings(ChainKeySettings):
     """`false` uses the identity of a developer (`DefaultAzureCredential`)."""
     azure_client_id: str = ""
     azure_openai_api_key: SecretStr = SecretStr("")
-    """Key for the backends whose `auth` is `api_key`."""
+    """Key for the backends whose `auth` is `api_key` and that name no secret. Where set, it goes before the vault's."""
 
     entra_tenant_ids: str = ""
     """The directories whose access tokens are accepted. If empty, no token is."""
@@ -172,9 +175,11 @@ class Settings(ChainKeySettings):
 
     @field_validator("admin_api_key")
     @classmethod
-    def _is_admin_key(cls, key: SecretStr) -> SecretStr:
+    def _is_admin_key(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
         if text := key.get_secret_value():
-            _refuse(secret_problem(text) or header_problem(text))
+            _refuse(admin_key_problem(text))
+            if info.data.get("admin_api_key_secret_name"):
+                _refuse("contradicts ADMIN_API_KEY_SECRET_NAME; set one of them")
         return key
 
     @field_validator("azure_openai_api_key")
@@ -219,11 +224,6 @@ class Settings(ChainKeySettings):
         return text
 
 
-def listed(text: str) -> tuple[str, ...]:
-    """Return the values of a setting that are separated by commas."""
-    return tuple(each.strip() for each in text.split(",") if each.strip())
-
-
 def read_settings(*, generate: bool = False) -> Settings:
     """Read the settings from the environment of this process. Raises `SettingsInvalid`, which tells all problems.
 
@@ -243,7 +243,7 @@ def _generated(*, generate: bool) -> dict[str, Any]:
     named = {name.lower(): text for name, text in os.environ.items()}
     endpoint = named.get("tallygate_table_endpoint", "")
     is_memory = named.get("tallygate_storage", "").lower() == "memory"
-    if is_memory or not is_loopback(endpoint) or any(named.get(name) for name in NAMES):
+    if is_memory or not is_loopback(endpoint) or any(named.get(name) for name in (*NAMES, "admin_api_key_secret_name")):
         return {}
     return {**generated_secrets(_ROOT / (named.get("tallygate_data") or ".local"), generate=generate)}
 
@@ -253,8 +253,3 @@ def _told(problem: ErrorDetails) -> str:
     name = ".".join(map(str, problem["loc"])).upper()
     is_ours = problem["type"] == "value_error"
     return f"{name} {problem['msg'].removeprefix('Value error, ')}" if is_ours else f"{name}: {problem['msg']}"
-
-
-def _refuse(problem: str | None) -> None:
-    if problem is not None:
-        raise ValueError(problem)

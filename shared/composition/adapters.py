@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from shared.adapters.azure_openai.backend_keys import BackendKeys
 from shared.adapters.azure_openai.tokenizer import SplintrTokenizer
 from shared.adapters.azure_openai.upstream import AiohttpUpstream, UpstreamTimeouts
 from shared.adapters.canonical_json import encode_canonical
@@ -27,7 +28,9 @@ from shared.adapters.tables.store import InspectableStore, StoreError
 from shared.application.background import Background
 from shared.application.ports.billing import ReportStore
 from shared.application.ports.clock import Clock
+from shared.application.ports.secrets import Secrets
 from shared.composition.identity import access_tokens
+from shared.composition.secrets import SecretNames, open_secrets
 from shared.composition.storage import open_storage
 from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.settings import Settings
@@ -60,6 +63,9 @@ class Adapters:
     audit_outbox: DocumentOutbox
     tokens: CachedTokens
     access_tokens: EntraAccessTokens | None
+    secrets: Secrets
+    secret_names: SecretNames
+    backend_keys: BackendKeys
     upstream: AiohttpUpstream
     tokenizer: SplintrTokenizer
     background: Background
@@ -77,6 +83,9 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
         session = await opened.enter_async_context(_session())
         tokens = CachedTokens(lambda authority: _credential(settings, authority))
         opened.push_async_callback(tokens.close)
+        names = SecretNames.of(settings)
+        secrets = open_secrets(settings, names, tokens, clock, opened)
+        backend_keys = BackendKeys(secrets, names.backends)
         storage = await open_storage(settings, tokens, storage_clock, opened)
         store, documents = storage.store, storage.documents
         with suppress(StoreError):  # such as a table that does not exist yet
@@ -104,10 +113,13 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             audit_outbox=DocumentOutbox(documents),
             tokens=tokens,
             access_tokens=verifier,
+            secrets=secrets,
+            secret_names=names,
+            backend_keys=backend_keys,
             upstream=AiohttpUpstream(
                 session,
                 tokens,
-                settings.azure_openai_api_key.get_secret_value(),
+                backend_keys,
                 _timeouts(settings),
                 settings.max_answer_bytes,
             ),

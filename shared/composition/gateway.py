@@ -54,7 +54,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     routing = wire_routing(adapters)
     tenancy = wire_tenancy(adapters, sweep)
     ledger = wire_ledger(adapters, pricing, sweep)
-    probe = OpenAIProbe(adapters.tokens, settings.azure_openai_api_key.get_secret_value())
+    probe = OpenAIProbe(adapters.tokens, adapters.backend_keys)
     return Gateway(
         settings=settings,
         clock=adapters.clock,

@@ -12,6 +12,7 @@ from shared.application.routing.fair_queue import WaitingPolicy
 from shared.application.routing.manage_catalog import ManageCatalog
 from shared.application.routing.tenant_turns import TenantTurns
 from shared.composition.adapters import Adapters
+from shared.composition.secrets import SecretNames
 from shared.domain.routing.backend_health import BreakerPolicy
 from shared.domain.routing.backend_rules import BackendRules
 from shared.domain.routing.catalog import Catalog
@@ -74,4 +75,6 @@ def _backend_rules(settings: Settings) -> BackendRules:
         zones=listed(settings.allowed_zones),
         token_scopes=listed(settings.allowed_token_scopes),
         authorities=listed(settings.allowed_authorities),
+        has_vault=bool(settings.azure_key_vault_url),
+        own_secrets=SecretNames.of(settings).own,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.application.sweep import Sweep
+from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
 from shared.application.tenancy.manage_keys import ManageKeys
@@ -26,7 +27,7 @@ class Tenancy:
 def wire_tenancy(adapters: Adapters, sweep: Sweep) -> Tenancy:
     """Make the use cases of tenancy. They share `authenticate`, which forgets a tenant that they change."""
     tenants, keys, clock = adapters.tenants, adapters.keys, adapters.clock
-    admin_key = adapters.settings.admin_api_key.get_secret_value()
+    admin_key = AdminKey(adapters.secrets, adapters.secret_names.admin)
     authenticate = Authenticate(tenants, keys, clock, admin_key, adapters.access_tokens)
     apply_limit = ApplyLimit(tenants, adapters.ledger, clock)
     return Tenancy(

@@ -83,6 +83,19 @@ class IdentityProviderUnavailable(GatewayError):
         super().__init__("The access token cannot be verified now. Retry after the stated time.")
 
 
+class SecretUnavailable(GatewayError):
+    """A secret is not known and cannot be read now. The message names the secret and shows no value.
+
+    `is_gone` says that it does not exist or was disabled, so that a value held of it must not be used any more.
+    """
+
+    retry_after_seconds = 10.0
+
+    def __init__(self, message: str, *, is_gone: bool = False) -> None:
+        super().__init__(message)
+        self.is_gone = is_gone
+
+
 class InsufficientRole(GatewayError):
     """The credential is valid but does not permit this operation."""
 

@@ -60,6 +60,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.StorageUnavailable: (503, "ledger_unavailable"),
     IdentityUnavailable: (503, "ledger_unavailable"),
     errors.IdentityProviderUnavailable: (503, "identity_unavailable"),
+    errors.SecretUnavailable: (503, "secret_unavailable"),
     errors.BackendTimeout: (504, "backend_timeout"),
     errors.AnswerTooLong: (504, "backend_timeout"),
 }
@@ -168,6 +169,7 @@ def _advice(error: errors.GatewayError, now: datetime) -> dict[str, str]:
             | errors.RateLimitExceeded()
             | errors.BodiesTooLarge()
             | errors.IdentityProviderUnavailable()
+            | errors.SecretUnavailable()
         ) if error.retry_after_seconds is not None:
             milliseconds = max(1, math.ceil(error.retry_after_seconds * 1000))
             return {"Retry-After": str(math.ceil(milliseconds / 1000)), "retry-after-ms": str(milliseconds)}

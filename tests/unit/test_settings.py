@@ -178,3 +178,55 @@ def test_timeouts_that_agree_are_accepted(monkeypatch: pytest.MonkeyPatch, text:
 
 def test_a_host_that_allows_little_needs_shorter_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     read(monkeypatch, AzureFunctionsJobHost__functionTimeout="00:10:00", BACKEND_TOTAL_TIMEOUT_SECONDS="300")
+
+
+VAULT = "https://tallygate.vault.azure.net"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [VAULT, f"{VAULT}/", "https://x.vault.azure.cn", "https://X.VAULT.usgovcloudapi.net", "https://127.0.0.1:8443"],
+)
+def test_a_key_vault_is_at_an_address_of_azure(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    read(monkeypatch, AZURE_KEY_VAULT_URL=url, ADMIN_API_KEY_SECRET_NAME="tallygate-admin-key")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x.vault.azure.net", "https://vault.azure.net.evil.example", "https://xvault.azure.net", "https://evil.example",
+        "https://x.vault.azure.net/secrets", "https://user@x.vault.azure.net", "x.vault.azure.net", "http://127.0.0.1:8443",
+        "https://x.vault.azure.net\\@evil.example", "https://x.vault.azure.net?y", "https://vault.azure.net",
+    ],
+)  # fmt: skip
+def test_a_token_is_sent_to_no_other_host(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    with pytest.raises(SettingsInvalid, match="AZURE_KEY_VAULT_URL must") as raised:
+        read(monkeypatch, AZURE_KEY_VAULT_URL=url)
+    assert url not in str(raised.value)
+
+
+def test_further_vaults_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    read(monkeypatch, AZURE_KEY_VAULT_URL="https://x.vault.example", KEY_VAULT_HOST_SUFFIXES=".Vault.Example")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"KEY_VAULT_HOST_SUFFIXES": "vault.azure.net"}, "KEY_VAULT_HOST_SUFFIXES must hold suffixes"),
+        ({"ADMIN_API_KEY_SECRET_NAME": "x"}, "ADMIN_API_KEY_SECRET_NAME needs AZURE_KEY_VAULT_URL"),
+        ({"AZURE_OPENAI_API_KEY_SECRET_NAME": "x"}, "AZURE_OPENAI_API_KEY_SECRET_NAME needs AZURE_KEY_VAULT_URL"),
+        (
+            {"AZURE_KEY_VAULT_URL": VAULT, "ADMIN_API_KEY_SECRET_NAME": "a/b"},
+            "SECRET_NAME must be the name of a secret",
+        ),
+        (
+            {"AZURE_KEY_VAULT_URL": VAULT, "ADMIN_API_KEY_SECRET_NAME": "x", "ADMIN_API_KEY": "0123456789abcdef" * 2},
+            "ADMIN_API_KEY contradicts ADMIN_API_KEY_SECRET_NAME; set one of them",
+        ),
+    ],
+)
+def test_names_of_secrets_need_a_vault_and_no_value(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SettingsInvalid, match=message):
+        read(monkeypatch, **changes)

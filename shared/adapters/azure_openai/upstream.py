@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import aiohttp
 from yarl import URL
 
+from shared.adapters.azure_openai.backend_keys import BackendKeys
 from shared.adapters.azure_openai.watchdog import NOT_WAITING, Watchdog
 from shared.adapters.identity.credentials import TokenProvider
 from shared.domain.errors import (
@@ -26,6 +27,7 @@ from shared.domain.values import record
 
 MAX_ANSWER_BYTES = 67_108_864
 _LARGE_BODY_BYTES = 1_048_576
+_UNAUTHORIZED = 401
 _NOT_PROCESSED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 """Errors before the request was sent, so that the backend provably did not bill it."""
 
@@ -50,7 +52,7 @@ class AiohttpUpstream:
         self,
         session: aiohttp.ClientSession,
         tokens: TokenProvider,
-        api_key: str,
+        keys: BackendKeys,
         timeouts: UpstreamTimeouts,
         max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
@@ -58,10 +60,7 @@ class AiohttpUpstream:
         self._max_answer_bytes = max_answer_bytes
         self._session = session
         self._tokens = tokens
-        self._keys: Mapping[BackendApi, Mapping[str, str]] = {
-            BackendApi.AZURE: {"api-key": api_key},
-            BackendApi.OPENAI: {"Authorization": f"Bearer {api_key}"},
-        }
+        self._keys = keys
         self._timeouts = timeouts
         self._client_timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_seconds)
         self._watchdog = Watchdog(min(timeouts.head_seconds, timeouts.idle_seconds))
@@ -74,9 +73,13 @@ class AiohttpUpstream:
         body: bytes,
         headers: Mapping[str, str],
         head_seconds: float | None = None,
+        another_key: str | None = None,
     ) -> AiohttpResponse:
+        """Send as the port says. `another_key` is sent in place of the backend's, which the backend has refused."""
         url = URL(backend.endpoint.rstrip("/") + path, encoded=True)
-        credential = self._keys[backend.api] if backend.auth is BackendAuth.API_KEY else await self._token(backend)
+        has_key = backend.auth is BackendAuth.API_KEY
+        key = (another_key or self._keys.held(backend) or await self._keys.key(backend)) if has_key else None
+        credential = await self._token(backend) if key is None else _key_header(backend, key)
         authorized = {**headers, **backend.headers, **credential}
         longest = self._timeouts.head_seconds
         allowed = longest if head_seconds is None else min(head_seconds, longest)
@@ -103,7 +106,15 @@ class AiohttpUpstream:
             raise BackendBroken("The connection to the backend broke before it answered.") from error
         finally:
             self._watchdog.unwatch(wait)
-        return AiohttpResponse(response, self._timeouts, self._watchdog, self._max_answer_bytes)
+        answered = AiohttpResponse(response, self._timeouts, self._watchdog, self._max_answer_bytes)
+        if answered.status != _UNAUTHORIZED or key is None or another_key is not None:
+            return answered
+        another = await self._keys.another(backend, key)
+        left = wait.since + allowed - time.monotonic()
+        if another is None or left <= 0:
+            return answered
+        answered.close()  # a backend that refuses the key bills nothing, so this is still the same attempt
+        return await self.send(backend, method, path, body, headers, left, another)
 
     async def _token(self, backend: Backend) -> Mapping[str, str]:
         """Return the header with a token of the gateway's identity. Raises `BackendUnavailable` without one."""
@@ -112,6 +123,10 @@ class AiohttpUpstream:
         except StorageUnavailable as error:
             raise BackendUnavailable("The gateway could not obtain an access token for the backend.") from error
         return {"Authorization": f"Bearer {token}"}
+
+
+def _key_header(backend: Backend, key: str) -> Mapping[str, str]:
+    return {"api-key": key} if backend.api is BackendApi.AZURE else {"Authorization": f"Bearer {key}"}
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO:

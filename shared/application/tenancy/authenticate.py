@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable
 from typing import TypeAlias
 
 from shared.application.ports.clock import Clock
 from shared.application.ports.identity import TokenVerifier
 from shared.application.ports.tenancy import KeyDirectory, KeyName, TenantDirectory
+from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.look_ups import MAX_KNOWN, LookUps
 from shared.application.tenancy.principals import (
     ADMIN_KEY_PRINCIPAL,
@@ -19,7 +19,7 @@ from shared.application.tenancy.principals import (
 from shared.domain.errors import InvalidApiKey, InvalidToken
 from shared.domain.identity.access_token import has_form_of_token
 from shared.domain.identity.role import Role
-from shared.domain.tenancy.keys import GatewayKey, has_form_of_key, parse_gateway_key, secret_digest
+from shared.domain.tenancy.keys import GatewayKey, has_form_of_key, parse_gateway_key
 
 
 class BearerCredential(str):
@@ -39,7 +39,7 @@ class Authenticate:
         tenants: TenantDirectory,
         keys: KeyDirectory,
         clock: Clock,
-        admin_key: str,
+        admin_key: AdminKey,
         tokens: TokenVerifier | None = None,
         max_known: int = MAX_KNOWN,
     ) -> None:
@@ -47,7 +47,7 @@ class Authenticate:
         self._keys = keys
         self._clock = clock
         self._tokens = tokens
-        self._admin_key_digest = secret_digest(admin_key)
+        self._admin_key = admin_key
         self._look_ups: LookUps[KeyName, _Known] = LookUps(self._load, keys.names, clock, max_known)
         self._known = self._look_ups.known
 
@@ -59,7 +59,7 @@ class Authenticate:
         `source` returns the caller's network address. It is called only for a key that this process does not know yet.
 
         Raises `InvalidApiKey` for any other credential, `InvalidToken` for one with the form of a token,
-        `IdentityProviderUnavailable`, and `StorageUnavailable`.
+        `IdentityProviderUnavailable`, `StorageUnavailable`, and `SecretUnavailable` if the admin key is not known.
         """
         if not credential:
             raise InvalidApiKey
@@ -77,7 +77,7 @@ class Authenticate:
         elif isinstance(credential, BearerCredential) and has_form_of_token(credential):
             return await self._of_token(credential)
         # An unknown key takes a comparison, too, so that ids of keys cannot be found by timing.
-        if hmac.compare_digest(secret_digest(credential), self._admin_key_digest):
+        if await self._admin_key.accepts(credential):
             return ADMIN_KEY_PRINCIPAL
         raise InvalidApiKey
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from shared.domain.errors import InvalidRequest
-from shared.domain.routing.catalog import Backend, BackendApi
+from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth
 from shared.domain.routing.endpoints import check_endpoint
 from shared.domain.routing.known_values import AUTHORITIES, DATA_ZONES, REGIONS, TOKEN_SCOPES, require_known
 from shared.domain.routing.residency import SKUS, checked_placement
@@ -27,6 +27,10 @@ class BackendRules:
     zones: tuple[str, ...] = ()
     token_scopes: tuple[str, ...] = ()
     authorities: tuple[str, ...] = ()
+    has_vault: bool = False
+    """A key vault is configured, so that backends can have keys of their own."""
+    own_secrets: tuple[str, ...] = ()
+    """Secrets of the gateway itself. A backend that named one would receive it."""
 
     def checked(self, backend: Backend, before: Backend | None) -> Backend:
         """Return a backend with the zone of its region filled in. Raises `InvalidRequest`, which names the field.
@@ -39,10 +43,24 @@ class BackendRules:
             require_known("token_scope", backend.token_scope, TOKEN_SCOPES, self.token_scopes)
         if backend.authority and (before is None or backend.authority != before.authority):
             require_known("authority", backend.authority, AUTHORITIES, self.authorities)
+        if before is None or backend.secret_name != before.secret_name or backend.auth is not before.auth:
+            self._check_secret(backend)
         backend = self._with_spillover(backend)
         if before is not None and (backend.placement, backend.api) == (before.placement, before.api):
             return backend
         return self._placed(backend)
+
+    def _check_secret(self, backend: Backend) -> None:
+        """Check the name of the secret that holds the backend's key. The vault takes letters of both cases as equal."""
+        name = backend.secret_name
+        if not name:
+            return
+        if backend.auth is not BackendAuth.API_KEY:
+            raise InvalidRequest("'secret_name' is only for a backend whose 'auth' is 'api_key'.", "secret_name")
+        if not self.has_vault:
+            raise InvalidRequest("'secret_name' needs a key vault: AZURE_KEY_VAULT_URL is not set.", "secret_name")
+        if name.lower() in map(str.lower, self.own_secrets):
+            raise InvalidRequest(f"The secret '{name}' is the gateway's own; no backend may have it.", "secret_name")
 
     def _with_spillover(self, backend: Backend) -> Backend:
         """Check the spillover deployment, and fill in its region and zone. It is in the same resource."""

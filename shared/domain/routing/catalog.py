@@ -57,6 +57,8 @@ class Backend:
     weight: int = 1
     """Share of its tier's requests. 0 drains the backend: it gets no new request; stored responses stay readable."""
     auth: BackendAuth = BackendAuth.MANAGED_IDENTITY
+    secret_name: str = ""
+    """The secret of the key vault that holds its key; empty for the key that all backends share that name none."""
     token_scope: str = "https://cognitiveservices.azure.com/.default"
     authority: str = ""
     """Identity provider of a sovereign cloud; empty for the public cloud."""

@@ -243,6 +243,7 @@ class BackendDefinition(_Model):
     priority: Annotated[StrictInt, Field(ge=0, le=1000)] = 1
     weight: Annotated[StrictInt, Field(ge=0, le=1000)] = 1
     auth: BackendAuth = BackendAuth.MANAGED_IDENTITY
+    secret_name: Annotated[StrictStr, Field(max_length=127, pattern=r"^[0-9A-Za-z-]*$")] = ""
     token_scope: Name = "https://cognitiveservices.azure.com/.default"
     authority: Text = ""
     api: BackendApi = BackendApi.AZURE

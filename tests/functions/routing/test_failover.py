@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.azure_openai.backend_keys import BackendKeys
 from shared.adapters.azure_openai.probe import OpenAIProbe
 from shared.adapters.identity.credentials import CachedTokens, managed_identity
+from shared.adapters.in_memory.secrets import StatedSecrets
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth
 from tests.functions.inference.test_operations import form
 from tests.proof import chaos
@@ -596,7 +598,7 @@ async def test_a_form_names_the_model_if_the_server_needs_it(stack: Stack) -> No
 @pytest.mark.parametrize("auth", ["api_key", "managed_identity"])
 async def test_readiness_asks_another_server_by_its_own_api(stack: Stack, auth: str) -> None:
     tokens = CachedTokens(lambda authority: managed_identity("", authority))
-    probe = OpenAIProbe(tokens, SIMULATOR_KEY)
+    probe = OpenAIProbe(tokens, BackendKeys(StatedSecrets({"KEY": SIMULATOR_KEY}), "KEY"))
     backend = Backend(
         backend_id="onprem",
         endpoint=f"{stack.simulator_url}/{SWEDEN}/openai/v1",

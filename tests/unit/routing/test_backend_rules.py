@@ -9,7 +9,7 @@ import pytest
 
 from shared.domain.errors import InvalidRequest
 from shared.domain.routing.backend_rules import BackendRules
-from shared.domain.routing.catalog import Backend, BackendApi
+from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth
 from shared.domain.routing.endpoints import check_endpoint, is_host_suffix
 
 SUFFIXES = (".openai.azure.com", ".Corp.Example")
@@ -184,3 +184,31 @@ def test_a_stored_backend_can_be_drained_whatever_it_holds() -> None:
 def test_the_zone_of_the_region_is_filled_in() -> None:
     assert RULES.checked(BACKEND, None).zone == "eu"
     assert RULES.checked(replace(BACKEND, region="uksouth"), None).zone == ""
+
+
+VAULT = BackendRules(host_suffixes=SUFFIXES, has_vault=True, own_secrets=("tallygate-admin-key",))
+WITH_KEY = replace(BACKEND, auth=BackendAuth.API_KEY, secret_name="sweden-key")
+
+
+def test_a_backend_may_name_the_secret_of_its_key() -> None:
+    assert VAULT.checked(WITH_KEY, None).secret_name == "sweden-key"
+
+
+@pytest.mark.parametrize(
+    ("rules", "changes", "message"),
+    [
+        (RULES, {}, "AZURE_KEY_VAULT_URL is not set"),
+        (VAULT, {"auth": BackendAuth.MANAGED_IDENTITY}, "'auth' is 'api_key'"),
+        (VAULT, {"secret_name": "tallygate-admin-key"}, "is the gateway's own"),
+        (VAULT, {"secret_name": "TallyGate-Admin-Key"}, "is the gateway's own"),
+    ],
+)
+def test_a_backend_cannot_name_any_secret(rules: BackendRules, changes: dict[str, Any], message: str) -> None:
+    for before in (None, BACKEND):
+        with pytest.raises(InvalidRequest, match=message) as raised:
+            rules.checked(replace(WITH_KEY, **changes), before)
+        assert raised.value.param == "secret_name"
+
+
+def test_a_stored_backend_keeps_the_secret_that_it_has() -> None:
+    assert RULES.checked(replace(WITH_KEY, weight=0), WITH_KEY).weight == 0

@@ -10,7 +10,9 @@ import pytest
 from shared.adapters.documents.store import Document
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.adapters.in_memory.secrets import StatedSecrets
 from shared.application.ports.identity import TokenVerifier
+from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.authenticate import Authenticate, BearerCredential
 from shared.application.tenancy.principals import ADMIN_KEY_PRINCIPAL, TenantPrincipal, TokenPrincipal
 from shared.domain.errors import InvalidApiKey, InvalidToken, StorageUnavailable
@@ -69,7 +71,8 @@ class Keys:
 
     def __post_init__(self) -> None:
         tenants, keys = DocumentTenants(self.documents), DocumentKeys(self.documents)
-        self.authenticate = Authenticate(tenants, keys, self.clock, self.admin_key, self.tokens, self.max_known)
+        admin_key = AdminKey(StatedSecrets({"ADMIN_API_KEY": self.admin_key}), "ADMIN_API_KEY")
+        self.authenticate = Authenticate(tenants, keys, self.clock, admin_key, self.tokens, self.max_known)
 
     async def store(self, tenant: str = "acme") -> str:
         """Store a key and its tenant without the knowledge of this process. Returns the credential."""
