@@ -22,7 +22,7 @@ from shared.adapters.identity.verified_tokens import VerifiedTokens
 from shared.application.audit.record_audit import Actor
 from shared.application.ports.clock import Clock
 from shared.application.sweep import Sweep
-from shared.composition.adapters import connect
+from shared.composition.adapters import Adapters, connect
 from shared.composition.tenancy import wire_tenancy
 from shared.domain.errors import InvalidToken
 from shared.domain.identity.authority import authority_of
@@ -43,7 +43,12 @@ def main() -> int:
 
 
 async def _run(calls: int, rounds: int) -> int:
-    calling = await _calls()
+    adapters = await connect(_settings(), None)
+    async with adapters.resources:
+        return await _measure(await _calls(adapters), calls, rounds)
+
+
+async def _measure(calling: dict[str, Call], calls: int, rounds: int) -> int:
     figures: dict[str, list[float]] = {name: [] for name in calling}
     for _ in range(rounds):
         for name, call in calling.items():
@@ -64,10 +69,9 @@ async def _microseconds(call: Call, calls: int) -> float:
     return (time.process_time() - started) / calls * 1e6
 
 
-async def _calls() -> dict[str, Call]:
+async def _calls(adapters: Adapters) -> dict[str, Call]:
     entra = EmulatedEntra("https://entra.invalid", applications=[Application(roles=("Gateway.Use",))])
     verified = VerifiedTokens()
-    adapters = await connect(_settings(), None)
     sweep = Sweep(adapters.cursors, adapters.clock, 60)
     verifier = _verifier(entra, verified, adapters.clock)
     tenancy = wire_tenancy(replace(adapters, access_tokens=verifier), sweep)

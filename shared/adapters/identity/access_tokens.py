@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from shared.adapters.identity.signed_token import SignedToken, read_signed_token
+from shared.adapters.identity.signed_token import MAX_TOKEN_CHARACTERS, SignedToken, read_signed_token
 from shared.adapters.identity.signing_keys import SigningKeys
 from shared.adapters.identity.verified_tokens import VerifiedTokens, digest_of
 from shared.application.ports.clock import Clock
@@ -40,6 +40,8 @@ class EntraAccessTokens:
         self._clock = clock
 
     async def verify(self, token: str) -> AccessTokenClaims:
+        if len(token) > MAX_TOKEN_CHARACTERS:
+            raise InvalidToken(f"It has more than {MAX_TOKEN_CHARACTERS} characters.")
         digest = digest_of(token)
         known = self._verified.get(digest, self._clock.monotonic())
         return await self._verify(token, digest) if known is None else known
