@@ -356,3 +356,8 @@ async def reconcile_limits(timer: func.TimerRequest) -> None:
 @app.timer_trigger(schedule="0 */5 * * * *", arg_name="timer")
 async def roll_up_usage(timer: func.TimerRequest) -> None:
     await timers.roll_up_usage(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="0 1-59/5 * * * *", arg_name="timer")
+async def anchor_audit(timer: func.TimerRequest) -> None:
+    await timers.anchor_audit(past_due=timer.past_due)

@@ -12,7 +12,7 @@ from typing import Any
 
 LOCK_FILE = "run.lock"
 _FOLDERS = ("azurite", "timers")
-_FILES = ("*.json", "*.log")
+_FILES = ("*.json", "*.log", "*.pem")
 
 
 class FolderInUse(Exception):

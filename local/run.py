@@ -19,6 +19,7 @@ from local.azurite_server import ACCOUNT, AzuritePorts, new_account_key, start_a
 from local.data_folder import FolderInUse, FolderLock, make_private, write_private
 from local.demo import REGIONS, TENANT, Demo, DemoFailed
 from local.ready import ready_block
+from shared.generated_secrets import KEY_FILE_NAME, generate_key_file
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60
@@ -153,6 +154,7 @@ class LocalRun:
         path = self._data / "secrets.json"
         try:
             (self._data / "azurite").mkdir(exist_ok=True)
+            generate_key_file(self._data / KEY_FILE_NAME)
             kept = LocalSecrets(**json.loads(path.read_text())) if path.exists() else _new_secrets()
             if not kept.host_key or not path.exists():
                 kept = replace(kept, host_key=kept.host_key or secrets.token_urlsafe(32))
@@ -172,6 +174,7 @@ class LocalRun:
             "TALLYGATE_STORAGE_ACCOUNT_NAME": ACCOUNT,
             "TALLYGATE_STORAGE_ACCOUNT_KEY": kept.storage_account_key,
             "AUDIT_CHAIN_KEY": kept.audit_chain_key,
+            "AUDIT_SIGNING_KEY_FILE": str(self._data / KEY_FILE_NAME),
             "ADMIN_API_KEY": kept.admin_key,
             "AZURE_OPENAI_API_KEY": kept.simulator_key,
             "HOST_KEY": kept.host_key,

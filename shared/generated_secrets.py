@@ -13,6 +13,7 @@ from typing import Final
 
 logger = logging.getLogger("tallygate")
 FILE_NAME: Final = "generated-secrets.json"
+KEY_FILE_NAME: Final = "audit-signing-key.pem"
 NAMES: Final = ("audit_chain_key", "admin_api_key")
 
 
@@ -20,16 +21,20 @@ class SecretsUnusable(Exception):
     """The file of generated secrets cannot be read or written. The message names it."""
 
 
-def generated_secrets(folder: Path, *, generate: bool) -> dict[str, str]:
+def generated_secrets(folder: Path, *, generate: bool, with_key: bool = False) -> dict[str, str]:
     """Return the secrets of the folder's file, and name the file in the log, once a process.
 
-    `generate` makes the file where there is none. All processes get the same secrets, also if they start at once.
+    - `generate` makes the file where there is none. All processes get the same secrets, also if they start at once.
+    - `with_key` does the same with a key that signs anchors, and adds the path of its file.
+
     Empty if there is no file. Raises `SecretsUnusable`.
     """
-    path = folder / FILE_NAME
+    path, key_file = folder / FILE_NAME, folder / KEY_FILE_NAME
     try:
         if generate and not path.exists():
             _write_once(path)
+        if generate and with_key:
+            generate_key_file(key_file)
         kept = json.loads(path.read_text())
         found = {name: str(kept[name.upper()]) for name in NAMES}
     except FileNotFoundError:
@@ -39,16 +44,36 @@ def generated_secrets(folder: Path, *, generate: bool) -> dict[str, str]:
     except (ValueError, TypeError, LookupError):
         raise SecretsUnusable(f"{path} is damaged; remove it") from None
     _name(path)
+    if with_key and key_file.is_file():
+        found["audit_signing_key_file"] = str(key_file)
     return found
 
 
+def generate_key_file(path: Path) -> None:
+    """Write a PEM file with a new key of the curve P-256, unless the file exists. Several processes get the same key.
+
+    Raises `OSError`.
+    """
+    if path.exists():
+        return
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    key = generate_private_key(SECP256R1())
+    _link_once(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
 def _write_once(path: Path) -> None:
+    document = {name.upper(): secrets.token_urlsafe(32) for name in NAMES}
+    _link_once(path, json.dumps(document, indent=2).encode())
+
+
+def _link_once(path: Path, content: bytes) -> None:
     """Write a complete file under another name, and link it, so that no process ever reads a part of it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    document = {name.upper(): secrets.token_urlsafe(32) for name in NAMES}
     # a temporary file is readable by its owner alone
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{FILE_NAME}-") as file:
-        json.dump(document, file, indent=2)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-") as file:
+        file.write(content)
         file.flush()
         with suppress(FileExistsError):  # another process was first
             path.hardlink_to(file.name)

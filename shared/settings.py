@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsConfigDict
 
+from shared.anchor_settings import AnchorSettings
 from shared.chain_key_settings import ChainKeySettings
 from shared.domain.routing.endpoints import is_host_suffix
 from shared.entra_setting_rules import ENTRA_RULES
@@ -49,7 +50,7 @@ class SettingsInvalid(Exception):
         super().__init__(f"Settings are incomplete or wrong: {self.problems}")
 
 
-class Settings(ChainKeySettings, VaultSettings):
+class Settings(ChainKeySettings, AnchorSettings, VaultSettings):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(
@@ -245,7 +246,9 @@ def _generated(*, generate: bool) -> dict[str, Any]:
     is_memory = named.get("tallygate_storage", "").lower() == "memory"
     if is_memory or not is_loopback(endpoint) or any(named.get(name) for name in (*NAMES, "admin_api_key_secret_name")):
         return {}
-    return {**generated_secrets(_ROOT / (named.get("tallygate_data") or ".local"), generate=generate)}
+    folder = _ROOT / (named.get("tallygate_data") or ".local")
+    has_key = any(named.get(name) for name in ("audit_signing_key_file", "audit_signing_key_name"))
+    return {**generated_secrets(folder, generate=generate, with_key=not has_key)}
 
 
 def _told(problem: ErrorDetails) -> str:

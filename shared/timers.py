@@ -61,3 +61,13 @@ async def roll_up_usage(*, past_due: bool) -> None:
     gateway = await current_gateway()
     added = await gateway.ledger.roll_up_usage()
     logger.info("rolled up %d entries (past due: %s)", added, past_due)
+
+
+async def anchor_audit(*, past_due: bool) -> None:
+    """Anchor the heads of all hash chains."""
+    gateway = await current_gateway()
+    if gateway.anchors.anchor_heads is None:
+        logger.warning("nothing is anchored: AUDIT_SIGNING_KEY_FILE is not set (past due: %s)", past_due)
+        return
+    anchored = await gateway.anchors.anchor_heads()
+    logger.info("anchored %d heads in leaf %d (past due: %s)", anchored.heads, anchored.size - 1, past_due)

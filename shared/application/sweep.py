@@ -49,7 +49,11 @@ class Failures:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - raised at the end of the sweep, with its item
-            self._found.append((name, error))
+            self.add(name, error)
+
+    def add(self, name: str, error: Exception) -> None:
+        """Keep an error as that of the item `name`."""
+        self._found.append((name, error))
 
     def raise_any(self) -> None:
         """Raise `SweepFailed` if any error was collected."""

@@ -26,6 +26,7 @@ from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.rows import REGISTRY_TABLE
 from shared.adapters.tables.store import InspectableStore, StoreError
 from shared.application.background import Background
+from shared.application.ports.anchors import AnchorStore
 from shared.application.ports.billing import ReportStore
 from shared.application.ports.clock import Clock
 from shared.application.ports.secrets import Secrets
@@ -53,6 +54,8 @@ class Adapters:
     rollups: TableRollups
     responses: TableResponses
     reports: ReportStore
+    anchors: AnchorStore
+    anchor_witness: AnchorStore | None
     tenants: DocumentTenants
     keys: DocumentKeys
     catalog: DocumentCatalog
@@ -103,6 +106,8 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             rollups=TableRollups(store),
             responses=TableResponses(store, clock),
             reports=storage.reports,
+            anchors=storage.anchors,
+            anchor_witness=storage.witness,
             tenants=DocumentTenants(documents),
             keys=DocumentKeys(documents),
             catalog=DocumentCatalog(documents),

@@ -12,6 +12,7 @@ from shared.application.health.check_readiness import CheckReadiness
 from shared.application.ports.clock import Clock
 from shared.application.sweep import Sweep
 from shared.composition.adapters import connect
+from shared.composition.anchors import Anchors, wire_anchors
 from shared.composition.billing import Billing, wire_billing
 from shared.composition.inference import Inference, wire_inference
 from shared.composition.ledger import LedgerJobs, wire_ledger
@@ -33,6 +34,7 @@ class Gateway:
     pricing: Pricing
     ledger: LedgerJobs
     billing: Billing
+    anchors: Anchors
     readiness: CheckReadiness
     background: Background
     refusals: CountRefusals
@@ -64,6 +66,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         pricing=pricing,
         ledger=ledger,
         billing=wire_billing(adapters, ledger, sweep),
+        anchors=wire_anchors(adapters),
         readiness=CheckReadiness(adapters.ledger, adapters.catalog, probe, adapters.clock),
         background=adapters.background,
         refusals=CountRefusals(adapters.clock),

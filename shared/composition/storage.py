@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from shared.adapters.clock import StorageClock
 from shared.adapters.documents.store import Documents
 from shared.adapters.identity.credentials import CachedTokens
+from shared.adapters.in_memory.anchors import InMemoryAnchors
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.rest_store import BearerToken, RestTableStore, SharedKey
 from shared.adapters.tables.store import InspectableStore
 from shared.adapters.tables.time_hooks import time_hooks
+from shared.application.ports.anchors import AnchorStore
 from shared.application.ports.billing import ReportStore
 from shared.settings import Settings
 
@@ -25,13 +27,16 @@ if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """The ledger's tables, the documents, and the report files."""
+    """The ledger's tables, the documents, the report files, and the files of anchors."""
 
     store: InspectableStore
     documents: Documents
     reports: ReportStore
+    anchors: AnchorStore
+    witness: AnchorStore | None = None
+    """A second container for the files of anchors."""
 
 
 async def open_storage(
@@ -39,11 +44,17 @@ async def open_storage(
 ) -> Storage:
     """Make the clients of the storage account that the settings name. `resources` closes them. Sends no request."""
     if settings.tallygate_storage == "memory":
-        return Storage(InMemoryTableStore(), InMemoryDocuments(), InMemoryReports())
+        return Storage(
+            store=InMemoryTableStore(),
+            documents=InMemoryDocuments(),
+            reports=InMemoryReports(),
+            anchors=InMemoryAnchors(),
+        )
 
     from azure.core.credentials import AzureNamedKeyCredential
     from azure.data.tables.aio import TableServiceClient
 
+    from shared.adapters.blobs.anchors import BlobAnchors
     from shared.adapters.blobs.reports import BlobReports
     from shared.adapters.tables.documents import TableDocuments
 
@@ -56,10 +67,22 @@ async def open_storage(
         TableServiceClient(settings.tallygate_table_endpoint, credential=credential, retry_total=0, **time_hooks(clock))
     )
 
-    def connect_blobs() -> BlobServiceClient:
+    def connect_blobs(endpoint: str = settings.tallygate_blob_endpoint) -> BlobServiceClient:
         from azure.storage.blob.aio import BlobServiceClient
 
         blob_credential = {"account_name": account, "account_key": key} if key else tokens.credential
-        return BlobServiceClient(settings.tallygate_blob_endpoint, credential=blob_credential)
+        return BlobServiceClient(endpoint, credential=blob_credential)
 
-    return Storage(store, TableDocuments(service), BlobReports(connect_blobs))
+    anchors, witness = BlobAnchors(connect_blobs), None
+    resources.push_async_callback(anchors.aclose)
+    if settings.audit_witness_container_url:
+        endpoint, _, container = settings.audit_witness_container_url.rpartition("/")
+        witness = BlobAnchors(lambda: connect_blobs(endpoint), container)
+        resources.push_async_callback(witness.aclose)
+    return Storage(
+        store=store,
+        documents=TableDocuments(service),
+        reports=BlobReports(connect_blobs),
+        anchors=anchors,
+        witness=witness,
+    )

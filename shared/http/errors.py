@@ -12,10 +12,13 @@ from starlette.responses import Response
 
 from shared.adapters.identity.credentials import IdentityUnavailable
 from shared.adapters.tables.archive import ArchiveDamaged, PeriodMoves
+from shared.application.audit.anchor_heads import ChainDamaged
+from shared.application.audit.anchor_log import AnchorsBehind, AnchorsDamaged
 from shared.application.billing.build_statement import FileDamaged, PeriodStillOpen
 from shared.application.billing.export_chargeback import LanesNotExported
 from shared.application.ledger.close_period import PeriodNotOver
 from shared.application.ledger.roll_up_usage import EntriesMissing
+from shared.application.ports.anchors import SigningUnavailable
 from shared.application.sweep import SweepFailed
 from shared.domain import errors
 from shared.domain.ledger.operations import InsufficientAvailable, LaneLeased, ReservationsOpen
@@ -72,6 +75,10 @@ NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
     LaneLeased: "the process that wanted the lane tries another one",
     ArchiveDamaged: "archives are restored from the command line",
     PeriodMoves: "archives are written from the command line",
+    AnchorsDamaged: "only the timer that anchors meets it",
+    AnchorsBehind: "only the timer that anchors meets it",
+    ChainDamaged: "only the timer that anchors meets it",
+    SigningUnavailable: "only the timer that anchors and the command line meet it",
 }
 """Errors that no caller gets, with the reason. If one escapes all the same, the answer is `INTERNAL_ERROR`."""
 _FIXED_ADVICE: Final[Mapping[type[errors.GatewayError], Mapping[str, str]]] = {

@@ -60,6 +60,16 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
         ({"MAX_BODY_BYTES": "200", "BODY_BUDGET_BYTES": "399"}, "BODY_BUDGET_BYTES must be at least twice"),
         ({"DRAIN_TIMEOUT_SECONDS": "short-secret"}, "DRAIN_TIMEOUT_SECONDS"),
         ({"TALLYGATE_STORAGE": "short-secret"}, "TALLYGATE_STORAGE"),
+        ({"AUDIT_ANCHOR_ORIGIN": "a short-secret"}, "AUDIT_ANCHOR_ORIGIN must be a name without blanks"),
+        ({"AUDIT_ANCHOR_ORIGIN": "a+b"}, "AUDIT_ANCHOR_ORIGIN must be a name without blanks"),
+        ({"AUDIT_WITNESS_CONTAINER_URL": "https://x.blob.core.windows.net/"}, "AUDIT_WITNESS_CONTAINER_URL must be"),
+        ({"AUDIT_WITNESS_CONTAINER_URL": "http://x.blob.core.windows.net/y"}, "AUDIT_WITNESS_CONTAINER_URL must be"),
+        ({"AUDIT_WITNESS_CONTAINER_URL": "anchors"}, "AUDIT_WITNESS_CONTAINER_URL must be"),
+        ({"AUDIT_WITNESS_URL": "http://x.example/short-secret"}, "AUDIT_WITNESS_URL must be an https URL"),
+        ({"AUDIT_WITNESS_URL": "https://user:short-secret@x.example/"}, "AUDIT_WITNESS_URL must be an https URL"),
+        ({"AUDIT_WITNESS_URL": "https:///short-secret"}, "AUDIT_WITNESS_URL must be an https URL"),
+        ({"AUDIT_WITNESS_URL": "https://[short-secret"}, "AUDIT_WITNESS_URL must be an https URL"),
+        ({"AUDIT_WITNESS_URL": "short-secret"}, "AUDIT_WITNESS_URL must be an https URL"),
     ],
 )
 def test_each_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str) -> None:

@@ -7,7 +7,12 @@ from typing import Protocol
 
 from shared.domain.audit.anchor_files import ChainHead
 from shared.domain.audit.signed_note import PublicKey
+from shared.domain.errors import StorageUnavailable
 from shared.domain.values import value
+
+
+class SigningUnavailable(StorageUnavailable):
+    """The keys that sign checkpoints cannot be used now."""
 
 
 class AnchorStore(Protocol):

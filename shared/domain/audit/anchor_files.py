@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from shared.domain.values import record
 
 UNREAD: Final = -1
 """The number in the head of a chain that could not be read."""
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -35,6 +37,11 @@ class ChainHead:
     """The entry's hash; the genesis hash of an empty chain; empty if it could not be read."""
     is_closed: bool = False
     """No entry can follow."""
+
+    @property
+    def is_sound(self) -> bool:
+        """The number is one of an entry, and the hash is one. Damaged rows can state others."""
+        return self.seq >= 0 and _HASH.fullmatch(self.head) is not None
 
     @property
     def group(self) -> str:
@@ -72,6 +79,11 @@ class Leaf:
         root = base64.b64encode(self.heads_root).decode()
         fields = {"at": self.at, "count": self.count, "heads_root": root, "n": self.n, "period": self.period}
         return _canonical({**fields, "final": list(self.final)} if self.final else fields)
+
+
+def unread_head(chain: str) -> ChainHead:
+    """Return the row of a chain that could not be read."""
+    return ChainHead(chain=chain, seq=UNREAD, head="")
 
 
 def group_of(chain: str) -> str:

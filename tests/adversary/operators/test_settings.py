@@ -18,7 +18,7 @@ import pytest
 from local.azurite_server import AzuritePorts, azurite_command
 from local.functions_host.server import load_local_settings
 from shared.composition.process import check_settings, close_current_gateway
-from shared.generated_secrets import FILE_NAME
+from shared.generated_secrets import FILE_NAME, KEY_FILE_NAME
 from shared.http.operation_table import OPERATIONS, PARAMETER_EXAMPLES
 from shared.settings import SettingsInvalid, read_settings
 from tests.functions.host.test_conformance import HOSTS, running
@@ -191,7 +191,7 @@ async def test_processes_that_start_at_once_get_the_same_secrets(laptop: Path) -
     ]
     printed = {(await process.communicate())[0] for process in started}
     assert printed == {json.loads(laptop.read_text())["ADMIN_API_KEY"].encode() + b"\n"}
-    assert [path.name for path in laptop.parent.iterdir()] == [FILE_NAME]
+    assert {path.name for path in laptop.parent.iterdir()} == {FILE_NAME, KEY_FILE_NAME}
     assert stat.S_IMODE(laptop.parent.stat().st_mode) == 0o700
 
 
@@ -201,6 +201,23 @@ def test_a_process_that_loses_the_race_takes_the_secrets_of_the_winner(
     settings = read_settings(generate=True)
     monkeypatch.setattr(Path, "exists", lambda _: False)  # the loser looked before the winner had linked its file
     assert read_settings(generate=True) == settings
+    assert {path.name for path in laptop.parent.iterdir()} == {FILE_NAME, KEY_FILE_NAME}
+
+
+def test_a_laptop_gets_a_key_that_signs_anchors_for_its_owner_alone(laptop: Path) -> None:
+    key = laptop.with_name(KEY_FILE_NAME)
+    assert read_settings(generate=True).audit_signing_key_file == str(key)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    content = key.read_bytes()
+    read_settings(generate=True)
+    assert key.read_bytes() == content
+    key.unlink()
+    assert read_settings().audit_signing_key_file == ""
+
+
+def test_no_key_is_generated_beside_one_that_is_named(laptop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIT_SIGNING_KEY_FILE", "own.pem")
+    assert read_settings(generate=True).audit_signing_key_file == "own.pem"
     assert [path.name for path in laptop.parent.iterdir()] == [FILE_NAME]
 
 

@@ -1,0 +1,56 @@
+"""Settings of anchors: the keys that sign them, the name of their log, and its witnesses."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, field_validator
+from pydantic_settings import BaseSettings
+
+from shared.domain.audit.signed_note import is_key_name
+from shared.setting_rules import endpoint_problem, is_loopback
+
+
+class AnchorSettings(BaseSettings):
+    """A part of `Settings`, which validates these fields first."""
+
+    audit_signing_key_file: str = ""
+    """A PEM file with the key that signs checkpoints, for laptops. If empty, nothing is anchored."""
+    audit_anchor_origin: str = ""
+    """The name of the log; by default that of the storage account."""
+    audit_witness_container_url: str = ""
+    """A container, of another account, that gets a copy of every file of the log."""
+    audit_witness_url: SecretStr = SecretStr("")
+    """An address that gets each checkpoint by POST."""
+
+    @field_validator("audit_anchor_origin")
+    @classmethod
+    def _is_origin(cls, origin: str) -> str:
+        if origin and not is_key_name(origin):
+            raise ValueError("must be a name without blanks and plus signs, such as example.com/gateway")
+        return origin
+
+    @field_validator("audit_witness_container_url")
+    @classmethod
+    def _is_container(cls, url: str) -> str:
+        if url:
+            endpoint, _, container = url.rpartition("/")
+            problem = endpoint_problem(endpoint)
+            if problem or not container:
+                raise ValueError(
+                    "must be the https URL of a container: https://ACCOUNT.blob.core.windows.net/CONTAINER"
+                )
+        return url
+
+    @field_validator("audit_witness_url")
+    @classmethod
+    def _is_webhook(cls, secret: SecretStr) -> SecretStr:
+        if url := secret.get_secret_value():
+            try:
+                parts = urlsplit(url)
+                is_web = bool(parts.hostname) and not (parts.username or parts.password)
+            except ValueError:
+                is_web = False
+            if not is_web or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))):
+                raise ValueError("must be an https URL without a user")
+        return secret
