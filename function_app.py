@@ -207,6 +207,21 @@ async def create_key(req: Request) -> Response:
     return await keys.create_key(req)
 
 
+@app.route("manage/tenants/{tenant}/keys/{key}", methods=["GET"])
+async def get_key(req: Request) -> Response:
+    return await keys.get_key(req)
+
+
+@app.route("manage/tenants/{tenant}/keys/{key}", methods=["PATCH"])
+async def change_key(req: Request) -> Response:
+    return await keys.change_key(req)
+
+
+@app.route("manage/tenants/{tenant}/keys/{key}/rotate", methods=["POST"])
+async def rotate_key(req: Request) -> Response:
+    return await keys.rotate_key(req)
+
+
 @app.route("manage/tenants/{tenant}/keys/{key}", methods=["DELETE"])
 async def revoke_key(req: Request) -> Response:
     return await keys.revoke_key(req)

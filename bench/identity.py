@@ -77,7 +77,7 @@ async def _calls(adapters: Adapters) -> dict[str, Call]:
     tenancy = wire_tenancy(replace(adapters, access_tokens=verifier), sweep)
     actor = Actor(name="bench")
     await tenancy.tenants.register(Tenant(tenant_id="acme", name="Acme", created_at=adapters.clock.now()), actor)
-    _, credential = await tenancy.keys.create("acme", None, actor)
+    _, credential = await tenancy.keys.create("acme", lambda key: key, actor)
     token = entra.token_of(entra.applications[0])
     stranger = entra.signed(entra.claims_of(entra.applications[0]), {"kid": entra.keys[0].key_id}, SigningKey.new())
     foreign = entra.token_of(entra.applications[0], aud="https://graph.microsoft.com")

@@ -13,11 +13,12 @@ from shared.adapters.azure_openai.tokenizer import SplintrTokenizer
 from shared.adapters.azure_openai.upstream import AiohttpUpstream, UpstreamTimeouts
 from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
+from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.audit import DocumentOutbox
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
-from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
+from shared.adapters.documents.tenancy import DocumentKeys, DocumentKeyUses, DocumentTenants
 from shared.adapters.identity.access_tokens import EntraAccessTokens
 from shared.adapters.identity.credentials import CachedTokens, developer_identity, managed_identity
 from shared.adapters.tables.ledger import TableLedger
@@ -58,6 +59,8 @@ class Adapters:
     anchor_witness: AnchorStore | None
     tenants: DocumentTenants
     keys: DocumentKeys
+    key_uses: DocumentKeyUses
+    alerts: DocumentAlerts
     catalog: DocumentCatalog
     hints: DocumentHints
     prices: DocumentPrices
@@ -110,6 +113,8 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             anchor_witness=storage.witness,
             tenants=DocumentTenants(documents),
             keys=DocumentKeys(documents),
+            key_uses=DocumentKeyUses(documents),
+            alerts=DocumentAlerts(documents),
             catalog=DocumentCatalog(documents),
             hints=DocumentHints(documents),
             prices=DocumentPrices(documents),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.application.alerts.raise_alert import RaiseAlert
 from shared.application.sweep import Sweep
 from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
 from shared.application.tenancy.manage_keys import ManageKeys
 from shared.application.tenancy.manage_tenants import ManageTenants
+from shared.application.tenancy.note_key_use import NoteKeyUse
 from shared.application.tenancy.reconcile_limits import ReconcileLimits
+from shared.application.tenancy.rotate_key import RotateKey
+from shared.application.tenancy.watch_keys import WatchKeys
 from shared.composition.adapters import Adapters
 
 
@@ -21,6 +25,7 @@ class Tenancy:
     authenticate: Authenticate
     tenants: ManageTenants
     keys: ManageKeys
+    rotate_key: RotateKey
     reconcile_limits: ReconcileLimits
 
 
@@ -28,13 +33,17 @@ def wire_tenancy(adapters: Adapters, sweep: Sweep) -> Tenancy:
     """Make the use cases of tenancy. They share `authenticate`, which forgets a tenant that they change."""
     tenants, keys, clock = adapters.tenants, adapters.keys, adapters.clock
     admin_key = AdminKey(adapters.secrets, adapters.secret_names.admin)
-    authenticate = Authenticate(tenants, keys, clock, admin_key, adapters.access_tokens)
+    raise_alert = RaiseAlert(adapters.alerts, clock, adapters.background)
+    watch = WatchKeys(NoteKeyUse(adapters.key_uses, clock, adapters.background), raise_alert)
+    authenticate = Authenticate(tenants, keys, clock, admin_key, watch, adapters.access_tokens)
+    manage_keys = ManageKeys(tenants, keys, adapters.key_uses, authenticate, clock)
     apply_limit = ApplyLimit(tenants, adapters.ledger, clock)
     return Tenancy(
         authenticate=authenticate,
         tenants=ManageTenants(
             tenants, adapters.catalog, adapters.ledger, apply_limit, authenticate, adapters.audit_outbox, clock
         ),
-        keys=ManageKeys(tenants, keys, authenticate, clock),
+        keys=manage_keys,
+        rotate_key=RotateKey(keys, manage_keys, authenticate, clock),
         reconcile_limits=ReconcileLimits(tenants, apply_limit, clock, sweep),
     )

@@ -66,6 +66,25 @@ class InvalidApiKey(GatewayError):
         )
 
 
+class KeyUsedElsewhere(InvalidApiKey):
+    """A valid key was sent from an address where it must not be used. Callers cannot tell this from a wrong key."""
+
+    reason = "address_not_allowed"
+    """The reason in logs and in the audit log, in place of the code."""
+
+    def __init__(self, tenant_id: str, key_id: str) -> None:
+        super().__init__()
+        self.tenant_id = tenant_id
+        self.key_id = key_id
+
+
+class AddressNotAllowed(GatewayError):
+    """An access token was sent from an address from which its tenant may not be used."""
+
+    def __init__(self) -> None:
+        super().__init__("The tenant may not be used from this network address. Ask its administrator.")
+
+
 class InvalidToken(GatewayError):
     """The access token is malformed, expired, not yet valid, not signed by a trusted key, or meant for someone else."""
 
@@ -149,6 +168,20 @@ class MethodNotAllowed(GatewayError):
 
 class AlreadyExists(GatewayError):
     """A managed object with that name already exists."""
+
+
+class KeyEnded(GatewayError):
+    """The gateway key is revoked or has expired, so that it cannot be changed in this way."""
+
+
+class KeyReplaced(GatewayError):
+    """The gateway key was rotated before."""
+
+    def __init__(self, key_id: str, replaced_by: str) -> None:
+        super().__init__(
+            f"The key '{key_id}' was rotated into '{replaced_by}'. If the new key was not received, rotate that one "
+            "with 'overlap_hours': 0."
+        )
 
 
 class PriceContradicted(GatewayError):

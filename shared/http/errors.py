@@ -28,9 +28,11 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.InvalidRequest: (400, "invalid_request"),
     errors.ContentFiltered: (400, "content_filter"),
     errors.InvalidApiKey: (401, "invalid_api_key"),
+    errors.KeyUsedElsewhere: (401, "invalid_api_key"),
     errors.InvalidToken: (401, "invalid_token"),
     errors.TenantSuspended: (403, "tenant_suspended"),
     errors.InsufficientRole: (403, "insufficient_role"),
+    errors.AddressNotAllowed: (403, "address_not_allowed"),
     errors.ResidencyViolation: (403, "residency_violation"),
     errors.DeploymentNotFound: (404, "DeploymentNotFound"),
     errors.ResponseNotFound: (404, "response_not_found"),
@@ -40,6 +42,8 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.BodyTooSlow: (408, "request_timeout"),
     errors.ResponseRunning: (409, "response_running"),
     errors.AlreadyExists: (409, "already_exists"),
+    errors.KeyEnded: (409, "key_ended"),
+    errors.KeyReplaced: (409, "key_replaced"),
     errors.PriceContradicted: (409, "price_contradicted"),
     errors.PeriodNotOpen: (409, "period_not_open"),
     PeriodNotOver: (409, "period_not_over"),
@@ -83,6 +87,7 @@ NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
 """Errors that no caller gets, with the reason. If one escapes all the same, the answer is `INTERNAL_ERROR`."""
 _FIXED_ADVICE: Final[Mapping[type[errors.GatewayError], Mapping[str, str]]] = {
     errors.InvalidApiKey: {"WWW-Authenticate": "Bearer"},
+    errors.KeyUsedElsewhere: {"WWW-Authenticate": "Bearer"},
     errors.InvalidToken: {"WWW-Authenticate": 'Bearer error="invalid_token"'},
     errors.RequestTooLarge: {"Connection": "close"},  # else the server would read the rest of the body
     errors.BodyTooSlow: {"Connection": "close"},

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from shared.application.audit.count_refusals import CountRefusals, Refusal
 from shared.application.structured_log import ERROR, MESSAGE, STATUS, TENANT, fields_of, log_event
-from shared.domain.errors import GatewayError, ResidencyViolation, UnpricedModel
+from shared.domain.errors import GatewayError, KeyUsedElsewhere, ResidencyViolation, UnpricedModel
 from shared.domain.tenancy.lookup_budget import network_of
 from shared.http.errors import INTERNAL_ERROR, status_of
 from shared.http.source import source_of
@@ -31,6 +31,9 @@ def note_tenant(request: Request, tenant_id: str) -> None:
 def report_error(refusals: CountRefusals, error: GatewayError, request: Request, trusted_proxy_hops: int) -> None:
     """Count a refusal. Write a line for a failure, and for a refusal by configuration."""
     status, code = status_of(error)
+    if isinstance(error, KeyUsedElsewhere):
+        code = error.reason
+        note_tenant(request, error.tenant_id)
     if status >= INTERNAL_ERROR[0]:
         report_failure(error, request, status, code)
     elif status in COUNTED:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.documents.codec import to_plain
-from shared.adapters.documents.store import Document, Documents, OutboxRow, Pending
+from shared.adapters.documents.store import Document, Documents, OutboxRow, Pending, Write
 from shared.domain.audit.events import AuditEvent, RefusalSummary
 from shared.domain.identifiers import moment_of, rid_after, timestamp
 from shared.domain.pricing.money import usd
@@ -40,6 +40,16 @@ class AuditedDocuments:
         """Replace the version that was read and return the new ETag. Raises `VersionConflict`."""
         row = _outbox_row(_after(found, event), _place(table, found), found.text, text)
         return await self._documents.replace(table, found.partition, found.key, text, found.etag, row)
+
+    async def replace_and_insert(
+        self, table: str, found: Document, text: str, event: AuditEvent, key: str, new_text: str, new_event: AuditEvent
+    ) -> None:
+        """Replace one document, and add another one to its partition. Raises `AlreadyExists` and `VersionConflict`."""
+        row = _outbox_row(_after(found, event), _place(table, found), found.text, text)
+        new_row = _outbox_row(new_event, f"{table}/{found.partition}/{key}", "", new_text)
+        replaced = Write(key=found.key, text=text, etag=found.etag, event=row)
+        inserted = Write(key=key, text=new_text, etag=None, event=new_row)
+        await self._documents.commit(table, found.partition, [replaced, inserted])
 
     async def remove(self, table: str, found: Document, event: AuditEvent) -> None:
         """Delete the version that was read. Raises `VersionConflict`."""

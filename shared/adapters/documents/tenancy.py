@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
 
 from shared.adapters.documents.audit import AuditedDocuments
-from shared.adapters.documents.codec import from_json, to_document
-from shared.adapters.documents.store import Documents, key_of, name_of
+from shared.adapters.documents.codec import from_json, to_document, to_json
+from shared.adapters.documents.store import Document, Documents, key_of, name_of
 from shared.application.ports.tenancy import KeyName, TenantPage, Versioned
 from shared.domain.audit.events import AuditEvent
-from shared.domain.errors import TenantsDamaged, VersionConflict
+from shared.domain.errors import AlreadyExists, TenantsDamaged, VersionConflict
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 
 _TENANT_KEY = "tenant"
 """The key of the only document in a tenant's partition."""
+_USES: Final = "keyuses"
 
 
 class DocumentTenants:
@@ -64,22 +68,67 @@ class DocumentKeys:
         self._documents = documents
         self._audited = AuditedDocuments(documents)
 
-    async def get(self, tenant_id: str, key_id: str) -> GatewayKey | None:
+    async def get(self, tenant_id: str, key_id: str) -> Versioned[GatewayKey] | None:
         document = await self._documents.get("credentials", tenant_id, key_of(key_id))
-        return from_json(GatewayKey, document.text) if document else None
+        return Versioned(from_json(GatewayKey, document.text), document.etag) if document else None
 
     async def names(self) -> frozenset[KeyName]:
         return frozenset((found.partition, name_of(found.key)) for found in await self._documents.list("credentials"))
 
-    async def insert(self, key: GatewayKey, event: AuditEvent) -> None:
-        await self._audited.insert("credentials", key.tenant_id, key_of(key.key_id), to_document(key), event)
+    async def insert(self, key: GatewayKey, event: AuditEvent) -> Versioned[GatewayKey]:
+        text = to_document(key)
+        etag = await self._audited.insert("credentials", key.tenant_id, key_of(key.key_id), text, event)
+        return Versioned(key, etag)
 
-    async def replace(self, key: GatewayKey, event: AuditEvent) -> None:
-        found = await self._documents.get("credentials", key.tenant_id, key_of(key.key_id))
-        if found is None or from_json(GatewayKey, found.text) != event.before:
+    async def replace(self, key: GatewayKey, etag: str, event: AuditEvent) -> Versioned[GatewayKey]:
+        found = await self._found(key)
+        if found.etag != etag:
             raise VersionConflict
-        await self._audited.replace("credentials", found, to_document(key), event)
+        return Versioned(key, await self._audited.replace("credentials", found, to_document(key), event))
+
+    async def rotate(self, old: GatewayKey, etag: str, new: GatewayKey, of_old: AuditEvent, of_new: AuditEvent) -> None:
+        found = await self._found(old)
+        if found.etag != etag:
+            raise VersionConflict
+        await self._audited.replace_and_insert(
+            "credentials", found, to_document(old), of_old, key_of(new.key_id), to_document(new), of_new
+        )
+
+    async def remove(self, key: GatewayKey, event: AuditEvent) -> None:
+        await self._audited.remove("credentials", await self._found(key), event)
+
+    async def _found(self, key: GatewayKey) -> Document:
+        found = await self._documents.get("credentials", key.tenant_id, key_of(key.key_id))
+        if found is None:
+            raise VersionConflict
+        return found
 
     async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
         found = await self._documents.list("credentials", partition=tenant_id)
         return [from_json(GatewayKey, document.text) for document in found]
+
+
+class DocumentKeyUses:
+    """Implements `KeyUses`. A use is no part of its key's document, so that it can never undo a change of the key."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def note(self, name: KeyName, used_at: datetime) -> None:
+        tenant_id, key_id = name
+        stored, text = await self._documents.get(_USES, tenant_id, key_of(key_id)), to_json(used_at)
+        while stored is None or from_json(datetime, stored.text) < used_at:
+            with suppress(AlreadyExists, VersionConflict):  # another process was faster: compare with its time
+                if stored is None:
+                    await self._documents.insert(_USES, tenant_id, key_of(key_id), text)
+                else:
+                    await self._documents.replace(_USES, tenant_id, key_of(key_id), text, stored.etag)
+                return
+            stored = await self._documents.get(_USES, tenant_id, key_of(key_id))
+
+    async def last(self, tenant_id: str) -> Mapping[str, datetime]:
+        found = await self._documents.list(_USES, partition=tenant_id)
+        return {name_of(document.key): from_json(datetime, document.text) for document in found}
+
+    async def remove(self, name: KeyName) -> None:
+        await self._documents.remove(_USES, name[0], key_of(name[1]))

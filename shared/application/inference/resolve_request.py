@@ -51,7 +51,7 @@ class ResolveRequest:
         """
         tenant = caller.tenant
         body = await self._parse(call, format_)
-        previous = await self._previous(tenant, body.previous_response_id) if body.previous_response_id else None
+        previous = await self._previous(caller, body.previous_response_id) if body.previous_response_id else None
         catalog = await self._catalog.get()
         deployment = _deployment(catalog, tenant, call.deployment or body.model)
         pool = self._pool(catalog, tenant, deployment, previous)
@@ -80,9 +80,9 @@ class ResolveRequest:
             await check_structure(call.body, self._structure)
         return await on_body_thread(format_.read_request, call.body, call.content_type)
 
-    async def _previous(self, tenant: Tenant, response_id: str) -> StoredResponse:
-        previous = await self._responses.get(tenant.tenant_id, response_id)
-        if previous is None:
+    async def _previous(self, caller: TenantPrincipal, response_id: str) -> StoredResponse:
+        previous = await self._responses.get(caller.tenant.tenant_id, response_id)
+        if previous is None or not caller.covers(previous.deployment):
             raise ResponseNotFound
         return previous
 

@@ -25,7 +25,7 @@ from shared.domain.ledger.entries import Reservation
 from shared.domain.routing.answer import Meaning, classify
 from shared.domain.routing.catalog import Backend, Catalog
 from shared.domain.routing.paths import response_path
-from shared.domain.tenancy.tenant import Tenant, TenantState
+from shared.domain.tenancy.tenant import TenantState
 from shared.domain.values import record
 
 _EVENT_STREAM = b"text/event-stream"
@@ -101,7 +101,7 @@ class ServeResponses:
         the errors of a backend.
         """
         tenant_id = caller.tenant.tenant_id
-        backend = await self._backend(caller.tenant, call)
+        backend = await self._backend(caller, call)
         if call.method == "DELETE" and not await self._settle_now(tenant_id, call.response_id):
             raise ResponseRunning
         response = await self._upstream.send(backend, call.method, _path(backend, call), b"", call.headers)
@@ -116,13 +116,14 @@ class ServeResponses:
             await self._take_note(tenant_id, call, body)
         return _forwarded(response, backend, body)
 
-    async def _backend(self, tenant: Tenant, call: ResponseCall) -> Backend:
-        """Return the backend that stores the response, if the tenant may use it."""
+    async def _backend(self, caller: TenantPrincipal, call: ResponseCall) -> Backend:
+        """Return the backend that stores the response, if the caller may use it."""
+        tenant = caller.tenant
         if tenant.state is not TenantState.ACTIVE:
             raise TenantSuspended
         stored = await self._directory.get(tenant.tenant_id, call.response_id)
         backend = (await self._catalog.get()).backends.get(stored.backend_id) if stored else None
-        if backend is None:
+        if stored is None or backend is None or not caller.covers(stored.deployment):
             raise ResponseNotFound
         if backend.objection(tenant.residency):
             raise ResidencyViolation("The response lies where this tenant's data may no longer be processed.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from shared.domain.audit.events import AuditEvent
@@ -71,7 +72,7 @@ class KeyDirectory(Protocol):
     A change is stored together with its event: both, or neither.
     """
 
-    async def get(self, tenant_id: str, key_id: str) -> GatewayKey | None:
+    async def get(self, tenant_id: str, key_id: str) -> Versioned[GatewayKey] | None:
         """Return a key, in force or not; `None` if it is unknown."""
         ...
 
@@ -79,14 +80,39 @@ class KeyDirectory(Protocol):
         """Return tenant id and key id of every key, in force or not."""
         ...
 
-    async def insert(self, key: GatewayKey, event: AuditEvent) -> None:
+    async def insert(self, key: GatewayKey, event: AuditEvent) -> Versioned[GatewayKey]:
         """Insert a key. Raises `AlreadyExists` if its id is taken."""
         ...
 
-    async def replace(self, key: GatewayKey, event: AuditEvent) -> None:
-        """Replace the key `event.before`. Raises `VersionConflict` if another version stands there, or none."""
+    async def replace(self, key: GatewayKey, etag: str, event: AuditEvent) -> Versioned[GatewayKey]:
+        """Replace a key if `etag` names its current version. Raises `VersionConflict` otherwise."""
+        ...
+
+    async def rotate(self, old: GatewayKey, etag: str, new: GatewayKey, of_old: AuditEvent, of_new: AuditEvent) -> None:
+        """Replace the version `etag` of the old key, and insert the new one: both or none. Raises as the two do."""
+        ...
+
+    async def remove(self, key: GatewayKey, event: AuditEvent) -> None:
+        """Remove a key. Raises `VersionConflict` if another process changes or removes it meanwhile."""
+        ...
         ...
 
     async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
         """Return all keys of a tenant, in the order of key ids."""
+        ...
+
+
+class KeyUses(Protocol):
+    """The time at which each gateway key was last used. Each method raises `StorageUnavailable`."""
+
+    async def note(self, name: KeyName, used_at: datetime) -> None:
+        """Store a use, unless a later one is stored. Atomic and idempotent."""
+        ...
+
+    async def last(self, tenant_id: str) -> Mapping[str, datetime]:
+        """Return the last stored use by key id. Keys that were never used are missing."""
+        ...
+
+    async def remove(self, name: KeyName) -> None:
+        """Forget a key. Harmless if it was never used."""
         ...

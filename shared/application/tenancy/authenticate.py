@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
 from shared.application.ports.clock import Clock
 from shared.application.ports.identity import TokenVerifier
@@ -16,10 +16,12 @@ from shared.application.tenancy.principals import (
     TenantPrincipal,
     TokenPrincipal,
 )
+from shared.application.tenancy.watch_keys import WatchKeys
 from shared.domain.errors import InvalidApiKey, InvalidToken
 from shared.domain.identity.access_token import has_form_of_token
 from shared.domain.identity.role import Role
-from shared.domain.tenancy.keys import GatewayKey, has_form_of_key, parse_gateway_key
+from shared.domain.tenancy.keys import GatewayKey, KeyScope, has_form_of_key, parse_gateway_key
+from shared.domain.tenancy.tenant import Tenant
 
 
 class BearerCredential(str):
@@ -28,7 +30,14 @@ class BearerCredential(str):
     __slots__ = ()
 
 
-_Known: TypeAlias = tuple[TenantPrincipal, GatewayKey]
+@dataclass(slots=True)
+class _Known:
+    """A key that this process has loaded, and its principal."""
+
+    principal: TenantPrincipal
+    key: GatewayKey
+    is_free: bool = False
+    """Its use is noted, and no address range restricts it: later uses need no further look."""
 
 
 class Authenticate:
@@ -40,10 +49,12 @@ class Authenticate:
         keys: KeyDirectory,
         clock: Clock,
         admin_key: AdminKey,
+        watch: WatchKeys,
         tokens: TokenVerifier | None = None,
         max_known: int = MAX_KNOWN,
     ) -> None:
         self._tenants = tenants
+        self._watch = watch
         self._keys = keys
         self._clock = clock
         self._tokens = tokens
@@ -56,7 +67,8 @@ class Authenticate:
     ) -> TenantPrincipal | OperatorPrincipal | TokenPrincipal:
         """Return the tenant for a gateway key that is in force, the operator for the admin key, and a token's caller.
 
-        `source` returns the caller's network address. It is called only for a key that this process does not know yet.
+        `source` returns the caller's network address. It is called only for a key that this process does not know yet,
+        that has ended, or that may not be used from everywhere.
 
         Raises `InvalidApiKey` for any other credential, `InvalidToken` for one with the form of a token,
         `IdentityProviderUnavailable`, `StorageUnavailable`, and `SecretUnavailable` if the admin key is not known.
@@ -70,16 +82,24 @@ class Authenticate:
             cached = self._known.get(name)
             found = await (self._find(name, credential, source) if cached is None else cached.get())
             if found is not None:
-                principal, key = found
-                if key.accepts(secret, self._clock.now):
-                    return principal
-                raise InvalidApiKey
+                return self._admitted(found, secret, source)
         elif isinstance(credential, BearerCredential) and has_form_of_token(credential):
             return await self._of_token(credential)
         # An unknown key takes a comparison, too, so that ids of keys cannot be found by timing.
         if await self._admin_key.accepts(credential):
             return ADMIN_KEY_PRINCIPAL
         raise InvalidApiKey
+
+    def _admitted(self, known: _Known, secret: str, source: Callable[[], str]) -> TenantPrincipal:
+        """Return the caller of a key. Raises `InvalidApiKey` for a wrong secret, an ended key, and a wrong address."""
+        if not known.key.has_secret(secret):
+            raise InvalidApiKey
+        if not known.key.is_in_force(self._clock.now):
+            self._watch.note_use_after_end(known.key, source)
+            raise InvalidApiKey
+        if not known.is_free:
+            known.is_free = self._watch.admit(known.principal.tenant, known.key, source)
+        return known.principal
 
     async def _of_token(self, token: str) -> TokenPrincipal:
         if self._tokens is None:
@@ -100,4 +120,12 @@ class Authenticate:
         tenant = await self._tenants.get(tenant_id)
         if tenant is None or key is None:
             return None
-        return TenantPrincipal(tenant=tenant.value, key_id=key.key_id, role=Role.TENANT_USE, key=key), key
+        return _Known(_principal(tenant.value, key.value), key.value)
+
+
+def _principal(tenant: Tenant, key: GatewayKey) -> TenantPrincipal:
+    """Return the caller of a key. Its tenant has only the deployments that the key may call."""
+    if key.deployments is not None:
+        tenant = replace(tenant, deployments=tuple(filter(key.covers, tenant.deployments)))
+    role = Role.TENANT_USAGE_READ if key.scope is KeyScope.USAGE_READ else Role.TENANT_USE
+    return TenantPrincipal(tenant=tenant, key_id=key.key_id, role=role, key=key)

@@ -26,6 +26,10 @@ class TenantPrincipal:
     key: GatewayKey | None = None
     """The caller's key, as it was stored at most 25 s ago; `None` for the caller of a token."""
 
+    def covers(self, deployment: str) -> bool:
+        """Tell whether the caller may see what its tenant did with a deployment. Only a key can forbid it."""
+        return self.key is None or self.key.covers(deployment)
+
 
 @value
 class OperatorPrincipal:

@@ -36,6 +36,7 @@ PROTECTIONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "max_tokens_per_request": _is_removed,
     "max_concurrent_requests": _is_removed,
     "expires_at": _is_removed,
+    "address_ranges": _is_wider,
 }
 """By the name of a field: a rule that tells if a new value protects less than the old one."""
 

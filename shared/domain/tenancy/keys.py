@@ -9,8 +9,9 @@ import secrets
 import string
 import zlib
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 from shared.domain.identifiers import TENANT_ID
@@ -21,7 +22,25 @@ _FORM: Final = re.compile(f"{_KEY_PREFIX}_{TENANT_ID.pattern}-[0-9a-f]{{8}}_([A-
 _RANDOM_BYTES: Final = 32
 _RANDOM_CHARACTERS: Final = 43
 _CHECKSUM_CHARACTERS: Final = 6
+_INHERITED: Final = ("label", "owner", "scope", "deployments", "address_ranges")
 _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+
+class KeyScope(StrEnum):
+    """The operations that a key permits."""
+
+    USE = "use"
+    """Inference, and the tenant's own usage."""
+    USAGE_READ = "usage.read"
+    """The tenant's own usage only."""
+
+
+class KeyState(StrEnum):
+    """The state of a key. Only an active one is accepted."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
 
 
 @record
@@ -34,14 +53,49 @@ class GatewayKey:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    label: str = ""
+    owner: str = ""
+    """The person or team that answers for the key."""
+    created_by: str = ""
+    """The actor who created it; empty for keys of earlier versions."""
+    scope: KeyScope = KeyScope.USE
+    deployments: tuple[str, ...] | None = None
+    """The deployments of the tenant that this key may call; `None` for all."""
+    address_ranges: tuple[str, ...] = ()
+    """The addresses from which it is accepted; empty for all."""
+    replaces: str = ""
+    """The id of the key that was rotated into this one."""
+    replaced_by: str = ""
+    """The id of the key into which this one was rotated."""
 
-    def accepts(self, secret: str, now: Callable[[], datetime]) -> bool:
-        """Tell whether this key is in force and `secret` is its secret. Compares in constant time.
+    def has_secret(self, secret: str) -> bool:
+        """Tell whether `secret` is this key's. Compares in constant time."""
+        return hmac.compare_digest(secret_digest(secret), self.secret_sha256)
 
-        Calls `now` only for a key that expires.
-        """
-        in_force = self.revoked_at is None and (self.expires_at is None or now() < self.expires_at)
-        return hmac.compare_digest(secret_digest(secret), self.secret_sha256) and in_force
+    def is_in_force(self, now: Callable[[], datetime]) -> bool:
+        """Tell whether this key is accepted. Calls `now` only for a key that expires."""
+        return self.revoked_at is None and (self.expires_at is None or now() < self.expires_at)
+
+    def state(self, now: datetime) -> KeyState:
+        """Return the state at a time."""
+        if self.revoked_at is not None:
+            return KeyState.REVOKED
+        return KeyState.ACTIVE if self.is_in_force(lambda: now) else KeyState.EXPIRED
+
+    def covers(self, deployment: str) -> bool:
+        """Tell whether this key may call a deployment, if its tenant may."""
+        return self.deployments is None or deployment in self.deployments
+
+    def ended_at(self, now: datetime) -> datetime | None:
+        """Return the time at which this key ended; `None` if it is in force."""
+        return None if self.is_in_force(lambda: now) else min(filter(None, (self.revoked_at, self.expires_at)))
+
+
+def successor_of(old: GatewayKey, now: datetime, expires_at: datetime | None) -> tuple[GatewayKey, str]:
+    """Make the key into which `old` is rotated, with the same settings, and its credential."""
+    new, credential = new_gateway_key(old.tenant_id, now, expires_at)
+    inherited = {name: getattr(old, name) for name in _INHERITED}
+    return replace(new, replaces=old.key_id, **inherited), credential
 
 
 def new_gateway_key(tenant_id: str, now: datetime, expires_at: datetime | None) -> tuple[GatewayKey, str]:

@@ -64,6 +64,8 @@ class Tenant:
     on_disconnect: DisconnectPolicy = DisconnectPolicy.DRAIN
     expiry_policy: ExpiryPolicy = ExpiryPolicy.INPUT
     tags: Mapping[str, str] = field(default_factory=dict)
+    address_ranges: tuple[str, ...] = ()
+    """The network addresses from which its keys and tokens are accepted; empty for all."""
     state: TenantState = TenantState.ACTIVE
 
     @property

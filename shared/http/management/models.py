@@ -32,6 +32,7 @@ from shared.domain.pricing.money import pusd_from_usd
 from shared.domain.routing.catalog import Backend, BackendApi, BackendAuth, Deployment
 from shared.domain.routing.residency import Residency
 from shared.domain.routing.spillover import Spillover
+from shared.domain.tenancy.address_ranges import MAX_RANGES, normalised_range
 from shared.domain.tenancy.tenant import DisconnectPolicy, Tenant
 
 _NULLABLE_SETTINGS: Final = frozenset(
@@ -39,7 +40,7 @@ _NULLABLE_SETTINGS: Final = frozenset(
 )
 _MAX_TOKENS = MAX_PERIOD_TOKENS
 _MAX_PER_MINUTE = 10**12
-_MAX_NAMES = 500
+MAX_NAMES = 500
 _MAX_POOL = 100
 """Backends or fallbacks of a deployment, and backends of a tenant's own pool."""
 _MAX_POOLS = 100
@@ -84,14 +85,20 @@ def _header_name(text: str) -> str:
     return text.lower()
 
 
+def _distinct(texts: list[str]) -> list[str]:
+    return [*dict.fromkeys(texts)]
+
+
 Usd = Annotated[StrictStr, AfterValidator(_usd)]
 Moment = Annotated[datetime, BeforeValidator(_is_text), AfterValidator(_in_utc)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 Text = Annotated[StrictStr, Field(max_length=256), AfterValidator(_printable)]
 Reason = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(_printable)]
 Pool = Annotated[list[Name], Field(min_length=1, max_length=_MAX_POOL)]
-Names = Annotated[list[Name], Field(max_length=_MAX_NAMES)]
+Names = Annotated[list[Name], Field(max_length=MAX_NAMES)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)]
+AddressRange = Annotated[StrictStr, AfterValidator(normalised_range)]
+AddressRanges = Annotated[list[AddressRange], Field(max_length=MAX_RANGES), AfterValidator(_distinct)]
 PerMinute = Annotated[StrictInt, Field(ge=1, le=_MAX_PER_MINUTE)]
 
 
@@ -99,11 +106,13 @@ HeaderName = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), AfterV
 HeaderText = Annotated[StrictStr, Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,254}[\x21-\x7e])?$")]
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """A body in which unknown fields are refused."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class ResidencySettings(_Model):
+class ResidencySettings(Model):
     """Where the tenant's data may be processed. Naming zones excludes global processing unless it is allowed."""
 
     zones: Names = []
@@ -122,7 +131,7 @@ def _without_null(schema: dict[str, Any]) -> None:
             del described["default"]
 
 
-class TenantSettings(_Model):
+class TenantSettings(Model):
     """The settings of a tenant that may be changed. A quota or budget of null means none; 0 allows nothing.
 
     A setting may be null if it may be `None` in the domain's `Tenant`.
@@ -149,6 +158,7 @@ class TenantSettings(_Model):
     on_disconnect: DisconnectPolicy | None = None
     expiry_policy: ExpiryPolicy | None = None
     tags: Annotated[dict[Name, Text], Field(max_length=_MAX_TAGS)] | None = None
+    address_ranges: AddressRanges | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -196,7 +206,7 @@ class TenantChange(TenantSettings):
         return replace(tenant, **self._settings())
 
 
-class Grant(_Model):
+class Grant(Model):
     """Tokens, dollars or both on top of a period's quota and budget: of the current period, or of the next.
 
     `grant_id` makes it safe to send again: an id is granted once in a period.
@@ -209,13 +219,7 @@ class Grant(_Model):
     grant_id: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
 
 
-class KeyCreation(_Model):
-    """A new key, without an expiry unless one is given."""
-
-    expires_at: Moment | None = None
-
-
-class SpilloverDefinition(_Model):
+class SpilloverDefinition(Model):
     """The deployment of the same resource to which Azure itself sends what a provisioned one cannot take."""
 
     deployment: Name
@@ -226,7 +230,7 @@ class SpilloverDefinition(_Model):
     zone: Text = ""
 
 
-class BackendDefinition(_Model):
+class BackendDefinition(Model):
     """One Azure OpenAI resource and deployment, or another server with OpenAI's API. A weight of 0 drains it.
 
     `headers` are sent with every request and are no place for secrets.
@@ -259,7 +263,7 @@ class BackendDefinition(_Model):
         return Backend(backend_id=backend_id, spillover_deployment=spillover, **fields)
 
 
-class DeploymentDefinition(_Model):
+class DeploymentDefinition(Model):
     """The pool behind a public name. Caps and sampling are sent upstream where the caller sets none and the model takes
     them; `system_prompt` is put before what every caller sends."""
 
@@ -278,7 +282,7 @@ class DeploymentDefinition(_Model):
         return Deployment(name=name, **fields)
 
 
-class RouteQuestion(_Model):
+class RouteQuestion(Model):
     """A request that is not made: which backend would serve it?"""
 
     tenant_id: Annotated[StrictStr, Field(pattern=f"^{TENANT_ID.pattern}$")]

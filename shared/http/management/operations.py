@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared.domain.identity.role import ADMINISTRATION, BILLING, ENTRIES, KEYS, USAGE
-from shared.http.management import models
+from shared.http.management import key_models, models
 from shared.http.management.price_model import PriceInsertion
 from shared.http.operation import Operation
 
@@ -71,8 +71,38 @@ _TENANTS: Final = (
         path="/manage/tenants/{tenant}/keys",
         summary="Create a key; it is shown once",
         roles=KEYS,
-        body=models.KeyCreation,
-        example={"expires_at": "2030-01-01T00:00:00Z"},
+        body=key_models.KeyCreation,
+        example={
+            "label": "batch jobs",
+            "owner": "ann@example.com",
+            "expires_at": "2030-01-01T00:00:00Z",
+            "deployments": ["gpt-4o"],
+            "address_ranges": ["203.0.113.0/24"],
+        },
+        success=201,
+    ),
+    Operation(
+        method="GET",
+        path="/manage/tenants/{tenant}/keys/{key}",
+        summary="Get a key, with its last use",
+        roles=KEYS,
+    ),
+    Operation(
+        method="PATCH",
+        path="/manage/tenants/{tenant}/keys/{key}",
+        summary="Change a key",
+        roles=KEYS,
+        body=key_models.KeyChange,
+        example={"label": "nightly jobs", "owner": "bob@example.com"},
+        takes_if_match=True,
+    ),
+    Operation(
+        method="POST",
+        path="/manage/tenants/{tenant}/keys/{key}/rotate",
+        summary="Replace a key by a new one, which is shown once; the old one ends after an overlap",
+        roles=KEYS,
+        body=key_models.KeyRotation,
+        example={"overlap_hours": 24},
         success=201,
     ),
     Operation(

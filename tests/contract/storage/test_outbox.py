@@ -18,7 +18,7 @@ from shared.adapters.tables.documents import TableDocuments
 from shared.domain.errors import AlreadyExists, VersionConflict
 from shared.domain.identifiers import rid_at
 from shared.domain.routing.catalog import Backend, Deployment
-from shared.domain.tenancy.keys import new_gateway_key
+from shared.domain.tenancy.keys import new_gateway_key, successor_of
 from shared.domain.tenancy.tenant import Tenant
 from tests.contract.storage.conftest import table_service
 from tests.tools.events import told
@@ -155,19 +155,37 @@ async def test_a_tenant_is_changed_with_its_event(documents: Documents, table: s
     )  # fmt: skip
 
 
-async def test_a_key_is_replaced_only_in_the_version_that_its_event_tells(documents: Documents, table: str) -> None:
+async def test_keys_are_changed_with_their_events(documents: Documents, table: str) -> None:
     keys, (key, _) = DocumentKeys(documents), new_gateway_key(table, NOW, None)
-    await keys.insert(key, told(after=key))
+    stored = await keys.insert(key, told(after=key))
     revoked = replace(key, revoked_at=NOW)
-    await keys.replace(revoked, told(before=key, after=revoked))
+    await keys.replace(revoked, stored.etag, told(before=key, after=revoked))
     for lost in (key, replace(key, key_id=f"{table}-unknown")):
         with pytest.raises(VersionConflict):
-            await keys.replace(lost, told(before=lost, after=lost))
+            await keys.replace(lost, stored.etag, told(before=lost, after=lost))
     created, changed = await events_of(documents, "credentials", table)
     assert (created["after"]["revoked_at"], changed["after"]["revoked_at"]) == (None, "2026-11-22T12:00:00Z")
     assert key.secret_sha256 not in json.dumps([created, changed])
     assert await keys.names() >= {(table, key.key_id)}
     assert len([name for name in await keys.names() if name[0] == table]) == 1
+
+
+async def test_a_rotation_and_its_two_events_are_stored_together(documents: Documents, table: str) -> None:
+    keys, (key, _) = DocumentKeys(documents), new_gateway_key(table, NOW, None)
+    stored = await keys.insert(key, told(after=key))
+    new, _ = successor_of(key, NOW, None)
+    old = replace(key, replaced_by=new.key_id)
+    await keys.rotate(old, stored.etag, new, told(before=key, after=old), told(after=new))
+    with pytest.raises(VersionConflict):
+        await keys.rotate(old, stored.etag, new, told(before=key, after=old), told(after=new))
+    await keys.remove(old, told(before=old))
+    events = await events_of(documents, "credentials", table)
+    of_old = [each for each in events if each["place"].endswith(key.key_id)]
+    (of_new,) = [each for each in events if each["place"].endswith(new.key_id)]
+    assert [bool(each["before"]) for each in of_old] == [False, True, True]
+    assert [bool(each["after"]) for each in of_old] == [True, True, False]
+    assert [each["after_sha256"] for each in of_old[:2]] == [each["before_sha256"] for each in of_old[1:]]
+    assert (of_new["before"], of_new["after"]["replaces"]) == (None, key.key_id)
 
 
 async def test_backends_and_deployments_are_changed_only_in_the_version_that_their_events_tell(

@@ -11,6 +11,7 @@ from shared.adapters.documents.store import Document
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.secrets import StatedSecrets
+from shared.application.background import Background
 from shared.application.ports.identity import TokenVerifier
 from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.authenticate import Authenticate, BearerCredential
@@ -29,6 +30,7 @@ from tests.tools.known_tokens import (
     person_claims,
 )
 from tests.tools.ledgers import NOW, ManualClock
+from tests.tools.watched_keys import watch_of
 
 SOURCE = "203.0.113.7"
 
@@ -72,7 +74,8 @@ class Keys:
     def __post_init__(self) -> None:
         tenants, keys = DocumentTenants(self.documents), DocumentKeys(self.documents)
         admin_key = AdminKey(StatedSecrets({"ADMIN_API_KEY": self.admin_key}), "ADMIN_API_KEY")
-        self.authenticate = Authenticate(tenants, keys, self.clock, admin_key, self.tokens, self.max_known)
+        watch = watch_of(self.documents, self.clock, Background())
+        self.authenticate = Authenticate(tenants, keys, self.clock, admin_key, watch, self.tokens, self.max_known)
 
     async def store(self, tenant: str = "acme") -> str:
         """Store a key and its tenant without the knowledge of this process. Returns the credential."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,18 +17,26 @@ def test_keys_are_found_by_their_tenant_and_never_shown() -> None:
     parsed = parse_gateway_key(credential)
     assert parsed is not None
     assert parsed[:2] == ("a-b", key.key_id)
-    assert key.accepts(parsed[2], lambda: EARLY)
-    assert not key.accepts(parsed[2] + "x", lambda: EARLY)
+    assert key.has_secret(parsed[2])
+    assert not key.has_secret(parsed[2] + "x")
     assert parsed[2] not in repr(key)
     assert key.secret_sha256 not in repr(key)
 
 
-def test_a_key_is_accepted_until_it_expires() -> None:
-    key, credential = new_gateway_key("a-b", EARLY, EARLY + timedelta(hours=1))
-    parsed = parse_gateway_key(credential)
-    assert parsed is not None
-    assert key.accepts(parsed[2], lambda: EARLY + timedelta(minutes=59))
-    assert not key.accepts(parsed[2], lambda: EARLY + timedelta(hours=1))
+def test_a_key_is_in_force_until_it_expires() -> None:
+    key, _ = new_gateway_key("a-b", EARLY, EARLY + timedelta(hours=1))
+    assert key.is_in_force(lambda: EARLY + timedelta(minutes=59))
+    assert not key.is_in_force(lambda: EARLY + timedelta(hours=1))
+
+
+def test_a_key_ended_when_it_was_revoked_or_expired_whichever_came_first() -> None:
+    key, _ = new_gateway_key("a-b", EARLY, EARLY + timedelta(hours=2))
+    revoked = replace(key, revoked_at=EARLY + timedelta(hours=1))
+    assert key.ended_at(EARLY) is None
+    assert key.ended_at(EARLY + timedelta(hours=3)) == EARLY + timedelta(hours=2)
+    assert revoked.ended_at(EARLY + timedelta(hours=3)) == EARLY + timedelta(hours=1)
+    assert [each.state(EARLY + timedelta(hours=3)) for each in (key, revoked)] == ["expired", "revoked"]
+    assert key.state(EARLY) == "active"
 
 
 def test_a_checksum_ends_the_secret_and_covers_all_before_it() -> None:
