@@ -128,6 +128,7 @@ def _verifier(entra: EmulatedEntra, verified: VerifiedTokens, clock: Clock) -> E
     rules = TokenRules(
         authority=authority,
         directory_ids=frozenset({entra.directory_id}),
+        home_directory_id=entra.directory_id,
         audiences=frozenset({entra.gateway_id}),
         scopes=frozenset({"user_impersonation"}),
     )

@@ -37,11 +37,13 @@ class Fault:
 
 @dataclass
 class EmulatedEntra:
-    """One cloud with one directory. `gateway_id` is the application that tokens are issued for."""
+    """One cloud. `gateway_id` is the application that tokens are issued for, in the directory or that of a partner."""
 
     url: str
     """The https address, without a slash at the end."""
     directory_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    partner_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """Another directory, which has its own administrators."""
     gateway_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     version: str = "2.0"
     """The version of tokens for the gateway (`accessTokenAcceptedVersion` of its registration)."""
@@ -60,8 +62,8 @@ class EmulatedEntra:
     def scope(self) -> str:
         return f"api://{self.gateway_id}/.default"
 
-    def issuer(self, version: str) -> str:
-        return f"{self.url}/{self.directory_id}/" + ("v2.0" if version == "2.0" else "")
+    def issuer(self, version: str, directory_id: str = "") -> str:
+        return f"{self.url}/{directory_id or self.directory_id}/" + ("v2.0" if version == "2.0" else "")
 
     def rotate(self) -> None:
         """Sign with a new key. The old ones stay published."""
@@ -70,6 +72,10 @@ class EmulatedEntra:
     def token_of(self, caller: Application | Person, client: Application | None = None, **claims: Any) -> str:
         """Issue a token for the gateway. `client` is the application through which a person signs in."""
         return self.signed({**self.claims_of(caller, client), **claims})
+
+    def partner_token_of(self, caller: Application | Person) -> str:
+        """Issue a token for the gateway in the partner's directory."""
+        return self.token_of(caller, tid=self.partner_id, iss=self.issuer(self.version, self.partner_id))
 
     def claims_of(
         self, caller: Application | Person, client: Application | None = None, audience: str = ""
@@ -100,7 +106,7 @@ class EmulatedEntra:
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._noted])
-        base = f"/{self.directory_id}"
+        base = f"/{{directory:{self.directory_id}|{self.partner_id}}}"
         app.router.add_get(base + "/v2.0/.well-known/openid-configuration", self._configuration)
         app.router.add_get(base + "/discovery/v2.0/keys", self._key_set)
         app.router.add_post(base + "/oauth2/v2.0/token", self._token)
@@ -113,11 +119,12 @@ class EmulatedEntra:
         self.asked.append(request.path)
         return await handler(request)
 
-    async def _configuration(self, _: web.Request) -> web.Response:
-        base = f"{self.url}/{self.directory_id}"
+    async def _configuration(self, request: web.Request) -> web.Response:
+        directory_id = request.match_info["directory"]
+        base = f"{self.url}/{directory_id}"
         return await self._document(
             {
-                "issuer": self.issuer("2.0"),
+                "issuer": self.issuer("2.0", directory_id),
                 "jwks_uri": f"{base}/discovery/v2.0/keys",
                 "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
                 "token_endpoint": f"{base}/oauth2/v2.0/token",

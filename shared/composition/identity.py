@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import aiohttp
@@ -19,7 +20,7 @@ from shared.settings import Settings, listed
 def access_tokens(settings: Settings, session: aiohttp.ClientSession, clock: Clock) -> EntraAccessTokens | None:
     """Make the verifier of access tokens; `None` if no directory is configured. Sends no request."""
     authority = authority_of(settings.entra_authority)
-    directory_ids = frozenset(map(str.lower, listed(settings.entra_tenant_ids)))
+    directory_ids = listed(settings.entra_tenant_ids.lower())
     if authority is None or not directory_ids:
         return None
     verified = VerifiedTokens()
@@ -28,11 +29,12 @@ def access_tokens(settings: Settings, session: aiohttp.ClientSession, clock: Clo
     return EntraAccessTokens(_rules(settings, authority, directory_ids), keys, verified, clock)
 
 
-def _rules(settings: Settings, authority: Authority, directory_ids: frozenset[str]) -> TokenRules:
+def _rules(settings: Settings, authority: Authority, directory_ids: Sequence[str]) -> TokenRules:
     client_id = settings.entra_client_id.lower()
     return TokenRules(
         authority=authority,
-        directory_ids=directory_ids,
+        directory_ids=frozenset(directory_ids),
+        home_directory_id=directory_ids[0],
         audiences=frozenset({client_id, f"api://{client_id}"}) | _both_forms(settings.entra_audiences),
         legacy_audiences=_both_forms(settings.entra_legacy_audiences),
         scopes=frozenset(listed(settings.entra_scopes)),

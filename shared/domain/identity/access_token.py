@@ -29,7 +29,7 @@ class AccessTokenClaims:
     is_managed_identity: bool = False
     """The application is the managed identity of an Azure resource (`xms_mirid`)."""
     roles: frozenset[str] = frozenset()
-    """The app roles (`roles`); empty for a token of a legacy audience."""
+    """The app roles (`roles`); empty for a token of a legacy audience. Another directory gives `Gateway.Use` only."""
     groups: frozenset[str] = frozenset()
     """The ids of groups (`groups`)."""
     has_group_overage: bool = False

@@ -13,6 +13,7 @@ from typing import Final
 from shared.domain.errors import InvalidToken
 from shared.domain.identity.access_token import AccessTokenClaims
 from shared.domain.identity.authority import Authority
+from shared.domain.identity.role import Role
 from shared.domain.values import record
 
 LEEWAY_SECONDS: Final = 60
@@ -35,6 +36,8 @@ class TokenRules:
     authority: Authority
     directory_ids: frozenset[str]
     """The Entra tenants whose tokens are accepted."""
+    home_directory_id: str
+    """The one whose administrators may give roles of the gateway. Those of the others could give them to themselves."""
     audiences: frozenset[str]
     """The names of the gateway in the claim `aud`."""
     legacy_audiences: frozenset[str] = frozenset()
@@ -71,7 +74,7 @@ def accepted_claims(claims: Claims, rules: TokenRules, now: float) -> AccessToke
         application_id=_application_id(claims, version),
         is_person=_is_person(claims, rules.scopes, object_id),
         is_managed_identity="xms_mirid" in claims,
-        roles=frozenset() if is_legacy else _texts(claims, "roles"),
+        roles=frozenset() if is_legacy else _roles(claims, is_home=directory_id == rules.home_directory_id),
         groups=frozenset() if is_legacy else _texts(claims, "groups"),
         has_group_overage=not is_legacy and _has_group_overage(claims),
         is_legacy_audience=is_legacy,
@@ -122,6 +125,15 @@ def _is_person(claims: Claims, scopes: frozenset[str], object_id: str) -> bool:
     if scopes.isdisjoint(_text(claims, "scp").split(" ")):
         raise InvalidToken("It has none of the scopes ('scp') of this gateway.")
     return True
+
+
+def _roles(claims: Claims, *, is_home: bool) -> frozenset[str]:
+    """Return the app roles. Those of another directory are dropped.
+
+    `Gateway.Use` is kept, because it means nothing without a tenant that names the caller.
+    """
+    roles = _texts(claims, "roles")
+    return roles if is_home else roles & {Role.USE.value}
 
 
 def _has_group_overage(claims: Claims) -> bool:

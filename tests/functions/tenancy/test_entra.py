@@ -34,7 +34,11 @@ async def entra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterato
 
 @pytest.fixture
 def stack_settings(entra: EmulatedEntra) -> dict[str, str]:
-    return {**settings_of(entra), "ENTRA_LEGACY_AUDIENCES": COGNITIVE.removesuffix("/.default")}
+    return {
+        **settings_of(entra),
+        "ENTRA_TENANT_IDS": f"{entra.directory_id},{entra.partner_id}",
+        "ENTRA_LEGACY_AUDIENCES": COGNITIVE.removesuffix("/.default"),
+    }
 
 
 def at(entra: EmulatedEntra) -> dict[str, Any]:
@@ -98,6 +102,12 @@ async def test_a_token_for_azure_openai_administers_nothing(stack: Stack, entra:
     assert await status_of(stack, token) == 403
     forged = {**entra.claims_of(client, audience=COGNITIVE.removesuffix("/.default")), "roles": ["Gateway.Admin"]}
     assert await status_of(stack, entra.signed(forged)) == 403
+
+
+async def test_the_administrators_of_a_partner_cannot_make_themselves_ours(stack: Stack, entra: EmulatedEntra) -> None:
+    for caller in (entra.applications[0], entra.people[0]):
+        assert await status_of(stack, entra.token_of(caller)) == 200
+        assert await status_of(stack, entra.partner_token_of(caller)) == 403
 
 
 async def test_while_entra_is_down_callers_are_told_to_wait(stack: Stack, entra: EmulatedEntra) -> None:

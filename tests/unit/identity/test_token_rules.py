@@ -12,13 +12,14 @@ from shared.domain.identity.access_token import AccessTokenClaims
 from shared.domain.identity.authority import authority_of
 from shared.domain.identity.token_rules import TokenRules, accepted_claims
 
-DIRECTORY, GATEWAY, CLIENT, OBJECT = (f"{digit * 8}-1111-4111-8111-111111111111" for digit in "1234")
+DIRECTORY, GATEWAY, CLIENT, OBJECT, PARTNER = (f"{digit * 8}-1111-4111-8111-111111111111" for digit in "12345")
 NOW = 1_790_000_000
 AUTHORITY = authority_of("https://login.microsoftonline.com")
 assert AUTHORITY is not None
 RULES = TokenRules(
     authority=AUTHORITY,
-    directory_ids=frozenset({DIRECTORY}),
+    directory_ids=frozenset({DIRECTORY, PARTNER}),
+    home_directory_id=DIRECTORY,
     audiences=frozenset({GATEWAY, f"api://{GATEWAY}"}),
     scopes=frozenset({"user_impersonation", "Chat.Use"}),
 )
@@ -55,6 +56,13 @@ def test_facts_are_taken_from_tokens_of_both_versions() -> None:
 
 def test_a_version_1_token_names_the_gateway_by_the_form_that_was_asked_for() -> None:
     assert accepted(v1(aud=GATEWAY)) == accepted(v1(aud=f"api://{GATEWAY}"))
+
+
+def test_another_directory_cannot_give_roles_of_the_gateway() -> None:
+    roles = ["Gateway.Admin", "Gateway.Billing.Read", "Gateway.Audit.Read", "Gateway.Use"]
+    assert accepted(v2(roles=roles)).roles == frozenset(roles)
+    foreign = v2(roles=roles, groups=["g"], tid=PARTNER, iss=f"https://login.microsoftonline.com/{PARTNER}/v2.0")
+    assert (accepted(foreign).roles, accepted(foreign).groups) == (frozenset({"Gateway.Use"}), frozenset({"g"}))
 
 
 @pytest.mark.parametrize("name", ["ver", "sub", "nbf", "iat"])
