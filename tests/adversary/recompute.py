@@ -11,14 +11,15 @@ Nothing is written. It computes with its own arithmetic, and prints each differe
 - Reservations: each ends once, and none is both open and resolved. Admission kept within the limit.
 - Costs: usage times price, by the price version that the entry names, from the rows of the price book.
 - Rollups and statements: their totals.
-
-The hash chain is not recomputed: that needs the chain key.
+- The hash chain: every SHA-256. Macs, and the hashes of entries that state no method, only by the keys that
+  AUDIT_CHAIN_KEY and AUDIT_CHAIN_KEYS give. It tells how many it did not check.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import hmac
 import json
 import os
 import sys
@@ -115,9 +116,40 @@ class Prices:
 
 
 @dataclass(slots=True)
+class Chain:
+    """The hash chain of a lane. It counts the entries by what was recomputed of them."""
+
+    keys: Mapping[str, bytes]
+    head: str
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, entry: Row) -> str:
+        """Recompute the next entry. Returns what is wrong; empty if nothing is."""
+        sealed = {"hash", "mac"} if "method" in entry else {"hash"}
+        covered = {name: value for name, value in entry.items() if name not in sealed}
+        text = self.head + json.dumps(covered, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        self.head = entry.get("hash", "")
+        if "method" not in entry:
+            return self._compare("hash", self._mac("0", text), "hash by key 0 is not recomputed", entry)
+        if entry["method"] != "sha256" or hashlib.sha256(text.encode()).hexdigest() != self.head:
+            return "has another hash than SHA-256 gives"
+        version = entry["key_version"]
+        return self._compare("mac", self._mac(version, self.head), f"mac by key {version} is not recomputed", entry)
+
+    def _mac(self, version: str, text: str) -> str | None:
+        key = self.keys.get(version)
+        return None if key is None else hmac.digest(key, text.encode(), "sha256").hex()
+
+    def _compare(self, name: str, computed: str | None, missing: str, entry: Row) -> str:
+        self.counts[missing if computed is None else f"{name} by key {entry.get('key_version', '0')} agrees"] += 1
+        return "" if computed in (None, entry.get(name)) else f"has another {name} than its key gives"
+
+
+@dataclass(slots=True)
 class LaneSums:
     """The sums of the entries and reservations of one lane."""
 
+    chain: Chain
     balance: Row | None = None
     entries: int = 0
     used: Counter[str] = field(default_factory=Counter)
@@ -138,12 +170,15 @@ class Books:
 
     period: str
     prices: Prices
+    keys: Mapping[str, bytes] = field(default_factory=dict)
+    """The versions of the chain key."""
     lanes: dict[str, LaneSums] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
 
     def add_lane(self, partition: str, rows: Iterator[tuple[str, Row]]) -> None:
         """Add all rows of a lane, in the order of their keys."""
-        lane = self.lanes[partition] = LaneSums()
+        genesis = hashlib.sha256(f"{self.period}/{partition}".encode()).hexdigest()
+        lane = self.lanes[partition] = LaneSums(chain=Chain(self.keys, genesis))
         for key, row in rows:
             kind, _, name = key.partition("|")
             if key == "B":
@@ -163,6 +198,8 @@ class Books:
         kind = entry["kind"]
         if entry["seq"] != lane.entries:
             self._differ(partition, f"entry {entry['seq']} stands where {lane.entries} belongs")
+        if wrong := lane.chain.add(entry):
+            self._differ(partition, f"entry {entry['seq']} {wrong}")
         for unit in UNITS:
             held = entry.get(f"reserved_{unit}", 0) if kind in TERMINAL else 0
             lane.used[unit] += entry[unit]
@@ -199,8 +236,8 @@ class Books:
         return None if new is None or old is None else new - old
 
     def _compare(self, partition: str, lane: LaneSums, balance: Row) -> None:
-        stated = {"seq": balance["seq"], "open_reservations": balance["open_reservations"]}
-        computed = {"seq": lane.entries, "open_reservations": len(lane.holds)}
+        stated = {name: balance[name] for name in ("seq", "open_reservations", "head")}
+        computed = {"seq": lane.entries, "open_reservations": len(lane.holds), "head": lane.chain.head}
         for name, sums in (("used", lane.used), ("reserved", lane.reserved), ("excess", lane.excess),
                            ("moved", lane.moved)):  # fmt: skip
             for unit in UNITS:
@@ -281,14 +318,17 @@ class Books:
         self.differences.append(f"{self.period} {where}: {message}")
 
 
-def recompute(account: Account, period: str) -> Books:
-    """Recompute a period. Raises `AzureError` if the account cannot be read."""
+def recompute(account: Account, period: str, keys: Mapping[str, bytes] | None = None) -> Books:
+    """Recompute a period, with the versions of the chain key that are known.
+
+    Raises `AzureError` if the account cannot be read.
+    """
     prices = Prices()
     for _, _, row in account.rows("prices"):
         document = json.loads(row["document"])
         for price in (document, *document.get("other_bands", ())):
             prices.add(price)
-    books, suffix = Books(period, prices), period.replace("-", "")
+    books, suffix = Books(period, prices, keys or {}), period.replace("-", "")
     for partition, rows in groupby(account.rows(f"ledger{suffix}"), key=lambda row: row[0]):
         books.add_lane(partition, ((key, row) for _, key, row in rows))
     books.check_transfers()
@@ -314,6 +354,13 @@ def _connect(options: argparse.Namespace) -> Account:
     return Account(tables, blobs)
 
 
+def _chain_keys() -> dict[str, bytes]:
+    """Read the versions of the chain key from the settings of the gateway."""
+    items = [item.strip().partition("=") for item in os.environ.get("AUDIT_CHAIN_KEYS", "").split(",") if item.strip()]
+    keys = {version: secret for version, _, secret in items} | {"0": os.environ.get("AUDIT_CHAIN_KEY", "")}
+    return {version: secret.encode() for version, secret in keys.items() if secret}
+
+
 def main() -> int:
     setting = os.environ.get
     parser = argparse.ArgumentParser(prog="python -m tests.adversary.recompute", description=__doc__.splitlines()[0])
@@ -326,13 +373,15 @@ def main() -> int:
         parser.error("name the account and its table endpoint")
     try:
         account = _connect(options)
-        found = [recompute(account, period) for period in options.period]
+        found = [recompute(account, period, _chain_keys()) for period in options.period]
     except AzureError as error:
         print(f"the account cannot be read: {error}", file=sys.stderr)
         return 2
     for books in found:
         entries = sum(lane.entries for lane in books.lanes.values())
         print(f"{books.period}: {entries} entries in {len(books.lanes)} lanes recomputed")
+        chained = sum((lane.chain.counts for lane in books.lanes.values()), Counter[str]())
+        print(*(f"  {count} entries: {what}" for what, count in sorted(chained.items())), sep="\n")
         print(*books.differences, sep="\n", end="\n" if books.differences else "")
     return 1 if any(books.differences for books in found) else 0
 

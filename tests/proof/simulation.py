@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from typing import Any
 
 from shared.adapters.documents.tenancy import DocumentTenants
@@ -31,7 +32,7 @@ from shared.application.ledger.level_lanes import LevelLanes
 from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.sweep import SweepFailed
-from shared.domain.audit.hash_chain import HashChain, KeyRing
+from shared.domain.audit.hash_chain import ChainVerifier, HashChain, KeyRing
 from shared.domain.errors import LedgerUnavailable, PeriodExhausted, PeriodNotOpen
 from shared.domain.identifiers import BillingPeriod, timestamp
 from shared.domain.ledger.amounts import Amount, Limit
@@ -39,10 +40,13 @@ from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
 from shared.domain.ledger.entries import EntryKind, Outcome, Reservation
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import Usage
+from tests.tools.earlier_chain import EarlierChain
 from tests.tools.ledgers import PRICES, PUSD, PriceRows, attempt, sweep_by
 from tests.tools.virtual_time import VirtualClock, run_in_virtual_time
 
-CHAIN = HashChain(KeyRing(keys={"0": b"simulation"}))
+KEYS = {"0": b"simulation", "1": b"later key"}
+CHAINS = (HashChain(KeyRing(keys=KEYS)), EarlierChain(KEYS["0"]), HashChain(KeyRing(keys=KEYS, newest="1")))
+"""The processes write lanes together while an update and a change of the chain key are under way."""
 TENANT = "acme"
 FAULTS = ("lost request", "503 before", "lost response", "503 after", "zombie", "duplicate", "delay")
 _ANSWER_TIMEOUT_SECONDS = 3.0
@@ -202,10 +206,10 @@ class ProcessStore:
 class Process:
     """One gateway process: its store and its ledger."""
 
-    def __init__(self, store: ProcessStore, clock: VirtualClock) -> None:
+    def __init__(self, store: ProcessStore, clock: VirtualClock, chain: HashChain) -> None:
         self.store = store
         self.clock = clock
-        self.ledger = TableLedger(store, CHAIN, clock)
+        self.ledger = TableLedger(store, chain, clock)
         sweep = sweep_by(clock)
         self.expire = ExpireReservations(
             DocumentTenants(InMemoryDocuments()), self.ledger, Cached(_prices, clock), clock, sweep
@@ -254,8 +258,11 @@ class Schedule:
         self.closing = asyncio.Event()
         self.entries: Counter[EntryKind] = Counter()
         self.entries_rolled_up = 0
+        self.methods: set[str] = set()
+        """The methods and key versions by which entries are chained."""
         self.crashes: list[str] = []
         self.lanes = self.weather.lanes[0]
+        self._chains = cycle(CHAINS)
         self.processes = [self._process(skew=self.dice.uniform(-3, 3)) for _ in range(self.weather.processes)]
 
     def run(self) -> list[str]:
@@ -403,7 +410,7 @@ class Schedule:
 
     def _process(self, skew: float) -> Process:
         store = ProcessStore(self.rows, self.weather, self.dice, self.faults)
-        return Process(store, VirtualClock(self.weather.start, skew))
+        return Process(store, VirtualClock(self.weather.start, skew), next(self._chains))
 
     def _reservation(self, period: str, now: datetime) -> Reservation:
         amount = _amount(8, self.dice.randint(2, 22))
@@ -433,13 +440,14 @@ class Schedule:
         )
 
     async def _judge(self, witness: Process) -> list[str]:
-        verify = VerifyLedger(TableBooks(self.rows), PriceRows(), CHAIN)
+        verify = VerifyLedger(TableBooks(self.rows), PriceRows(), ChainVerifier(KEYS))
         findings = [
             f"{period} {finding.invariant}: {finding.message}"
             for period in ("2026-11", "2026-12")
             async for _, found in verify(period)
             for finding in found
         ]
+        self.methods.update(f"{row.method} {row.key_version}" for row in verify.chained.rows())
         booked: dict[str, Amount] = defaultdict(Amount)
         ended: set[str] = set()
         for period in ("2026-11", "2026-12"):

@@ -28,6 +28,7 @@ def test_schedules_contain_every_fault_and_kind_of_entry() -> None:
     assert {*FAULTS, "kill", "hang-up"} <= struck
     written = {kind for schedule in schedules for kind in schedule.entries}
     assert written == set(EntryKind)
+    assert sum(schedule.methods == {"hmac 0", "sha256 0", "sha256 1"} for schedule in schedules) > 20
     assert sum(schedule.entries_rolled_up for schedule in schedules) > 30
     assert all(schedule.log.refused for schedule in schedules if schedule.weather.limit_tokens <= 20)
 

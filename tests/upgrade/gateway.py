@@ -153,11 +153,16 @@ def _idle_timers(folder: Path) -> Iterator[None]:
         yield
 
 
-async def _verify(*arguments: str) -> list[str]:
+async def verified(*arguments: str) -> tuple[int, dict[str, Any]]:
+    """Run the command `verify`. Returns its exit status and its JSON."""
     printed = io.StringIO()
     with redirect_stdout(printed), redirect_stderr(io.StringIO()):
         status = await asyncio.to_thread(run, ["verify", *arguments, "--json"])
-    document = json.loads(printed.getvalue())
+    return status, json.loads(printed.getvalue())
+
+
+async def _verify(*arguments: str) -> list[str]:
+    status, document = await verified(*arguments)
     assert document["tenants"] > 0
     assert status == bool(document["findings"])
     return [f"{each['invariant']} {each['tenant_id']}: {each['message']}" for each in document["findings"]]

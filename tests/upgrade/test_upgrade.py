@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.upgrade.gateway import FrozenGateway, running_gateway
+from tests.upgrade.gateway import FrozenGateway, running_gateway, verified
 from tests.upgrade.storage import (
     ANSWERS,
     CLOSED,
@@ -79,6 +79,36 @@ async def test_the_books_verify_with_all_acknowledged_requests(reader: FrozenGat
 async def test_archives_verify(reader: FrozenGateway) -> None:
     for archive in FACTS["archives"]:
         assert await reader.archive_findings(FROZEN / archive["file"]) == []
+
+
+NEW_KEY = {"AUDIT_CHAIN_KEYS": "2=corpus-not-a-secret-either-01234", "AUDIT_CHAIN_KEY_VERSION": "2"}
+
+
+async def test_frozen_entries_verify_by_the_only_key_of_their_time_after_its_rotation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in NEW_KEY.items():
+        monkeypatch.setenv(name, value)
+    with running_storage(tmp_path) as storage:
+        async with running_gateway(monkeypatch, tmp_path, storage) as gateway:
+            await gateway.aim_at_simulator()
+            assert (await gateway.chat(LIVE["acme"]))[0] == 200
+            status, document = await verified("--period", OPEN)
+    assert (status, document["findings"]) == (0, [])
+    assert {(each["method"], each["key_version"]) for each in document["chained"]} == {("hmac", "0"), ("sha256", "2")}
+
+
+async def test_without_the_first_key_frozen_entries_are_not_said_to_hold(
+    reader: FrozenGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**NEW_KEY, "AUDIT_CHAIN_KEY": ""}.items():
+        monkeypatch.setenv(name, value)
+    for archive in FACTS["archives"]:
+        status, document = await verified("--archive", str(FROZEN / archive["file"]))
+        assert (status, document["findings"], document["holds"]["I2"]) == (2, [], None)
+        (chained,) = document["chained"]
+        reason = f"{chained['entries']} entries cannot be proved without key version 0, which is missing"
+        assert {"invariant": "I2", "reason": reason} in document["not_checked"]
 
 
 async def test_an_export_has_the_rows_of_the_frozen_archive(reader: FrozenGateway, tmp_path: Path) -> None:

@@ -16,9 +16,13 @@ from azure.data.tables import TableServiceClient
 from azure.storage.blob import BlobServiceClient
 
 from local.azurite_server import ACCOUNT
+from shared.domain.audit.hash_chain import HashChain, KeyRing
+from shared.domain.stored_fields import Fields
 from tests.adversary import recompute
 from tests.adversary.auditors.conftest import CLOSED, OPEN, KeptBooks, Tables
-from tests.adversary.auditors.test_tampering import TAMPERINGS, change_document, entry, first_price
+from tests.adversary.auditors.test_tampering import TAMPERINGS, change_document, entry, first_price, seal_again
+from tests.tools.earlier_chain import EarlierChain
+from tests.tools.stack import CHAIN_KEY
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "tests.adversary.recompute"]
@@ -29,6 +33,8 @@ FOUND = {
     "the excess is another": "excess_tokens is 9",
     "the limit is higher": "limit_tokens is 1000000000, computed 2100",
     "a transfer is added": "moved_tokens is 500, computed 0",
+    "an entry has another value": "entry 1 has another hash than SHA-256 gives",
+    "the head is another": "head is 000",
     "an entry is removed": "entry 3 stands where 2 belongs",
     "an entry stands beyond the last": "seq is",
     "the balance is deleted": "the lane has no balance",
@@ -54,10 +60,30 @@ def test_the_script_imports_nothing_of_the_project() -> None:
 
 
 @pytest.mark.parametrize("period", [CLOSED, OPEN])
-def test_books_that_hold_agree(period: str, account: recompute.Account) -> None:
-    made = recompute.recompute(account, period)
+@pytest.mark.parametrize(
+    ("keys", "told"), [({}, "mac by key 0 is not recomputed"), ({"0": CHAIN_KEY.encode()}, "mac by key 0 agrees")]
+)
+def test_books_that_hold_agree(period: str, keys: dict[str, bytes], told: str, account: recompute.Account) -> None:
+    made = recompute.recompute(account, period, keys)
     assert made.differences == []
     assert sum(lane.entries for lane in made.lanes.values()) > 3
+    assert {what for lane in made.lanes.values() for what in lane.chain.counts} == {told}
+
+
+def test_entries_of_earlier_versions_are_recomputed_by_their_key() -> None:
+    entry: Fields = {"seq": 1, "user": "ü"}
+    EarlierChain(b"key").seal("0" * 64, entry)
+    known, unknown = recompute.Chain({"0": b"key"}, "0" * 64), recompute.Chain({}, "0" * 64)
+    assert [known.add(entry), unknown.add(entry)] == ["", ""]
+    assert [*known.counts, *unknown.counts] == ["hash by key 0 agrees", "hash by key 0 is not recomputed"]
+    assert recompute.Chain({"0": b"other"}, "0" * 64).add(entry) == "has another hash than its key gives"
+
+
+def test_a_chain_that_was_computed_again_shows_by_its_macs(books: KeptBooks, account: recompute.Account) -> None:
+    seal_again(books.tables, HashChain(KeyRing(keys={"0": b"guessed"})))
+    assert recompute.recompute(account, OPEN).differences == []
+    told = recompute.recompute(account, OPEN, {"0": CHAIN_KEY.encode()}).differences
+    assert f"{OPEN} acme|00: entry 1 has another mac than its key gives" in told
 
 
 def test_prices_of_every_context_band_are_known(books: KeptBooks, account: recompute.Account) -> None:
@@ -118,3 +144,4 @@ def test_the_command_ends_with_its_result(endpoint: str, status: int, books: Kep
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == status, ended.stdout + ended.stderr
     assert ended.stdout.count("lanes recomputed") == (0 if status else 2)
+    assert ended.stdout.count("mac by key 0 agrees") == (0 if status else 2)

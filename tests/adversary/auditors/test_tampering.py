@@ -11,7 +11,10 @@ import pytest
 from azure.data.tables import EdmType, EntityProperty
 
 from shared.cli.__main__ import run
+from shared.domain.audit.hash_chain import HashChain, genesis
+from shared.domain.stored_fields import Fields
 from tests.adversary.auditors.conftest import CLOSED, OPEN, Entity, KeptBooks, Tables
+from tests.tools.earlier_chain import EarlierChain
 
 LEDGER: Final = "ledger" + OPEN.replace("-", "")
 ROLLUP: Final = "rollup" + OPEN.replace("-", "")
@@ -157,6 +160,25 @@ def swap(tables: Tables, first: str, second: str) -> None:
     tables.write(LEDGER, {**two, "RowKey": first})
 
 
+def seal_again(tables: Tables, chain: HashChain, *, table: str = LEDGER, first: int = 1, **properties: object) -> None:
+    """Change an entry of a lane, and chain it and all after it anew, with whatever key is at hand."""
+    period = f"{table[6:10]}-{table[10:]}"
+    rows = tables.rows(table, ACME)
+    entries = [rows[key] for key in sorted(rows) if key.startswith("E|")]
+    head = entries[first - 2]["hash"] if first > 1 else genesis(period, ACME)
+    entries[first - 1].update(properties)
+    for each in entries[first - 1 :]:
+        kept = {name: value for name, value in each.items() if name not in _SEAL}
+        fields: Fields = {name: getattr(kept[name], "value", kept[name]) for name in kept.keys() - _KEYS}
+        head = chain.seal(head, fields)
+        tables.write(table, {**kept, **{name: fields[name] for name in _SEAL & fields.keys()}})
+    tables.change(table, ACME, "B", head=head)
+
+
+_KEYS: Final = frozenset({"PartitionKey", "RowKey"})
+_SEAL: Final = frozenset({"method", "key_version", "hash", "mac"})
+
+
 TAMPERINGS: dict[str, Tampering] = {
     # entries
     "an entry gets another property": Tampering(
@@ -176,6 +198,23 @@ TAMPERINGS: dict[str, Tampering] = {
     ),
     "a number is a fraction": Tampering(change_of(entry(1), status=200.0), "I15", row=entry(1), property_name="status"),
     "a kind is unknown": Tampering(change_of(entry(1), kind="gift"), "I15", row=entry(1)),
+    "an entry loses its mac": Tampering(change_of(entry(1), mac=None), "I2", row=entry(1), property_name="mac"),
+    "the macs of two entries change places": Tampering(
+        lambda t: t.change(LEDGER, ACME, entry(1), mac=t.row(LEDGER, ACME, entry(2))["mac"]),
+        "I2", row=entry(1), property_name="mac",
+    ),
+    "a mac is a number": Tampering(change_of(entry(1), mac=7), "I2", row=entry(1), property_name="mac"),
+    "an entry loses its method": Tampering(change_of(entry(1), method=None), "I2", row=entry(1)),
+    "an entry gets another method": Tampering(
+        change_of(entry(1), method="md5"), "I2", row=entry(1), property_name="method"
+    ),
+    "an entry loses all that earlier versions did not write": Tampering(
+        change_of(entry(1), method=None, key_version=None, mac=None), "I2", row=entry(1)
+    ),
+    "an entry names another version of the key": Tampering(change_of(entry(1), key_version="1"), "I2", row=entry(1)),
+    "the last entry is written as by an earlier version": Tampering(
+        lambda t: seal_again(t, EarlierChain(b"guessed"), first=last_entry(t)["seq"].value), "I2", row=None
+    ),
     "an entry is removed": Tampering(lambda tables: tables.delete(LEDGER, ACME, entry(2)), "I1", row=entry(3)),
     "two entries change places": Tampering(lambda tables: swap(tables, entry(1), entry(2)), "I1", row=entry(1)),
     "an entry stands beyond the last": Tampering(insert_beyond, "I1", row=None),

@@ -20,6 +20,7 @@ _PLAN = "shared.domain.ledger.commit_plan:Plan"
 _PORT = "contract/ledger/test_ledger.py"
 _COMMITTER = "unit/ledger/test_committer.py"
 _LANES = "contract/ledger/test_lanes.py"
+_CHAIN = "unit/audit/test_hash_chain.py"
 
 MUTANTS = [
     *mutants_of(
@@ -81,6 +82,39 @@ MUTANTS = [
         "shared.domain.audit.hash_chain:HashChain.seal",
         "unit/ledger/test_periods.py",
         {"the hash chain leaves out the hash of the entry before": without_operand("head")},
+    ),
+    *mutants_of(
+        "shared.domain.audit.hash_chain:HashChain.seal",
+        _CHAIN,
+        {
+            "the mac is made over the hash of the entry before": argument("update", 0, "head.encode()"),
+            "the hash does not cover the method": argument("_encode", 0, "{**fields, 'method': ''}"),
+            "the hash does not cover the key version": argument("_encode", 0, "{**fields, 'key_version': ''}"),
+        },
+    ),
+    *mutants_of(
+        "shared.domain.audit.hash_chain:HashChain.use",
+        _CHAIN,
+        {"a rotated key does not sign": argument("new", 0, "next(iter(ring.keys.values()))")},
+    ),
+    *mutants_of(
+        "shared.domain.audit.hash_chain:ChainVerifier._check_sha256",
+        _CHAIN,
+        {
+            "a mac is not compared": condition("_mac", False),
+            "a missing mac is none of a version": condition("_DIGEST", False),
+            "a key version may be any text": condition("KEY_VERSION", False),
+        },
+    ),
+    *mutants_of(
+        "shared.domain.audit.hash_chain:ChainVerifier._check_hmac",
+        _CHAIN,
+        {"what is left of a newer entry is overlooked": condition("sealed.covered", False)},
+    ),
+    *mutants_of(
+        "shared.application.ledger.chain_report:ChainReport.unproven",
+        "contract/ledger/test_chain.py",
+        {"a missing key is passed over": condition("row.is_key_known", False)},
     ),
     *mutants_of(
         f"{_PLAN}._transfer",
