@@ -368,6 +368,11 @@ async def reconcile_limits(timer: func.TimerRequest) -> None:
     await timers.reconcile_limits(past_due=timer.past_due)
 
 
+@app.timer_trigger(schedule="45 * * * * *", arg_name="timer")
+async def chain_audit(timer: func.TimerRequest) -> None:
+    await timers.chain_audit(past_due=timer.past_due)
+
+
 @app.timer_trigger(schedule="0 */5 * * * *", arg_name="timer")
 async def roll_up_usage(timer: func.TimerRequest) -> None:
     await timers.roll_up_usage(past_due=timer.past_due)

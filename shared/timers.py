@@ -56,6 +56,14 @@ async def reconcile_limits(*, past_due: bool) -> None:
         logger.warning("corrected the limits of %d periods (past due: %s)", corrected, past_due)
 
 
+async def chain_audit(*, past_due: bool) -> None:
+    """Chain the audit events that wait in the partitions of their documents."""
+    gateway = await current_gateway()
+    chained = await gateway.audit.chain_events()
+    if chained:
+        logger.info("chained %d audit events (past due: %s)", chained, past_due)
+
+
 async def roll_up_usage(*, past_due: bool) -> None:
     """Sum new entries into rollups."""
     gateway = await current_gateway()

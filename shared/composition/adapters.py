@@ -19,8 +19,10 @@ from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentKeyUses, DocumentTenants
+from shared.adapters.documents.waiting_events import DocumentWaitingEvents
 from shared.adapters.identity.access_tokens import EntraAccessTokens
 from shared.adapters.identity.credentials import CachedTokens, developer_identity, managed_identity
+from shared.adapters.tables.audit_chain import TableAuditChain
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.responses import TableResponses
 from shared.adapters.tables.rollups import TableRollups
@@ -67,6 +69,8 @@ class Adapters:
     cursors: DocumentCursors
     price_records: InspectedPrices
     audit_outbox: DocumentOutbox
+    audit_waiting: DocumentWaitingEvents
+    audit_chain: TableAuditChain
     tokens: CachedTokens
     access_tokens: EntraAccessTokens | None
     secrets: Secrets
@@ -121,6 +125,8 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             cursors=DocumentCursors(documents),
             price_records=InspectedPrices(documents),
             audit_outbox=DocumentOutbox(documents),
+            audit_waiting=DocumentWaitingEvents(documents),
+            audit_chain=TableAuditChain(store, chain),
             tokens=tokens,
             access_tokens=verifier,
             secrets=secrets,

@@ -13,6 +13,7 @@ from shared.application.ports.clock import Clock
 from shared.application.sweep import Sweep
 from shared.composition.adapters import connect
 from shared.composition.anchors import Anchors, wire_anchors
+from shared.composition.audit import Audit, wire_audit
 from shared.composition.billing import Billing, wire_billing
 from shared.composition.inference import Inference, wire_inference
 from shared.composition.ledger import LedgerJobs, wire_ledger
@@ -35,6 +36,7 @@ class Gateway:
     ledger: LedgerJobs
     billing: Billing
     anchors: Anchors
+    audit: Audit
     readiness: CheckReadiness
     background: Background
     refusals: CountRefusals
@@ -67,6 +69,7 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         ledger=ledger,
         billing=wire_billing(adapters, ledger, sweep),
         anchors=wire_anchors(adapters),
+        audit=wire_audit(adapters),
         readiness=CheckReadiness(adapters.ledger, adapters.catalog, probe, adapters.clock),
         background=adapters.background,
         refusals=CountRefusals(adapters.clock),

@@ -35,7 +35,7 @@ _PART_HEADERS: Final = b"Content-Type: application/http\r\nContent-Transfer-Enco
 _JSON_HEADERS: Final = (
     b"Content-Type: application/json\r\nAccept: application/json;odata=nometadata\r\nPrefer: return-no-content\r\n"
 )
-_SERVICE_FIELDS: Final = frozenset({"PartitionKey", "RowKey", "Timestamp", "odata.etag"})
+SERVICE_FIELDS: Final = frozenset({"PartitionKey", "RowKey", "Timestamp", "odata.etag"})
 _ETAG: Final = re.compile(rb"\r\nETag: ([^\r]+)\r\n", re.IGNORECASE)
 _TYPE: Final = "@odata.type"
 _INT64: Final = "Edm.Int64"
@@ -145,7 +145,7 @@ def _inspected(entity: dict[str, Any]) -> InspectedRow:
     fields: Fields = {}
     mistyped = []
     for name, value in entity.items():
-        if value is None or name in _SERVICE_FIELDS or name.endswith(_TYPE):
+        if value is None or name in SERVICE_FIELDS or name.endswith(_TYPE):
             continue
         stated = entity.get(f"{name}{_TYPE}")
         fields[name] = int(value) if stated == _INT64 else value
@@ -172,7 +172,7 @@ def decoded_fields(fields: Mapping[str, FieldValue]) -> Fields:
     return {
         name: int(value) if name in INT64_FIELDS else value
         for name, value in fields.items()
-        if name not in _SERVICE_FIELDS
+        if name not in SERVICE_FIELDS
     }
 
 

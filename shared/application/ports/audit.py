@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
+from shared.domain.audit.audit_chain import AuditHead, ChainedEvent, WaitingEvent
 from shared.domain.audit.events import AuditEvent
+from shared.domain.values import record
 
 
 class AuditOutbox(Protocol):
@@ -16,4 +19,74 @@ class AuditOutbox(Protocol):
 
     async def withdraw(self, event: AuditEvent) -> None:
         """Delete an event that waits. Harmless if it is chained."""
+        ...
+
+
+@record
+class OutboxEntry:
+    """A row in which an event waits."""
+
+    table: str
+    partition: str
+    event_id: str
+    event: WaitingEvent | None
+    """`None` if the row holds no event."""
+    fault: str = ""
+    """The reason for which it holds none."""
+
+    @property
+    def name(self) -> str:
+        """The name of the row in reports."""
+        return f"{self.table}/{self.partition}/{self.event_id}"
+
+
+class WaitingEvents(Protocol):
+    """The rows of all tables in which events wait. All methods raise `StorageUnavailable`."""
+
+    @property
+    def tables(self) -> Sequence[str]:
+        """The tables that have such rows."""
+        ...
+
+    async def waiting(self, table: str, limit: int) -> Sequence[OutboxEntry]:
+        """Return at most `limit` of the rows of a table, in no order."""
+        ...
+
+    async def remove(self, entry: OutboxEntry) -> None:
+        """Delete a row, because its event is chained. Harmless if there is none."""
+        ...
+
+
+class AuditChain(Protocol):
+    """The chains of events. All methods raise `StorageUnavailable`."""
+
+    async def append(self, period: str, events: Sequence[WaitingEvent]) -> int:
+        """Add events to the end of a month's chain, in this order, but for those that it has. Returns their number.
+
+        Each event and the row that makes it unique are one transaction with the new head. So an event is chained once,
+        also if two processes do it at once, or one died after it. Several transactions if there are many events.
+        """
+        ...
+
+    async def head(self, period: str) -> AuditHead | None:
+        """Return the end of a month's chain; `None` if it has none. Raises `RowsDamaged` if it cannot be read."""
+        ...
+
+    def entries(self, period: str, first: int, last: int) -> AsyncIterator[ChainedEvent]:
+        """Yield the entries from number `first` to `last`, ascending. An entry that is missing is left out."""
+        ...
+
+    def periods(self, first: str = "", end: str = "") -> AsyncIterator[str]:
+        """Yield each month with `first <= month < end` that has a chain, ascending. Costs a request for each."""
+        ...
+
+    def unique_ids(self, period: str) -> AsyncIterator[tuple[str, int]]:
+        """Yield the id of each event that is marked as chained, with the number that the mark names."""
+        ...
+
+    async def remove(self, period: str, last: int) -> int:
+        """Delete the entries of a month up to number `last`, and their marks. The head stays. Returns their number.
+
+        Idempotent. Several transactions: after an error some are deleted.
+        """
         ...

@@ -75,6 +75,18 @@ async def test_usage_is_rolled_up(stack_on_tables: Stack, caplog: pytest.LogCapt
     assert await stack.usage() == before
 
 
+async def test_audit_events_are_chained(stack_on_tables: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    stack = stack_on_tables
+    gateway = await stack.gateway()
+    assert await start(stack, "chain_audit") == 202
+    await eventually(lambda: "audit events (past due: False)" in caplog.text)
+    await timers.chain_audit(past_due=True)
+    assert "past due: True" not in caplog.text
+    verified = await gateway.audit.verify(str(BillingPeriod.containing(gateway.clock.now())))
+    assert (verified.findings, verified.events > 0) == ((), True)
+
+
 async def test_the_timer_completes_interrupted_transfers(
     stack_on_tables: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
