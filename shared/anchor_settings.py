@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, field_validator
-from pydantic_settings import BaseSettings
+from pydantic import SecretStr, ValidationInfo, field_validator
 
 from shared.domain.audit.signed_note import is_key_name
-from shared.setting_rules import endpoint_problem, is_loopback
+from shared.setting_rules import endpoint_problem, is_loopback, secret_name_problem
+from shared.vault_settings import VaultSettings
 
 
-class AnchorSettings(BaseSettings):
-    """A part of `Settings`, which validates these fields first."""
+class AnchorSettings(VaultSettings):
+    """A part of `Settings`, which validates these fields after those of the vault."""
 
+    audit_signing_key_name: str = ""
+    """The key of the vault that signs checkpoints."""
     audit_signing_key_file: str = ""
     """A PEM file with the key that signs checkpoints, for laptops. If empty, nothing is anchored."""
     audit_anchor_origin: str = ""
@@ -22,6 +24,22 @@ class AnchorSettings(BaseSettings):
     """A container, of another account, that gets a copy of every file of the log."""
     audit_witness_url: SecretStr = SecretStr("")
     """An address that gets each checkpoint by POST."""
+
+    @field_validator("audit_signing_key_name")
+    @classmethod
+    def _is_key(cls, name: str, info: ValidationInfo) -> str:
+        if name and secret_name_problem(name):
+            raise ValueError("must be the name of a key: letters, digits and hyphens")
+        if name and info.data.get("azure_key_vault_url") == "":
+            raise ValueError("needs AZURE_KEY_VAULT_URL")
+        return name
+
+    @field_validator("audit_signing_key_file")
+    @classmethod
+    def _is_only_key(cls, path: str, info: ValidationInfo) -> str:
+        if path and info.data.get("audit_signing_key_name"):
+            raise ValueError("and AUDIT_SIGNING_KEY_NAME exclude each other")
+        return path
 
     @field_validator("audit_anchor_origin")
     @classmethod

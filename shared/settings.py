@@ -28,7 +28,6 @@ from shared.setting_rules import (
 )
 from shared.setting_rules import listed as listed  # for those who read settings
 from shared.setting_rules import refuse as _refuse
-from shared.vault_settings import VaultSettings
 
 _REQUEST_SECONDS: Final = (
     "queue_timeout_seconds",
@@ -50,7 +49,7 @@ class SettingsInvalid(Exception):
         super().__init__(f"Settings are incomplete or wrong: {self.problems}")
 
 
-class Settings(ChainKeySettings, AnchorSettings, VaultSettings):
+class Settings(ChainKeySettings, AnchorSettings):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(

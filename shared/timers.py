@@ -75,7 +75,7 @@ async def anchor_audit(*, past_due: bool) -> None:
     """Anchor the heads of all hash chains."""
     gateway = await current_gateway()
     if gateway.anchors.anchor_heads is None:
-        logger.warning("nothing is anchored: AUDIT_SIGNING_KEY_FILE is not set (past due: %s)", past_due)
+        logger.warning("nothing is anchored: AUDIT_SIGNING_KEY_NAME is not set (past due: %s)", past_due)
         return
     anchored = await gateway.anchors.anchor_heads()
     logger.info("anchored %d heads in leaf %d (past due: %s)", anchored.heads, anchored.size - 1, past_due)

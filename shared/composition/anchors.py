@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from shared.adapters.key_vault.signer import VaultSigner
 from shared.adapters.on_disk.signer import KeyFileSigner
 from shared.adapters.webhooks.checkpoints import CheckpointWebhook
 from shared.application.audit.anchor_heads import AnchorHeads
@@ -32,7 +33,7 @@ class Anchors:
 def wire_anchors(adapters: Adapters) -> Anchors:
     """Make the use case of anchors."""
     settings, store, origin = adapters.settings, adapters.anchors, anchor_origin(adapters.settings)
-    signer = _signer(settings)
+    signer = _signer(adapters)
     anchor_heads = None
     if signer is not None:
         log = AnchorLog(store, signer, adapters.cursors, adapters.clock, origin, settings.timer_slice_seconds)
@@ -49,7 +50,12 @@ def anchor_origin(settings: Settings) -> str:
     return f"tallygate/{settings.tallygate_storage_account_name or host.partition('.')[0]}"
 
 
-def _signer(settings: Settings) -> CheckpointSigner | None:
+def _signer(adapters: Adapters) -> CheckpointSigner | None:
+    settings, tokens = adapters.settings, adapters.tokens
+    if name := settings.audit_signing_key_name:
+        signer = VaultSigner(settings.azure_key_vault_url, lambda: tokens.credential, name, adapters.clock)
+        adapters.resources.push_async_callback(signer.aclose)
+        return signer
     return KeyFileSigner(Path(settings.audit_signing_key_file)) if settings.audit_signing_key_file else None
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from local.emulators.key_vault import EmulatedVault
+from local.emulators.key_vault_keys import EmulatedKeys
 from local.emulators.managed_identity import APP_SERVICE_PATH, EmulatedIdentity
 from tests.tools.stack import free_port
 from tests.tools.tls import server_context, serving
@@ -29,7 +30,15 @@ async def running_identity(monkeypatch: pytest.MonkeyPatch, *, tls: bool = False
 @asynccontextmanager
 async def running_vault(port: int = 0) -> AsyncIterator[EmulatedVault]:
     """Run a vault on a port; by default on any free one."""
+    async with running_vault_with_keys(port) as (vault, _):
+        yield vault
+
+
+@asynccontextmanager
+async def running_vault_with_keys(port: int = 0) -> AsyncIterator[tuple[EmulatedVault, EmulatedKeys]]:
+    """Run a vault, and yield its keys, too."""
     port = port or free_port()
     vault = EmulatedVault(f"https://127.0.0.1:{port}")
+    keys = EmulatedKeys(vault)
     async with serving(vault.application(), port, server_context()):
-        yield vault
+        yield vault, keys

@@ -61,6 +61,16 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
         ({"DRAIN_TIMEOUT_SECONDS": "short-secret"}, "DRAIN_TIMEOUT_SECONDS"),
         ({"TALLYGATE_STORAGE": "short-secret"}, "TALLYGATE_STORAGE"),
         ({"AUDIT_ANCHOR_ORIGIN": "a short-secret"}, "AUDIT_ANCHOR_ORIGIN must be a name without blanks"),
+        ({"AUDIT_SIGNING_KEY_NAME": "anchors"}, "AUDIT_SIGNING_KEY_NAME needs AZURE_KEY_VAULT_URL"),
+        ({"AUDIT_SIGNING_KEY_NAME": "short/secret"}, "AUDIT_SIGNING_KEY_NAME must be the name of a key"),
+        (
+            {
+                "AUDIT_SIGNING_KEY_NAME": "anchors",
+                "AUDIT_SIGNING_KEY_FILE": "x.pem",
+                "AZURE_KEY_VAULT_URL": "https://x.vault.azure.net",
+            },
+            "AUDIT_SIGNING_KEY_FILE and AUDIT_SIGNING_KEY_NAME exclude each other",
+        ),
         ({"AUDIT_ANCHOR_ORIGIN": "a+b"}, "AUDIT_ANCHOR_ORIGIN must be a name without blanks"),
         ({"AUDIT_WITNESS_CONTAINER_URL": "https://x.blob.core.windows.net/"}, "AUDIT_WITNESS_CONTAINER_URL must be"),
         ({"AUDIT_WITNESS_CONTAINER_URL": "http://x.blob.core.windows.net/y"}, "AUDIT_WITNESS_CONTAINER_URL must be"),
