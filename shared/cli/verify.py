@@ -184,7 +184,7 @@ def _print_text(result: Verification) -> None:
     for name, statement in INVARIANTS.items():
         click.echo(f"  {name:4} {_RESULTS[result.result(name)]:9}  {statement}")
     for chained in result.chained:
-        method = METHOD_NAMES.get(chained.method, chained.method)
+        method = METHOD_NAMES[chained.method]
         click.echo(f"  {chained.entries} entries: {method}, key version {chained.key_version}, last {chained.last}")
     for finding in result.findings[:SHOWN_FINDINGS]:
         place = " ".join(filter(None, (finding.table, finding.partition, finding.row, finding.property_name)))

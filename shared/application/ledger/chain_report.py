@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shared.application.ledger.findings import NotChecked
-from shared.domain.audit.hash_chain import HMAC, Link
+from shared.domain.audit.hash_chain import HMAC, SHA256, UNKNOWN, Link
 from shared.domain.values import record
 
-METHOD_NAMES: Final = {HMAC: "HMAC-SHA256", "sha256": "SHA-256 with a mac"}
+METHOD_NAMES: Final = {HMAC: "HMAC-SHA256", SHA256: "SHA-256 with a mac", UNKNOWN: "an unknown method"}
 
 
 @record

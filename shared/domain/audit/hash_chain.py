@@ -22,6 +22,7 @@ SHA256: Final = "sha256"
 """The value of the field `method` in entries that are chained by a plain SHA-256."""
 HMAC: Final = "hmac"
 """The method of entries without that field."""
+UNKNOWN: Final = "unknown"
 FIRST_VERSION: Final = "0"
 """The version of the only chain key that earlier versions had."""
 KEY_VERSION: Final = re.compile(r"[0-9a-z]{1,32}")
@@ -105,8 +106,8 @@ class ChainVerifier:
         if method is None:
             return self._check_hmac(previous, sealed)
         if method != SHA256:
-            return Link(method=str(method), key_version="", fault=f"states the unknown method {method!r}",
-                        property_name="method")  # fmt: skip
+            fault = f"states the unknown method {method!r}"
+            return Link(method=UNKNOWN, key_version="", fault=fault, property_name="method")
         return self._check_sha256(previous, sealed)
 
     def _check_hmac(self, previous: str, sealed: Sealed) -> Link:
@@ -120,18 +121,20 @@ class ChainVerifier:
         return Link(method=HMAC, key_version=FIRST_VERSION, is_key_known=key is not None, fault=fault)
 
     def _check_sha256(self, previous: str, sealed: Sealed) -> Link:
-        version = str(sealed.covered.get("key_version", ""))
+        stated = str(sealed.covered.get("key_version", ""))
+        version = stated if KEY_VERSION.fullmatch(stated) else ""
         key = self._keys.get(version)
         fault, wrong = "", ""
         if hashlib.sha256(previous.encode() + self._encode(sealed.covered)).hexdigest() != sealed.hash:
             fault = DISCONTINUED
-        elif not KEY_VERSION.fullmatch(version):
+        elif not version:
             fault, wrong = "names no version of the chain key", "key_version"
         elif not _DIGEST.fullmatch(sealed.mac):
             fault, wrong = "has no mac", "mac"
         elif key is not None and _mac(key, sealed.hash) != sealed.mac:
             fault, wrong = f"has a mac that key version {version} did not make", "mac"
-        return Link(method=SHA256, key_version=version, is_key_known=key is not None, fault=fault, property_name=wrong)
+        is_known = key is not None or not version
+        return Link(method=SHA256, key_version=version, is_key_known=is_known, fault=fault, property_name=wrong)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(keys=***)"

@@ -142,6 +142,14 @@ def test_each_change_of_an_entry_is_a_fault(entry: Fields, said: str) -> None:
     assert fault(entry) == said
 
 
+def test_no_text_of_an_attacker_is_counted_as_a_method_or_version() -> None:
+    entries = forged(b"", method="\x1b[2J"), forged(b"", key_version="\x1b[2J")
+    found = [checked(entry, KEYLESS) for entry in entries]
+    assert [(link.method, link.key_version, link.is_key_known) for link in found] == [
+        ("unknown", "", True), ("sha256", "", True),
+    ]  # fmt: skip
+
+
 def test_an_attacker_without_the_key_can_hash_an_entry_anew_if_the_verifier_has_no_key_either() -> None:
     forgery = checked(forged(b"guessed", key_version="lost"))
     assert (forgery.fault, forgery.is_key_known) == ("", False)  # so the report must not say that the chain holds
