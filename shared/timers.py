@@ -49,11 +49,16 @@ async def settle_background_responses(*, past_due: bool) -> None:
 
 
 async def reconcile_limits(*, past_due: bool) -> None:
-    """Correct limits in the books that are not those of the tenants' documents."""
+    """Correct limits in the books, and rows in the index of principals, by the tenants' documents."""
     gateway = await current_gateway()
-    corrected = await gateway.tenancy.reconcile_limits()
-    if corrected:
-        logger.warning("corrected the limits of %d periods (past due: %s)", corrected, past_due)
+    try:
+        corrected = await gateway.tenancy.reconcile_limits()
+        if corrected:
+            logger.warning("corrected the limits of %d periods (past due: %s)", corrected, past_due)
+    finally:
+        repaired = await gateway.tenancy.reconcile_principals()
+        if repaired:
+            logger.info("added or removed %d rows of principals (past due: %s)", repaired, past_due)
 
 
 async def chain_audit(*, past_due: bool) -> None:

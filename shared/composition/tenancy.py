@@ -9,8 +9,10 @@ from shared.application.sweep import Sweep
 from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
+from shared.application.tenancy.index_principals import IndexPrincipals, ReconcilePrincipals
 from shared.application.tenancy.manage_keys import ManageKeys
 from shared.application.tenancy.manage_tenants import ManageTenants
+from shared.application.tenancy.memberships import Memberships
 from shared.application.tenancy.note_key_use import NoteKeyUse
 from shared.application.tenancy.reconcile_limits import ReconcileLimits
 from shared.application.tenancy.rotate_key import RotateKey
@@ -27,6 +29,7 @@ class Tenancy:
     keys: ManageKeys
     rotate_key: RotateKey
     reconcile_limits: ReconcileLimits
+    reconcile_principals: ReconcilePrincipals
 
 
 def wire_tenancy(adapters: Adapters, sweep: Sweep) -> Tenancy:
@@ -35,15 +38,18 @@ def wire_tenancy(adapters: Adapters, sweep: Sweep) -> Tenancy:
     admin_key = AdminKey(adapters.secrets, adapters.secret_names.admin)
     raise_alert = RaiseAlert(adapters.alerts, clock, adapters.background)
     watch = WatchKeys(NoteKeyUse(adapters.key_uses, clock, adapters.background), raise_alert)
-    authenticate = Authenticate(tenants, keys, clock, admin_key, watch, adapters.access_tokens)
+    memberships = Memberships(tenants, adapters.principals, clock)
+    authenticate = Authenticate(tenants, keys, clock, admin_key, watch, adapters.access_tokens, memberships)
+    index = IndexPrincipals(adapters.principals, memberships)
     manage_keys = ManageKeys(tenants, keys, adapters.key_uses, authenticate, clock)
     apply_limit = ApplyLimit(tenants, adapters.ledger, clock)
     return Tenancy(
         authenticate=authenticate,
         tenants=ManageTenants(
-            tenants, adapters.catalog, adapters.ledger, apply_limit, authenticate, adapters.audit_outbox, clock
+            tenants, adapters.catalog, adapters.ledger, apply_limit, authenticate, index, adapters.audit_outbox, clock
         ),
         keys=manage_keys,
         rotate_key=RotateKey(keys, manage_keys, authenticate, clock),
         reconcile_limits=ReconcileLimits(tenants, apply_limit, clock, sweep),
+        reconcile_principals=ReconcilePrincipals(tenants, adapters.principals, sweep),
     )

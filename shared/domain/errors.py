@@ -118,8 +118,9 @@ class SecretUnavailable(GatewayError):
 class InsufficientRole(GatewayError):
     """The credential is valid but does not permit this operation."""
 
-    def __init__(self) -> None:
-        super().__init__("This credential does not permit the operation. Use one with the required role.")
+    def __init__(self, advice: str = "Use one with the required role.") -> None:
+        """`advice` tells in sentences what is missing. It never tells whether another tenant exists."""
+        super().__init__(f"This credential does not permit the operation. {advice}")
 
 
 class TenantSuspended(GatewayError):

@@ -10,6 +10,7 @@ from shared.application.ports.identity import TokenVerifier
 from shared.application.ports.tenancy import KeyDirectory, KeyName, TenantDirectory
 from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.look_ups import MAX_KNOWN, LookUps
+from shared.application.tenancy.memberships import Member, Memberships
 from shared.application.tenancy.principals import (
     ADMIN_KEY_PRINCIPAL,
     OperatorPrincipal,
@@ -20,6 +21,7 @@ from shared.application.tenancy.watch_keys import WatchKeys
 from shared.domain.errors import InvalidApiKey, InvalidToken
 from shared.domain.identity.access_token import has_form_of_token
 from shared.domain.identity.role import Role
+from shared.domain.tenancy.entra_principals import own_name
 from shared.domain.tenancy.keys import GatewayKey, KeyScope, has_form_of_key, parse_gateway_key
 from shared.domain.tenancy.tenant import Tenant
 
@@ -50,14 +52,16 @@ class Authenticate:
         clock: Clock,
         admin_key: AdminKey,
         watch: WatchKeys,
-        tokens: TokenVerifier | None = None,
+        tokens: TokenVerifier | None,
+        memberships: Memberships,
         max_known: int = MAX_KNOWN,
     ) -> None:
         self._tenants = tenants
-        self._watch = watch
         self._keys = keys
         self._clock = clock
         self._tokens = tokens
+        self._memberships = memberships
+        self._watch = watch
         self._admin_key = admin_key
         self._look_ups: LookUps[KeyName, _Known] = LookUps(self._load, keys.names, clock, max_known)
         self._known = self._look_ups.known
@@ -106,9 +110,22 @@ class Authenticate:
             raise InvalidToken("Entra ID is not configured here. Use a gateway key.")
         return TokenPrincipal(await self._tokens.verify(token))
 
+    async def member(
+        self, caller: TokenPrincipal, wanted: str, source: Callable[[], str], note: Callable[[str], None]
+    ) -> Member:
+        """Return the tenant `wanted` for which a token's caller acts; the only one of the caller if that is empty.
+
+        Passes its id to `note`. Raises as `Memberships.find` does, and `AddressNotAllowed`.
+        """
+        member = await self._memberships.find(caller.claims, wanted, source)
+        note(member.tenant.tenant_id)
+        self._watch.admit_token(member.tenant, own_name(caller.claims).id, source)
+        return member
+
     def forget(self, tenant_id: str) -> None:
         """Load this tenant and its keys again before they are next used, because this process has changed them."""
         self._look_ups.forget(lambda name: name[0] == tenant_id)
+        self._memberships.forget(tenant_id)
 
     async def _find(self, name: KeyName, credential: str, source: Callable[[], str]) -> _Known | None:
         """Return a key that this process does not know yet; `None` if it is unknown to storage, too."""

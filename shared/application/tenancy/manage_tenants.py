@@ -15,6 +15,7 @@ from shared.application.ports.tenancy import TenantDirectory, Versioned
 from shared.application.routing.check_servable import check_tenant
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
+from shared.application.tenancy.index_principals import IndexPrincipals
 from shared.domain.errors import AlreadyExists, InvalidRequest, NotFound, PeriodNotOpen, VersionConflict
 from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount, Limit
@@ -33,6 +34,7 @@ class ManageTenants:
         ledger: Ledger,
         apply_limit: ApplyLimit,
         authenticate: Authenticate,
+        index: IndexPrincipals,
         outbox: AuditOutbox,
         clock: Clock,
     ) -> None:
@@ -41,6 +43,7 @@ class ManageTenants:
         self._ledger = ledger
         self._apply_limit = apply_limit
         self._authenticate = authenticate
+        self._index = index
         self._outbox = outbox
         self._clock = clock
 
@@ -48,7 +51,8 @@ class ManageTenants:
         """Raises `AlreadyExists`, and `InvalidRequest` where no backend could ever serve what it may call."""
         check_tenant(tenant, await self._catalog.load())
         event = actor.event(self._clock.now(), "tenant.register", tenant.tenant_id, after=tenant)
-        return await self._tenants.insert(tenant, event)
+        async with self._index(None, tenant):
+            return await self._tenants.insert(tenant, event)
 
     async def get(self, tenant_id: str) -> Versioned[Tenant]:
         """Raises `NotFound`."""
@@ -96,7 +100,8 @@ class ManageTenants:
                 check_tenant(after, await self._catalog.load(), before.value)
             event = actor.event(self._clock.now(), action, tenant_id, before=before.value, after=after)
             with suppress(VersionConflict):  # the next round refuses a change of a named version
-                return before, await self._tenants.replace(after, before.etag, event)
+                async with self._index(before.value, after):
+                    return before, await self._tenants.replace(after, before.etag, event)
 
     async def grant(
         self,

@@ -6,6 +6,7 @@ from typing import Final
 
 from shared.domain.identity.access_token import AccessTokenClaims
 from shared.domain.identity.role import OPERATOR_ROLES, Role
+from shared.domain.tenancy.entra_principals import own_name
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import record, value
@@ -53,9 +54,14 @@ class TokenPrincipal:
     @property
     def actor(self) -> str:
         """The name in the audit log."""
+        name = own_name(self.claims)
+        return f"{name.kind}:{name.id}@{name.directory_id}"
+
+    def for_tenant(self, tenant: Tenant, role: Role) -> TenantPrincipal:
+        """Return the caller as one that acts for a tenant."""
         claims = self.claims
-        kind, id_ = ("person", claims.object_id) if claims.is_person else ("application", claims.application_id)
-        return f"{kind}:{id_}@{claims.directory_id}"
+        user = claims.object_id if claims.is_person else ""
+        return TenantPrincipal(tenant=tenant, key_id="", user=user, application=claims.application_id, role=role)
 
 
 ADMIN_KEY_PRINCIPAL: Final = OperatorPrincipal("admin-key", frozenset({Role.ADMIN}))

@@ -5,8 +5,11 @@ The rows of the table of operations name the permissions below. So does every ch
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Final, TypeAlias
+
+from shared.domain.errors import InsufficientRole
 
 
 class Role(StrEnum):
@@ -45,3 +48,11 @@ BILLING: Final[Roles] = (Role.ADMIN, Role.BILLING_READ)
 AUDIT: Final[Roles] = (Role.ADMIN, Role.AUDIT_READ)
 ADMINISTRATION: Final[Roles] = (Role.ADMIN,)
 OPEN: Final[Roles] = (Role.ANYONE,)
+
+
+def permitting(roles: Roles, held: Collection[Role]) -> Role:
+    """Return the first role that permits an operation and that the caller has. Raises `InsufficientRole`."""
+    for role in roles:
+        if role in held:
+            return role
+    raise InsufficientRole

@@ -14,6 +14,7 @@ from shared.domain.ledger.entries import ExpiryPolicy
 from shared.domain.pricing.money import pusd_from_usd
 from shared.domain.rate_limit import RateLimits
 from shared.domain.routing.residency import Residency
+from shared.domain.tenancy.entra_principals import EntraPrincipal
 from shared.domain.values import record
 
 
@@ -66,6 +67,8 @@ class Tenant:
     tags: Mapping[str, str] = field(default_factory=dict)
     address_ranges: tuple[str, ...] = ()
     """The network addresses from which its keys and tokens are accepted; empty for all."""
+    entra_principals: tuple[EntraPrincipal, ...] = ()
+    """The principals of Entra ID that act for the tenant by their tokens."""
     state: TenantState = TenantState.ACTIVE
 
     @property

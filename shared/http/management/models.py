@@ -34,6 +34,7 @@ from shared.domain.routing.residency import Residency
 from shared.domain.routing.spillover import Spillover
 from shared.domain.tenancy.address_ranges import MAX_RANGES, normalised_range
 from shared.domain.tenancy.tenant import DisconnectPolicy, Tenant
+from shared.http.management.principal_model import EntraPrincipals, EntraPrincipalSettings
 
 _NULLABLE_SETTINGS: Final = frozenset(
     name for name, hint in get_type_hints(Tenant).items() if NoneType in get_args(hint)
@@ -159,6 +160,7 @@ class TenantSettings(Model):
     expiry_policy: ExpiryPolicy | None = None
     tags: Annotated[dict[Name, Text], Field(max_length=_MAX_TAGS)] | None = None
     address_ranges: AddressRanges | None = None
+    entra_principals: EntraPrincipals | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -175,7 +177,7 @@ class TenantSettings(Model):
 
 def _domain_value(sent: object) -> object:
     match sent:
-        case ResidencySettings():
+        case ResidencySettings() | EntraPrincipalSettings():
             return sent.to_domain()
         case list():
             return tuple(_domain_value(each) for each in sent)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from shared.adapters.documents.principals import DocumentPrincipals
 from shared.adapters.documents.store import Document
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
@@ -15,6 +16,7 @@ from shared.application.background import Background
 from shared.application.ports.identity import TokenVerifier
 from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.authenticate import Authenticate, BearerCredential
+from shared.application.tenancy.memberships import Memberships
 from shared.application.tenancy.principals import ADMIN_KEY_PRINCIPAL, TenantPrincipal, TokenPrincipal
 from shared.domain.errors import InvalidApiKey, InvalidToken, StorageUnavailable
 from shared.domain.tenancy.keys import new_gateway_key
@@ -75,7 +77,10 @@ class Keys:
         tenants, keys = DocumentTenants(self.documents), DocumentKeys(self.documents)
         admin_key = AdminKey(StatedSecrets({"ADMIN_API_KEY": self.admin_key}), "ADMIN_API_KEY")
         watch = watch_of(self.documents, self.clock, Background())
-        self.authenticate = Authenticate(tenants, keys, self.clock, admin_key, watch, self.tokens, self.max_known)
+        memberships = Memberships(tenants, DocumentPrincipals(self.documents), self.clock)
+        self.authenticate = Authenticate(
+            tenants, keys, self.clock, admin_key, watch, self.tokens, memberships, self.max_known
+        )
 
     async def store(self, tenant: str = "acme") -> str:
         """Store a key and its tenant without the knowledge of this process. Returns the credential."""
