@@ -11,10 +11,11 @@ from starlette.responses import Response
 from shared.application.audit.record_audit import Actor
 from shared.application.routing.explain_route import ConsideredBackend
 from shared.composition.gateway import Gateway
+from shared.definitions import BackendDefinition
 from shared.domain.identifiers import checked_name, timestamp
 from shared.domain.routing.catalog import Backend
 from shared.http.endpoint import for_managers, json_response, list_response
-from shared.http.management.models import BackendDefinition, RouteQuestion
+from shared.http.management.models import RouteQuestion
 from shared.http.management.paths import MODEL_BYTES, name_of
 from shared.http.requests import read_model
 

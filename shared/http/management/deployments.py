@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from shared.application.audit.record_audit import Actor
 from shared.composition.gateway import Gateway
+from shared.definitions import DeploymentDefinition
 from shared.domain.identifiers import checked_name
 from shared.domain.routing.catalog import Deployment
 from shared.http.endpoint import for_managers, json_response, list_response
-from shared.http.management.models import DeploymentDefinition
 from shared.http.management.paths import MODEL_BYTES, name_of
 from shared.http.requests import read_model
 

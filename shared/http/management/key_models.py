@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, StrictInt
 
+from shared.definitions import Model, Name, Text
 from shared.domain.errors import InvalidRequest
 from shared.domain.tenancy.keys import GatewayKey, KeyScope
 from shared.domain.tenancy.rotation import DEFAULT_OVERLAP_HOURS, MAX_OVERLAP_HOURS, Rotation
-from shared.http.management.models import MAX_NAMES, AddressRanges, Model, Moment, Name, Text
+from shared.http.management.models import MAX_NAMES, AddressRanges, Moment
 
 
 class KeySettings(Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared import definitions
 from shared.domain.identity.role import ADMINISTRATION, BILLING, ENTRIES, KEYS, USAGE
 from shared.http.management import key_models, models
 from shared.http.management.price_model import PriceInsertion
@@ -144,7 +145,7 @@ _CATALOG: Final = (
         path="/manage/backends/{backend}",
         summary="Insert or replace a backend",
         roles=ADMINISTRATION,
-        body=models.BackendDefinition,
+        body=definitions.BackendDefinition,
         example={
             "endpoint": "https://contoso.openai.azure.com",
             "upstream_deployment": "gpt-4o",
@@ -176,7 +177,7 @@ _CATALOG: Final = (
         path="/manage/deployments/{deployment}",
         summary="Insert or replace a deployment",
         roles=ADMINISTRATION,
-        body=models.DeploymentDefinition,
+        body=definitions.DeploymentDefinition,
         example={"backends": ["se-gpt-4o"], "max_output_tokens": 4096},
     ),
     Operation(method="GET", path="/manage/prices", summary="List prices", roles=BILLING),

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo, field_validator
 
+from shared.definitions import Name, Text
 from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS
 from shared.domain.pricing.money import pusd_per_token
 from shared.domain.pricing.price import Price
 from shared.domain.pricing.service_tier import UNSTATED_TIER, service_tier
 from shared.domain.pricing.usage import Meter
-from shared.http.management.models import Moment, Name, Text, Tokens
+from shared.http.management.models import Moment, Tokens
 
 
 def _usd_per_million(text: str) -> str:
