@@ -25,7 +25,14 @@ COMMITS = 150
 _TABLE = "benchcommits"
 _BALANCE: Fields = {"head": "0" * 64, "used_tokens": 5, "used_pusd": 7}
 _BALANCE.update({f"field{number}": number for number in range(12)})
-_ENTRY: Fields = {"tokens": 12, "pusd": 10**10, "hash": "0" * 64}
+_ENTRY: Fields = {
+    "tokens": 12,
+    "pusd": 10**10,
+    "method": "sha256",
+    "key_version": "0",
+    "hash": "0" * 64,
+    "mac": "0" * 64,
+}
 _ENTRY.update({f"text{number}": "some text" for number in range(14)})
 Commit: TypeAlias = Callable[[], Awaitable[object]]
 

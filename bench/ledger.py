@@ -271,7 +271,16 @@ async def _against_bare(store: RestTableStore, lane: Lane) -> None:
 async def _fill(store: TableStore, lane: Lane, first: int, last: int) -> None:
     """Rows of the size of entries, beside the real ones."""
     await store.create_table(table_of(PERIOD))
-    fields: Fields = {"kind": "charge", "tokens": 30, "pusd": 3 * 10**8, "deployment": "gpt-4o", "hash": "0" * 64}
+    fields: Fields = {
+        "kind": "charge",
+        "tokens": 30,
+        "pusd": 3 * 10**8,
+        "deployment": "gpt-4o",
+        "method": "sha256",
+        "key_version": "0",
+        "hash": "0" * 64,
+        "mac": "0" * 64,
+    }
     for start in range(first, last, 99):
         numbers = range(start, min(start + 99, last))
         rows = [Insert(f"F|{number:016}", {**fields}) for number in numbers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +11,7 @@ from shared.application.ledger.findings import NotChecked
 from shared.domain.audit.hash_chain import HMAC, SHA256, UNKNOWN, Link
 from shared.domain.values import record
 
+_TIMESTAMP: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 METHOD_NAMES: Final = {HMAC: "HMAC-SHA256", SHA256: "SHA-256 with a mac", UNKNOWN: "an unknown method"}
 
 
@@ -33,7 +35,8 @@ class ChainReport:
 
     def add(self, link: Link, timestamp: str) -> None:
         """Count one entry."""
-        self._count((link.method, link.key_version, link.is_key_known), 1, timestamp)
+        said = timestamp if _TIMESTAMP.fullmatch(timestamp) else ""  # no other text of whoever writes rows is reported
+        self._count((link.method, link.key_version, link.is_key_known), 1, said)
 
     def merge(self, other: ChainReport) -> None:
         """Count the entries of another report, too."""

@@ -204,6 +204,17 @@ def test_a_process_that_loses_the_race_takes_the_secrets_of_the_winner(
     assert {path.name for path in laptop.parent.iterdir()} == {FILE_NAME, KEY_FILE_NAME}
 
 
+def test_a_generated_chain_key_stays_known_when_a_new_version_signs(
+    laptop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generated = read_settings(generate=True).chain_keys["0"]
+    monkeypatch.setenv("AUDIT_CHAIN_KEYS", f"1={CHAIN_KEY}")
+    monkeypatch.setenv("AUDIT_CHAIN_KEY_VERSION", "1")
+    settings = read_settings()
+    assert settings.chain_keys == {"0": generated, "1": CHAIN_KEY.encode()}
+    assert settings.audit_chain_key_version == "1"
+
+
 def test_a_laptop_gets_a_key_that_signs_anchors_for_its_owner_alone(laptop: Path) -> None:
     key = laptop.with_name(KEY_FILE_NAME)
     assert read_settings(generate=True).audit_signing_key_file == str(key)

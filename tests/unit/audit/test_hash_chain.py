@@ -142,6 +142,16 @@ def test_each_change_of_an_entry_is_a_fault(entry: Fields, said: str) -> None:
     assert fault(entry) == said
 
 
+def test_an_entry_that_poses_as_one_of_an_earlier_version_fits_only_where_the_key_is_missing() -> None:
+    posing: Fields = {
+        "seq": 1,
+        "user": "eve",
+        "hash": sealed()["hash"],
+    }  # so that the next entry and its anchor still fit
+    assert fault(posing) == NO_CONTINUATION
+    assert checked(posing, KEYLESS) == Link(method="hmac", key_version="0", is_key_known=False)
+
+
 def test_no_text_of_an_attacker_is_counted_as_a_method_or_version() -> None:
     entries = forged(b"", method="\x1b[2J"), forged(b"", key_version="\x1b[2J")
     found = [checked(entry, KEYLESS) for entry in entries]

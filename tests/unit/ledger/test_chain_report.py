@@ -1,0 +1,51 @@
+"""The report tells by which method and key version entries are chained, and what no known key proves."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.application.ledger.chain_report import ChainReport
+from shared.domain.audit.hash_chain import Link
+
+EARLY, LATE = "2026-11-01T00:00:00.000Z", "2026-11-02T00:00:00.000Z"
+
+
+def report(*links: tuple[Link, str]) -> ChainReport:
+    made = ChainReport()
+    for link, timestamp in links:
+        made.add(link, timestamp)
+    return made
+
+
+def test_lanes_are_counted_together_with_the_time_of_their_last_entry() -> None:
+    signed, earlier = Link(method="sha256", key_version="1"), Link(method="hmac", key_version="0")
+    both = report((signed, LATE), (earlier, EARLY))
+    both.merge(report((signed, EARLY)))
+    rows = [(row.method, row.key_version, row.entries, row.last) for row in both.rows()]
+    assert rows == [("hmac", "0", 1, EARLY), ("sha256", "1", 2, LATE)]
+    assert [*both.unproven()] == []
+
+
+@pytest.mark.parametrize(
+    ("link", "entries", "reason"),
+    [
+        (
+            Link(method="sha256", key_version="1", is_key_known=False),
+            1,
+            "mac not checked of 1 entry: key version 1 is not known",
+        ),
+        (
+            Link(method="hmac", key_version="0", is_key_known=False),
+            2,
+            "2 entries cannot be proved without key version 0, which is missing",
+        ),
+    ],
+)
+def test_a_missing_key_leaves_the_chain_open(link: Link, entries: int, reason: str) -> None:
+    (missing,) = report(*[(link, EARLY)] * entries).unproven()
+    assert (missing.invariant, missing.reason, missing.is_open) == ("I2", reason, True)
+
+
+def test_a_time_that_is_none_is_not_told() -> None:
+    link = Link(method="sha256", key_version="1")
+    assert [row.last for row in report((link, EARLY), (link, "\x1b[2J"), (link, "zzzz")).rows()] == [EARLY]
