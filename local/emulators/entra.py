@@ -65,6 +65,11 @@ class EmulatedEntra:
     def issuer(self, version: str, directory_id: str = "") -> str:
         return f"{self.url}/{directory_id or self.directory_id}/" + ("v2.0" if version == "2.0" else "")
 
+    def secret_of(self, place: int) -> tuple[str, str, str]:
+        """Return directory, client id and secret, with which an application signs in."""
+        application = self.applications[place]
+        return self.directory_id, application.client_id, application.secret
+
     def rotate(self) -> None:
         """Sign with a new key. The old ones stay published."""
         self.keys.insert(0, SigningKey.new())

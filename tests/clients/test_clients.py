@@ -12,8 +12,9 @@ import pytest
 
 from local.setup.needs import CLIENTS
 from local.setup.node_packages import NODE_CLIENTS, find_node
+from tests.tools.entra import running_entra, settings_of
 from tests.tools.sounds import wav
-from tests.tools.stack import API_VERSION, MODELS, Stack
+from tests.tools.stack import API_VERSION, MODELS, Stack, running_stack
 
 HERE = Path(__file__).parent
 PYTHON = CLIENTS.python
@@ -85,11 +86,30 @@ async def test_a_library_works_unchanged(stack: Stack, client: str) -> None:
 
 @pytest.mark.parametrize("family", ["dated", "v1"])
 async def test_the_node_sdk_works_unchanged(stack: Stack, family: str, tmp_path: Path) -> None:
+    await check_node(stack, tmp_path, FAMILY=family)
+
+
+@pytest.mark.parametrize("family", ["dated", "v1"])
+async def test_the_node_sdk_signs_in_with_entra(monkeypatch: pytest.MonkeyPatch, family: str, tmp_path: Path) -> None:
+    async with running_entra(monkeypatch, tmp_path) as entra:
+        application = entra.applications[0]
+        settings = {"TALLYGATE_STORAGE": "memory", **settings_of(entra)}
+        async with running_stack(monkeypatch, tmp_path, settings) as stack:
+            named = {"directory_id": entra.directory_id, "kind": "application", "id": application.client_id}
+            principals = [{**named, "role": "tenant.use"}]
+            await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"entra_principals": principals})
+            # The SDK refuses a token beside this key, which belongs to the gateway of this process.
+            own = {"FAMILY": family, "AZURE_OPENAI_API_KEY": ""}
+            await check_node(stack, tmp_path, GATEWAY_TOKEN=entra.token_of(application), **own)
+
+
+async def check_node(stack: Stack, folder: Path, **settings: str) -> None:
+    """Let the Node SDK call every operation."""
     needs(NODE_CLIENTS.modules)
     node = find_node()
     assert node is not None
-    (tmp_path / "hello.wav").write_bytes(wav(1))
-    settings = {"CLIENTS": str(NODE_CLIENTS.folder), "SOUND": str(tmp_path / "hello.wav"), "FAMILY": family}
+    (folder / "hello.wav").write_bytes(wav(1))
+    settings |= {"CLIENTS": str(NODE_CLIENTS.folder), "SOUND": str(folder / "hello.wav")}
     got = await run(stack, node[0], str(HERE / "node" / "client.mjs"), **settings)
     assert got["text"] == got["streamed"]
     assert got["response"] == got["responseStreamed"] == got["retrieved"]

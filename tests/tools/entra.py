@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import aiohttp.connector
 import pytest
@@ -38,6 +39,8 @@ async def running_entra(monkeypatch: pytest.MonkeyPatch, folder: Path) -> AsyncI
     runner = web.AppRunner(entra.application(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{entra.url}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", entra.identity_header)
     try:
         yield entra
     finally:
@@ -51,6 +54,11 @@ def trust(monkeypatch: pytest.MonkeyPatch, authority: trustme.CA, folder: Path) 
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
     aiohttp.connector._SSL_CONTEXT_VERIFIED.load_verify_locations(file)  # aiohttp read the variable when imported
+
+
+def credential_options(entra: EmulatedEntra) -> dict[str, Any]:
+    """Return the options by which azure-identity asks another identity provider than that of the public cloud."""
+    return {"authority": entra.url, "disable_instance_discovery": True}
 
 
 def settings_of(entra: EmulatedEntra) -> dict[str, str]:

@@ -4,11 +4,14 @@ import { createRequire } from "node:module";
 
 const require = createRequire(`${process.env.CLIENTS}/package.json`);
 const { default: OpenAI, AzureOpenAI } = require("openai");
-const { GATEWAY_URL, GATEWAY_KEY, API_VERSION, SOUND, FAMILY } = process.env;
+const { GATEWAY_URL, GATEWAY_KEY, GATEWAY_TOKEN, API_VERSION, SOUND, FAMILY } = process.env;
+// @azure/identity returns such a function from getBearerTokenProvider.
+const provider = GATEWAY_TOKEN && (async () => GATEWAY_TOKEN);
+const credential = provider ? { azureADTokenProvider: provider } : { apiKey: GATEWAY_KEY };
 const client =
   FAMILY === "v1"
-    ? new OpenAI({ baseURL: `${GATEWAY_URL}/openai/v1`, apiKey: GATEWAY_KEY })
-    : new AzureOpenAI({ endpoint: GATEWAY_URL, apiKey: GATEWAY_KEY, apiVersion: API_VERSION });
+    ? new OpenAI({ baseURL: `${GATEWAY_URL}/openai/v1`, apiKey: provider ?? GATEWAY_KEY })
+    : new AzureOpenAI({ endpoint: GATEWAY_URL, apiVersion: API_VERSION, ...credential });
 const messages = [{ role: "user", content: "Hello!" }];
 const got = {};
 

@@ -75,6 +75,22 @@ async def test_a_provider_that_does_not_answer_is_given_up(monkeypatch: pytest.M
                 await documents.fetch(entra.directory_id)
 
 
+async def test_a_provider_that_hangs_holds_up_no_caller_of_a_known_key(verification: Verification) -> None:
+    entra, application = verification.entra, verification.entra.applications[0]
+    await verification.tokens.verify(entra.token_of(application))
+    entra.fault = Fault(hangs=True)
+    verification.clock.seconds = REFRESH_SECONDS
+    unknown = entra.signed(entra.claims_of(application), key=SigningKey.new())
+    waiting = asyncio.create_task(verification.tokens.verify(unknown))
+    asked = len(entra.asked)
+    await eventually(lambda: len(entra.asked) > asked)
+    for _ in range(20):
+        await verification.tokens.verify(entra.token_of(application))
+    assert len(entra.asked) == asked + 1
+    assert not waiting.done()
+    waiting.cancel()
+
+
 async def test_a_fetch_that_is_under_way_ends_with_the_gateway(verification: Verification) -> None:
     verification.entra.fault = Fault(hangs=True)
     waiting = asyncio.create_task(verification.tokens.verify(verification.entra.token_of(Person())))

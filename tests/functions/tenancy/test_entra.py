@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from azure.identity import ClientSecretCredential, DeviceCodeCredential, ManagedIdentityCredential
@@ -14,7 +13,7 @@ from azure.identity.aio import ManagedIdentityCredential as AsyncManagedIdentity
 
 from local.emulators.entra import EmulatedEntra, Fault
 from local.emulators.entra_objects import Application, Person
-from tests.tools.entra import running_entra, settings_of
+from tests.tools.entra import credential_options, running_entra, settings_of
 from tests.tools.stack import Stack
 
 COGNITIVE = "https://cognitiveservices.azure.com/.default"
@@ -27,8 +26,6 @@ async def entra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterato
         roles = ("Gateway.Admin",)
         running.applications = [Application(roles=roles), Application(roles=roles, resource_id="/subscriptions/s/app")]
         running.people = [Person(roles=roles)]
-        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{running.url}/msi/token")
-        monkeypatch.setenv("IDENTITY_HEADER", running.identity_header)
         yield running
 
 
@@ -41,11 +38,6 @@ def stack_settings(entra: EmulatedEntra) -> dict[str, str]:
     }
 
 
-def at(entra: EmulatedEntra) -> dict[str, Any]:
-    """Return the options by which a credential asks another identity provider than that of the public cloud."""
-    return {"authority": entra.url, "disable_instance_discovery": True}
-
-
 async def status_of(stack: Stack, token: str, path: str = "/manage/tenants") -> int:
     async with stack.session.get(stack.url + path, headers={"Authorization": f"Bearer {token}"}) as response:
         return response.status
@@ -53,12 +45,11 @@ async def status_of(stack: Stack, token: str, path: str = "/manage/tenants") -> 
 
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 async def test_an_application_signs_in_with_its_secret(stack: Stack, entra: EmulatedEntra, version: str) -> None:
-    entra.version, client = version, entra.applications[0]
-    with ClientSecretCredential(entra.directory_id, client.client_id, client.secret, **at(entra)) as credential:
+    entra.version = version
+    with ClientSecretCredential(*entra.secret_of(0), **credential_options(entra)) as credential:
         token = await asyncio.to_thread(credential.get_token, entra.scope)
     assert await status_of(stack, token.token) == 200
-    options = (entra.directory_id, client.client_id, client.secret)
-    async with AsyncClientSecretCredential(*options, **at(entra)) as other:
+    async with AsyncClientSecretCredential(*entra.secret_of(0), **credential_options(entra)) as other:
         assert await status_of(stack, (await other.get_token(entra.scope)).token) == 200
 
 
@@ -73,7 +64,7 @@ async def test_a_managed_identity_signs_in(stack: Stack, entra: EmulatedEntra) -
 async def test_a_person_signs_in_at_another_device(stack: Stack, entra: EmulatedEntra) -> None:
     client_id = entra.applications[0].client_id
     credential = DeviceCodeCredential(
-        client_id, tenant_id=entra.directory_id, prompt_callback=lambda *_: None, **at(entra)
+        client_id, tenant_id=entra.directory_id, prompt_callback=lambda *_: None, **credential_options(entra)
     )
     with credential:
         token = await asyncio.to_thread(credential.get_token, entra.scope)
@@ -96,8 +87,7 @@ async def test_a_person_signs_in_with_a_password(stack: Stack, entra: EmulatedEn
 
 async def test_a_token_for_azure_openai_administers_nothing(stack: Stack, entra: EmulatedEntra) -> None:
     client = entra.applications[0]
-    options = (entra.directory_id, client.client_id, client.secret)
-    async with AsyncClientSecretCredential(*options, **at(entra)) as credential:
+    async with AsyncClientSecretCredential(*entra.secret_of(0), **credential_options(entra)) as credential:
         token = (await credential.get_token(COGNITIVE)).token
     assert await status_of(stack, token) == 403
     forged = {**entra.claims_of(client, audience=COGNITIVE.removesuffix("/.default")), "roles": ["Gateway.Admin"]}
