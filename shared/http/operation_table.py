@@ -133,7 +133,7 @@ PARAMETER_EXAMPLES: Final[Mapping[str, str]] = {
     "response": "resp_0123456789abcdef",
     "key": "blue-team-1a2b3c4d",
     "period": "2026-11",
-    "group_by": "deployment,user,day",
+    "group_by": "deployment,user,application,day",
     "from": "2026-11-01T00:00:00Z",
     "to": "2026-12-01T00:00:00Z",
     "limit": "100",

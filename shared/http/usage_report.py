@@ -18,7 +18,7 @@ from shared.http.endpoint import json_response
 
 
 async def usage_response(gateway: Gateway, request: Request, tenant_id: str) -> Response:
-    """Answer `?period=YYYY-MM&group_by=deployment,user,day` for a tenant; by default of the current period.
+    """Answer `?period=YYYY-MM&group_by=deployment,user,application,day` for a tenant; by default of the current period.
 
     Raises `InvalidRequest` for another period or grouping, and `NotFound` for an unknown tenant.
     """

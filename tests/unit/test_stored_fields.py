@@ -227,7 +227,7 @@ ROLLUPS = st.builds(
     usage=USAGES,
     findings=FINDINGS,
 )
-ROLLUP_KEYS = st.builds(RollupKey, day=TEXTS, deployment=TEXTS, user=TEXTS, model=TEXTS)
+ROLLUP_KEYS = st.builds(RollupKey, day=TEXTS, deployment=TEXTS, user=TEXTS, model=TEXTS, application=TEXTS)
 
 
 @st.composite

@@ -84,6 +84,8 @@ def rollup_table_of(period: str) -> str:
 def rollup_row_key(key: RollupKey) -> str:
     """Return the key of a rollup. Names are hashed, because they may contain characters that a key must not."""
     names = f"{key.deployment}\x00{key.user}\x00{key.model}"
+    if key.application:  # rows of earlier versions and of keys have none
+        names = f"{names}\x00{key.application}"
     return f"R|{key.day}|{hashlib.sha256(names.encode()).hexdigest()}"
 
 

@@ -18,7 +18,7 @@ from shared.domain.ledger.entries import LedgerEntry
 from shared.domain.ledger.lanes import combined
 from shared.domain.ledger.rollup import Rollup, RollupKey, rolled_up
 from shared.domain.tenancy.tenant import Tenant
-from shared.domain.values import value
+from shared.domain.values import record, value
 
 _ATTEMPTS_ON_MOVING_WATERMARK = 5
 
@@ -26,18 +26,23 @@ EntryCursor: TypeAlias = Mapping[int, int]
 """By lane, the number that the entries of the next page are below."""
 
 
-@value
+@record
 class EntryFilter:
     """The entries to list. Times are RFC 3339 in UTC, `[start, end)`."""
 
     start: str = ""
     end: str = "~"
     user: str | None = None
+    application: str | None = None
 
     def accepts(self, entry: LedgerEntry) -> bool:
         """Return whether the entry is to be listed."""
-        user = entry.attempt.user if entry.attempt else None
-        return self.start <= entry.timestamp < self.end and self.user in (None, user)
+        attempt = entry.attempt
+        return (
+            self.start <= entry.timestamp < self.end
+            and self.user in (None, attempt.user if attempt else None)
+            and self.application in (None, attempt.application if attempt else None)
+        )
 
 
 @value

@@ -10,10 +10,10 @@ from typing import Final
 
 from shared.application.cached_value import Cached
 from shared.application.inference.body_threads import on_body_thread
-from shared.application.inference.incoming_call import MAX_USER_CHARACTERS
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.inference.resolved_request import ResolvedRequest
 from shared.application.inference.response_owner import ResponseOwner
+from shared.application.inference.user_of_call import user_of
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import ResponseDirectory, Tokenizer
 from shared.application.ports.ledger import Hold, Ledger
@@ -200,7 +200,8 @@ def _facts(request: ResolvedRequest, backend: Backend, price_version: str) -> At
         region=backend.region,
         model=backend.model,
         price_version=price_version,
-        user=call.user or body.user[:MAX_USER_CHARACTERS] or caller.key_id,
+        user=user_of(caller, call.user, body.user),
+        application=caller.application,
         key_id=caller.key_id,
         request_id=call.request_id,
         cost_center=caller.tenant.cost_center,

@@ -37,6 +37,7 @@ PROTECTIONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "max_concurrent_requests": _is_removed,
     "expires_at": _is_removed,
     "address_ranges": _is_wider,
+    "trust_user_header": lambda before, after: after > before,
 }
 """By the name of a field: a rule that tells if a new value protects less than the old one."""
 

@@ -1,4 +1,4 @@
-"""A tenant's usage in a period: totals, and sums by deployment, user or day."""
+"""A tenant's usage in a period: totals, and sums by deployment, user, application or day."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Grouping(StrEnum):
     DEPLOYMENT = "deployment"
     USER = "user"
     DAY = "day"
+    APPLICATION = "application"
 
     def of(self, key: RollupKey) -> Group:
         """Return the group that a rollup belongs to. A deployment is shown once for each model behind it."""
@@ -29,7 +30,7 @@ class Grouping(StrEnum):
 
 @value
 class Group:
-    """One deployment, user or day. `model` is empty unless it is a deployment."""
+    """One deployment, user, application or day. `model` is empty unless it is a deployment."""
 
     name: str
     model: str = ""

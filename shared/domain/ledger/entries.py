@@ -44,8 +44,11 @@ class Attempt:
     region: str = stored("region of the backend")
     model: str = stored("model of the backend")
     price_version: str = stored("ids of the price rows that apply, joined by dots")
-    user: str = stored("end user: `x-gateway-user`, else the body's `user` or `safety_identifier`, else the key id")
-    key_id: str = stored("id of the gateway key that was used")
+    user: str = stored(
+        "end user: the person of the access token (`oid`), else `x-gateway-user` where the tenant trusts its callers, "
+        "else the body's `user` or `safety_identifier`, else the id of the key or of the application"
+    )
+    key_id: str = stored("id of the gateway key that was used; empty for an access token")
     request_id: str = stored("id of the request (`x-gateway-request-id`), which its attempts share")
     cost_center: str = stored("cost center of the tenant at that time")
     streamed: bool = stored("the caller asked for a stream")
@@ -55,6 +58,7 @@ class Attempt:
     unbounded: str = stored("consumption that the hold does not bound, as in `input,output`; empty if none", default="")
     sku: str = stored("SKU of the backend, by which it is priced", default="")
     spilled_to: str = stored("deployment that served instead of the backend's, by Azure's own spillover", default="")
+    application: str = stored("application of the access token (`azp` or `appid`); empty for keys", default="")
 
 
 @fact

@@ -1,4 +1,4 @@
-"""Rollups: usage summed by day, deployment, user and model. Reports read them instead of a month of entries."""
+"""Rollups: usage summed by day, deployment, user, model and application. Reports read them instead of entries."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class RollupKey:
     deployment: str = stored("deployment", always=True)
     user: str = stored("end user", always=True)
     model: str = stored("model", always=True)
+    application: str = stored("application of the access token; empty for keys", default="")
 
 
 @record
@@ -71,7 +72,11 @@ def rollup_of(entry: LedgerEntry) -> tuple[RollupKey, Rollup] | None:
     if attempt is None or outcome is None:
         return None
     return RollupKey(
-        day=entry.timestamp[:10], deployment=attempt.deployment, user=attempt.user, model=attempt.model
+        day=entry.timestamp[:10],
+        deployment=attempt.deployment,
+        user=attempt.user,
+        model=attempt.model,
+        application=attempt.application,
     ), sums_of(entry, outcome)
 
 

@@ -65,6 +65,8 @@ class Tenant:
     on_disconnect: DisconnectPolicy = DisconnectPolicy.DRAIN
     expiry_policy: ExpiryPolicy = ExpiryPolicy.INPUT
     tags: Mapping[str, str] = field(default_factory=dict)
+    trust_user_header: bool = True
+    """Its callers may state in `x-gateway-user` for whom they call."""
     address_ranges: tuple[str, ...] = ()
     """The network addresses from which its keys and tokens are accepted; empty for all."""
     entra_principals: tuple[EntraPrincipal, ...] = ()

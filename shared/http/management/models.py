@@ -125,6 +125,7 @@ class TenantSettings(Model):
     on_disconnect: DisconnectPolicy | None = None
     expiry_policy: ExpiryPolicy | None = None
     tags: Annotated[dict[Name, Text], Field(max_length=_MAX_TAGS)] | None = None
+    trust_user_header: StrictBool | None = None
     address_ranges: AddressRanges | None = None
     entra_principals: EntraPrincipals | None = None
 

@@ -134,7 +134,7 @@ _TENANTS: Final = (
         path="/manage/tenants/{tenant}/entries",
         summary="A tenant's ledger entries, newest first",
         roles=ENTRIES,
-        query=("period", "from", "to", "user", "limit", "cursor"),
+        query=("period", "from", "to", "user", "application", "limit", "cursor"),
     ),
 )
 _CATALOG: Final = (

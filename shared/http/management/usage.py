@@ -29,16 +29,20 @@ _ENTRY_CURSOR = re.compile(rf"{_LANE_AND_SEQ}(,{_LANE_AND_SEQ}){{0,{MAX_LANES}}}
 
 @for_managers
 async def tenant_usage(gateway: Gateway, request: Request, _: Actor) -> Response:
-    """`GET /manage/tenants/{tenant}/usage?period=YYYY-MM&group_by=deployment,user,day`."""
+    """`GET /manage/tenants/{tenant}/usage?period=YYYY-MM&group_by=deployment,user,application,day`."""
     return await usage_response(gateway, request, tenant_id_of(request))
 
 
 @for_managers
 async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Response:
-    """`GET /manage/tenants/{tenant}/entries?period=&from=&to=&user=&limit=&cursor=`, newest first."""
+    """`GET /manage/tenants/{tenant}/entries?period=&from=&to=&user=&application=&limit=&cursor=`, newest first."""
     limit, cursor = page_query(request)
-    user = request.query_params.get("user")
-    chosen = EntryFilter(_moment(request, "from") or "", _moment(request, "to") or "~", user)
+    chosen = EntryFilter(
+        start=_moment(request, "from"),
+        end=_moment(request, "to") or "~",
+        user=request.query_params.get("user"),
+        application=request.query_params.get("application"),
+    )
     page = await gateway.billing.usage.entries(
         tenant_id_of(request), period_of(gateway, request), chosen, _read_cursor(cursor), limit
     )

@@ -25,5 +25,5 @@ async def me(_gateway: Gateway, _request: Request, principal: TenantPrincipal) -
 
 @for_tenants
 async def my_usage(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
-    """`GET /me/usage?period=YYYY-MM&group_by=deployment,user,day`."""
+    """`GET /me/usage?period=YYYY-MM&group_by=deployment,user,application,day`."""
     return await usage_response(gateway, request, principal.tenant.tenant_id)

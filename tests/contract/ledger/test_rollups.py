@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -18,7 +19,7 @@ from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
-from shared.adapters.tables.rollups import TableRollups
+from shared.adapters.tables.rollups import TableRollups, rollup_row_key
 from shared.adapters.tables.store import AnswerLost, InspectableStore, Merge, Row
 from shared.application.billing.report_usage import ReportUsage
 from shared.application.ledger.roll_up_usage import MAX_ROWS, RollUpUsage
@@ -28,7 +29,7 @@ from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.billing.usage_report import Grouping
 from shared.domain.errors import LedgerUnavailable
 from shared.domain.ledger.balance import Lane
-from shared.domain.ledger.rollup import Rollup, RollupKey
+from shared.domain.ledger.rollup import ROLLUP_KEY, Rollup, RollupKey
 from shared.domain.tenancy.tenant import Tenant
 from tests.tools.events import told
 from tests.tools.ledgers import (
@@ -113,6 +114,19 @@ async def test_a_watermark_that_has_moved_is_not_overtaken(store: InspectableSto
     assert await books.rollups.advance(Lane(tenant, PERIOD), mark, 2, {key: Rollup(requests=1)})
     assert not await books.rollups.advance(Lane(tenant, PERIOD), mark, 2, {key: Rollup(requests=1)})
     assert await books.summed() == {key: Rollup(requests=2)}
+
+
+async def test_applications_are_summed_apart_and_keys_as_before(store: InspectableStore, tenant: str) -> None:
+    books, lane = Books(store, tenant), Lane(tenant, PERIOD)
+    plain = RollupKey(day="2026-11-22", deployment="d", user="u", model="m")
+    keys = [plain, *(replace(plain, application=name) for name in ("app-1", "app-2"))]
+    for number in range(2):
+        mark = await books.rollups.watermark(lane)
+        assert await books.rollups.advance(lane, mark, number + 1, dict.fromkeys(keys, Rollup(requests=1)))
+    assert await books.summed() == dict.fromkeys(keys, Rollup(requests=2))
+    names = b"d\x00u\x00m"
+    assert rollup_row_key(plain) == f"R|2026-11-22|{hashlib.sha256(names).hexdigest()}"
+    assert "application" not in ROLLUP_KEY.write(plain)
 
 
 async def test_dropped_rollups_are_built_again(azurite: AzuriteAccount, tenant: str) -> None:
