@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pydantic import SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings
 
 from shared.domain.audit.hash_chain import FIRST_VERSION, KEY_VERSION
-from shared.setting_rules import secret_problem, unresolved_problem
+from shared.domain.identifiers import timestamp
+from shared.setting_rules import listed, secret_problem, unresolved_problem
 
 
 class ChainKeySettings(BaseSettings):
@@ -58,6 +61,37 @@ class ChainKeySettings(BaseSettings):
         if not has_first and version not in others:
             raise ValueError("must be a version in AUDIT_CHAIN_KEYS, or 0 for AUDIT_CHAIN_KEY")
         return version
+
+    audit_chain_key_ends: str = ""
+    """The times from which versions must not have signed any more, as `VERSION=TIME,...`."""
+
+    @property
+    def chain_key_ends(self) -> dict[str, str]:
+        """The ends of versions as timestamps of entries, by version."""
+        return _ends(self.audit_chain_key_ends)
+
+    @field_validator("audit_chain_key_ends")
+    @classmethod
+    def _are_ends(cls, text: str, info: ValidationInfo) -> str:
+        try:
+            ends = _ends(text)
+        except (ValueError, OverflowError):
+            raise ValueError("must be VERSION=TIME,..., times with their zone such as 2026-11-01T12:00:00Z") from None
+        if info.data.get("audit_chain_key_version") in ends:
+            raise ValueError("must not name the version that signs")
+        return text
+
+
+def _ends(text: str) -> dict[str, str]:
+    """Read a list `VERSION=TIME,...`. Raises `ValueError`, and `OverflowError` for a time that is out of range."""
+    ends = {}
+    for item in listed(text):
+        version, _, written = item.partition("=")
+        moment = datetime.fromisoformat(written)
+        if not KEY_VERSION.fullmatch(version) or moment.tzinfo is None:
+            raise ValueError
+        ends[version] = timestamp(moment)
+    return ends
 
 
 def _problem_of(items: list[tuple[str, str]]) -> str | None:

@@ -44,14 +44,14 @@ class LedgerJobs:
 def wire_ledger(adapters: Adapters, pricing: Pricing, sweep: Sweep) -> LedgerJobs:
     """Make the use cases of the ledger."""
     ledger, clock, tenants = adapters.ledger, adapters.clock, adapters.tenants
-    stored = TableBooks(adapters.store)
+    stored, ends = TableBooks(adapters.store), adapters.settings.chain_key_ends
     return LedgerJobs(
         books=ledger,
         open_period=OpenPeriod(tenants, ledger, clock, sweep),
         roll_up_usage=RollUpUsage(ledger, adapters.rollups, clock, sweep),
         level_lanes=LevelLanes(ledger, clock, sweep),
         expire_reservations=ExpireReservations(tenants, ledger, pricing.book, clock, sweep),
-        verify=VerifyLedger(stored, adapters.price_records, adapters.chain, DiskSet),
+        verify=VerifyLedger(stored, adapters.price_records, adapters.chain, DiskSet, ends),
         verify_tenants=VerifyTenants(tenants, stored, clock),
         price_records=adapters.price_records,
         verify_promises=VerifyPromises(stored, clock),
@@ -66,4 +66,4 @@ async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, st
     """
     store, prices = SqliteTableStore(), DocumentPrices(InMemoryDocuments())
     period = await PeriodArchive(store, prices).restore(path)
-    return VerifyLedger(TableBooks(store), prices, hash_chain(settings), DiskSet), period
+    return VerifyLedger(TableBooks(store), prices, hash_chain(settings), DiskSet, settings.chain_key_ends), period

@@ -52,6 +52,11 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
         ({"AUDIT_CHAIN_KEYS": f"{SECOND},2{SECOND[1:]}"}, "AUDIT_CHAIN_KEYS must have another secret for each"),
         ({"AUDIT_CHAIN_KEYS": f"0{SECOND[1:]}"}, "AUDIT_CHAIN_KEY is version 0, which AUDIT_CHAIN_KEYS must not"),
         ({"AUDIT_CHAIN_KEYS": f"1={'0123456789abcdef' * 2}"}, "AUDIT_CHAIN_KEY is version 0, which"),
+        ({"AUDIT_CHAIN_KEY_ENDS": "short-secret"}, "AUDIT_CHAIN_KEY_ENDS must be VERSION=TIME"),
+        ({"AUDIT_CHAIN_KEY_ENDS": "1=2026-11-01T12:00:00"}, "AUDIT_CHAIN_KEY_ENDS must be VERSION=TIME"),
+        ({"AUDIT_CHAIN_KEY_ENDS": "V1=2026-11-01T12:00:00Z"}, "AUDIT_CHAIN_KEY_ENDS must be VERSION=TIME"),
+        ({"AUDIT_CHAIN_KEY_ENDS": "1=0001-01-01T00:00:00+01:00"}, "AUDIT_CHAIN_KEY_ENDS must be VERSION=TIME"),
+        ({"AUDIT_CHAIN_KEY_ENDS": "0=2026-11-01T12:00:00Z"}, "AUDIT_CHAIN_KEY_ENDS must not name the version that"),
         ({"KEEP_ALIVE_SECONDS": "inf"}, "KEEP_ALIVE_SECONDS"),
         ({"CLOSE_GRACE_HOURS": "nan"}, "CLOSE_GRACE_HOURS"),
         ({"MAX_BODY_BYTES": "0"}, "MAX_BODY_BYTES"),
@@ -103,6 +108,11 @@ def test_each_version_of_the_chain_key_is_known_and_the_named_one_signs(
     ring = key_ring(read(monkeypatch, **changes))
     assert (sorted(ring.keys), ring.newest) == (versions, newest)
     assert ring.keys.get("1", b"").decode() in ("", SECOND[2:])
+
+
+def test_ends_of_keys_are_times_of_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, AUDIT_CHAIN_KEY_ENDS="1=2026-11-01T12:00:00+01:00, 2b=2026-11-02T00:00:00.5Z")
+    assert settings.chain_key_ends == {"1": "2026-11-01T11:00:00.000Z", "2b": "2026-11-02T00:00:00.500Z"}
 
 
 ENDPOINTS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from shared.application.ledger.chain_report import ChainReport
 from shared.application.ledger.findings import Finding, finding_at, findings_of
 from shared.application.ledger.transfers import Transfers
 from shared.application.ports.books import Books, Place, StoredEntry
-from shared.domain.audit.hash_chain import ChainVerifier
+from shared.domain.audit.hash_chain import SHA256, ChainVerifier, Link
 from shared.domain.errors import UnpricedModel
 from shared.domain.ledger.amounts import NOTHING, Amount, Limit
 from shared.domain.ledger.balance import RECENT_COMMITS, Lane
@@ -72,6 +73,10 @@ class LaneBooks:
     sides: dict[str, tuple[EntryKind, int, Amount]] = field(default_factory=dict)
     """The lane's sides of transfers: kind of entry, number of the other lane, and amount, by transfer id."""
     chained: ChainReport = field(default_factory=ChainReport)
+    key_ends: Mapping[str, str] = field(default_factory=dict)
+    """The timestamps from which versions of the chain key must not sign any more, by version."""
+    latest: str = ""
+    """The latest timestamp of all entries so far."""
     violations: list[Finding] = field(default_factory=list)
 
     def add(self, stored: StoredEntry) -> None:
@@ -116,8 +121,18 @@ class LaneBooks:
             self.violations += findings_of(faults, "I15")
         if link.fault:
             self._violate("I2", stored.key, f"entry {seq} {link.fault}", link.property_name)
-        self.chained.add(link, str(sealed.covered.get("timestamp", "")))
+        self._check_end(link, stored)
         self.head = sealed.hash  # continue from the stored hash, so that one edited entry gives one violation
+
+    def _check_end(self, link: Link, stored: StoredEntry) -> None:
+        """Check that the key that signed an entry was still in use. Whoever has stolen a key also writes times."""
+        timestamp = stored.entry.timestamp if stored.entry else ""
+        self.chained.add(link, timestamp)
+        self.latest = max(self.latest, timestamp)
+        end = self.key_ends.get(link.key_version, "")
+        if end and self.latest >= end:
+            message = f"entry {self.seq} was signed by key version {link.key_version} after {end}, its end"
+            self._violate("I2", stored.key, message, "key_version" if link.method == SHA256 else "")
 
     def _count_commit(self, entry: LedgerEntry) -> None:
         commit_id, resolved = self.recent_commits[-1] if self.recent_commits else ("", 0)

@@ -35,15 +35,22 @@ class VerifyLedger:
 
     - A tenant whose lanes change during the reading is read on from there, at most 20 times.
     - `new_set` makes the sets of rids, which may not fit into memory.
+    - `key_ends` has the timestamps from which versions of the chain key must not sign any more.
     """
 
     def __init__(
-        self, books: Books, prices: PriceRows, chain: ChainVerifier, new_set: Callable[[], StringSet] = set
+        self,
+        books: Books,
+        prices: PriceRows,
+        chain: ChainVerifier,
+        new_set: Callable[[], StringSet] = set,
+        key_ends: Mapping[str, str] | None = None,
     ) -> None:
         self._books = books
         self._prices = prices
         self._chain = chain
         self._new_set = new_set
+        self._key_ends = key_ends or {}
         self.unproven: list[Lane] = []
         """The verified lanes whose `limit0` nothing proves: their first limit entry is of an earlier version."""
         self.chained = ChainReport()
@@ -123,6 +130,7 @@ class VerifyLedger:
             lane=lane,
             books=self._books,
             chain=self._chain,
+            key_ends=self._key_ends,
             prices=tenant.prices,
             transfers=tenant.transfers,
             resolved=self._new_set(),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.domain.audit.hash_chain import HashChain, KeyRing
 from tests.adversary.auditors.conftest import CLOSED, OPEN, KeptBooks
-from tests.adversary.auditors.test_tampering import CLOSED_LEDGER, Captured, entry, seal_again, verified
+from tests.adversary.auditors.test_tampered_backups import backed_up
+from tests.adversary.auditors.test_tampering import ACME, CLOSED_LEDGER, LEDGER, Captured, entry, seal_again, verified
 from tests.tools.earlier_chain import EarlierChain
 from tests.tools.stack import CHAIN_KEY
 
 KEY = CHAIN_KEY.encode()
+SECOND = CHAIN_KEY[::-1]
 SIGNING, EARLIER = HashChain(KeyRing(keys={"0": KEY})), EarlierChain(KEY)
 
 
@@ -67,6 +70,22 @@ def test_with_the_first_key_the_end_of_a_lane_can_be_written_as_earlier_versions
     assert (status, document["findings"]) == (0, [])
     forged = counts(document)["hmac", "0"]
     assert counts(document) == {("hmac", "0"): forged, ("sha256", "0"): counts(before)["sha256", "0"] - forged}
+
+
+def test_a_stolen_key_is_useless_after_its_end(
+    books: KeptBooks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
+) -> None:
+    rows = books.tables.rows(LEDGER, ACME)
+    times = {key: rows[key]["timestamp"] for key in rows if key.startswith("E|")}
+    seal_again(books.tables, HashChain(KeyRing(keys={"1": SECOND.encode()}, newest="1")))
+    seal_again(books.tables, EARLIER, first=4, latency_ms=77)
+    monkeypatch.setenv("AUDIT_CHAIN_KEYS", f"1={SECOND}")
+    monkeypatch.setenv("AUDIT_CHAIN_KEY_VERSION", "1")
+    monkeypatch.setenv("AUDIT_CHAIN_KEY_ENDS", f"0={times[entry(1)]}")
+    for command in (("--period", OPEN), ("--archive", backed_up(OPEN, tmp_path, capsys))):
+        status, document = verified(capsys, *command, "--tenant", "acme")
+        found = {each["row"] for each in document["findings"]}
+        assert (status, found) == (1, {key for key in times if key >= entry(4)})
 
 
 @pytest.mark.parametrize("chain", [SIGNING, EARLIER])
