@@ -65,6 +65,8 @@ class Settings(ChainKeySettings, AnchorSettings):
     tallygate_blob_endpoint: str = ""
     admin_api_key: SecretStr = SecretStr("")
     """Management key for the first steps; at least 32 characters. If empty, there is none."""
+    admin_api_key_enabled: bool = True
+    """`false` refuses the management key, wherever its value is kept."""
 
     use_managed_identity: bool = True
     """`false` uses the identity of a developer (`DefaultAzureCredential`)."""

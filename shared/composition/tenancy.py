@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from shared.application.alerts.raise_alert import RaiseAlert
@@ -19,6 +20,8 @@ from shared.application.tenancy.rotate_key import RotateKey
 from shared.application.tenancy.watch_keys import WatchKeys
 from shared.composition.adapters import Adapters
 
+logger = logging.getLogger("tallygate")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenancy:
@@ -32,10 +35,18 @@ class Tenancy:
     reconcile_principals: ReconcilePrincipals
 
 
+def _admin_key_name(adapters: Adapters) -> str:
+    """Return the name of the management key; empty if there is none, or if it is switched off."""
+    name = adapters.secret_names.admin if adapters.settings.admin_api_key_enabled else ""
+    if not name and adapters.access_tokens is None:
+        logger.warning("Nobody can manage this gateway: it has neither an admin key that is enabled nor Entra ID.")
+    return name
+
+
 def wire_tenancy(adapters: Adapters, sweep: Sweep) -> Tenancy:
     """Make the use cases of tenancy. They share `authenticate`, which forgets a tenant that they change."""
     tenants, keys, clock = adapters.tenants, adapters.keys, adapters.clock
-    admin_key = AdminKey(adapters.secrets, adapters.secret_names.admin)
+    admin_key = AdminKey(adapters.secrets, _admin_key_name(adapters))
     raise_alert = RaiseAlert(adapters.alerts, clock, adapters.background)
     watch = WatchKeys(NoteKeyUse(adapters.key_uses, clock, adapters.background), raise_alert)
     memberships = Memberships(tenants, adapters.principals, clock)

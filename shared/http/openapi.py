@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
+from shared.application.tenancy.memberships import TENANT_HEADER
 from shared.http.endpoint import json_response
 from shared.http.operation import API_VERSION, MULTIPART, Operation
 from shared.http.operation_table import OPERATIONS, PARAMETER_EXAMPLES
@@ -65,7 +66,8 @@ def _describe(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "operationId": re.sub(r"\W+", "_", f"{operation.method.lower()}{operation.path}").strip("_"),
         "parameters": [_parameter(name, "path") for name in re.findall(r"{(\w+)}", operation.path)]
-        + [_parameter(name, "query") for name in operation.query],
+        + [_parameter(name, "query") for name in operation.query]
+        + ([_parameter(TENANT_HEADER, "header")] if operation.acts_for_tenant else []),
         "responses": {
             str(operation.success): {"description": "Success"},
             **({str(operation.repeated): {"description": "Stored already"}} if operation.repeated else {}),

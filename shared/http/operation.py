@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from shared.adapters.azure_openai.formats.all_formats import FORMATS
-from shared.domain.identity.role import INFERENCE, OPEN, Roles
+from shared.domain.identity.role import INFERENCE, OPEN, OPERATOR_ROLES, Roles
 from shared.domain.routing.paths import V1
 from shared.domain.values import record
 
@@ -48,6 +48,11 @@ class Operation:
     def is_open(self) -> bool:
         """The operation needs no credential."""
         return self.roles == OPEN
+
+    @property
+    def acts_for_tenant(self) -> bool:
+        """Only callers that act for a tenant may call the operation. A header can name the tenant."""
+        return OPERATOR_ROLES.isdisjoint(self.roles) and not self.is_open
 
 
 @record

@@ -25,10 +25,11 @@ async def test_no_request_breaks_the_gateway_or_contradicts_its_description(
 ) -> None:
     needs(SCHEMATHESIS)
     key = stack.key if is_tenant else ADMIN_KEY
+    headers = ["--header", f"x-gateway-tenant: {stack.tenant}"] if is_tenant else []
     process = await asyncio.create_subprocess_exec(
         str(SCHEMATHESIS), "run", f"{stack.url}/reference/openapi.json", "--no-color",
         "--phases", "examples,coverage,fuzzing", "--max-examples", "10",
-        "--mode", "all", "--include-path-regex", paths, "--header", f"api-key: {key}",
+        "--mode", "all", "--include-path-regex", paths, "--header", f"api-key: {key}", *headers,
         "--generation-with-security-parameters", "false", "--generation-database", "none", "--checks", CHECKS,
         "--suppress-health-check", "all", "--seed", "1", "--continue-on-failure", "--request-timeout", "30",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

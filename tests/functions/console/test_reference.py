@@ -17,6 +17,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from shared.domain.identity.role import INFERENCE, OWN_DATA
 from shared.http.operation import InferenceOperation
 from shared.http.operation_table import INFERENCE_OPERATIONS, OPERATIONS, PARAMETER_EXAMPLES
 from tests.functions.inference.test_operations import form
@@ -42,6 +43,17 @@ async def test_every_operation_is_described_and_every_body_has_an_example(stack:
         for content in found.get("requestBody", {}).get("content", {}).values():
             assert content["example"]
             assert set(content["schema"].get("required", ())) <= set(content["example"])
+
+
+async def test_every_operation_tells_its_roles_and_where_a_header_names_the_tenant(stack: Stack) -> None:
+    document = await described(stack)
+    for operation in OPERATIONS:
+        found = document["paths"][operation.path][operation.method.lower()]
+        assert found.get("x-roles", ["anyone"]) == [*operation.roles]
+        assert bool(found["security"]) != operation.is_open
+        headers = [each["name"] for each in found["parameters"] if each["in"] == "header"]
+        is_named = operation.roles in (INFERENCE, OWN_DATA)
+        assert headers == (["x-gateway-tenant"] if is_named else [])
 
 
 @pytest.mark.parametrize("row", INFERENCE_OPERATIONS, ids=lambda row: row.path)
