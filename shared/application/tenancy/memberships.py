@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -16,10 +16,10 @@ from shared.domain.errors import InsufficientRole, InvalidRequest
 from shared.domain.identity.access_token import AccessTokenClaims
 from shared.domain.identity.role import Role
 from shared.domain.tenancy.entra_principals import (
+    NamedRoles,
     PrincipalName,
-    RolesByName,
+    named_roles,
     own_name,
-    roles_by_name,
     roles_in_tenant,
 )
 from shared.domain.tenancy.tenant import Tenant, TenantState
@@ -46,7 +46,7 @@ class _Named:
     """A tenant as it was stored at most 25 s ago, and the roles of those whom it names."""
 
     tenant: Tenant
-    roles: RolesByName
+    roles: NamedRoles
 
 
 class Memberships:
@@ -100,28 +100,24 @@ class Memberships:
         if claims.is_legacy_audience or not claims.groups:
             return found
         tenants_by_group = await self._tenants_by_group(claims.directory_id)
-        return found.union(*(tenants_by_group.get(group, _NONE) for group in claims.groups))
+        return found.union(*(tenants_by_group[group] for group in tenants_by_group.keys() & claims.groups))
 
     async def _only(self, candidates: Collection[str], claims: AccessTokenClaims) -> Member:
-        found = [member async for member in self._members(candidates, claims)]
-        members = [each for each in found if each.tenant.state is not TenantState.CLOSED] or found
+        open_: list[Member] = []
+        closed: list[Member] = []
+        for tenant_id in sorted(candidates):
+            member = await self._member(tenant_id, claims)
+            if member is not None:
+                (closed if member.tenant.state is TenantState.CLOSED else open_).append(member)
+            if len(open_) > 1:
+                break
+        members = open_ or closed
         if not members:
             raise InsufficientRole(f"{_NO_TENANT} {_NO_GROUPS}" if claims.has_group_overage else _NO_TENANT)
         if len(members) > 1:
             problem = f"The caller belongs to several tenants. Name one in the header '{TENANT_HEADER}'."
             raise InvalidRequest(problem, TENANT_HEADER)
         return members[0]
-
-    async def _members(self, candidates: Collection[str], claims: AccessTokenClaims) -> AsyncIterator[Member]:
-        """Yield the tenants that name the caller, until two are found that are not closed."""
-        not_closed = 0
-        for tenant_id in sorted(candidates):
-            member = await self._member(tenant_id, claims)
-            if member is not None:
-                yield member
-                not_closed += member.tenant.state is not TenantState.CLOSED
-            if not_closed > 1:
-                return
 
     async def _member(self, tenant_id: str, claims: AccessTokenClaims) -> Member | None:
         cached = self._named.get(tenant_id)
@@ -151,4 +147,4 @@ class Memberships:
 
     async def _load_tenant(self, tenant_id: str) -> _Named | None:
         found = await self._tenants.get(tenant_id)
-        return _Named(found.value, roles_by_name(found.value.entra_principals)) if found else None
+        return _Named(found.value, named_roles(found.value.entra_principals)) if found else None

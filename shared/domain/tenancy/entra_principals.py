@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from shared.domain.identity.access_token import AccessTokenClaims
 from shared.domain.identity.role import Role
-from shared.domain.values import record
+from shared.domain.values import record, value
 
 
 class PrincipalKind(StrEnum):
@@ -45,17 +45,29 @@ class EntraPrincipal:
         return PrincipalName(self.directory_id, self.kind, self.id)
 
 
-RolesByName: TypeAlias = Mapping[PrincipalName, frozenset[Role]]
 _NONE: Final[frozenset[Role]] = frozenset()
 _USE_ONLY: Final = frozenset({Role.USE})
 
 
-def roles_by_name(principals: Iterable[EntraPrincipal]) -> RolesByName:
+@value
+class NamedRoles:
+    """The roles of the principals that a tenant names, found as each request needs them."""
+
+    by_name: Mapping[PrincipalName, frozenset[Role]]
+    by_group: Mapping[str, Mapping[str, frozenset[Role]]]
+    """The roles of groups, by directory and object id."""
+
+
+def named_roles(principals: Iterable[EntraPrincipal]) -> NamedRoles:
     """Return the roles of each principal: a tenant may name it several times."""
-    roles: defaultdict[PrincipalName, set[Role]] = defaultdict(set)
+    by_name: dict[PrincipalName, frozenset[Role]] = {}
+    by_group: defaultdict[str, dict[str, frozenset[Role]]] = defaultdict(dict)
     for principal in principals:
-        roles[principal.name].add(principal.role)
-    return {name: frozenset(found) for name, found in roles.items()}
+        roles = by_name.get(principal.name, _NONE) | {principal.role}
+        by_name[principal.name] = roles
+        if principal.kind is PrincipalKind.GROUP:
+            by_group[principal.directory_id][principal.id] = roles
+    return NamedRoles(by_name, dict(by_group))
 
 
 def own_name(claims: AccessTokenClaims) -> PrincipalName:
@@ -68,22 +80,17 @@ def own_name(claims: AccessTokenClaims) -> PrincipalName:
     return PrincipalName(claims.directory_id, PrincipalKind.APPLICATION, claims.application_id)
 
 
-def group_names(claims: AccessTokenClaims) -> Iterator[PrincipalName]:
-    """Yield the names of the caller's groups: none for a token of a legacy audience."""
-    if not claims.is_legacy_audience:
-        for group in claims.groups:
-            yield PrincipalName(claims.directory_id, PrincipalKind.GROUP, group)
-
-
-def roles_in_tenant(claims: AccessTokenClaims, named: RolesByName) -> frozenset[Role]:
+def roles_in_tenant(claims: AccessTokenClaims, named: NamedRoles) -> frozenset[Role]:
     """Return the roles of a token's caller in a tenant that names these principals.
 
     - The app role `Gateway.Use` counts for a caller that the tenant names.
     - A token of a legacy audience serves inference only, whatever the tenant names its caller for.
     """
-    roles = named.get(own_name(claims), _NONE)
+    roles = named.by_name.get(own_name(claims), _NONE)
     if claims.is_legacy_audience:
         return _USE_ONLY if Role.TENANT_USE in roles else _NONE
-    for name in group_names(claims):
-        roles |= named.get(name, _NONE)
+    if claims.groups:
+        of_groups = named.by_group.get(claims.directory_id, {})
+        # A token may have 200 groups, and a tenant names few: the shorter one is walked.
+        roles = roles.union(*(of_groups[group] for group in of_groups.keys() & claims.groups))
     return roles | _USE_ONLY if roles and Role.USE in claims.roles else roles

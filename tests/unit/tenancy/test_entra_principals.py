@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shared.domain.identity.access_token import AccessTokenClaims
 from shared.domain.identity.role import Role
-from shared.domain.tenancy.entra_principals import EntraPrincipal, PrincipalKind, roles_by_name, roles_in_tenant
+from shared.domain.tenancy.entra_principals import EntraPrincipal, PrincipalKind, named_roles, roles_in_tenant
 from tests.tools.known_tokens import APPLICATION, DIRECTORY, PERSON, application_claims, person_claims
 
 GROUP = "66666666-6666-4666-8666-666666666666"
@@ -17,7 +17,7 @@ def named(kind: PrincipalKind, id_: str, role: Role = USER, directory: str = DIR
 
 
 def roles(claims: AccessTokenClaims, *principals: EntraPrincipal) -> frozenset[Role]:
-    return roles_in_tenant(claims, roles_by_name(principals))
+    return roles_in_tenant(claims, named_roles(principals))
 
 
 def test_a_person_is_named_by_object_id_and_an_application_by_client_id() -> None:
