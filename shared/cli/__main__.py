@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from shared.cli.anchors import public_key
 from shared.cli.archive import backup, restore
 from shared.cli.verify import verify
 
@@ -26,7 +27,7 @@ def tallygate() -> None:
     """
 
 
-for _command in (verify, backup, restore):
+for _command in (verify, backup, restore, public_key):
     tallygate.add_command(_command)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -12,6 +12,8 @@ from shared.application.billing.verify_statements import VerifyStatements
 from shared.application.ledger.chain_report import METHOD_NAMES, ChainedEntries
 from shared.application.ledger.findings import INVARIANTS, Finding, NotChecked, findings_of
 from shared.application.ledger.verify_ledger import VerifyLedger
+from shared.application.ports.anchors import AnchoredHeads
+from shared.cli.anchors import check_anchors
 from shared.cli.command import NoAnswer, Period, print_json, progress, run_to_end
 from shared.composition.gateway import build
 from shared.composition.ledger import open_archive
@@ -32,6 +34,8 @@ class Verification:
     chained: Sequence[ChainedEntries]
     findings: Sequence[Finding]
     not_checked: Sequence[NotChecked]
+    notes: Sequence[str] = ()
+    """Facts about anchors that are no violation by themselves, such as times without one."""
 
     @property
     def status(self) -> int:
@@ -48,14 +52,12 @@ class Verification:
         return None if any(each.is_all or each.is_open for each in missing) else True
 
 
-_ALWAYS_UNCHECKED = (
-    NotChecked(invariant="I2", reason="a complete rollback: if all rows are as they were earlier, nothing shows it"),
-    NotChecked(
-        invariant="I4", reason="a reservation that was forged together with the balance: only entries are chained"
-    ),
+_FORGED_RESERVATION = NotChecked(
+    invariant="I4", reason="a reservation that was forged together with the balance: only entries are chained"
 )
 _UNCHECKED_IN_ARCHIVES = (
-    *_ALWAYS_UNCHECKED,
+    NotChecked(invariant="I2", reason="a complete rollback: if all rows are as they were earlier, nothing shows it"),
+    _FORGED_RESERVATION,
     NotChecked(invariant="I12", reason="an archive has no statements", is_all=True),
     NotChecked(invariant="I13", reason="an archive is not compared with what clients received", is_all=True),
     NotChecked(invariant="I14", reason="an archive does not tell when it was written", is_all=True),
@@ -76,9 +78,26 @@ _UNCHECKED_IN_ARCHIVES = (
     type=_FILE,
     help="A file of request ids, separated by spaces or lines. Each must be booked exactly once.",
 )
+@click.option(
+    "--public-key",
+    type=_FILE,
+    help="A PEM file of `tallygate public-key`: trust only these keys. By default those of the gateway are trusted.",
+)
+@click.option(
+    "--checkpoints",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of checkpoints that you kept. The log of anchors must contain them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every finding.")
 def verify(
-    period: str | None, archive: Path | None, tenant: str | None, acknowledged: Path | None, *, as_json: bool
+    period: str | None,
+    archive: Path | None,
+    tenant: str | None,
+    acknowledged: Path | None,
+    public_key: Path | None,
+    checkpoints: Path | None,
+    *,
+    as_json: bool,
 ) -> int:
     """Check the books of a billing period against every invariant.
 
@@ -95,11 +114,13 @@ def verify(
         raise click.UsageError("Give either --period or --archive.")
     if archive is not None and acknowledged is not None:
         raise click.UsageError("--acknowledged needs --period.")
+    if archive is not None and (public_key is not None or checkpoints is not None):
+        raise click.UsageError("--public-key and --checkpoints need --period.")
     if archive is not None:
         result = run_to_end(_verify_archive(archive, tenant))
     else:
         told = None if acknowledged is None else _read_request_ids(acknowledged)
-        result = run_to_end(_verify_period(str(period), tenant, told))
+        result = run_to_end(_verify_period(str(period), tenant, told, public_key, checkpoints))
     (_print_json if as_json else _print_text)(result)
     return result.status
 
@@ -111,13 +132,23 @@ def _read_request_ids(file: Path) -> set[str]:
         raise NoAnswer(f"{file} cannot be read as text.") from error
 
 
-async def _verify_period(period: str, tenant: str | None, acknowledged: set[str] | None) -> Verification:
+async def _verify_period(
+    period: str,
+    tenant: str | None,
+    acknowledged: set[str] | None,
+    public_key: Path | None,
+    checkpoints: Path | None,
+) -> Verification:
     gateway = await build(read_settings())
     try:
-        tenants, findings = await _verify_lanes(gateway.ledger.verify, period, tenant)
+        # Anchors first: what is anchored meanwhile is newer than the entries that are read.
+        anchors = await check_anchors(gateway, period, tenant, public_key, checkpoints)
+        tenants, findings = await _verify_lanes(gateway.ledger.verify, period, tenant, anchors.anchored)
+        findings += anchors.findings
         documents = await gateway.ledger.verify_tenants(period, tenant)
         findings += documents.findings
-        not_checked = [*_ALWAYS_UNCHECKED, *_unproven(gateway.ledger.verify), *documents.not_checked]
+        not_checked = [*anchors.not_checked, _FORGED_RESERVATION, *_unproven(gateway.ledger.verify)]
+        not_checked += documents.not_checked
         findings += findings_of(await gateway.ledger.price_records.faults(), "I10", "")
         findings += await gateway.ledger.verify_promises(period, acknowledged or (), tenant)
         if acknowledged is None:
@@ -128,7 +159,8 @@ async def _verify_period(period: str, tenant: str | None, acknowledged: set[str]
             await _verify_statements(gateway.billing.verify_statements, period, findings, not_checked)
     finally:
         await gateway.aclose()
-    return _verification(gateway.ledger.verify, period, tenants, findings, not_checked)
+    result = _verification(gateway.ledger.verify, period, tenants, findings, not_checked)
+    return replace(result, notes=anchors.notes)
 
 
 async def _verify_statements(
@@ -166,10 +198,12 @@ def _unproven(verify_ledger: VerifyLedger) -> Iterator[NotChecked]:
         )
 
 
-async def _verify_lanes(verify_ledger: VerifyLedger, period: str, tenant: str | None) -> tuple[int, list[Finding]]:
+async def _verify_lanes(
+    verify_ledger: VerifyLedger, period: str, tenant: str | None, anchored: AnchoredHeads | None = None
+) -> tuple[int, list[Finding]]:
     total, done, findings = await verify_ledger.count_tenants(period, tenant), 0, list[Finding]()
     with progress("Tenants verified") as report:
-        async for name, found in verify_ledger(period, tenant):
+        async for name, found in verify_ledger(period, tenant, anchored):
             done += bool(name)
             findings += found
             report(done, total)
@@ -192,6 +226,10 @@ def _print_text(result: Verification) -> None:
         click.echo(f"  {finding.invariant} {finding.tenant_id or result.period}: {finding.message}{where}")
     if len(result.findings) > SHOWN_FINDINGS:
         click.echo(f"  ... and {len(result.findings) - SHOWN_FINDINGS} more; --json prints all")
+    for note in result.notes[:SHOWN_FINDINGS]:
+        click.echo(f"  note: {note}")
+    if len(result.notes) > SHOWN_FINDINGS:
+        click.echo(f"  ... and {len(result.notes) - SHOWN_FINDINGS} more notes; --json prints all")
     click.echo("Not checked:")
     for each in result.not_checked:
         click.echo(f"  {each.invariant:4} {each.reason}")
@@ -205,6 +243,7 @@ def _print_json(result: Verification) -> None:
             "holds": {name: result.result(name) for name in INVARIANTS},
             "chained": [asdict(each) for each in result.chained],
             "findings": [_finding(finding) for finding in result.findings],
+            "notes": list(result.notes),
             "not_checked": [{"invariant": each.invariant, "reason": each.reason} for each in result.not_checked],
         }
     )

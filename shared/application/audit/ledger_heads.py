@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Set
 from typing import Final, TypeVar
 
@@ -15,6 +16,7 @@ from shared.domain.ledger.balance import Lane, LaneState
 
 T = TypeVar("T")
 AT_ONCE: Final = 16
+_CHAIN: Final = re.compile(r"ledger/(\d{4}-\d\d)/([^|/]+)\|(\d\d)")
 
 
 def group_of_period(period: object) -> str:
@@ -25,6 +27,12 @@ def group_of_period(period: object) -> str:
 def chain_of(lane: Lane) -> str:
     """Return the name of a lane's chain, for example `ledger/2026-11/acme|00`."""
     return f"{group_of_period(lane.period)}/{lane.tenant_id}|{lane.number:02}"
+
+
+def lane_of_chain(chain: str) -> Lane | None:
+    """Return the lane of a chain; `None` if it is the chain of something else."""
+    found = _CHAIN.fullmatch(chain)
+    return Lane(found[2], found[1], int(found[3])) if found else None
 
 
 class LedgerHeads:

@@ -9,7 +9,7 @@ from shared.domain.values import record
 
 INVARIANTS = {
     "I1": "entries of a lane are exactly 1..B.seq",
-    "I2": "the chain recomputes over the stored rows and ends at B.head",
+    "I2": "the chain recomputes over the stored rows and ends at B.head; every anchored head matches",
     "I3": "B.used = sum of entry amounts",
     "I4": "B.reserved = sum of open reservations, and their number is B.open_reservations",
     "I5": "each rid has exactly one of open reservation and terminal entry",

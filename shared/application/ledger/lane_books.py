@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,6 +49,8 @@ class LaneBooks:
     """The rids of all terminal entries."""
     head: str
     limit: Limit
+    anchored: Mapping[int, str] = field(default_factory=dict)
+    """The hashes of the anchored entries, by number."""
     seq: int = 0
     used: Amount = NOTHING
     excess: Amount = NOTHING
@@ -105,6 +107,13 @@ class LaneBooks:
             key, added = found
             self.rollups[key] = self.rollups.get(key, Rollup()) + added
 
+    def anchored_beyond(self) -> Iterator[Finding]:
+        """Yield the last anchored entry, if the lane does not have it."""
+        last = max(self.anchored, default=0)
+        if last > self.seq:
+            message = f"entry {last} was anchored, and the lane ends at entry {self.seq}"
+            yield finding_at(self.place("B"), "I2", message)
+
     def place(self, row: str, property_name: str = "") -> Place:
         """Return the place of a row of the lane."""
         return self.books.place(self.lane, row, property_name)
@@ -121,6 +130,8 @@ class LaneBooks:
             self.violations += findings_of(faults, "I15")
         if link.fault:
             self._violate("I2", stored.key, f"entry {seq} {link.fault}", link.property_name)
+        if self.anchored.get(self.seq, sealed.hash) != sealed.hash:
+            self._violate("I2", stored.key, f"entry {self.seq} is not the one that was anchored")
         self._check_end(link, stored)
         self.head = sealed.hash  # continue from the stored hash, so that one edited entry gives one violation
 

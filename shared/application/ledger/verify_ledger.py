@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
 
+from shared.application.audit.ledger_heads import chain_of, lane_of_chain
 from shared.application.ledger.chain_report import ChainReport
 from shared.application.ledger.compare_lane import LaneSnapshot, compare_lane
 from shared.application.ledger.findings import Finding, finding_at, findings_of
 from shared.application.ledger.lane_books import LaneBooks, StringSet
 from shared.application.ledger.transfers import Transfers
+from shared.application.ports.anchors import AnchoredHeads
 from shared.application.ports.books import Books, Fault
 from shared.domain.audit.hash_chain import ChainVerifier
 from shared.domain.ledger.balance import Balance, Lane, LaneState
@@ -56,30 +58,47 @@ class VerifyLedger:
         self.chained = ChainReport()
         """The methods and key versions of the entries in the verified lanes."""
 
-    async def __call__(self, period: str, only: str | None = None) -> AsyncIterator[tuple[str, list[Finding]]]:
+    async def __call__(
+        self, period: str, only: str | None = None, anchored: AnchoredHeads | None = None
+    ) -> AsyncIterator[tuple[str, list[Finding]]]:
         """Yield each tenant, or only the tenant `only`, with the violations in its books.
 
-        Rows that are of no tenant are yielded last, under the name of none. Raises `LedgerUnavailable`, and
+        - Entries are compared with the `anchored` heads, which were read before.
+        - Rows that are of no tenant, and anchored lanes without rows, are yielded last, under the name of none.
+
+        Raises `LedgerUnavailable`, and
         `StorageUnavailable` if prices cannot be read.
         """
         prices = PriceBook(await self._prices.load())
         lanes, faults = await self._books.lanes(period, only)
         for tenant_id, of_tenant in groupby(lanes, key=lambda lane: lane.tenant_id):
-            yield tenant_id, await self._tenant({lane: lanes[lane] for lane in of_tenant}, prices)
-        if faults:
-            yield "", [*findings_of(faults, "I16", "")]
+            yield tenant_id, await self._tenant({lane: lanes[lane] for lane in of_tenant}, prices, anchored)
+        found = [*findings_of(faults, "I16", ""), *self._vanished(lanes, period, only, anchored)]
+        if found:
+            yield "", found
 
     async def count_tenants(self, period: str, only: str | None = None) -> int:
         """Count the tenants that a verification of the period reads. Raises `LedgerUnavailable`."""
         lanes, _ = await self._books.lanes(period, only)
         return len({lane.tenant_id for lane in lanes})
 
-    async def _tenant(self, lanes: Mapping[Lane, bool], prices: PriceBook) -> list[Finding]:
+    def _vanished(
+        self, lanes: Container[Lane], period: str, only: str | None, anchored: AnchoredHeads | None
+    ) -> Iterator[Finding]:
+        """Yield the lanes of the period that were anchored, and that have no rows."""
+        for chain in sorted(anchored.chains()) if anchored else ():
+            lane = lane_of_chain(chain)
+            if lane and lane.period == period and lane not in lanes and only in (None, lane.tenant_id):
+                yield finding_at(self._books.place(lane), "I2", "the lane was anchored, and has no rows")
+
+    async def _tenant(
+        self, lanes: Mapping[Lane, bool], prices: PriceBook, anchored: AnchoredHeads | None
+    ) -> list[Finding]:
         """Read a tenant's lanes until all invariants hold, or nothing changed during the reading.
 
         `lanes` tells of each lane if the registry names it.
         """
-        tenant = _TenantBooks(prices=prices)
+        tenant = _TenantBooks(prices=prices, anchored=anchored)
         vault = next(iter(lanes)).vault
         for _ in range(_MAX_READINGS):
             tenant.snapshots.clear()
@@ -107,7 +126,7 @@ class VerifyLedger:
             tenant.books[lane] = self._open_books(lane, stored.meaning, tenant)
         books = tenant.books[lane]
         snapshot = tenant.snapshots[lane] = await self._read(lane, stored.meaning, books)
-        return [*findings_of(stored.faults, "I15"), *compare_lane(books, snapshot)]
+        return [*findings_of(stored.faults, "I15"), *compare_lane(books, snapshot), *books.anchored_beyond()]
 
     async def _without_balance(self, lane: Lane, faults: Sequence[Fault] | None) -> list[Finding]:
         """Return the violation in a lane whose balance is missing or cannot be read, so that nothing can be compared.
@@ -136,6 +155,7 @@ class VerifyLedger:
             resolved=self._new_set(),
             head=self._books.genesis(lane),
             limit=balance.limit0,
+            anchored=tenant.anchored.of(chain_of(lane)) if tenant.anchored else {},
         )
 
     async def _read(self, lane: Lane, balance: Balance, books: LaneBooks) -> LaneSnapshot:
@@ -167,6 +187,7 @@ class _TenantBooks:
     """The books of a tenant's lanes, which grow with each reading, and the latest snapshot of each lane."""
 
     prices: PriceBook
+    anchored: AnchoredHeads | None
     transfers: Transfers = field(default_factory=Transfers)
     books: dict[Lane, LaneBooks] = field(default_factory=dict)
     snapshots: dict[Lane, LaneSnapshot] = field(default_factory=dict)

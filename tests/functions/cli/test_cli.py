@@ -157,7 +157,7 @@ def test_verification_tells_as_json_what_holds(settings: None, files: Files, cap
     status, document = run_json(capsys, "verify", "--archive", str(files.right))
     unchecked = {each["invariant"] for each in document.pop("not_checked") if each["reason"]}
     (chained,) = document.pop("chained")
-    expected = {"period": PERIOD, "tenants": len(TENANTS), "holds": ARCHIVE_HOLDS, "findings": []}
+    expected = {"period": PERIOD, "tenants": len(TENANTS), "holds": ARCHIVE_HOLDS, "findings": [], "notes": []}
     assert (status, document) == (DONE, expected)
     assert chained.pop("last").startswith(PERIOD)
     assert chained == {"method": "sha256", "key_version": "0", "is_key_known": True, "entries": len(TENANTS)}
