@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from pydantic import SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings
 
 from shared.domain.audit.hash_chain import FIRST_VERSION, KEY_VERSION
 from shared.domain.identifiers import timestamp
 from shared.setting_rules import listed, secret_problem, unresolved_problem
+from shared.vault_settings import VaultSettings
 
 
-class ChainKeySettings(BaseSettings):
+class ChainKeySettings(VaultSettings):
     """The versions of the chain key, and which of them signs."""
 
     audit_chain_keys: SecretStr = SecretStr("")
@@ -20,7 +20,7 @@ class ChainKeySettings(BaseSettings):
     audit_chain_key: SecretStr = SecretStr("")
     """Version 0 of the key that signs ledger entries; at least 32 characters."""
     audit_chain_key_version: str = ""
-    """The version that signs new entries; 0 if there is no other."""
+    """The version that signs new entries; 0 if there is no other. Empty if the newest version of a secret signs."""
 
     @property
     def chain_keys(self) -> dict[str, bytes]:
@@ -41,7 +41,8 @@ class ChainKeySettings(BaseSettings):
     @classmethod
     def _is_first_chain_key(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
         text, others = key.get_secret_value(), _others(info)
-        if problem := secret_problem(text) if text or not others else None:
+        has_other = others or info.data.get("audit_chain_key_secret_name", True)  # no name: that is told already
+        if problem := secret_problem(text) if text or not has_other else None:
             raise ValueError(problem)
         if text and (FIRST_VERSION in others or text in others.values()):
             raise ValueError("is version 0, which AUDIT_CHAIN_KEYS must not repeat")
@@ -51,8 +52,12 @@ class ChainKeySettings(BaseSettings):
     @classmethod
     def _signs(cls, version: str, info: ValidationInfo) -> str:
         """Refuse to guess which key is the newest."""
-        if not {"audit_chain_keys", "audit_chain_key"} <= info.data.keys():
+        if not {"audit_chain_keys", "audit_chain_key", "audit_chain_key_secret_name"} <= info.data.keys():
             return version  # they are wrong, and that is told
+        if info.data["audit_chain_key_secret_name"]:
+            if version:
+                raise ValueError("contradicts AUDIT_CHAIN_KEY_SECRET_NAME, whose newest version signs")
+            return version
         others = _others(info)
         if others and not version:
             raise ValueError("is required with AUDIT_CHAIN_KEYS")

@@ -77,6 +77,11 @@ def admin_key_problem(text: str) -> str | None:
     return unresolved_problem(text) or secret_problem(text) or header_problem(text)
 
 
+def chain_key_problem(text: str) -> str | None:
+    """Refuse a key of ledger entries that can be guessed."""
+    return unresolved_problem(text) or secret_problem(text)
+
+
 def secret_name_problem(text: str) -> str | None:
     """Refuse a name that no secret of a key vault can have.
 

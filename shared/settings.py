@@ -38,6 +38,8 @@ _REQUEST_SECONDS: Final = (
 """The settings whose sum is the longest time of a request."""
 SLICES_OF_A_TIMER: Final = 4
 """A timer's run sweeps at most twice, and a sweep takes at most two slices."""
+_STATED_SECRETS: Final = (*NAMES, *(f"{name}_secret_name" for name in NAMES))
+"""If any of these settings is set, no secret is generated."""
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
 
@@ -245,7 +247,7 @@ def _generated(*, generate: bool) -> dict[str, Any]:
     named = {name.lower(): text for name, text in os.environ.items()}
     endpoint = named.get("tallygate_table_endpoint", "")
     is_memory = named.get("tallygate_storage", "").lower() == "memory"
-    if is_memory or not is_loopback(endpoint) or any(named.get(name) for name in (*NAMES, "admin_api_key_secret_name")):
+    if is_memory or not is_loopback(endpoint) or any(named.get(name) for name in _STATED_SECRETS):
         return {}
     folder = _ROOT / (named.get("tallygate_data") or ".local")
     has_key = any(named.get(name) for name in ("audit_signing_key_file", "audit_signing_key_name"))

@@ -19,6 +19,8 @@ class VaultSettings(BaseSettings):
     """The secret for the backends whose `auth` is `api_key` and that name none of their own."""
     admin_api_key_secret_name: str = ""
     """The secret that holds the management key, in place of `ADMIN_API_KEY`."""
+    audit_chain_key_secret_name: str = ""
+    """The secret that holds the key of ledger entries. All its versions verify, and the newest signs."""
 
     @field_validator("key_vault_host_suffixes")
     @classmethod
@@ -34,7 +36,7 @@ class VaultSettings(BaseSettings):
             refuse(vault_problem(url, listed(info.data.get("key_vault_host_suffixes", ""))))
         return url
 
-    @field_validator("azure_openai_api_key_secret_name", "admin_api_key_secret_name")
+    @field_validator("azure_openai_api_key_secret_name", "admin_api_key_secret_name", "audit_chain_key_secret_name")
     @classmethod
     def _is_in_the_vault(cls, name: str, info: ValidationInfo) -> str:
         if not name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from shared.adapters.tables.responses import TableResponses
 from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.rows import REGISTRY_TABLE
 from shared.adapters.tables.store import InspectableStore, StoreError
+from shared.application.audit.chain_keys import ChainKeys
 from shared.application.background import Background
 from shared.application.ports.anchors import AnchorStore
 from shared.application.ports.billing import ReportStore
@@ -37,7 +39,7 @@ from shared.application.ports.secrets import Secrets
 from shared.composition.identity import access_tokens
 from shared.composition.secrets import SecretNames, open_secrets
 from shared.composition.storage import open_storage
-from shared.domain.audit.hash_chain import HashChain, KeyRing
+from shared.domain.audit.hash_chain import HashChain
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -93,8 +95,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
     clock = clock or storage_clock
     async with AsyncExitStack() as opened:  # closes what was opened if the start is interrupted
         session = await opened.enter_async_context(_session())
-        tokens = CachedTokens(lambda authority: _credential(settings, authority))
-        opened.push_async_callback(tokens.close)
+        tokens = open_tokens(settings, opened)
         names = SecretNames.of(settings)
         secrets = open_secrets(settings, names, tokens, clock, opened)
         backend_keys = BackendKeys(secrets, names.backends)
@@ -102,7 +103,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
         store, documents = storage.store, storage.documents
         with suppress(StoreError):  # such as a table that does not exist yet
             await store.get(REGISTRY_TABLE, "time", "time")
-        chain = hash_chain(settings)
+        chain = await _open_chain(chain_keys(settings, names, secrets), names, clock, opened)
         verifier = access_tokens(settings, session, clock)
         if verifier is not None:
             opened.push_async_callback(verifier.close)
@@ -148,14 +149,30 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
         )
 
 
-def hash_chain(settings: Settings) -> HashChain:
-    """Make the hash chain over ledger entries, with the keys from the settings."""
-    return HashChain(key_ring(settings), encode_canonical)
+def open_tokens(settings: Settings, resources: AsyncExitStack) -> CachedTokens:
+    """Make the tokens of the process's one identity. `resources` closes them."""
+    tokens = CachedTokens(lambda authority: _credential(settings, authority))
+    resources.push_async_callback(tokens.close)
+    return tokens
 
 
-def key_ring(settings: Settings) -> KeyRing:
-    """Return all versions of the chain key that the settings have."""
-    return KeyRing(keys=settings.chain_keys, newest=settings.audit_chain_key_version)
+def chain_keys(settings: Settings, names: SecretNames, secrets: Secrets) -> ChainKeys:
+    """Return the source of all versions of the chain key."""
+    return ChainKeys(secrets, names.chain, settings.chain_keys, settings.audit_chain_key_version)
+
+
+async def _open_chain(keys: ChainKeys, names: SecretNames, clock: Clock, resources: AsyncExitStack) -> HashChain:
+    """Make the hash chain over ledger entries. One whose key is in a vault is kept current until `resources` close."""
+    chain = HashChain(await keys.ring(), encode_canonical)
+    if names.chain:
+        renewal = asyncio.create_task(keys.keep_current(chain, clock))
+
+        async def end() -> None:
+            renewal.cancel()
+            await asyncio.wait([renewal])
+
+        resources.push_async_callback(end)
+    return chain
 
 
 def _session() -> aiohttp.ClientSession:

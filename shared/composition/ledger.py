@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.adapters.canonical_json import encode_canonical
+from shared.adapters.clock import StorageClock
 from shared.adapters.documents.pricing import DocumentPrices
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.on_disk.table_store import DiskSet, SqliteTableStore
@@ -20,8 +23,10 @@ from shared.application.ledger.verify_tenants import VerifyTenants
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.pricing import PriceRecords
 from shared.application.sweep import Sweep
-from shared.composition.adapters import Adapters, hash_chain
+from shared.composition.adapters import Adapters, chain_keys, open_tokens
 from shared.composition.pricing import Pricing
+from shared.composition.secrets import SecretNames, open_secrets
+from shared.domain.audit.hash_chain import ChainVerifier
 from shared.settings import Settings
 
 
@@ -62,8 +67,12 @@ def wire_ledger(adapters: Adapters, pricing: Pricing, sweep: Sweep) -> LedgerJob
 async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, str]:
     """Restore an archived period into a temporary file. Returns its verification, and the period.
 
-    Raises `ArchiveDamaged`. Sends no request to storage.
+    Raises `ArchiveDamaged`. Sends no request to storage. Reads the chain key if it is in a vault.
     """
     store, prices = SqliteTableStore(), DocumentPrices(InMemoryDocuments())
     period = await PeriodArchive(store, prices).restore(path)
-    return VerifyLedger(TableBooks(store), prices, hash_chain(settings), DiskSet, settings.chain_key_ends), period
+    async with AsyncExitStack() as opened:
+        names = SecretNames.of(settings)
+        secrets = open_secrets(settings, names, open_tokens(settings, opened), StorageClock(), opened)
+        keys = await chain_keys(settings, names, secrets).readable()
+    return VerifyLedger(TableBooks(store), prices, ChainVerifier(keys, encode_canonical), DiskSet, settings.chain_key_ends), period

@@ -11,7 +11,7 @@ from shared.adapters.key_vault.vault import Vault
 from shared.application.ports.clock import Clock
 from shared.application.ports.secrets import Secrets
 from shared.domain.values import record
-from shared.setting_rules import admin_key_problem, backend_key_problem
+from shared.setting_rules import admin_key_problem, backend_key_problem, chain_key_problem
 from shared.settings import Settings
 
 _STATED_BACKEND_KEY = "AZURE_OPENAI_API_KEY"
@@ -27,11 +27,13 @@ class SecretNames:
     """The key of the backends that name none of their own."""
     admin: str
     """The management key; empty if there is none."""
+    chain: str
+    """The key of ledger entries; empty if the settings state its versions."""
 
     @property
     def own(self) -> tuple[str, ...]:
         """The names of the secrets that prove or protect something of the gateway itself."""
-        return (self.admin,)
+        return (self.admin, self.chain)
 
     @classmethod
     def of(cls, settings: Settings) -> SecretNames:
@@ -39,7 +41,9 @@ class SecretNames:
         is_stated = bool(settings.azure_openai_api_key.get_secret_value()) or not settings.azure_key_vault_url
         admin = _STATED_ADMIN_KEY if settings.admin_api_key.get_secret_value() else settings.admin_api_key_secret_name
         return cls(
-            backends=_STATED_BACKEND_KEY if is_stated else settings.azure_openai_api_key_secret_name, admin=admin
+            backends=_STATED_BACKEND_KEY if is_stated else settings.azure_openai_api_key_secret_name,
+            admin=admin,
+            chain=settings.audit_chain_key_secret_name,
         )
 
 
@@ -54,6 +58,7 @@ def open_secrets(
     if not settings.azure_key_vault_url:
         return StatedSecrets(stated)
     vault = Vault(settings.azure_key_vault_url, lambda: tokens.credential)
-    secrets = KeyVaultSecrets(vault, clock, {names.admin: admin_key_problem}, backend_key_problem)
+    rules = {names.admin: admin_key_problem, names.chain: chain_key_problem}
+    secrets = KeyVaultSecrets(vault, clock, rules, backend_key_problem)
     resources.push_async_callback(secrets.aclose)
     return StatedSecrets(stated, secrets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import wraps
 from operator import attrgetter
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
@@ -91,6 +92,9 @@ def _route(
         except SettingsInvalid as error:
             logger.error("%s (request id: %s)", error, request_id)
             return misconfigured_response(error.problems, request_id)
+        except GatewayError as error:  # such as a key vault that cannot be reached
+            logger.error("%s (request id: %s)", error, request_id)
+            return error_response(error, request_id, datetime.now(UTC))
         try:
             return await handler(use_cases(gateway), request, request_id, *args, **kwargs)
         except GatewayError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from shared.composition.adapters import key_ring
 from shared.settings import Settings, SettingsInvalid, read_settings
 
 GOOD = {
@@ -105,9 +104,10 @@ def test_each_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: d
 def test_each_version_of_the_chain_key_is_known_and_the_named_one_signs(
     monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], versions: list[str], newest: str
 ) -> None:
-    ring = key_ring(read(monkeypatch, **changes))
-    assert (sorted(ring.keys), ring.newest) == (versions, newest)
-    assert ring.keys.get("1", b"").decode() in ("", SECOND[2:])
+    settings = read(monkeypatch, **changes)
+    keys = settings.chain_keys
+    assert (sorted(keys), settings.audit_chain_key_version) == (versions, newest)
+    assert keys.get("1", b"").decode() in ("", SECOND[2:])
 
 
 def test_ends_of_keys_are_times_of_entries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +244,11 @@ def test_further_vaults_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"KEY_VAULT_HOST_SUFFIXES": "vault.azure.net"}, "KEY_VAULT_HOST_SUFFIXES must hold suffixes"),
         ({"ADMIN_API_KEY_SECRET_NAME": "x"}, "ADMIN_API_KEY_SECRET_NAME needs AZURE_KEY_VAULT_URL"),
+        ({"AUDIT_CHAIN_KEY_SECRET_NAME": "x"}, "AUDIT_CHAIN_KEY_SECRET_NAME needs AZURE_KEY_VAULT_URL"),
+        (
+            {"AZURE_KEY_VAULT_URL": VAULT, "AUDIT_CHAIN_KEY_SECRET_NAME": "x", "AUDIT_CHAIN_KEY_VERSION": "0"},
+            "AUDIT_CHAIN_KEY_VERSION contradicts AUDIT_CHAIN_KEY_SECRET_NAME",
+        ),
         ({"AZURE_OPENAI_API_KEY_SECRET_NAME": "x"}, "AZURE_OPENAI_API_KEY_SECRET_NAME needs AZURE_KEY_VAULT_URL"),
         (
             {"AZURE_KEY_VAULT_URL": VAULT, "ADMIN_API_KEY_SECRET_NAME": "a/b"},
@@ -260,3 +265,15 @@ def test_names_of_secrets_need_a_vault_and_no_value(
 ) -> None:
     with pytest.raises(SettingsInvalid, match=message):
         read(monkeypatch, **changes)
+
+
+def test_a_wrong_name_of_the_chain_key_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsInvalid) as raised:
+        read(monkeypatch, AUDIT_CHAIN_KEY="", AZURE_KEY_VAULT_URL=VAULT, AUDIT_CHAIN_KEY_SECRET_NAME="a b")
+    assert raised.value.problems.count(";") == 0
+
+
+def test_the_chain_key_may_be_in_the_vault_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"AZURE_KEY_VAULT_URL": VAULT, "AUDIT_CHAIN_KEY_SECRET_NAME": "tallygate-chain-key"}
+    assert [*read(monkeypatch, **changes).chain_keys] == ["0"]
+    assert read(monkeypatch, **changes, AUDIT_CHAIN_KEY="").chain_keys == {}

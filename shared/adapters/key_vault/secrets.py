@@ -122,17 +122,23 @@ class KeyVaultSecrets:
             return held.before if held.newest.version == newest.version else held.newest
 
     async def _read_history(self, name: str, held: Sequence[SecretVersion]) -> tuple[SecretVersion, ...]:
-        """Read all versions. The value of a version never changes, so those that are held are not read again."""
+        """Read all versions. The value of a version never changes, so those that are held are not read again.
+
+        A version that breaks its rule is left out, because nothing was ever signed with it. The newest must keep it.
+        """
         known = {each.version: each for each in held}
         versions = [each.version for each in await self._vault.versions(name) if each.is_enabled]
         if not versions:
             raise SecretUnavailable(f"The secret '{name}' has no enabled version in the key vault.", is_gone=True)
-        return tuple(
-            [known.get(each) or self._checked(name, await self._vault.version(name, each)) for each in versions]
-        )
+        read = [known.get(each) or await self._vault.version(name, each) for each in versions]
+        self._checked(name, read[-1])
+        return tuple(each for each in read if self._problem(name, each) is None)
 
     def _checked(self, name: str, version: SecretVersion) -> SecretVersion:
-        problem = self._rules.get(name.lower(), self._default_rule)(version.value)
+        problem = self._problem(name, version)
         if problem is not None:
             raise SecretUnavailable(f"The secret '{name}' in the key vault cannot be used: its value {problem}.")
         return version
+
+    def _problem(self, name: str, version: SecretVersion) -> str | None:
+        return self._rules.get(name.lower(), self._default_rule)(version.value)

@@ -14,7 +14,7 @@ from local.emulators.managed_identity import EmulatedIdentity
 from shared.adapters.identity.credentials import CachedTokens, managed_identity
 from shared.adapters.key_vault.secrets import KeyVaultSecrets
 from shared.adapters.key_vault.vault import Vault
-from shared.setting_rules import admin_key_problem, backend_key_problem
+from shared.setting_rules import admin_key_problem, backend_key_problem, chain_key_problem
 from tests.tools.vaults import running_identity, running_vault
 
 
@@ -55,7 +55,7 @@ def clock() -> MovedClock:
 async def secrets(vault: EmulatedVault, clock: MovedClock) -> AsyncIterator[KeyVaultSecrets]:
     """Secrets of the vault. A management key is named `admin`. Lifetimes do not differ."""
     tokens = CachedTokens(lambda authority: managed_identity("", authority))
-    rules = {"admin": admin_key_problem}
+    rules = {"admin": admin_key_problem, "chain": chain_key_problem}
     opened = KeyVaultSecrets(Vault(vault.url, lambda: tokens.credential), clock, rules, backend_key_problem, lambda: 0)
     yield opened
     await opened.aclose()

@@ -300,19 +300,19 @@ async def test_all_enabled_versions_are_listed_oldest_first_and_read_once(
     secrets: KeyVaultSecrets, vault: EmulatedVault, clock: MovedClock
 ) -> None:
     vault.page_size = 2
-    names = [vault.set("chain", f"key {number}", age_seconds=OLD - number) for number in range(5)]
-    vault.disable("chain", names[1])
-    found = await secrets.versions("chain")
+    names = [vault.set("hooks", f"key {number}", age_seconds=OLD - number) for number in range(5)]
+    vault.disable("hooks", names[1])
+    found = await secrets.versions("hooks")
     assert [each.version for each in found] == [names[0], *names[2:]]
     assert [each.value for each in found] == ["key 0", "key 2", "key 3", "key 4"]
-    newest = vault.set("chain", "key 5")
+    newest = vault.set("hooks", "key 5")
     clock.seconds = 601
-    assert (await secrets.versions("chain"))[-1].version == newest
+    assert (await secrets.versions("hooks"))[-1].version == newest
     assert len([path for path in vault.requests if names[0] in path]) == 1
     vault.versions.clear()
     clock.seconds = 1_300
-    with pytest.raises(SecretUnavailable, match="'chain' has no enabled version"):
-        await secrets.versions("chain")
+    with pytest.raises(SecretUnavailable, match="'hooks' has no enabled version"):
+        await secrets.versions("hooks")
 
 
 async def test_closing_ends_what_is_being_read(secrets: KeyVaultSecrets, vault: EmulatedVault) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from local.emulators.key_vault import EmulatedVault
-from tests.tools.stack import ADMIN_KEY, SIMULATOR_KEY, Stack, running_stack
+from tests.tools.stack import ADMIN_KEY, CHAIN_KEY, SIMULATOR_KEY, Stack, running_stack
 from tests.tools.vaults import running_identity, running_vault
 
 BACKEND_SECRET = "azure-openai-api-key"
 ADMIN_SECRET = "tallygate-admin-key"
+CHAIN_SECRET = "tallygate-chain-key"
 OLD = 99_999
 """An age in seconds: nothing overlaps with such a version."""
 
@@ -41,6 +42,7 @@ async def vaulted(
     async with running_identity(monkeypatch), running_vault() as vault:
         vault.set(BACKEND_SECRET, SIMULATOR_KEY, age_seconds=OLD)
         vault.set(ADMIN_SECRET, ADMIN_KEY, age_seconds=OLD)
+        vault.set(CHAIN_SECRET, CHAIN_KEY, age_seconds=OLD)
         settings = {
             "TALLYGATE_STORAGE": "memory",
             "AZURE_KEY_VAULT_URL": vault.url,
