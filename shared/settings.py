@@ -16,6 +16,7 @@ from shared.anchor_settings import AnchorSettings
 from shared.chain_key_settings import ChainKeySettings
 from shared.domain.routing.endpoints import is_host_suffix
 from shared.entra_setting_rules import ENTRA_RULES
+from shared.first_backend_settings import FirstBackendSettings
 from shared.function_timeout import function_timeout_seconds
 from shared.generated_secrets import NAMES, SecretsUnusable, generated_secrets
 from shared.setting_rules import (
@@ -51,7 +52,7 @@ class SettingsInvalid(Exception):
         super().__init__(f"Settings are incomplete or wrong: {self.problems}")
 
 
-class Settings(ChainKeySettings, AnchorSettings):
+class Settings(ChainKeySettings, AnchorSettings, FirstBackendSettings):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(

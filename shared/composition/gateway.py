@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from shared.adapters.azure_openai.probe import OpenAIProbe
 from shared.application.audit.count_refusals import CountRefusals
 from shared.application.background import Background
 from shared.application.health.check_readiness import CheckReadiness
 from shared.application.ports.clock import Clock
+from shared.application.routing.bootstrap_catalog import BootstrapCatalog
 from shared.application.sweep import Sweep
-from shared.composition.adapters import connect
+from shared.composition.adapters import Adapters, connect
 from shared.composition.anchors import Anchors, wire_anchors
 from shared.composition.audit import Audit, wire_audit
 from shared.composition.billing import Billing, wire_billing
@@ -20,6 +22,8 @@ from shared.composition.ledger import LedgerJobs, wire_ledger
 from shared.composition.pricing import Pricing, wire_pricing
 from shared.composition.routing import Routing, wire_routing
 from shared.composition.tenancy import Tenancy, wire_tenancy
+from shared.domain.errors import InvalidRequest
+from shared.first_backend import as_settings_problem, first_backend, is_first_backend_stated
 from shared.settings import Settings
 
 
@@ -51,11 +55,25 @@ class Gateway:
 
 
 async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
-    """Wire a gateway. `clock` is by default corrected by the time of the storage account, which is asked for it."""
+    """Wire a gateway. `clock` is by default corrected by the time of the storage account, which is asked for it.
+
+    Creates the first backend if the settings define it and there is none. Raises `SettingsInvalid` if they define it
+    wrongly, `SecretUnavailable` if the chain key is in a vault that cannot be read, and `StorageUnavailable`.
+    """
     adapters = await connect(settings, clock)
+    try:
+        return await _wire(adapters)
+    except BaseException:
+        await adapters.resources.aclose()
+        raise
+
+
+async def _wire(adapters: Adapters) -> Gateway:
+    settings = adapters.settings
     sweep = Sweep(adapters.cursors, adapters.clock, settings.timer_slice_seconds)
     pricing = wire_pricing(adapters)
     routing = wire_routing(adapters)
+    await _create_first_backend(settings, routing.bootstrap)
     tenancy = wire_tenancy(adapters, sweep)
     ledger = wire_ledger(adapters, pricing, sweep)
     probe = OpenAIProbe(adapters.tokens, adapters.backend_keys)
@@ -75,3 +93,11 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
         refusals=CountRefusals(adapters.clock),
         resources=adapters.resources,
     )
+
+
+async def _create_first_backend(settings: Settings, bootstrap: BootstrapCatalog) -> None:
+    if is_first_backend_stated(settings):
+        try:
+            await bootstrap(partial(first_backend, settings))
+        except InvalidRequest as error:
+            raise as_settings_problem(error) from error

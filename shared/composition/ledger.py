@@ -75,4 +75,6 @@ async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, st
         names = SecretNames.of(settings)
         secrets = open_secrets(settings, names, open_tokens(settings, opened), StorageClock(), opened)
         keys = await chain_keys(settings, names, secrets).readable()
-    return VerifyLedger(TableBooks(store), prices, ChainVerifier(keys, encode_canonical), DiskSet, settings.chain_key_ends), period
+    return VerifyLedger(
+        TableBooks(store), prices, ChainVerifier(keys, encode_canonical), DiskSet, settings.chain_key_ends
+    ), period

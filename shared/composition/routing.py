@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from shared.application.cached_value import Cached
+from shared.application.routing.bootstrap_catalog import BootstrapCatalog
 from shared.application.routing.dispatch import Dispatcher
 from shared.application.routing.explain_route import ExplainRoute
 from shared.application.routing.fair_queue import WaitingPolicy
@@ -28,6 +29,7 @@ class Routing:
     turns: TenantTurns
     explain: ExplainRoute
     catalog: ManageCatalog
+    bootstrap: BootstrapCatalog
 
 
 def wire_routing(adapters: Adapters) -> Routing:
@@ -50,19 +52,14 @@ def wire_routing(adapters: Adapters) -> Routing:
         dispatcher.apply_hints(hints, catalog.backends)
         return catalog
 
-    configured = Cached(load, clock)
+    configured, rules = Cached(load, clock), _backend_rules(settings)
     return Routing(
         configured=configured,
         dispatcher=dispatcher,
         turns=TenantTurns(waiting),
         explain=ExplainRoute(adapters.tenants, configured, dispatcher, clock),
-        catalog=ManageCatalog(
-            adapters.catalog,
-            configured,
-            adapters.tenants,
-            clock,
-            _backend_rules(settings),
-        ),
+        catalog=ManageCatalog(adapters.catalog, configured, adapters.tenants, clock, rules),
+        bootstrap=BootstrapCatalog(adapters.catalog, adapters.tenants, adapters.prices, clock, rules),
     )
 
 

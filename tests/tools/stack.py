@@ -237,6 +237,15 @@ async def running_stack(
     monkeypatch: pytest.MonkeyPatch, folder: Path, settings: dict[str, str]
 ) -> AsyncIterator[Stack]:
     """Run a gateway with these settings, a configuration for every model, and a tenant."""
+    async with bare_stack(monkeypatch, folder, settings) as stack:
+        await configure(stack)
+        stack.key = await stack.register(stack.tenant, name="Acme", cost_center="CC-1")
+        yield stack
+
+
+@asynccontextmanager
+async def bare_stack(monkeypatch: pytest.MonkeyPatch, folder: Path, settings: dict[str, str]) -> AsyncIterator[Stack]:
+    """Run a gateway with these settings, and nothing configured. The first request reads them."""
     environment = {
         "AUDIT_CHAIN_KEY": CHAIN_KEY,
         "ADMIN_API_KEY": ADMIN_KEY,
@@ -249,10 +258,7 @@ async def running_stack(
         monkeypatch.setenv(name, value)
     async with running_simulator() as (simulator, simulator_url), running_host(folder) as url:
         async with aiohttp.ClientSession(headers={"x-functions-key": HOST_KEY}) as session:
-            stack = Stack(url, simulator_url, simulator, session, tenant=f"t-{secrets.token_hex(6)}")
-            await configure(stack)
-            stack.key = await stack.register(stack.tenant, name="Acme", cost_center="CC-1")
-            yield stack
+            yield Stack(url, simulator_url, simulator, session, tenant=f"t-{secrets.token_hex(6)}")
 
 
 async def configure(stack: Stack) -> None:
