@@ -22,14 +22,16 @@ _authority = cache(trustme.CA)
 
 
 @asynccontextmanager
-async def running_entra(monkeypatch: pytest.MonkeyPatch, folder: Path) -> AsyncIterator[EmulatedEntra]:
+async def running_entra(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, issuer: trustme.CA | None = None
+) -> AsyncIterator[EmulatedEntra]:
     """Run an identity provider with an application, a managed identity and a person.
 
-    The gateway, and azure-identity in this process, trust its certificate.
+    The gateway, and azure-identity in this process, trust its certificate, unless `issuer` has issued it.
     """
     trust(monkeypatch, _authority(), folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _authority().issue_cert("127.0.0.1").configure_cert(context)
+    (issuer or _authority()).issue_cert("127.0.0.1").configure_cert(context)
     port = free_port()
     entra = EmulatedEntra(
         f"https://127.0.0.1:{port}",

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 
 from local.emulators.entra import EmulatedEntra, Fault
 from local.emulators.entra_objects import Person, SigningKey
@@ -73,6 +74,17 @@ async def test_a_provider_that_does_not_answer_is_given_up(monkeypatch: pytest.M
         ):
             with pytest.raises(KeysNotFetched, match=reason):
                 await documents.fetch(entra.directory_id)
+
+
+async def test_a_provider_with_a_foreign_certificate_gives_no_keys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with running_entra(monkeypatch, tmp_path, trustme.CA()) as entra, aiohttp.ClientSession() as session:
+        authority = authority_of(entra.url)
+        assert authority is not None
+        with pytest.raises(KeysNotFetched, match="ClientConnectorCertificateError"):
+            await KeyDocuments(session, authority).fetch(entra.directory_id)
+        assert entra.asked == []
 
 
 async def test_a_provider_that_hangs_holds_up_no_caller_of_a_known_key(verification: Verification) -> None:
