@@ -41,6 +41,8 @@ class EmulatedKeys:
     versions: dict[str, list[StoredKey]] = field(default_factory=dict)
     signed: list[str] = field(default_factory=list)
     """The versions that have signed, in order."""
+    shows_disabled: bool = False
+    """The public parts of disabled versions can be read."""
     signature: bytes | None = None
     """Answer this in place of each signature."""
 
@@ -71,6 +73,8 @@ class EmulatedKeys:
         name, found = request.match_info["name"], self._found(request)
         if found is None:
             return _refused(404, "KeyNotFound")
+        if not found.enabled and not self.shows_disabled:
+            return _refused(403, "Forbidden")
         numbers = found.key.public_key().public_numbers()
         size = (found.key.curve.key_size + 7) // 8
         key = {

@@ -17,7 +17,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from azure.storage.blob.aio import BlobServiceClient
 
+from local.azurite_server import ACCOUNT
 from tests.tools.stack import API_VERSION, await_port, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,6 +134,25 @@ def further_gateway(document: dict[str, Any]) -> tuple[subprocess.Popen[bytes], 
     process = subprocess.Popen(document["gateway_command"], env=environment, stderr=subprocess.DEVNULL)
     await_port(port, process)
     return process, f"http://127.0.0.1:{port}"
+
+
+async def anchor_at(session: aiohttp.ClientSession, document: dict[str, Any], *urls: str) -> None:
+    """Start the timer of anchors in several gateways at the same time, and wait until the log has a leaf."""
+    headers = {"x-functions-key": document["host_key"]}
+    started = (_start(session, f"{url}/admin/functions/anchor_audit", headers) for url in urls)
+    assert set(await asyncio.gather(*started)) == {202}
+    environment = document["gateway_env"]
+    key = {"account_name": ACCOUNT, "account_key": environment["TALLYGATE_STORAGE_ACCOUNT_KEY"]}
+    async with BlobServiceClient(environment["TALLYGATE_BLOB_ENDPOINT"], credential=key) as service:
+        checkpoint = service.get_blob_client("anchors", "checkpoint/0000000001")
+        async with asyncio.timeout(60):
+            while not await checkpoint.exists():  # noqa: ASYNC110 - there is no event to await
+                await asyncio.sleep(0.05)
+
+
+async def _start(session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> int:
+    async with session.post(url, json={}, headers=headers) as response:
+        return response.status
 
 
 def verify(document: dict[str, Any], period: str) -> subprocess.CompletedProcess[str]:
@@ -296,6 +317,7 @@ async def test_two_gateways_under_load_keep_the_quota_and_book_every_served_requ
             usage = await api.manage("GET", "/manage/tenants/load/usage")
             entries = await api.entries("load")
             served = [each["usage"] for each in await api.simulator() if each["outcome"] == "completed"]
+            await anchor_at(session, document, *urls)
         assert set(statuses) == {200, 429}
         assert statuses[200] > 32
         assert usage["tokens_used"] <= usage["quota_tokens"]
@@ -305,6 +327,7 @@ async def test_two_gateways_under_load_keep_the_quota_and_book_every_served_requ
         assert sum(entry["tokens"] for entry in entries) == usage["tokens_used"]
         ended = verify(document, usage["period"])
         assert ended.returncode == 0, ended.stdout
+        assert "a rollback of what happened after the last anchor" in ended.stdout
     finally:
         second.terminate()
         second.wait()

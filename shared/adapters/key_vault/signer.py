@@ -26,6 +26,7 @@ MAX_VERSIONS: Final = 50
 """Older versions of the key are not read."""
 LISTED_SECONDS: Final = 60.0
 _SECONDS: Final = 20.0
+_FORBIDDEN: Final = 403
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 _UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
 """A challenge for another domain, an answer that is no JSON, or one without the members that the SDK relies on."""
@@ -34,8 +35,7 @@ _UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
 @value
 class _Version:
     name: str
-    is_readable: bool
-    """It is not disabled: the vault shows no part of a disabled version."""
+    is_enabled: bool
     may_sign: bool
 
 
@@ -68,7 +68,8 @@ class VaultSigner:
     async def public_keys(self) -> Sequence[PublicKey]:
         with self._translated_errors():
             async with asyncio.timeout(_SECONDS):
-                return [await self._key(each.name) for each in await self._all_versions() if each.is_readable]
+                found = [await self._shown_key(each) for each in await self._all_versions()]
+        return [key for key in found if key is not None]
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -91,6 +92,17 @@ class VaultSigner:
         if version not in self._keys:
             self._keys[version] = _public_key(await self._connected().get_key(self._name, version))
         return self._keys[version]
+
+    async def _shown_key(self, version: _Version) -> PublicKey | None:
+        """Return the public part; `None` for a disabled version that the vault does not show."""
+        from azure.core.exceptions import HttpResponseError
+
+        try:
+            return await self._key(version.name)
+        except HttpResponseError as error:
+            if version.is_enabled or error.status_code != _FORBIDDEN:
+                raise
+            return None
 
     async def _signed(self, version: str, digest: bytes) -> bytes:
         from azure.keyvault.keys.crypto import SignatureAlgorithm

@@ -41,7 +41,7 @@ class ChainHead:
     @property
     def is_sound(self) -> bool:
         """The number is one of an entry, and the hash is one. Damaged rows can state others."""
-        return self.seq >= 0 and _HASH.fullmatch(self.head) is not None
+        return type(self.seq) is int and self.seq >= 0 and _HASH.fullmatch(self.head) is not None
 
     @property
     def group(self) -> str:

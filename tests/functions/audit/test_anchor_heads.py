@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,7 +238,9 @@ async def test_a_chain_that_cannot_be_read_is_shown_in_the_leaf_and_reported_and
     assert replay.signed_size == 1
 
 
-@pytest.mark.parametrize("damaged", [{"seq": -5}, {"head": "not a hash"}, {"head": "\ud800"}, {"seq": -1, "head": "x"}])
+@pytest.mark.parametrize(
+    "damaged", [{"seq": -5}, {"seq": True}, {"head": "not a hash"}, {"head": "\ud800"}, {"seq": -1, "head": "x"}]
+)
 async def test_a_head_that_is_none_stops_no_other(world: World, damaged: dict[str, object]) -> None:
     world.chains.now = [replace(head("acme|00", 1), **damaged), head("blue|00", 2)]  # type: ignore[arg-type]
     with pytest.raises(SweepFailed, match="no number and hash"):
@@ -566,6 +569,21 @@ async def test_a_damaged_lane_and_a_damaged_registry_stop_no_other(world: World)
     assert names == {"the periods", "the lanes of 2026-11", "ledger/2026-11/acme|00"}
     heads = parse_heads(world.files.files[heads_path(0)])
     assert [(each.chain[-7:], each.seq) for each in heads] == [("acme|00", -1), ("blue|00", 1)]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"head": 5}, {"head": True}, {"seq": "x"}, {"seq": -1}, {"head": "\ud800"}, {"head": "A" * 64}],
+)
+async def test_a_balance_whose_head_has_another_type_stops_no_other(world: World, fields: dict[str, Any]) -> None:
+    store = InMemoryTableStore()
+    ledger = await busy_ledger(store, "acme", "blue")
+    await change_balance(store, "acme", fields)
+    with pytest.raises(SweepFailed, match="acme"):
+        await world.process(LedgerHeads(ledger))()
+    heads = parse_heads(world.files.files[heads_path(0)])
+    assert [(each.chain[-7:], each.seq) for each in heads] == [("acme|00", -1), ("blue|00", 1)]
+    assert (await world.replayed())[1] == ""
 
 
 async def test_a_lane_that_was_registered_and_never_opened_is_no_chain(world: World) -> None:

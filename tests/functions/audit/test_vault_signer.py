@@ -87,7 +87,24 @@ async def test_a_new_version_signs_beside_the_old_one_until_that_is_disabled(vau
     versions[0].enabled = False
     vaulted.later()
     assert [each.key.encoded for each in await vaulted.signer.sign(b"x")] == [public(versions[2]).encoded]
-    assert len(await vaulted.signer.public_keys()) == 1
+    assert len(await vaulted.signer.public_keys()) == 3  # the others were read before
+
+
+@pytest.mark.parametrize("shows_disabled", [False, True])
+async def test_disabled_versions_verify_if_the_vault_shows_them(vaulted: Vaulted, shows_disabled: bool) -> None:
+    vaulted.keys.create(KEY, age_seconds=LONG).enabled = False
+    newest = vaulted.keys.create(KEY)
+    vaulted.keys.shows_disabled = shows_disabled
+    found = await vaulted.signer.public_keys()
+    assert (len(found), found[0].encoded) == (1 + shows_disabled, public(newest).encoded)
+
+
+async def test_an_enabled_version_that_may_not_be_read_is_an_error(vaulted: Vaulted) -> None:
+    vaulted.keys.create(KEY)
+    await vaulted.signer._all_versions()
+    vaulted.vault.status = 403
+    with pytest.raises(SigningUnavailable, match="403"):
+        await vaulted.signer.public_keys()
 
 
 async def test_versions_that_signed_earlier_still_verify(vaulted: Vaulted) -> None:
