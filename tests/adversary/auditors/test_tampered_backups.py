@@ -14,6 +14,8 @@ KEPT = (
     "an entry gets another property",
     "a status is text",
     "a number is a fraction",
+    "an entry loses its mac",
+    "an entry loses all that earlier versions did not write",
     "an entry stands beyond the last",
     "an entry stands between two",
     "the balance is deleted",
