@@ -57,7 +57,7 @@ async def test_the_asynchronous_client_calls_as_an_application(stack: Stack, ent
                 stream = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
                 assert [chunk async for chunk in stream]
     entries = await stack.entries()
-    assert len(entries) == 4
+    assert [each["application"] for each in entries] == [entra.applications[0].client_id] * 4
     await no_token_went_upstream(stack)
 
 
@@ -81,7 +81,12 @@ async def test_the_synchronous_client_calls_with_each_credential(stack: Stack, e
             return one.choices[0].message.content, two.choices[0].message.content
 
     assert all(await asyncio.to_thread(ask))
-    assert len(await stack.entries()) == 2
+    application, identity = entra.applications
+    client = identity if kind == "managed identity" else application
+    booked = await stack.entries()
+    assert [each["application"] for each in booked] == [client.client_id] * 2
+    if kind == "device code":
+        assert {each["user"] for each in booked} == {entra.people[0].object_id}
 
 
 async def test_an_application_that_asks_for_azure_openai_may_call_if_the_operator_allows_it(
