@@ -45,32 +45,49 @@ class Demo:
     gateway_url: str
     admin_key: str
 
-    def configure(self, simulator_url: str) -> None:
-        """Write backends, deployments and prices. Repeating it changes nothing."""
-        for model, prices in _PRICES_USD_PER_MILLION.items():
+    def configure(self, simulator_url: str) -> list[str]:
+        """Write backends, deployments and prices, and return the deployments. Repeating it changes nothing."""
+        for model in _PRICES_USD_PER_MILLION:
             for backend, definition in _backends(model, simulator_url).items():
                 self._manage("PUT", f"/manage/backends/{backend}", definition)
             pool = list(_backends(model, simulator_url))
             self._manage("PUT", f"/manage/deployments/{model}", {"backends": pool})
-            for row in _price_rows(model, prices):
-                self._manage("POST", "/manage/prices", row)
+            self._insert_prices(model)
+        return [*_PRICES_USD_PER_MILLION]
 
-    def create_tenant(self) -> str:
+    def adopt(self, endpoint: str) -> str:
+        """Insert demo prices for the backend that the settings have created, and return the name of its deployment."""
+        backends = self._manage("GET", "/manage/backends", None)["data"]
+        found = [each for each in backends if each["endpoint"] == endpoint]
+        if not found:
+            raise DemoFailed("AZURE_OPENAI_ENDPOINT defines the first backend only, and this data folder has others; "
+                             "choose another one with TALLYGATE_DATA")  # fmt: skip
+        self._insert_prices(found[0]["model"])
+        return str(found[0]["backend_id"])
+
+    def _insert_prices(self, model: str) -> None:
+        for row in _price_rows(model, _PRICES_USD_PER_MILLION.get(model, {})):
+            self._manage("POST", "/manage/prices", row)
+
+    def create_tenant(self, deployments: list[str]) -> str:
         """Create the tenant if it does not exist, and a key for it, which is returned."""
         tenant = {
             "tenant_id": TENANT,
             "name": "Demo",
             "cost_center": "CC-1000",
-            "deployments": list(_PRICES_USD_PER_MILLION),
+            "deployments": deployments,
             "monthly_quota_tokens": _QUOTA_TOKENS,
             "monthly_budget_usd": _BUDGET_USD,
         }
         self._manage("POST", "/manage/tenants", tenant, accept=(201, 409))
         return str(self._manage("POST", f"/manage/tenants/{TENANT}/keys", {})["key"])
 
-    def _manage(self, method: str, path: str, body: dict[str, Any], accept: tuple[int, ...] = ()) -> dict[str, Any]:
+    def _manage(
+        self, method: str, path: str, body: dict[str, Any] | None, accept: tuple[int, ...] = ()
+    ) -> dict[str, Any]:
         headers = {"api-key": self.admin_key, "content-type": "application/json"}
-        request = urllib.request.Request(self.gateway_url + path, json.dumps(body).encode(), headers, method=method)
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.gateway_url + path, content, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
                 answer: dict[str, Any] = json.load(response)
@@ -78,9 +95,17 @@ class Demo:
         except urllib.error.HTTPError as error:
             if error.code in accept:
                 return {}
-            raise DemoFailed(f"{method} {path} was answered {error.code}") from None
+            raise DemoFailed(f"{method} {path} was answered {error.code}: {_message_of(error)}") from None
         except OSError as error:
             raise DemoFailed(f"the gateway did not answer {method} {path}: {error}") from None
+
+
+def _message_of(error: urllib.error.HTTPError) -> str:
+    """Return the gateway's own words."""
+    try:
+        return str(json.load(error)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return "no reason"
 
 
 def _backends(model: str, simulator_url: str) -> dict[str, dict[str, Any]]:

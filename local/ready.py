@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from local.demo import REGIONS
 
@@ -16,15 +17,17 @@ def ready_block(document: dict[str, Any], data: Path) -> str:
     """Addresses, keys, and commands that work when pasted. `document` is that of `run.json`."""
     url, simulator, tenant_key = document["url"], document["simulator_url"], document["tenant_key"]
     question = shlex.quote(json.dumps({"messages": [{"role": "user", "content": "Hello!"}]}))
-    first, *others = REGIONS
-    fault = json.dumps({"kind": "status", "status": 503, "region": first, "count": None})
+    target = (
+        f"{url}/openai/deployments/{quote(document['deployment'], safe='')}/chat/completions?api-version=2024-10-21"
+    )
     verify = "make verify" if data == _DEFAULT_DATA else f"TALLYGATE_DATA={shlex.quote(str(data))} make verify"
+    serves = f"simulator    {simulator}" if simulator else f"deployment   {document['deployment']}"
     return f"""
 Tallygate is running.  Ctrl-C stops it; its data stays in {data}.
 
   gateway      {url}
   reference    {url}/reference
-  simulator    {simulator}
+  {serves}
   tables       {document["table_endpoint"]}
   tenant       {document["tenant_id"]}
   tenant key   {tenant_key}
@@ -33,7 +36,7 @@ Tallygate is running.  Ctrl-C stops it; its data stays in {data}.
 
 Try it:
 
-  curl -si '{url}/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21' \\
+  curl -si '{target}' \\
     -H 'api-key: {tenant_key}' -H 'content-type: application/json' \\
     -d {question}
 
@@ -41,7 +44,13 @@ See what the tenant has used, and check the ledger:
 
   curl -s {url}/me/usage -H 'api-key: {tenant_key}'
   {verify}
+{_failover(simulator) if simulator else ""}"""
 
+
+def _failover(simulator: str) -> str:
+    first, *others = REGIONS
+    fault = json.dumps({"kind": "status", "status": 503, "region": first, "count": None})
+    return f"""
 See failover: {first} serves, {" and ".join(others)} take over. Let {first} fail, try again,
 look at x-gateway-region and x-gateway-attempts, and end the fault:
 

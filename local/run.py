@@ -1,4 +1,7 @@
-"""`make run`: Azurite, the simulated Azure OpenAI and the gateway on this machine, with a demo tenant, until Ctrl-C."""
+"""`make run`: Azurite, the simulated Azure OpenAI and the gateway on this machine, with a demo tenant, until Ctrl-C.
+
+If the environment or a file `.env` names an Azure OpenAI resource, that serves in place of the simulation.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from typing import Any
 from local.azurite_server import ACCOUNT, AzuritePorts, new_account_key, start_azurite
 from local.data_folder import FolderInUse, FolderLock, make_private, write_private
 from local.demo import REGIONS, TENANT, Demo, DemoFailed
+from local.env_file import read_env_file
 from local.ready import ready_block
 from shared.generated_secrets import KEY_FILE_NAME, generate_key_file
 
@@ -49,6 +53,8 @@ def main() -> int:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, _interrupt)
     try:
+        if (file := read_env_file(ROOT)) is not None:
+            print(f"Settings of {file} are used.", flush=True)
         with LocalRun(Path(os.environ.get("TALLYGATE_DATA", ".local"))) as run:
             run.start()
             return run.wait()
@@ -66,6 +72,8 @@ class LocalRun:
     def __init__(self, data: Path) -> None:
         self._data = data.resolve()
         self._port = _port_setting("TALLYGATE_PORT", 7071)
+        self._has_resource = bool(os.environ.get("AZURE_OPENAI_ENDPOINT"))
+        """A resource of Azure OpenAI serves in place of the simulation."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._lock: FolderLock | None = None
 
@@ -98,8 +106,8 @@ class LocalRun:
         kept = self._prepare()
         _require_free(self._port, "TALLYGATE_PORT")
         blob, queue, table = (_chosen_port(f"TALLYGATE_{name}_PORT") for name in ("BLOB", "QUEUE", "TABLE"))
-        simulator_port = _chosen_port("TALLYGATE_SIMULATOR_PORT")
-        simulator_url = f"http://127.0.0.1:{simulator_port}"
+        simulator_port = 0 if self._has_resource else _chosen_port("TALLYGATE_SIMULATOR_PORT")
+        simulator_url = f"http://127.0.0.1:{simulator_port}" if simulator_port else ""
         environment = self._gateway_environment(kept, blob, table)
 
         print("Starting Azurite ...", flush=True)
@@ -112,11 +120,12 @@ class LocalRun:
         except FileNotFoundError as error:
             raise CannotRun(str(error)) from None
         self._await_port("azurite", table)
-        print("Starting the simulated Azure OpenAI ...", flush=True)
-        place = ["--port", str(simulator_port), "--regions", ",".join(REGIONS)]
-        command = [sys.executable, "-m", "local.simulator", *place]
-        self._spawn("simulator", command, {"SIMULATOR_API_KEY": kept.simulator_key})
-        self._await_port("simulator", simulator_port)
+        if simulator_port:
+            print("Starting the simulated Azure OpenAI ...", flush=True)
+            place = ["--port", str(simulator_port), "--regions", ",".join(REGIONS)]
+            command = [sys.executable, "-m", "local.simulator", *place]
+            self._spawn("simulator", command, {"SIMULATOR_API_KEY": kept.simulator_key})
+            self._await_port("simulator", simulator_port)
         print("Starting the gateway ...", flush=True)
         gateway_command = [sys.executable, "-m", "local.functions_host"]
         self._spawn("gateway", gateway_command, environment | {"TALLYGATE_PORT": str(self._port)})
@@ -166,6 +175,7 @@ class LocalRun:
         return kept
 
     def _gateway_environment(self, kept: LocalSecrets, blob: int, table: int) -> dict[str, str]:
+        """Return the settings of the gateway that differ from this process's environment."""
         return {
             "PYTHONPATH": str(ROOT),
             "TALLYGATE_DATA": str(self._data),
@@ -175,8 +185,10 @@ class LocalRun:
             "TALLYGATE_STORAGE_ACCOUNT_KEY": kept.storage_account_key,
             "AUDIT_CHAIN_KEY": kept.audit_chain_key,
             "AUDIT_SIGNING_KEY_FILE": str(self._data / KEY_FILE_NAME),
+            "AUDIT_CHAIN_KEY_SECRET_NAME": "",
             "ADMIN_API_KEY": kept.admin_key,
-            "AZURE_OPENAI_API_KEY": kept.simulator_key,
+            "ADMIN_API_KEY_SECRET_NAME": "",
+            **({} if self._has_resource else {"AZURE_OPENAI_API_KEY": kept.simulator_key}),
             "HOST_KEY": kept.host_key,
             "ALLOW_LOOPBACK_BACKENDS": "true",
             **{name: value for name, value in os.environ.items() if name.endswith(("_SECONDS", "_HOURS", "_BYTES"))},
@@ -222,10 +234,13 @@ class LocalRun:
         """Configure the gateway as this run needs it. The tenant and its key are created once in a data folder."""
         demo = Demo(f"http://127.0.0.1:{self._port}", kept.admin_key)
         try:
-            demo.configure(simulator_url)
+            if self._has_resource:
+                deployments = [demo.adopt(os.environ["AZURE_OPENAI_ENDPOINT"])]
+            else:
+                deployments = demo.configure(simulator_url)
             if kept.tenant_key:
                 return kept
-            kept = replace(kept, tenant_key=demo.create_tenant())
+            kept = replace(kept, tenant_key=demo.create_tenant(deployments))
         except DemoFailed as error:
             raise CannotRun(f"{error}; see {self._log('gateway')}") from None
         write_private(self._data / "secrets.json", asdict(kept))
@@ -241,6 +256,7 @@ class LocalRun:
             "tenant_id": TENANT,
             "tenant_key": kept.tenant_key,
             "simulator_url": simulator_url,
+            "deployment": os.environ["AZURE_OPENAI_DEPLOYMENT"] if self._has_resource else "gpt-4o",
             "table_endpoint": environment["TALLYGATE_TABLE_ENDPOINT"],
             "pids": {"run": os.getpid()} | self._pids,
             "gateway_command": command,

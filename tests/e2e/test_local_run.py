@@ -20,7 +20,7 @@ import pytest
 from azure.storage.blob.aio import BlobServiceClient
 
 from local.azurite_server import ACCOUNT
-from tests.tools.stack import API_VERSION, await_port, free_port
+from tests.tools.stack import API_VERSION, await_port, free_port, running_simulator
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -41,6 +41,7 @@ class Run:
             **os.environ,
             "TALLYGATE_DATA": str(self.data),
             "TALLYGATE_PORT": str(free_port()),
+            "TALLYGATE_ENV_FILE": str(self.data / "none"),  # not that of the developer
             **self.settings,
         }
         self.process = subprocess.Popen(
@@ -170,6 +171,7 @@ async def test_it_serves_keeps_its_state_and_ends_its_processes(run: Run) -> Non
         "tenant_id",
         "tenant_key",
         "simulator_url",
+        "deployment",
         "table_endpoint",
         "pids",
         "gateway_command",
@@ -423,3 +425,44 @@ def test_real_gateways_survive_a_bad_network_kills_skewed_clocks_and_the_end_of_
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "nothing is wrong" in ended.stdout
+
+
+async def test_a_resource_that_the_env_file_names_serves_in_place_of_the_simulation(run: Run, tmp_path: Path) -> None:
+    async with running_simulator() as (simulator, url), aiohttp.ClientSession() as session:
+        lines = {
+            "AZURE_OPENAI_ENDPOINT": f"{url}/eastus",
+            "AZURE_OPENAI_DEPLOYMENT": "gpt-4o",
+            "AZURE_OPENAI_MODEL": "gpt-4o",
+            "AZURE_OPENAI_REGION": "swedencentral",
+            "AZURE_OPENAI_API_KEY": simulator.api_key,
+        }
+        (tmp_path / "env").write_text("".join(f"{name}={text}\n" for name, text in lines.items()))
+        run.settings = {"TALLYGATE_ENV_FILE": str(tmp_path / "env"), "AZURE_OPENAI_REGION": "eastus"}
+        document = run.start()
+        api = Api(session, document)
+        assert (await api.chat(document["url"], document["tenant_key"], "Hello!"))[0] == 200
+        assert await api.region() == "eastus"  # the shell's region goes before that of the file
+        assert len(simulator.records) == 2
+        assert (document["simulator_url"], document["deployment"]) == ("", "gpt-4o")
+        assert "simulator" not in document["pids"]
+        (backend,) = (await api.manage("GET", "/manage/backends"))["data"]
+        assert (backend["backend_id"], backend["auth"]) == ("gpt-4o", "api_key")
+    assert run.stop() == 0
+    assert "deployment   gpt-4o" in run.output
+    assert "failover" not in run.output
+    assert simulator.api_key not in run.output + "".join(
+        path.read_text(errors="replace") for path in run.data.glob("*.log")
+    )
+
+
+async def test_a_folder_with_other_backends_is_not_taken_for_a_resource(run: Run) -> None:
+    run.start()
+    run.stop()
+    named = {"AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com"}
+    environment = {**os.environ, "TALLYGATE_DATA": str(run.data), "TALLYGATE_PORT": str(free_port()), **named}
+    command = [sys.executable, "-m", "local.run"]
+    refused = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert refused.returncode == 2
+    assert "AZURE_OPENAI_ENDPOINT defines the first backend only, and this data folder has others" in refused.stderr
