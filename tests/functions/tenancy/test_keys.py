@@ -316,6 +316,23 @@ async def test_a_repeated_rotation_names_the_successor_and_changes_nothing(stack
     assert [keys[each["key_id"]] for each in (old, lost, found)] == ["active", "expired", "active"]
 
 
+async def test_a_rotation_whose_writing_was_not_confirmed_is_told_by_the_next_call(stack: Stack) -> None:
+    old, documents = await create(stack), await documents_of(stack)
+    commit = documents.commit
+
+    async def lose_the_answer(*arguments: Any) -> None:
+        await commit(*arguments)
+        raise StorageUnavailable
+
+    documents.commit = lose_the_answer
+    await stack.manage("POST", path_of(stack, old) + "/rotate", {}, status=503)
+    documents.commit = commit
+    refused = await stack.manage("POST", path_of(stack, old) + "/rotate", {}, status=409)
+    (successor,) = [each for each in (await stack.manage("GET", path_of(stack)))["data"] if each["replaces"]]
+    assert successor["key_id"] in refused["error"]["message"]
+    assert (await stack.chat(key=old["key"]))[0] == 200
+
+
 async def test_rotations_at_the_same_time_make_one_successor(stack: Stack) -> None:
     old, documents = await create(stack), await documents_of(stack)
     commit, raced = documents.commit, list[bool]()
