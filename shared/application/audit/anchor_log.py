@@ -106,14 +106,14 @@ class AnchorLog:
 
         Raises `AnchorsDamaged`, `AnchorsBehind`, `StorageUnavailable`, and `SigningUnavailable`.
         """
-        keys = await self._signer.public_keys()
+        largest, keys = self._largest, await self._signer.public_keys()
         state = await self._remembered(keys)
         if state is None:
             await self._require_all_names()
             state = LogState()
         await self._catch_up(state, keys)
-        if state.log.size < self._largest:
-            raise AnchorsDamaged(f"the log had {self._largest} leaves, and now has only {state.log.size}")
+        if state.log.size < largest:
+            raise AnchorsDamaged(f"the log had {largest} leaves, and now has only {state.log.size}")
         return state
 
     async def append(self, state: LogState, heads: Sequence[ChainHead]) -> Sequence[ChainHead]:
@@ -196,17 +196,24 @@ class AnchorLog:
     async def _catch_up(self, state: LogState, keys: Sequence[PublicKey]) -> None:
         """Read the leaves after the state, and sign one that is not signed yet."""
         ends, begun = self._clock.monotonic() + self._slice_seconds, state.log.size
-        while (content := await self.store.read(leaf_path(state.log.size))) is not None:
+        while (content := await self._next_leaf(state.log.size)) is not None:
             await self._extend(state, content, await self.store.read(checkpoint_path(state.log.size + 1)), keys)
             if self._clock.monotonic() > ends:
                 await self._remember(state)
                 raise AnchorsBehind(f"the log was read up to leaf {state.log.size - 1}; the next run continues")
             if state.log.size % REMEMBER_EVERY == 0:
                 await self._remember(state)
-        if await self.store.read(checkpoint_path(state.log.size + 1)) is not None:
-            raise AnchorsDamaged(f"{leaf_path(state.log.size)} is missing, and its checkpoint exists")
         if state.log.size > begun:
             await self._remember(state)
+
+    async def _next_leaf(self, n: int) -> bytes | None:
+        """Return leaf `n`; `None` if the log ends before it. Raises `AnchorsDamaged` if only its checkpoint exists."""
+        content = await self.store.read(leaf_path(n))
+        if content is None and await self.store.read(checkpoint_path(n + 1)) is not None:
+            content = await self.store.read(leaf_path(n))  # another process has written both meanwhile
+            if content is None:
+                raise AnchorsDamaged(f"{leaf_path(n)} is missing, and its checkpoint exists")
+        return content
 
     async def _extend(self, state: LogState, content: bytes, note: bytes | None, keys: Sequence[PublicKey]) -> None:
         """Add a leaf to the state, and sign it if `note`, its checkpoint, does not exist."""
