@@ -13,7 +13,7 @@ from shared.http import health, openapi, unknown_path
 from shared.http.console import reference
 from shared.http.inference import models, stored_responses
 from shared.http.inference import routes as inference
-from shared.http.management import backends, deployments, keys, periods, prices, tenants, usage
+from shared.http.management import audit, backends, deployments, keys, periods, prices, tenants, usage
 from shared.http.tenant import me as tenant
 
 worker.quiet_loggers()
@@ -275,6 +275,31 @@ async def get_deployment(req: Request) -> Response:
 @app.route("manage/deployments/{deployment}", methods=["PUT"])
 async def put_deployment(req: Request) -> Response:
     return await deployments.put_deployment(req)
+
+
+@app.route("manage/audit", methods=["GET"])
+async def list_audit_events(req: Request) -> Response:
+    return await audit.list_events(req)
+
+
+@app.route("manage/audit/verify", methods=["GET"])
+async def verify_audit_log(req: Request) -> Response:
+    return await audit.verify_log(req)
+
+
+@app.route("manage/audit/export", methods=["GET"])
+async def export_audit_log(req: Request) -> Response:
+    return await audit.export_log(req)
+
+
+@app.route("manage/audit/holds/{period}", methods=["PUT"])
+async def hold_audit_period(req: Request) -> Response:
+    return await audit.hold_period(req)
+
+
+@app.route("manage/audit/holds/{period}", methods=["DELETE"])
+async def release_audit_period(req: Request) -> Response:
+    return await audit.release_period(req)
 
 
 @app.route("manage/prices", methods=["GET"])

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsConfigDict
 
 from shared.anchor_settings import AnchorSettings
+from shared.audit_settings import AuditSettings
 from shared.chain_key_settings import ChainKeySettings
 from shared.domain.routing.endpoints import is_host_suffix
 from shared.entra_setting_rules import ENTRA_RULES
@@ -52,7 +53,7 @@ class SettingsInvalid(Exception):
         super().__init__(f"Settings are incomplete or wrong: {self.problems}")
 
 
-class Settings(ChainKeySettings, AnchorSettings, FirstBackendSettings):
+class Settings(ChainKeySettings, AnchorSettings, AuditSettings, FirstBackendSettings):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(

@@ -62,9 +62,14 @@ async def reconcile_limits(*, past_due: bool) -> None:
 
 
 async def chain_audit(*, past_due: bool) -> None:
-    """Chain the audit events that wait in the partitions of their documents."""
+    """Chain the audit events that wait in the partitions of their documents, and delete what retention has ended."""
     gateway = await current_gateway()
-    chained = await gateway.audit.chain_events()
+    try:
+        chained = await gateway.audit.chain_events()
+    finally:
+        removed = await gateway.audit.periods.expire()
+    if removed:
+        logger.warning("deleted %d audit events, because their retention is over (past due: %s)", removed, past_due)
     if chained:
         logger.info("chained %d audit events (past due: %s)", chained, past_due)
 

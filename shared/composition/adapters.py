@@ -16,6 +16,7 @@ from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.audit import DocumentOutbox
+from shared.adapters.documents.audit_periods import DocumentAuditPeriods, DocumentUnchainedEvents
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.principals import DocumentPrincipals
@@ -75,6 +76,8 @@ class Adapters:
     audit_outbox: DocumentOutbox
     audit_waiting: DocumentWaitingEvents
     audit_chain: TableAuditChain
+    audit_periods: DocumentAuditPeriods
+    unchained_events: DocumentUnchainedEvents
     tokens: CachedTokens
     access_tokens: EntraAccessTokens | None
     secrets: Secrets
@@ -131,6 +134,8 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             audit_outbox=DocumentOutbox(documents),
             audit_waiting=DocumentWaitingEvents(documents),
             audit_chain=TableAuditChain(store, chain),
+            audit_periods=DocumentAuditPeriods(documents),
+            unchained_events=DocumentUnchainedEvents(documents),
             tokens=tokens,
             access_tokens=verifier,
             secrets=secrets,

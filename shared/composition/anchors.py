@@ -12,6 +12,7 @@ from shared.adapters.on_disk.signer import KeyFileSigner
 from shared.adapters.webhooks.checkpoints import CheckpointWebhook
 from shared.application.audit.anchor_heads import AnchorHeads
 from shared.application.audit.anchor_log import AnchorLog
+from shared.application.audit.audit_heads import AuditHeads
 from shared.application.audit.copy_anchors import CopyAnchors
 from shared.application.audit.ledger_heads import LedgerHeads
 from shared.application.ports.anchors import AnchorStore, CheckpointSigner, HeadSource, Witness
@@ -41,7 +42,7 @@ def wire_anchors(adapters: Adapters) -> Anchors:
     anchor_heads = None
     if signer is not None:
         log = AnchorLog(store, signer, adapters.cursors, adapters.clock, origin, settings.timer_slice_seconds)
-        sources: list[HeadSource] = [LedgerHeads(adapters.ledger)]
+        sources: list[HeadSource] = [LedgerHeads(adapters.ledger), AuditHeads(adapters.audit_chain)]
         anchor_heads = AnchorHeads(log, sources, _witnesses(adapters))
     return Anchors(origin=origin, store=store, signer=signer, anchor_heads=anchor_heads)
 

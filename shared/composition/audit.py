@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.application.audit.chain_events import ChainEvents
+from shared.application.audit.manage_audit_periods import ManageAuditPeriods
+from shared.application.audit.read_audit_log import ReadAuditLog
 from shared.application.audit.verify_audit_log import VerifyAuditLog
+from shared.application.ports.audit import AuditChain, UnchainedEvents, WaitingEvents
 from shared.composition.adapters import Adapters
 
 
@@ -13,14 +16,25 @@ from shared.composition.adapters import Adapters
 class Audit:
     """The use cases that keep, show and verify the audit log."""
 
+    chain: AuditChain
+    waiting: WaitingEvents
+    unchained: UnchainedEvents
     chain_events: ChainEvents
     verify: VerifyAuditLog
+    read: ReadAuditLog
+    periods: ManageAuditPeriods
 
 
 def wire_audit(adapters: Adapters) -> Audit:
     """Make the use cases of the audit log."""
-    chain, clock = adapters.audit_chain, adapters.clock
+    chain, clock, settings = adapters.audit_chain, adapters.clock, adapters.settings
+    periods, unchained = adapters.audit_periods, adapters.unchained_events
     return Audit(
-        chain_events=ChainEvents(adapters.audit_waiting, chain, clock, adapters.settings.timer_slice_seconds),
-        verify=VerifyAuditLog(chain, adapters.chain),
+        chain=chain,
+        waiting=adapters.audit_waiting,
+        unchained=unchained,
+        chain_events=ChainEvents(adapters.audit_waiting, chain, clock, settings.timer_slice_seconds),
+        verify=VerifyAuditLog(chain, adapters.chain, periods),
+        read=ReadAuditLog(chain, unchained, clock),
+        periods=ManageAuditPeriods(chain, periods, adapters.cursors, clock, settings.audit_retention_months),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import wraps
 from operator import attrgetter
@@ -25,7 +26,7 @@ from shared.http.callers import manager, tenant_principal
 from shared.http.declared import check_declared, operation_of
 from shared.http.errors import INTERNAL_ERROR, error_response, internal_error_response, misconfigured_response
 from shared.http.reported import report_error, report_failure
-from shared.http.requests import headers_of
+from shared.http.requests import headers_of, reason_query
 from shared.settings import SettingsInvalid
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -59,7 +60,7 @@ def for_managers(handler: Callable[[Gateway, Request, Actor], Awaitable[Response
         hops = gateway.settings.trusted_proxy_hops
         actor = await manager(gateway.tenancy.authenticate, request, request_id, hops)
         check_declared(request)
-        return await handler(gateway, request, actor)
+        return await handler(gateway, request, replace(actor, reason=reason_query(request)))
 
     return endpoint(authorize)
 

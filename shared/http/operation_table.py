@@ -137,5 +137,9 @@ PARAMETER_EXAMPLES: Final[Mapping[str, str]] = {
     "from": "2026-11-01T00:00:00Z",
     "to": "2026-12-01T00:00:00Z",
     "limit": "100",
+    "reason": "approved by finance",
+    "object": "blue-team",
+    "action": "tenant",
+    "format": "csv",
 }
 """By name, for the parameters of paths and queries."""

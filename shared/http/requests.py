@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
@@ -12,12 +13,14 @@ from starlette.requests import Request
 
 from shared.adapters.request_bodies import BodyBounds, BodyReader, is_large
 from shared.domain.errors import InvalidRequest, NotFound
+from shared.domain.identifiers import timestamp
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 _DOT_SEGMENTS = (b".", b"..")
 _PAGE = re.compile("[0-9]{1,3}")
 _MAX_PAGE = 500
 _DEFAULT_PAGE = 100
+MAX_REASON = 256
 
 
 def headers_of(request: Request) -> dict[bytes, bytes]:
@@ -77,3 +80,27 @@ def page_query(request: Request) -> tuple[int, str | None]:
     if _PAGE.fullmatch(text) is None or not 1 <= int(text) <= _MAX_PAGE:
         raise InvalidRequest(f"'limit' must be a number from 1 to {_MAX_PAGE}.", "limit")
     return int(text), query.get("cursor") or None
+
+
+def moment_query(request: Request, name: str) -> str:
+    """Return a time of the query as `timestamp` writes it; an empty text for none. Raises `InvalidRequest`."""
+    text = request.query_params.get(name, "")
+    if not text:
+        return ""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None and len(text) > len("2026-11-01"):
+            raise ValueError
+        return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        raise InvalidRequest(
+            f"'{name}' must be a date, or a time with its zone, such as 2026-11-01T12:00:00Z.", name
+        ) from None
+
+
+def reason_query(request: Request) -> str:
+    """Return the query parameter `reason`; an empty text if it is not given. Raises `InvalidRequest`."""
+    text = request.query_params.get("reason", "")
+    if len(text) > MAX_REASON or not text.isprintable() or text.strip() != text:
+        raise InvalidRequest(f"'reason' must have at most {MAX_REASON} printable characters.", "reason")
+    return text

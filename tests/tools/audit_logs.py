@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared.adapters.documents.audit import DocumentOutbox
+from shared.adapters.documents.audit_periods import DocumentAuditPeriods
 from shared.adapters.documents.store import Documents
 from shared.adapters.documents.waiting_events import DocumentWaitingEvents
 from shared.adapters.in_memory.documents import InMemoryDocuments
@@ -68,9 +69,12 @@ class AuditLog:
         """Return the events of a month's log, in order."""
         return [json.loads(each.text) async for each in self.log.entries(period, 1, 10**6)]
 
+    def verify(self) -> VerifyAuditLog:
+        return VerifyAuditLog(self.log, self.chain, DocumentAuditPeriods(self.documents))
+
     async def findings(self, period: str = PERIOD) -> list[str]:
         """Return what verification finds."""
-        return [f"{each.row}: {each.message}" for each in (await VerifyAuditLog(self.log, self.chain)(period)).findings]
+        return [f"{each.row}: {each.message}" for each in (await self.verify()(period)).findings]
 
 
 async def listed(items: AsyncIterator[Any]) -> Sequence[Any]:

@@ -7,9 +7,10 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from shared.adapters.canonical_json import encode_canonical
-from shared.adapters.documents.codec import to_plain
+from shared.adapters.documents.codec import from_json, to_document, to_plain
 from shared.adapters.documents.store import Document, Documents, OutboxRow, Pending, Write
 from shared.domain.audit.events import AuditEvent, RefusalSummary
+from shared.domain.errors import AlreadyExists, VersionConflict
 from shared.domain.identifiers import moment_of, rid_after, timestamp
 from shared.domain.pricing.money import usd
 from shared.domain.tenancy.grant import TenantGrant
@@ -18,6 +19,7 @@ from shared.domain.values import ValueObject
 AUDIT_TABLE: Final = "audit"
 OUTBOX_TABLES: Final = (AUDIT_TABLE, "tenants", "credentials", "backends", "prices")
 """The tables in which events wait to be chained."""
+PERIODS_PARTITION: Final = "periods"
 _OUTBOX_PARTITION: Final = "outbox"
 """The partition of events that belong to no document. Those of earlier versions are in partitions `YYYYMM`."""
 
@@ -50,6 +52,26 @@ class AuditedDocuments:
         replaced = Write(key=found.key, text=text, etag=found.etag, event=row)
         inserted = Write(key=key, text=new_text, etag=None, event=new_row)
         await self._documents.commit(table, found.partition, [replaced, inserted])
+
+    async def put(self, table: str, partition: str, key: str, changed: ValueObject, event: AuditEvent) -> None:
+        """Add an object, or replace the one before the event. Raises `VersionConflict` if another is stored."""
+        found, text = await self.found(table, partition, key, type(changed), event), to_document(changed)
+        if found is not None:
+            await self.replace(table, found, text, event)
+            return
+        try:
+            await self.insert(table, partition, key, text, event)
+        except AlreadyExists:
+            raise VersionConflict from None
+
+    async def found(
+        self, table: str, partition: str, key: str, kind: type[ValueObject], event: AuditEvent
+    ) -> Document | None:
+        """Return the stored document. Raises `VersionConflict` if it is not the object before the event."""
+        found = await self._documents.get(table, partition, key)
+        if (from_json(kind, found.text) if found else None) != event.before:
+            raise VersionConflict
+        return found
 
     async def remove(self, table: str, found: Document, event: AuditEvent) -> None:
         """Delete the version that was read. Raises `VersionConflict`."""

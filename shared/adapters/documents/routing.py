@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shared.adapters.documents.audit import AuditedDocuments
-from shared.adapters.documents.codec import from_json, to_document, to_json
-from shared.adapters.documents.store import Document, Documents, key_of
+from shared.adapters.documents.codec import from_json, to_json
+from shared.adapters.documents.store import Documents, key_of
 from shared.application.ports.routing import Hint
 from shared.domain.audit.events import AuditEvent
-from shared.domain.errors import AlreadyExists, VersionConflict
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 
 _TABLE = "backends"
@@ -39,34 +38,15 @@ class DocumentCatalog:
         )
 
     async def put_backend(self, backend: Backend, event: AuditEvent) -> None:
-        await self._put(_BACKENDS, key_of(backend.backend_id), backend, event)
+        await self._audited.put(_TABLE, _BACKENDS, key_of(backend.backend_id), backend, event)
 
     async def remove_backend(self, backend_id: str, event: AuditEvent) -> None:
-        found = await self._found(_BACKENDS, key_of(backend_id), Backend, event)
+        found = await self._audited.found(_TABLE, _BACKENDS, key_of(backend_id), Backend, event)
         if found is not None:
             await self._audited.remove(_TABLE, found, event)
 
     async def put_deployment(self, deployment: Deployment, event: AuditEvent) -> None:
-        await self._put(_DEPLOYMENTS, key_of(deployment.name), deployment, event)
-
-    async def _put(self, partition: str, key: str, changed: Backend | Deployment, event: AuditEvent) -> None:
-        found, text = await self._found(partition, key, type(changed), event), to_document(changed)
-        if found is not None:
-            await self._audited.replace(_TABLE, found, text, event)
-            return
-        try:
-            await self._audited.insert(_TABLE, partition, key, text, event)
-        except AlreadyExists:
-            raise VersionConflict from None
-
-    async def _found(
-        self, partition: str, key: str, kind: type[Backend | Deployment], event: AuditEvent
-    ) -> Document | None:
-        """Return the stored document. Raises `VersionConflict` if it is not the object before the event."""
-        found = await self._documents.get(_TABLE, partition, key)
-        if (from_json(kind, found.text) if found else None) != event.before:
-            raise VersionConflict
-        return found
+        await self._audited.put(_TABLE, _DEPLOYMENTS, key_of(deployment.name), deployment, event)
 
 
 class DocumentHints:

@@ -41,9 +41,9 @@ class CsvStatements:
 def _row(period: str, bill: Statement, line: StatementLine) -> tuple[str | int, ...]:
     cells = (bill.tenant_id, bill.tenant_name, line.cost_center, line.deployment, line.model, line.meter)
     amounts = (line.quantity, usd_of_cents(line.cost_cents), usd(line.cost_pusd))
-    return (period, *(_not_a_formula(cell) for cell in cells), *amounts)
+    return (period, *(not_a_formula(cell) for cell in cells), *amounts)
 
 
-def _not_a_formula(cell: str) -> str:
+def not_a_formula(cell: str) -> str:
     """Spreadsheets run cells that start like a formula: https://owasp.org/www-community/attacks/CSV_Injection."""
     return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell

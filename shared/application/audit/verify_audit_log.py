@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from shared.application.ports.audit import AuditChain
+from shared.application.ports.audit import AuditChain, AuditPeriods
 from shared.domain.audit.audit_chain import AuditHead, ChainedEvent, audit_genesis
 from shared.domain.audit.hash_chain import ChainVerifier
 from shared.domain.errors import RowsDamaged
@@ -45,12 +45,15 @@ class VerifyAuditLog:
     Entries that are added meanwhile are not read: the head is read first.
     """
 
-    def __init__(self, chain: AuditChain, verifier: ChainVerifier) -> None:
+    def __init__(self, chain: AuditChain, verifier: ChainVerifier, periods: AuditPeriods) -> None:
         self._chain = chain
+        self._periods = periods
         self._verifier = verifier
 
-    async def __call__(self, period: str, deleted: AuditHead | None = None) -> AuditVerified:
-        """Verify one month. `deleted` is the end of what retention has deleted of it. Raises `StorageUnavailable`."""
+    async def __call__(self, period: str) -> AuditVerified:
+        """Verify one month, from the end of what retention has deleted of it. Raises `StorageUnavailable`."""
+        state = await self._periods.get(period)
+        deleted = state.deleted if state else None
         replay = _Replay(period, self._verifier, deleted or AuditHead(period, 0, audit_genesis(period)))
         try:
             head = await self._chain.head(period)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from shared.domain.audit.audit_chain import AuditHead, ChainedEvent, WaitingEvent
+from shared.domain.audit.audit_period import AuditPeriod
 from shared.domain.audit.events import AuditEvent
-from shared.domain.values import record
+from shared.domain.values import record, value
 
 
 class AuditOutbox(Protocol):
@@ -88,5 +89,40 @@ class AuditChain(Protocol):
         """Delete the entries of a month up to number `last`, and their marks. The head stays. Returns their number.
 
         Idempotent. Several transactions: after an error some are deleted.
+        """
+        ...
+
+
+@value
+class UnchainedEvent:
+    """An event of an earlier version, which has no place in a chain."""
+
+    event_id: str
+    fields: Mapping[str, Any]
+
+
+class UnchainedEvents(Protocol):
+    """The events that earlier versions have stored. All methods raise `StorageUnavailable`."""
+
+    async def first_period(self) -> str | None:
+        """Return the month of the earliest of them; `None` if there are none."""
+        ...
+
+    async def of_month(self, period: str) -> Sequence[UnchainedEvent]:
+        """Return at most 10,000 events of a month, in the order of their ids."""
+        ...
+
+
+class AuditPeriods(Protocol):
+    """The states of months of the log. All methods raise `StorageUnavailable`."""
+
+    async def get(self, period: str) -> AuditPeriod | None:
+        """Return the state of a month; `None` for one that was never on hold and of which nothing is deleted."""
+        ...
+
+    async def replace(self, changed: AuditPeriod, event: AuditEvent) -> None:
+        """Store a state together with its event. `event.before` is the state that it replaces.
+
+        Raises `VersionConflict` if another state is stored.
         """
         ...

@@ -129,7 +129,7 @@ class ManageTenants:
         wanted = TenantGrant(
             period=named, grant_id=grant_id or new_rid(), amount=amount, reason=reason, limit=tenant.limit
         )
-        limit = await self._granted(account, wanted, replace(actor, reason=actor.reason or reason))
+        limit = await self._granted(account, wanted, replace(actor, reason=reason))
         return replace(wanted, limit=limit)
 
     async def _granted(self, account: Account, wanted: TenantGrant, actor: Actor) -> Limit:

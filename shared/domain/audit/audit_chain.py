@@ -17,6 +17,11 @@ def audit_genesis(period: str) -> str:
     return genesis(period, PARTITION_NAME)
 
 
+def chain_name(period: str) -> str:
+    """Return the name of a month's chain among those that are anchored."""
+    return f"audit/{period}"
+
+
 @value
 class AuditHead:
     """The end of a month's chain: the number of its last event, and its hash."""
@@ -24,11 +29,6 @@ class AuditHead:
     period: str
     seq: int
     head: str
-
-    @property
-    def chain(self) -> str:
-        """The name of the chain among those that are anchored."""
-        return f"audit/{self.period}"
 
 
 @record

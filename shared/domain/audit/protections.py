@@ -36,6 +36,7 @@ PROTECTIONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "max_tokens_per_request": _is_removed,
     "max_concurrent_requests": _is_removed,
     "expires_at": _is_removed,
+    "hold_since": _is_removed,
     "address_ranges": _is_wider,
     "trust_user_header": lambda before, after: after > before,
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from shared import definitions
-from shared.domain.identity.role import ADMINISTRATION, BILLING, ENTRIES, KEYS, USAGE
+from shared.domain.identity.role import ADMINISTRATION, AUDIT, BILLING, ENTRIES, KEYS, USAGE
 from shared.http.management import key_models, models
 from shared.http.management.price_model import PriceInsertion
 from shared.http.operation import Operation
@@ -218,4 +219,48 @@ _PERIODS: Final = (
         roles=ADMINISTRATION,
     ),
 )
-MANAGEMENT_OPERATIONS: Final = (*_TENANTS, *_CATALOG, *_PERIODS)
+_AUDIT: Final = (
+    Operation(
+        method="GET",
+        path="/manage/audit",
+        summary="Events of the audit log, newest first",
+        roles=AUDIT,
+        query=("from", "to", "actor", "object", "action", "limit", "cursor"),
+    ),
+    Operation(
+        method="GET",
+        path="/manage/audit/verify",
+        summary="Verify the audit log of a month",
+        roles=AUDIT,
+        query=("period",),
+    ),
+    Operation(
+        method="GET",
+        path="/manage/audit/export",
+        summary="The audit log of a month as JSON lines or CSV",
+        roles=AUDIT,
+        query=("period", "format"),
+    ),
+    Operation(
+        method="PUT",
+        path="/manage/audit/holds/{period}",
+        summary="Keep a month of the audit log until the hold is released",
+        roles=ADMINISTRATION,
+    ),
+    Operation(
+        method="DELETE",
+        path="/manage/audit/holds/{period}",
+        summary="Release the hold on a month of the audit log",
+        roles=ADMINISTRATION,
+    ),
+)
+
+
+def _with_reason(operation: Operation) -> Operation:
+    """Let a change take the reason for its audit event, unless its body has it."""
+    is_change = operation.method != "GET" and operation.path != "/manage/route"
+    has_reason = operation.body is not None and "reason" in operation.body.model_fields
+    return replace(operation, query=(*operation.query, "reason")) if is_change and not has_reason else operation
+
+
+MANAGEMENT_OPERATIONS: Final = tuple(map(_with_reason, (*_TENANTS, *_CATALOG, *_PERIODS, *_AUDIT)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,14 +12,13 @@ from shared.application.audit.record_audit import Actor
 from shared.application.billing.report_usage import EntryCursor, EntryFilter, LaneEntry
 from shared.composition.gateway import Gateway
 from shared.domain.errors import InvalidRequest
-from shared.domain.identifiers import timestamp
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.entries import Attempt, LedgerEntry, Outcome
 from shared.domain.ledger.lanes import MAX_LANES
 from shared.domain.pricing.money import usd
 from shared.http.endpoint import for_managers, list_response
 from shared.http.management.paths import tenant_id_of
-from shared.http.requests import page_query
+from shared.http.requests import moment_query, page_query
 from shared.http.usage_report import period_of, usage_response, usd_or_null
 
 _LANE_AND_SEQ = r"\d{1,4}:\d{1,18}"
@@ -38,8 +36,8 @@ async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Respon
     """`GET /manage/tenants/{tenant}/entries?period=&from=&to=&user=&application=&limit=&cursor=`, newest first."""
     limit, cursor = page_query(request)
     chosen = EntryFilter(
-        start=_moment(request, "from"),
-        end=_moment(request, "to") or "~",
+        start=moment_query(request, "from"),
+        end=moment_query(request, "to") or "~",
         user=request.query_params.get("user"),
         application=request.query_params.get("application"),
     )
@@ -47,22 +45,6 @@ async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Respon
         tenant_id_of(request), period_of(gateway, request), chosen, _read_cursor(cursor), limit
     )
     return list_response([_entry_document(each) for each in page.entries], _written_cursor(page.next_cursor))
-
-
-def _moment(request: Request, name: str) -> str:
-    """Return a time of the query as entries have it; an empty text if it is not given. Raises `InvalidRequest`."""
-    text = request.query_params.get(name, "")
-    if not text:
-        return ""
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None and len(text) > len("2026-11-01"):
-            raise ValueError
-        return timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-    except (ValueError, OverflowError):
-        raise InvalidRequest(
-            f"'{name}' must be a date, or a time with its zone, such as 2026-11-01T12:00:00Z.", name
-        ) from None
 
 
 def _written_cursor(cursor: EntryCursor | None) -> str | None:

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 import pytest
 
+from shared.adapters.documents.audit_periods import DocumentAuditPeriods
+from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.tables import audit_chain
 from shared.adapters.tables.audit_chain import TableAuditChain
 from shared.adapters.tables.store import Delete, Insert, TableStore
@@ -31,7 +33,10 @@ def log(store: TableStore) -> TableAuditChain:
 
 
 async def verified(log: TableAuditChain, period: str = PERIOD) -> list[str]:
-    return [each.message for each in (await VerifyAuditLog(log, chain_of())(period)).findings]
+    return [
+        each.message
+        for each in (await VerifyAuditLog(log, chain_of(), DocumentAuditPeriods(InMemoryDocuments()))(period)).findings
+    ]
 
 
 async def test_a_month_without_events_has_no_chain(log: TableAuditChain) -> None:
@@ -52,7 +57,7 @@ async def test_events_are_chained_in_order_and_once(log: TableAuditChain) -> Non
     assert [each.seq for each in await listed(log.entries(PERIOD, 2, 2))] == [2]
     head = await log.head(PERIOD)
     assert head is not None
-    assert (head.chain, head.seq) == (f"audit/{PERIOD}", 3)
+    assert (head.period, head.seq) == (PERIOD, 3)
     assert {*await listed(log.unique_ids(PERIOD))} == {
         (first.event_id, 1), (second.event_id, 2), (third.event_id, 3)
     }  # fmt: skip

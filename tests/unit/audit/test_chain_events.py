@@ -8,14 +8,17 @@ from datetime import timedelta
 
 import pytest
 
+from shared.adapters.documents.audit_periods import DocumentAuditPeriods
 from shared.adapters.documents.store import OutboxRow
 from shared.adapters.tables.store import PreconditionFailed
 from shared.application.audit import chain_events
 from shared.application.audit.verify_audit_log import VerifyAuditLog
 from shared.application.sweep import SweepFailed
+from shared.domain.audit.audit_period import AuditPeriod
 from shared.domain.audit.hash_chain import ChainVerifier, genesis
 from shared.domain.errors import StorageUnavailable
 from tests.tools.audit_logs import AuditLog, event_at, events
+from tests.tools.events import told
 from tests.tools.ledgers import NOW, PERIOD
 
 BAD = [
@@ -228,19 +231,21 @@ async def test_a_log_that_grows_while_it_is_verified_has_no_findings(monkeypatch
 async def test_without_the_chain_key_the_hashes_are_verified_and_the_key_is_named() -> None:
     log = AuditLog()
     await log.log.append(PERIOD, events(3))
-    verified = await VerifyAuditLog(log.log, ChainVerifier({}))(PERIOD)
+    verified = await VerifyAuditLog(log.log, ChainVerifier({}), DocumentAuditPeriods(log.documents))(PERIOD)
     assert (verified.findings, verified.unknown_keys, verified.events) == ((), ("0",), 3)
 
 
 async def test_what_retention_has_deleted_is_not_missed_and_must_not_come_back() -> None:
     log = AuditLog()
     await log.log.append(PERIOD, events(4))
-    deleted = await log.log.head(PERIOD)
+    head = await log.log.head(PERIOD)
+    assert head is not None
+    state = AuditPeriod(period=PERIOD, deleted_at=NOW, deleted_seq=head.seq, deleted_head=head.head)
+    await DocumentAuditPeriods(log.documents).replace(state, told(after=state))
     await log.log.remove(PERIOD, 3)
     await log.log.append(PERIOD, [event_at(NOW)])
-    verify = VerifyAuditLog(log.log, log.chain)
-    found = (await verify(PERIOD, deleted)).findings
+    found = (await log.verify()(PERIOD)).findings
     assert [each.row for each in found if "is there" in each.message] == ["E|0000000000000004"]
     await log.log.remove(PERIOD, 4)
-    verified = await verify(PERIOD, deleted)
+    verified = await log.verify()(PERIOD)
     assert (verified.first, verified.events, verified.findings) == (5, 1, ())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from shared.domain.audit.audit_period import AuditPeriod
 from shared.domain.audit.protections import PROTECTIONS, weakened
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.routing.residency import Residency
@@ -61,4 +62,4 @@ def test_a_new_or_removed_object_weakens_nothing() -> None:
 
 
 def test_each_protection_is_a_field_of_a_managed_object() -> None:
-    assert PROTECTIONS.keys() <= {*field_names(Tenant), *field_names(GatewayKey)}
+    assert PROTECTIONS.keys() <= {name for kind in (Tenant, GatewayKey, AuditPeriod) for name in field_names(kind)}

@@ -1,0 +1,49 @@
+"""States of months of the audit log, and events of earlier versions, as documents in the table `audit`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from shared.adapters.documents.audit import AUDIT_TABLE, PERIODS_PARTITION, AuditedDocuments
+from shared.adapters.documents.codec import from_json
+from shared.adapters.documents.store import Documents
+from shared.application.ports.audit import UnchainedEvent
+from shared.domain.audit.audit_period import AuditPeriod
+from shared.domain.audit.events import AuditEvent
+
+_MOST_OF_A_MONTH: Final = 10_000
+"""Events of one month that are read. Earlier versions had one for each change over the management API."""
+
+
+class DocumentAuditPeriods:
+    """Implements `AuditPeriods`."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._audited = AuditedDocuments(documents)
+
+    async def get(self, period: str) -> AuditPeriod | None:
+        found = await self._documents.get(AUDIT_TABLE, PERIODS_PARTITION, period)
+        return from_json(AuditPeriod, found.text) if found else None
+
+    async def replace(self, changed: AuditPeriod, event: AuditEvent) -> None:
+        await self._audited.put(AUDIT_TABLE, PERIODS_PARTITION, changed.period, changed, event)
+
+
+class DocumentUnchainedEvents:
+    """Implements `UnchainedEvents`. Earlier versions have a partition for each month, `YYYYMM`."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def first_period(self) -> str | None:
+        found = await self._documents.list(AUDIT_TABLE, limit=1)
+        name = found[0].partition if found else ""
+        return f"{name[:4]}-{name[4:]}" if name.isdigit() else None
+
+    async def of_month(self, period: str) -> Sequence[UnchainedEvent]:
+        partition = period.replace("-", "")
+        found = await self._documents.list(AUDIT_TABLE, partition=partition, limit=_MOST_OF_A_MONTH)
+        return [UnchainedEvent(each.key, json.loads(each.text)) for each in found]
