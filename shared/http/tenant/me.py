@@ -13,7 +13,7 @@ from shared.http.endpoint import for_tenants, json_response
 from shared.http.usage_report import usage_response
 
 _tenant_json = TypeAdapter(Tenant)
-_ADMINISTRATORS_ONLY = {"contact", "tags", "entra_principals"}
+_ADMINISTRATORS_ONLY = {"contact", "tags", "entra_principals", "address_ranges"}
 
 
 @for_tenants

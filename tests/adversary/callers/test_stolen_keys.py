@@ -77,6 +77,7 @@ async def test_the_ranges_of_a_tenant_hold_for_all_its_keys(stack: Stack) -> Non
     changed = await stack.manage("PATCH", path, {"address_ranges": [OFFICE]})
     assert changed["address_ranges"] == [f"{OFFICE}/32"]
     assert [(await call(stack, stack.key, source))[0] for source in (OFFICE, THIEF, None)] == [200, 401, 401]
+    assert "address_ranges" not in (await call(stack, stack.key, OFFICE, "/me"))[2]
     await stack.manage("PATCH", path, {"address_ranges": []})
     assert (await call(stack, stack.key, THIEF))[0] == 200
 

@@ -27,6 +27,8 @@ STRICT = Tenant(
     residency=Residency(("eu", "us"), allow_global=False),
     content_filter_policy=ContentFilterPolicy.BLOCK,
     content_filter_threshold=Severity.MEDIUM,
+    address_ranges=("10.0.0.0/16", "10.1.0.0/16"),
+    trust_user_header=False,
 )
 
 
@@ -44,6 +46,10 @@ STRICT = Tenant(
         ({"monthly_quota_tokens": 10**9, "name": "New"}, ()),
         ({"requests_per_minute": None}, ("requests_per_minute",)),
         ({"tokens_per_minute": 5}, ()),
+        ({"address_ranges": ("10.0.0.0/16",)}, ()),
+        ({"address_ranges": ("10.0.0.0/8",)}, ("address_ranges",)),
+        ({"address_ranges": ()}, ("address_ranges",)),
+        ({"trust_user_header": True}, ("trust_user_header",)),
     ],
 )
 def test_a_change_that_protects_less_names_the_protection(change: dict[str, Any], named: tuple[str, ...]) -> None:
