@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from shared.application.audit.chain_events import ChainEvents
 from shared.application.audit.manage_audit_periods import ManageAuditPeriods
 from shared.application.audit.read_audit_log import ReadAuditLog
+from shared.application.audit.record_audit import RecordAudit
+from shared.application.audit.record_refusals import RecordRefusals
+from shared.application.audit.record_sign_ins import RecordSignIns
 from shared.application.audit.verify_audit_log import VerifyAuditLog
 from shared.application.ports.audit import AuditChain, UnchainedEvents, WaitingEvents
+from shared.application.tenancy.principals import ADMIN_KEY_PRINCIPAL
 from shared.composition.adapters import Adapters
 
 
@@ -23,6 +27,8 @@ class Audit:
     verify: VerifyAuditLog
     read: ReadAuditLog
     periods: ManageAuditPeriods
+    note_sign_in: RecordSignIns
+    record_refusals: RecordRefusals
 
 
 def wire_audit(adapters: Adapters) -> Audit:
@@ -36,5 +42,9 @@ def wire_audit(adapters: Adapters) -> Audit:
         chain_events=ChainEvents(adapters.audit_waiting, chain, clock, settings.timer_slice_seconds),
         verify=VerifyAuditLog(chain, adapters.chain, periods),
         read=ReadAuditLog(chain, unchained, clock),
+        note_sign_in=RecordSignIns(
+            RecordAudit(adapters.audit_outbox, clock), adapters.background, clock, ADMIN_KEY_PRINCIPAL.actor
+        ),
+        record_refusals=RecordRefusals(adapters.audit_outbox, adapters.background, clock),
         periods=ManageAuditPeriods(chain, periods, adapters.cursors, clock, settings.audit_retention_months),
     )

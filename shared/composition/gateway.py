@@ -48,10 +48,10 @@ class Gateway:
 
     async def aclose(self) -> None:
         """Finish background work and commits, then close all connections."""
+        self.refusals.flush()
         await self.background.drain()
         await self.ledger.books.drain()
         await self.resources.aclose()
-        self.refusals.flush()
 
 
 async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
@@ -72,6 +72,7 @@ async def _wire(adapters: Adapters) -> Gateway:
     settings = adapters.settings
     sweep = Sweep(adapters.cursors, adapters.clock, settings.timer_slice_seconds)
     pricing = wire_pricing(adapters)
+    audit = wire_audit(adapters)
     routing = wire_routing(adapters)
     await _create_first_backend(settings, routing.bootstrap)
     tenancy = wire_tenancy(adapters, sweep)
@@ -87,10 +88,10 @@ async def _wire(adapters: Adapters) -> Gateway:
         ledger=ledger,
         billing=wire_billing(adapters, ledger, sweep),
         anchors=wire_anchors(adapters),
-        audit=wire_audit(adapters),
+        audit=audit,
         readiness=CheckReadiness(adapters.ledger, adapters.catalog, probe, adapters.clock),
         background=adapters.background,
-        refusals=CountRefusals(adapters.clock),
+        refusals=CountRefusals(adapters.clock, audit.record_refusals),
         resources=adapters.resources,
     )
 

@@ -59,7 +59,13 @@ class BodiesTooLarge(GatewayError):
 class InvalidApiKey(GatewayError):
     """The credential is missing, unknown, revoked or expired. Callers cannot tell these cases apart."""
 
-    def __init__(self) -> None:
+    reason = "key_ended"
+    """The reason in logs and in the audit log, in place of the code, for a key that is known and right."""
+
+    def __init__(self, tenant_id: str = "", key_id: str = "") -> None:
+        """The ids are those of a key whose secret was right; empty for any other credential."""
+        self.tenant_id = tenant_id
+        self.key_id = key_id
         super().__init__(
             "Access denied due to a missing, unknown or revoked key. Send a valid gateway key in the 'api-key' header "
             "or as a bearer token."
@@ -70,12 +76,6 @@ class KeyUsedElsewhere(InvalidApiKey):
     """A valid key was sent from an address where it must not be used. Callers cannot tell this from a wrong key."""
 
     reason = "address_not_allowed"
-    """The reason in logs and in the audit log, in place of the code."""
-
-    def __init__(self, tenant_id: str, key_id: str) -> None:
-        super().__init__()
-        self.tenant_id = tenant_id
-        self.key_id = key_id
 
 
 class AddressNotAllowed(GatewayError):

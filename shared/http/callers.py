@@ -45,7 +45,7 @@ async def tenant_principal(
     wanted = headers.get(_TENANT_HEADER)
     if not isinstance(caller, TenantPrincipal):
         return await _tenant_of_token(authenticate, caller, request, wanted, source, roles)
-    note_tenant(request, caller.tenant.tenant_id)
+    note_tenant(request, caller.tenant.tenant_id, caller.key_id)
     if caller.role not in roles:
         raise InsufficientRole
     if wanted and wanted != caller.tenant.tenant_id.encode():
@@ -76,7 +76,7 @@ async def manager(authenticate: Authenticate, request: Request, request_id: str,
     source = partial(source_of, request, trusted_proxy_hops)
     caller = await authenticate.identify(credential_of(headers_of(request)), source)
     if isinstance(caller, TenantPrincipal):
-        note_tenant(request, caller.tenant.tenant_id)
+        note_tenant(request, caller.tenant.tenant_id, caller.key_id)
         raise InsufficientRole
     role = await _managing_role(authenticate, caller, request, source)
     return Actor(name=caller.actor, source_address=source(), role=role, request_id=request_id)

@@ -59,6 +59,7 @@ def for_managers(handler: Callable[[Gateway, Request, Actor], Awaitable[Response
     async def authorize(gateway: Gateway, request: Request, request_id: str) -> Response:
         hops = gateway.settings.trusted_proxy_hops
         actor = await manager(gateway.tenancy.authenticate, request, request_id, hops)
+        gateway.audit.note_sign_in(actor)
         check_declared(request)
         return await handler(gateway, request, replace(actor, reason=reason_query(request)))
 

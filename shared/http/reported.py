@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from shared.application.audit.count_refusals import CountRefusals, Refusal
 from shared.application.structured_log import ERROR, MESSAGE, STATUS, TENANT, fields_of, log_event
-from shared.domain.errors import GatewayError, KeyUsedElsewhere, ResidencyViolation, UnpricedModel
+from shared.domain.errors import GatewayError, InvalidApiKey, ResidencyViolation, UnpricedModel
 from shared.domain.tenancy.lookup_budget import network_of
 from shared.http.errors import INTERNAL_ERROR, status_of
 from shared.http.source import source_of
@@ -21,25 +21,29 @@ _BY_CONFIGURATION: Final = (UnpricedModel, ResidencyViolation)
 _MAX_LINES: Final = 10
 """The most such lines for one tenant and reason in a minute."""
 _TENANT: Final = "tallygate.tenant"
+_KEY: Final = "tallygate.key"
 
 
-def note_tenant(request: Request, tenant_id: str) -> None:
-    """Note the tenant of a request, so that a refusal is counted as the tenant's."""
+def note_tenant(request: Request, tenant_id: str, key_id: str = "") -> None:
+    """Note the tenant and the key of a request, so that a refusal is counted as theirs."""
     request.scope[_TENANT] = tenant_id
+    request.scope[_KEY] = key_id
 
 
 def report_error(refusals: CountRefusals, error: GatewayError, request: Request, trusted_proxy_hops: int) -> None:
     """Count a refusal. Write a line for a failure, and for a refusal by configuration."""
     status, code = status_of(error)
-    if isinstance(error, KeyUsedElsewhere):
+    if isinstance(error, InvalidApiKey) and error.key_id:
         code = error.reason
-        note_tenant(request, error.tenant_id)
+        note_tenant(request, error.tenant_id, error.key_id)
     if status >= INTERNAL_ERROR[0]:
         report_failure(error, request, status, code)
     elif status in COUNTED:
         tenant_id = _tenant_of(request)
-        source = "" if tenant_id else network_of(source_of(request, trusted_proxy_hops))
-        count = refusals(Refusal(code, tenant_id, source))
+        is_tenant = tenant_id and not isinstance(error, InvalidApiKey)
+        source = "" if is_tenant else network_of(source_of(request, trusted_proxy_hops))
+        key_id = request.scope.get(_KEY, "")
+        count = refusals(Refusal(reason=code, tenant_id=tenant_id, key_id=key_id, source=source))
         if isinstance(error, _BY_CONFIGURATION) and count <= _MAX_LINES:
             fields: dict[str, str | int] = {STATUS: status, ERROR: code, TENANT: tenant_id, MESSAGE: str(error)}
             log_event(logging.WARNING, "gateway.request.refused", fields)

@@ -100,7 +100,7 @@ class Authenticate:
             raise InvalidApiKey
         if not known.key.is_in_force(self._clock.now):
             self._watch.note_use_after_end(known.key, source)
-            raise InvalidApiKey
+            raise InvalidApiKey(known.key.tenant_id, known.key.key_id)
         if not known.is_free:
             known.is_free = self._watch.admit(known.principal.tenant, known.key, source)
         return known.principal

@@ -179,10 +179,10 @@ async def test_the_number_of_lines_a_minute_is_bounded(caplog: pytest.LogCapture
     count = CountRefusals(clock, max_series=3)
     request_id.set("the request that ends the minute")
     for number in range(100):
-        count(Refusal("invalid_api_key", source=f"203.0.113.{number}"))
-        count(Refusal("quota_exceeded", f"tenant-{number}"))
+        count(Refusal(reason="invalid_api_key", source=f"203.0.113.{number}"))
+        count(Refusal(reason="quota_exceeded", tenant_id=f"tenant-{number}"))
     clock.seconds += 60
-    assert count(Refusal("quota_exceeded", "tenant-0")) == 1
+    assert count(Refusal(reason="quota_exceeded", tenant_id="tenant-0")) == 1
     found = events(caplog, "gateway.refusals")
     assert len(found) == 5
     assert not any("gateway.request_id" in each for each in found)
