@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from shared.definitions import BackendDefinition, DeploymentDefinition
 from shared.domain.errors import InvalidRequest
 from shared.domain.routing.catalog import Backend, BackendAuth, Deployment
-from shared.settings import Settings, SettingsInvalid
+from shared.setting_problems import SettingsInvalid
+from shared.settings import Settings
 
 _BACKEND: Final = {
     "endpoint": "azure_openai_endpoint",

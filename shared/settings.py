@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,6 +19,7 @@ from shared.entra_setting_rules import ENTRA_RULES
 from shared.first_backend_settings import FirstBackendSettings
 from shared.function_timeout import function_timeout_seconds
 from shared.generated_secrets import NAMES, SecretsUnusable, generated_secrets
+from shared.setting_problems import SettingsInvalid
 from shared.setting_rules import (
     account_key_problem,
     admin_key_problem,
@@ -43,14 +43,6 @@ SLICES_OF_A_TIMER: Final = 4
 _STATED_SECRETS: Final = (*NAMES, *(f"{name}_secret_name" for name in NAMES))
 """If any of these settings is set, no secret is generated."""
 _ROOT: Final = Path(__file__).resolve().parents[1]
-
-
-class SettingsInvalid(Exception):
-    """Settings are missing or wrong. The message names each variable, and never shows a value."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = "; ".join(problems)
-        super().__init__(f"Settings are incomplete or wrong: {self.problems}")
 
 
 class Settings(ChainKeySettings, AnchorSettings, AuditSettings, FirstBackendSettings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,13 +13,15 @@ from shared.adapters.on_disk.anchored_heads import DiskHeads
 from shared.application.audit.verify_anchor_log import AnchorReport, VerifyAnchorLog
 from shared.application.audit.verify_anchors import LONGEST_GAP, moment_of
 from shared.application.ledger.findings import Finding, NotChecked
-from shared.cli.command import NoAnswer, progress, run_to_end
-from shared.composition.anchors import CONTAINER
-from shared.composition.gateway import Gateway, build
+from shared.cli.command import NoAnswer, open_gateway, progress, run_to_end
+from shared.cli.offline import read_public_keys
+from shared.domain.audit.anchor_files import CONTAINER
 from shared.domain.audit.signed_note import PublicKey
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.values import record
-from shared.settings import read_settings
+
+if TYPE_CHECKING:
+    from shared.composition.gateway import Gateway
 
 
 @record
@@ -47,12 +50,12 @@ def public_key() -> int:
     return 0
 
 
-def _trusted_keys(file: Path) -> Sequence[PublicKey]:
+def _trusted_keys(files: Sequence[Path]) -> Sequence[PublicKey]:
     """Read the keys that an auditor trusts."""
     try:
-        return ecdsa_keys.public_keys_from_pem(file.read_bytes())
+        return read_public_keys(files)
     except ecdsa_keys.KeyUnusable as error:
-        raise NoAnswer(f"{file} holds no public key that can be used: {error}") from error
+        raise NoAnswer(str(error)) from error
 
 
 def _kept(folder: Path | None) -> Sequence[bytes]:
@@ -60,16 +63,16 @@ def _kept(folder: Path | None) -> Sequence[bytes]:
 
 
 async def check_anchors(
-    gateway: Gateway, period: str, tenant: str | None, public_key: Path | None, checkpoints: Path | None
+    gateway: Gateway, period: str, tenant: str | None, public_keys: Sequence[Path], checkpoints: Path | None
 ) -> AnchorCheck:
     """Verify the log of heads.
 
-    `public_key` is a file of the trusted keys, by default those of the gateway itself. `checkpoints` is a folder of
+    `public_keys` are files of the trusted keys, by default those of the gateway itself. `checkpoints` is a folder of
     checkpoints that were kept elsewhere. Raises `OSError`.
     """
     anchors, anchored = gateway.anchors, DiskHeads()
-    if public_key is not None:
-        trusted = _trusted_keys(public_key)
+    if public_keys:
+        trusted = _trusted_keys(public_keys)
     elif anchors.signer is not None:
         trusted = await anchors.signer.public_keys()
     else:
@@ -92,7 +95,7 @@ async def check_anchors(
 
 
 async def _public_keys() -> Sequence[PublicKey]:
-    gateway = await build(read_settings())
+    gateway = await open_gateway()
     try:
         if gateway.anchors.signer is None:
             raise NoAnswer("No key signs anchors: set AUDIT_SIGNING_KEY_NAME or AUDIT_SIGNING_KEY_FILE.")

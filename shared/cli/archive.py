@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-from shared.cli.command import Period, print_json, progress, run_to_end
-from shared.composition.gateway import build
-from shared.settings import read_settings
+from shared.cli.command import Period, open_gateway, print_json, progress, run_to_end
 
 
 @click.command()
@@ -57,7 +55,7 @@ def restore(file: Path, *, as_json: bool) -> int:
 
 
 async def _backup(period: str, file: Path) -> int:
-    gateway = await build(read_settings())
+    gateway = await open_gateway()
     try:
         with progress("Tenants written") as report:
             return await gateway.ledger.archive.export(period, file, report)
@@ -66,7 +64,7 @@ async def _backup(period: str, file: Path) -> int:
 
 
 async def _restore(file: Path) -> str:
-    gateway = await build(read_settings())
+    gateway = await open_gateway()
     try:
         with progress("Rows restored") as report:
             return await gateway.ledger.archive.restore(file, report)

@@ -7,13 +7,16 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import BillingPeriod
-from shared.settings import SettingsInvalid
+from shared.setting_problems import SettingsInvalid
+
+if TYPE_CHECKING:
+    from shared.composition.gateway import Gateway
 
 T = TypeVar("T")
 
@@ -30,6 +33,15 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except (GatewayError, SettingsInvalid, OSError) as error:
         raise NoAnswer(str(error)) from error
+
+
+async def open_gateway() -> Gateway:
+    """Open the gateway of the settings. Raises `SettingsInvalid`."""
+    # imported here, so that commands over files load neither settings nor clients of Azure
+    from shared.composition.gateway import build
+    from shared.settings import read_settings
+
+    return await build(read_settings())
 
 
 class Period(click.ParamType[str]):

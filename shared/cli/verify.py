@@ -2,127 +2,164 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from shared.adapters.ecdsa_keys import KeyUnusable
 from shared.application.billing.verify_statements import VerifyStatements
-from shared.application.ledger.chain_report import METHOD_NAMES, ChainedEntries
-from shared.application.ledger.findings import INVARIANTS, Finding, NotChecked, findings_of
+from shared.application.ledger.findings import Finding, NotChecked, findings_of
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ports.anchors import AnchoredHeads
-from shared.cli.anchors import check_anchors
-from shared.cli.command import NoAnswer, Period, print_json, progress, run_to_end
-from shared.composition.gateway import build
-from shared.composition.ledger import open_archive
-from shared.domain.errors import RowsDamaged
-from shared.domain.values import record
-from shared.settings import read_settings
-
-SHOWN_FINDINGS = 20
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
-
-@record
-class Verification:
-    """The result for one period: the number of tenants, everything that is wrong, and what was not looked at."""
-
-    period: str
-    tenants: int
-    chained: Sequence[ChainedEntries]
-    findings: Sequence[Finding]
-    not_checked: Sequence[NotChecked]
-    notes: Sequence[str] = ()
-    """Facts about anchors that are no violation by themselves, such as times without one."""
-
-    @property
-    def status(self) -> int:
-        """The exit status of the command."""
-        if self.findings:
-            return 1
-        return 2 if any(each.is_open for each in self.not_checked) else 0
-
-    def result(self, invariant: str) -> bool | None:
-        """Tell if an invariant holds; `None` if nobody can say, or nothing of it was checked."""
-        if any(finding.invariant == invariant for finding in self.findings):
-            return False
-        missing = [each for each in self.not_checked if each.invariant == invariant]
-        return None if any(each.is_all or each.is_open for each in missing) else True
-
-
-_FORGED_RESERVATION = NotChecked(
-    invariant="I4", reason="a reservation that was forged together with the balance: only entries are chained"
+from shared.cli.command import NoAnswer, Period, open_gateway, print_json, progress, run_to_end
+from shared.cli.offline import Question, verify_files
+from shared.cli.verification import (
+    ALWAYS_UNCHECKED,
+    Verification,
+    as_document,
+    print_result,
+    status_of,
 )
-_UNCHECKED_IN_ARCHIVES = (
-    NotChecked(invariant="I2", reason="a complete rollback: if all rows are as they were earlier, nothing shows it"),
-    _FORGED_RESERVATION,
-    NotChecked(invariant="I12", reason="an archive has no statements", is_all=True),
-    NotChecked(invariant="I13", reason="an archive is not compared with what clients received", is_all=True),
-    NotChecked(invariant="I14", reason="an archive does not tell when it was written", is_all=True),
-    NotChecked(invariant="I9", reason="an archive does not tell if its period was over"),
-    NotChecked(invariant="I10", reason="an archive has no ids of prices: only prices of entries are checked"),
-    NotChecked(invariant="I15", reason="an archive does not tell 32-bit from 64-bit numbers"),
-    NotChecked(invariant="I16", reason="an archive has no documents of tenants"),
-    NotChecked(invariant="I17", reason="an archive has no documents of tenants", is_all=True),
+from shared.domain.errors import RowsDamaged
+from shared.setting_problems import SettingsInvalid
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_ONLINE_UNCHECKED = (
+    *ALWAYS_UNCHECKED,
+    NotChecked(invariant="I18", reason="the audit log is checked in an evidence package", is_all=True),
+    NotChecked(invariant="I19", reason="documents are not compared with the audit log", is_all=True),
+    NotChecked(invariant="I20", reason="this is no evidence package", is_all=True),
 )
 
 
 @click.command()
 @click.option("--period", type=Period(), help="The period to check, in the storage of the settings.")
-@click.option("--archive", type=_FILE, help="Check a file of `tallygate backup` instead. Needs no storage.")
+@click.option("--archive", type=_FILE, help="Check a file of `tallygate backup` or `tallygate evidence` instead.")
+@click.option(
+    "--checkpoints",
+    type=_FOLDER,
+    help="With --archive a copy of the container `anchors`; with --period a folder of checkpoints that you kept.",
+)
+@click.option(
+    "--public-key",
+    "public_keys",
+    type=_FILE,
+    multiple=True,
+    help="A PEM file with a key of the anchors; repeatable.",
+)
+@click.option(
+    "--checkpoint", "kept", type=_FILE, multiple=True, help="A checkpoint that you kept, to be in the log; repeatable."
+)
+@click.option("--chain-key", type=_FILE, help="A file with a line `VERSION=SECRET` for each chain key that you know.")
+@click.option("--sha256-only", is_flag=True, help="Every entry with an HMAC is a violation.")
 @click.option("--tenant", metavar="ID", help="Check only this tenant.")
 @click.option(
     "--acknowledged",
     type=_FILE,
     help="A file of request ids, separated by spaces or lines. Each must be booked exactly once.",
 )
-@click.option(
-    "--public-key",
-    type=_FILE,
-    help="A PEM file of `tallygate public-key`: trust only these keys. By default those of the gateway are trusted.",
-)
-@click.option(
-    "--checkpoints",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder of checkpoints that you kept. The log of anchors must contain them.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with every finding.")
 def verify(
     period: str | None,
     archive: Path | None,
+    checkpoints: Path | None,
+    public_keys: tuple[Path, ...],
+    kept: tuple[Path, ...],
+    chain_key: Path | None,
     tenant: str | None,
     acknowledged: Path | None,
-    public_key: Path | None,
-    checkpoints: Path | None,
     *,
+    sha256_only: bool,
     as_json: bool,
 ) -> int:
     """Check the books of a billing period against every invariant.
 
-    The invariants I1 to I17 are explained in docs/reference/ledger.md. A gateway may go on serving meanwhile.
-    The command also lists what it did not check.
+    The invariants are explained in docs/reference/ledger.md. A gateway may go on serving meanwhile. The command also
+    lists what it did not check.
+
+    With --archive nothing but files is read. With --public-key neither settings nor a secret are used: give the
+    folder of --checkpoints, or an evidence package, which has its own.
 
     \b
     Examples:
       tallygate verify --period 2026-11
       tallygate verify --period 2026-11 --tenant blue-team --json
-      tallygate verify --archive 2026-11.gz
+      tallygate verify --archive 2026-11.gz --checkpoints anchors --public-key key.pem
+      tallygate verify --archive evidence.zip --public-key key.pem --checkpoint kept-in-may
     """
     if (period is None) == (archive is None):
         raise click.UsageError("Give either --period or --archive.")
     if archive is not None and acknowledged is not None:
         raise click.UsageError("--acknowledged needs --period.")
-    if archive is not None and (public_key is not None or checkpoints is not None):
-        raise click.UsageError("--public-key and --checkpoints need --period.")
-    if archive is not None:
-        result = run_to_end(_verify_archive(archive, tenant))
-    else:
+    if archive is None:
+        if chain_key or kept or sha256_only:
+            raise click.UsageError("--checkpoint, --chain-key and --sha256-only need --archive.")
         told = None if acknowledged is None else _read_request_ids(acknowledged)
-        result = run_to_end(_verify_period(str(period), tenant, told, public_key, checkpoints))
-    (_print_json if as_json else _print_text)(result)
-    return result.status
+        results = [run_to_end(_verify_period(str(period), tenant, told, public_keys, checkpoints))]
+    elif (checkpoints or kept) and not public_keys:
+        raise click.UsageError("--checkpoints and --checkpoint need --public-key.")
+    else:
+        keys, ends = _chain_keys(chain_key, needs_none=bool(public_keys))
+        question = Question(
+            archive=archive,
+            checkpoints=checkpoints,
+            public_keys=public_keys,
+            kept=kept,
+            tenant=tenant,
+            needs_sha256=sha256_only,
+            chain_keys=keys,
+            key_ends=ends,
+        )
+        results = _verify_files(question)
+    _print(results, as_json=as_json)
+    return status_of(results)
+
+
+def _verify_files(question: Question) -> list[Verification]:
+    with progress("Tenants verified") as report:
+        try:
+            return run_to_end(verify_files(question, report))
+        except KeyUnusable as error:
+            raise NoAnswer(str(error)) from error
+
+
+def _chain_keys(file: Path | None, *, needs_none: bool) -> tuple[Mapping[str, bytes], Mapping[str, str]]:
+    """Return chain keys and their ends: of a file, else of the settings, unless none are needed or there are none."""
+    if file is not None:
+        return _read_chain_keys(file), {}
+    if needs_none:
+        return {}, {}
+    from shared.composition.ledger import readable_chain_keys
+    from shared.settings import read_settings
+
+    try:
+        settings = read_settings()
+    except SettingsInvalid:
+        return {}, {}  # each mac that is not checked for that reason is listed
+    return run_to_end(readable_chain_keys(settings)), settings.chain_key_ends
+
+
+def _read_chain_keys(file: Path) -> Mapping[str, bytes]:
+    try:
+        lines = file.read_text("utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoAnswer(f"{file} cannot be read as text.") from error
+    pairs = [line.partition("=") for line in lines]
+    if not all(separator and version and secret for version, separator, secret in pairs):
+        raise NoAnswer(f"{file} has a line that is not VERSION=SECRET.")
+    return {version: secret.encode() for version, _, secret in pairs}
+
+
+def _print(results: Sequence[Verification], *, as_json: bool) -> None:
+    if as_json:
+        documents = [as_document(each) for each in results]
+        print_json(documents[0] if len(documents) == 1 else {"periods": documents})
+        return
+    for result in results:
+        print_result(result)
 
 
 def _read_request_ids(file: Path) -> set[str]:
@@ -136,18 +173,20 @@ async def _verify_period(
     period: str,
     tenant: str | None,
     acknowledged: set[str] | None,
-    public_key: Path | None,
+    public_keys: Sequence[Path],
     checkpoints: Path | None,
 ) -> Verification:
-    gateway = await build(read_settings())
+    from shared.cli.anchors import check_anchors  # loads what reaches storage, which files do not need
+
+    gateway = await open_gateway()
     try:
         # Anchors first: what is anchored meanwhile is newer than the entries that are read.
-        anchors = await check_anchors(gateway, period, tenant, public_key, checkpoints)
+        anchors = await check_anchors(gateway, period, tenant, public_keys, checkpoints)
         tenants, findings = await _verify_lanes(gateway.ledger.verify, period, tenant, anchors.anchored)
         findings += anchors.findings
         documents = await gateway.ledger.verify_tenants(period, tenant)
         findings += documents.findings
-        not_checked = [*anchors.not_checked, _FORGED_RESERVATION, *_unproven(gateway.ledger.verify)]
+        not_checked = [*anchors.not_checked, *_ONLINE_UNCHECKED, *_unproven(gateway.ledger.verify)]
         not_checked += documents.not_checked
         findings += findings_of(await gateway.ledger.price_records.faults(), "I10", "")
         findings += await gateway.ledger.verify_promises(period, acknowledged or (), tenant)
@@ -176,13 +215,6 @@ async def _verify_statements(
     not_checked.append(NotChecked(invariant="I12", reason=reason, is_all=True))
 
 
-async def _verify_archive(archive: Path, tenant: str | None) -> Verification:
-    verify_ledger, period = await open_archive(read_settings(), archive)
-    tenants, findings = await _verify_lanes(verify_ledger, period, tenant)
-    not_checked = [*_UNCHECKED_IN_ARCHIVES, *_unproven(verify_ledger)]
-    return _verification(verify_ledger, period, tenants, findings, not_checked)
-
-
 def _verification(
     verify_ledger: VerifyLedger, period: str, tenants: int, findings: list[Finding], not_checked: list[NotChecked]
 ) -> Verification:
@@ -208,49 +240,3 @@ async def _verify_lanes(
             findings += found
             report(done, total)
     return done, findings
-
-
-_RESULTS = {True: "holds", False: "VIOLATED", None: "unchecked"}
-
-
-def _print_text(result: Verification) -> None:
-    click.echo(f"Period {result.period}: {result.tenants} tenants")
-    for name, statement in INVARIANTS.items():
-        click.echo(f"  {name:4} {_RESULTS[result.result(name)]:9}  {statement}")
-    for chained in result.chained:
-        method = METHOD_NAMES[chained.method]
-        click.echo(f"  {chained.entries} entries: {method}, key version {chained.key_version}, last {chained.last}")
-    for finding in result.findings[:SHOWN_FINDINGS]:
-        place = " ".join(filter(None, (finding.table, finding.partition, finding.row, finding.property_name)))
-        where = f" ({place})" if place else ""
-        click.echo(f"  {finding.invariant} {finding.tenant_id or result.period}: {finding.message}{where}")
-    if len(result.findings) > SHOWN_FINDINGS:
-        click.echo(f"  ... and {len(result.findings) - SHOWN_FINDINGS} more; --json prints all")
-    for note in result.notes[:SHOWN_FINDINGS]:
-        click.echo(f"  note: {note}")
-    if len(result.notes) > SHOWN_FINDINGS:
-        click.echo(f"  ... and {len(result.notes) - SHOWN_FINDINGS} more notes; --json prints all")
-    click.echo("Not checked:")
-    for each in result.not_checked:
-        click.echo(f"  {each.invariant:4} {each.reason}")
-
-
-def _print_json(result: Verification) -> None:
-    print_json(
-        {
-            "period": result.period,
-            "tenants": result.tenants,
-            "holds": {name: result.result(name) for name in INVARIANTS},
-            "chained": [asdict(each) for each in result.chained],
-            "findings": [_finding(finding) for finding in result.findings],
-            "notes": list(result.notes),
-            "not_checked": [{"invariant": each.invariant, "reason": each.reason} for each in result.not_checked],
-        }
-    )
-
-
-def _finding(finding: Finding) -> dict[str, str]:
-    """Return a finding as JSON. Its place has as many parts as are known."""
-    fields: dict[str, str] = asdict(finding)
-    fields["property"] = fields.pop("property_name")
-    return fields

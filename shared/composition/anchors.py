@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from shared.adapters.key_vault.signer import VaultSigner
@@ -18,9 +17,6 @@ from shared.application.audit.ledger_heads import LedgerHeads
 from shared.application.ports.anchors import AnchorStore, CheckpointSigner, HeadSource, Witness
 from shared.composition.adapters import Adapters
 from shared.settings import Settings
-
-CONTAINER: Final = "anchors"
-"""The place of the log in reports."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
-from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
-from shared.adapters.documents.pricing import DocumentPrices
-from shared.adapters.in_memory.documents import InMemoryDocuments
-from shared.adapters.on_disk.table_store import DiskSet, SqliteTableStore
+from shared.adapters.on_disk.table_store import DiskSet
 from shared.adapters.tables.archive import PeriodArchive
 from shared.adapters.tables.books import TableBooks
 from shared.application.ledger.expire_reservations import ExpireReservations
@@ -26,7 +23,6 @@ from shared.application.sweep import Sweep
 from shared.composition.adapters import Adapters, chain_keys, open_tokens
 from shared.composition.pricing import Pricing
 from shared.composition.secrets import SecretNames, open_secrets
-from shared.domain.audit.hash_chain import ChainVerifier
 from shared.settings import Settings
 
 
@@ -64,17 +60,9 @@ def wire_ledger(adapters: Adapters, pricing: Pricing, sweep: Sweep) -> LedgerJob
     )
 
 
-async def open_archive(settings: Settings, path: Path) -> tuple[VerifyLedger, str]:
-    """Restore an archived period into a temporary file. Returns its verification, and the period.
-
-    Raises `ArchiveDamaged`. Sends no request to storage. Reads the chain key if it is in a vault.
-    """
-    store, prices = SqliteTableStore(), DocumentPrices(InMemoryDocuments())
-    period = await PeriodArchive(store, prices).restore(path)
+async def readable_chain_keys(settings: Settings) -> Mapping[str, bytes]:
+    """Return all versions of the chain key that can be read, also from a vault. Sends no request to storage."""
     async with AsyncExitStack() as opened:
         names = SecretNames.of(settings)
         secrets = open_secrets(settings, names, open_tokens(settings, opened), StorageClock(), opened)
-        keys = await chain_keys(settings, names, secrets).readable()
-    return VerifyLedger(
-        TableBooks(store), prices, ChainVerifier(keys, encode_canonical), DiskSet, settings.chain_key_ends
-    ), period
+        return await chain_keys(settings, names, secrets).readable()

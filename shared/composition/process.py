@@ -7,7 +7,8 @@ import gc
 import logging
 
 from shared.composition.gateway import Gateway, build
-from shared.settings import SettingsInvalid, read_settings
+from shared.setting_problems import SettingsInvalid
+from shared.settings import read_settings
 
 logger = logging.getLogger("tallygate")
 

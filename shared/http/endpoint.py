@@ -27,7 +27,7 @@ from shared.http.declared import check_declared, operation_of
 from shared.http.errors import INTERNAL_ERROR, error_response, internal_error_response, misconfigured_response
 from shared.http.reported import report_error, report_failure
 from shared.http.requests import headers_of, reason_query
-from shared.settings import SettingsInvalid
+from shared.setting_problems import SettingsInvalid
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 UseCasesT = TypeVar("UseCasesT")

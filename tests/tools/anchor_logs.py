@@ -11,15 +11,18 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.adapters import ecdsa_keys
-from shared.application.audit.verify_anchors import (
+from shared.application.audit.verify_anchors import AnchorFinding, AnchorReplay
+from shared.domain.audit.anchor_files import (
     AnchorFiles,
-    AnchorFinding,
-    AnchorReplay,
+    ChainHead,
+    Leaf,
     checkpoint_path,
+    final_groups,
+    format_heads,
     heads_path,
+    heads_root,
     leaf_path,
 )
-from shared.domain.audit.anchor_files import ChainHead, Leaf, final_groups, format_heads, heads_root
 from shared.domain.audit.checkpoint import Checkpoint, format_checkpoint
 from shared.domain.audit.merkle import tree_root
 from shared.domain.audit.signed_note import NoteSignature, PublicKey, format_note, key_id

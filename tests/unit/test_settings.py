@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.settings import Settings, SettingsInvalid, read_settings
+from shared.setting_problems import SettingsInvalid
+from shared.settings import Settings, read_settings
 
 GOOD = {
     "TALLYGATE_TABLE_ENDPOINT": "https://x.table.core.windows.net",

@@ -79,6 +79,10 @@ class SqliteTableStore:
         for (name,) in self._database.execute(f"{query} order by 1", (table, first, end or _AFTER_ALL)).fetchall():
             yield name
 
+    def tables(self) -> set[str]:
+        """Return the names of all tables."""
+        return {name for (name,) in self._database.execute("select name from tables")}
+
     def close(self) -> None:
         """Close the database, which deletes its file."""
         self._database.close()

@@ -13,24 +13,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.application.audit.verify_anchors import (
-    CHECKPOINTS,
-    LEAVES,
-    checkpoint_path,
-    heads_path,
-    leaf_path,
-    signed_checkpoint,
-)
+from shared.application.audit.verify_anchors import signed_checkpoint
 from shared.application.ports.anchors import AnchorStore, CheckpointSigner
 from shared.application.ports.clock import Clock
 from shared.application.ports.jobs import SweepCursors
 from shared.domain.audit.anchor_files import (
+    CHECKPOINTS,
+    LEAVES,
     AnchorFileInvalid,
     ChainHead,
     Leaf,
+    checkpoint_path,
     final_groups,
     format_heads,
+    heads_path,
     heads_root,
+    leaf_path,
     parse_heads,
     parse_leaf,
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.application.audit.verify_anchors import checkpoint_path, heads_path, leaf_path
 from shared.application.ports.anchors import AnchorStore
 from shared.application.ports.jobs import SweepCursors
+from shared.domain.audit.anchor_files import checkpoint_path, heads_path, leaf_path
 from shared.domain.errors import AlreadyExists, StorageUnavailable
 
 JOB: Final = "anchor_witness"

@@ -7,18 +7,18 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Final
 
-from shared.application.audit.verify_anchors import (
+from shared.application.audit.verify_anchors import AnchorFinding, AnchorReplay
+from shared.application.ports.anchors import AnchoredHeads, AnchorStore
+from shared.domain.audit.anchor_files import (
     CHECKPOINTS,
     LEAVES,
+    AnchorFileInvalid,
     AnchorFiles,
-    AnchorFinding,
-    AnchorReplay,
     checkpoint_path,
     heads_path,
     leaf_path,
+    parse_leaf,
 )
-from shared.application.ports.anchors import AnchoredHeads, AnchorStore
-from shared.domain.audit.anchor_files import AnchorFileInvalid, parse_leaf
 from shared.domain.audit.signed_note import PublicKey
 from shared.domain.values import record
 

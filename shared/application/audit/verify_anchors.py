@@ -12,49 +12,24 @@ from typing import Final
 from shared.domain.audit.anchor_files import (
     UNREAD,
     AnchorFileInvalid,
+    AnchorFiles,
     ChainHead,
     Leaf,
+    checkpoint_path,
     final_groups,
     head_faults,
+    heads_path,
     heads_root,
+    leaf_path,
     parse_heads,
     parse_leaf,
 )
 from shared.domain.audit.checkpoint import Checkpoint, parse_checkpoint
 from shared.domain.audit.merkle import CompactRange
 from shared.domain.audit.signed_note import NoteInvalid, PublicKey, named_keys, parse_note, require_signed
-from shared.domain.values import record, value
+from shared.domain.values import value
 
 LONGEST_GAP: Final = timedelta(minutes=10)
-CHECKPOINTS: Final = "checkpoint"
-LEAVES: Final = "leaf"
-HEADS: Final = "heads"
-
-
-def heads_path(n: int) -> str:
-    """Return the path of the heads of leaf `n`."""
-    return f"{HEADS}/{n:010}.json"
-
-
-def leaf_path(n: int) -> str:
-    """Return the path of leaf `n`."""
-    return f"{LEAVES}/{n:010}.json"
-
-
-def checkpoint_path(size: int) -> str:
-    """Return the path of the checkpoint over `size` leaves."""
-    return f"{CHECKPOINTS}/{size:010}"
-
-
-@record
-class AnchorFiles:
-    """The files of one leaf; `None` for one that does not exist."""
-
-    n: int
-    leaf: bytes | None
-    heads: bytes | None
-    checkpoint: bytes | None
-    """The checkpoint over the leaves 0 to n."""
 
 
 @value
@@ -88,6 +63,7 @@ class AnchorReplay:
     - `kept` are checkpoints that somebody kept elsewhere, such as a witness: the log must contain them.
     - `since` is a time before which only the leaves are read: all later checkpoints cover them.
     - `on_heads` gets the heads of each leaf that are new, and may be left out.
+    - `has_heads` is false for a package of one tenant. It has proofs of its own heads instead of all heads.
     """
 
     def __init__(
@@ -98,12 +74,14 @@ class AnchorReplay:
         kept: Iterable[bytes] = (),
         since: str = "",
         on_heads: Callable[[Sequence[ChainHead]], None] | None = None,
+        has_heads: bool = True,
     ) -> None:
         self._keys = keys
         self._kept_texts = list(kept)
         self._kept: dict[int, list[Checkpoint]] = {}
         self._since = since
         self._on_heads = on_heads
+        self._has_heads = has_heads
         self._log = CompactRange()
         self._heads: dict[str, ChainHead] = {}
         self._last: Leaf | None = None
@@ -128,6 +106,11 @@ class AnchorReplay:
     def final(self) -> tuple[str, ...]:
         """The groups whose chains are all closed and anchored."""
         return self._last.final if self._last else ()
+
+    @property
+    def heads_root(self) -> bytes:
+        """The root of the heads of the last leaf."""
+        return self._last.heads_root if self._last else b""
 
     @property
     def size(self) -> int:
@@ -163,7 +146,8 @@ class AnchorReplay:
         else:
             yield from self._times(leaf, before)
             yield from self._checkpoint(files.checkpoint, n + 1)
-            yield from self._compare_heads(files.heads, leaf, before.final if before else ())
+            if self._has_heads:
+                yield from self._compare_heads(files.heads, leaf, before.final if before else ())
         for kept in self._kept.pop(n + 1, ()):
             if kept.root != self._log.root():
                 yield AnchorFinding(checkpoint_path(n + 1), "a checkpoint that was kept elsewhere has another root")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from shared.application.ledger.findings import Finding
-from shared.application.ports.billing import ManifestFormat, ReportStore, StatementFormat
-from shared.application.ports.ledger import Ledger
-from shared.application.ports.pricing import PriceStore
+from shared.application.ledger.verify_ledger import PriceRows
+from shared.application.ports.billing import ManifestFormat, StatementFormat, StatementRenderer
 from shared.domain.billing.manifest import Manifest, StatementFile
 from shared.domain.billing.statements import (
     LineKey,
@@ -20,6 +20,7 @@ from shared.domain.billing.statements import (
 )
 from shared.domain.errors import UnpricedModel
 from shared.domain.ledger.balance import Balance, Lane, LaneState
+from shared.domain.ledger.entries import LedgerEntry
 from shared.domain.ledger.lanes import combined
 from shared.domain.pricing.money import usd, usd_of_cents
 from shared.domain.pricing.price_book import PriceBook
@@ -27,22 +28,49 @@ from shared.domain.pricing.price_book import PriceBook
 _INVARIANT = "I12"
 
 
+class BilledLedger(Protocol):
+    """The books that bills are compared with. All methods raise `LedgerUnavailable`."""
+
+    def lanes(self, period: str) -> AsyncIterator[Lane]:
+        """Yield each lane of a period."""
+        ...
+
+    async def balances(self, tenant_id: str, period: str) -> dict[Lane, Balance]:
+        """Return the balances of all lanes of a tenant."""
+        ...
+
+    def entries(self, lane: Lane, first: int, last: int) -> AsyncIterator[LedgerEntry]:
+        """Yield the entries numbered `first` to `last`, ascending."""
+        ...
+
+
+class ReportFiles(Protocol):
+    """Files of statements, to be read."""
+
+    async def read(self, path: str) -> bytes | None:
+        """Return the content of a file; `None` if it does not exist. Raises `StorageUnavailable`."""
+        ...
+
+
 class VerifyStatements:
     """Invariant I12. A period without a manifest has no files to check."""
 
     def __init__(
         self,
-        ledger: Ledger,
-        prices: PriceStore,
-        reports: ReportStore,
+        ledger: BilledLedger,
+        prices: PriceRows,
+        reports: ReportFiles,
         statements: StatementFormat,
         manifest: ManifestFormat,
+        renderers: Sequence[StatementRenderer] = (),
     ) -> None:
+        """Files of `renderers` must have the bytes that they render from the statements again."""
         self._ledger = ledger
         self._prices = prices
         self._reports = reports
         self._statements = statements
         self._manifest = manifest
+        self._renderers = renderers
 
     async def is_exported(self, period: str) -> bool:
         """Tell whether the period has a manifest. Raises `StorageUnavailable`."""
@@ -65,7 +93,21 @@ class VerifyStatements:
         if self._statements.file_name not in contents:
             return [*found, f"the manifest does not name {self._statements.file_name}"]
         content = contents[self._statements.file_name]
-        return found if content is None else [*found, *await self._wrong_statements(period, manifest, content)]
+        if content is None:
+            return found
+        return [*found, *await self._wrong_statements(period, manifest, content), *self._rendered(content, contents)]
+
+    def _rendered(self, content: bytes, contents: Mapping[str, bytes | None]) -> list[str]:
+        """List the files that do not say the same as the statements."""
+        try:
+            statements = self._statements.read(content)
+        except ValueError:
+            return []  # told already
+        return [
+            f"{each.file_name} does not say what {self._statements.file_name} says"
+            for each in self._renderers
+            if contents.get(each.file_name) is not None and each.render(statements) != contents[each.file_name]
+        ]
 
     async def _wrong_statements(self, period: str, manifest: Manifest, content: bytes) -> list[str]:
         try:

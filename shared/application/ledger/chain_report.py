@@ -54,14 +54,15 @@ class ChainReport:
         """Yield the entries whose key is missing. Nobody can say that the chain holds."""
         for row in self.rows():
             if not row.is_key_known:
-                yield NotChecked(invariant="I2", reason=_reason(row), is_open=True)
+                yield NotChecked(invariant="I2", reason=reason_of(row), is_open=True)
 
     def _count(self, key: tuple[str, str, bool], entries: int, timestamp: str) -> None:
         counted, last = self._counts.get(key, (0, ""))
         self._counts[key] = counted + entries, max(last, timestamp)
 
 
-def _reason(row: ChainedEntries) -> str:
+def reason_of(row: ChainedEntries) -> str:
+    """Tell what a missing key leaves unproved."""
     version, entries = row.key_version, f"{row.entries} entries" if row.entries > 1 else "1 entry"
     if row.method == HMAC:
         return f"{entries} cannot be proved without key version {version}, which is missing"

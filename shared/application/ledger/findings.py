@@ -25,6 +25,9 @@ INVARIANTS = {
     "I15": "each row is one that the gateway writes: its kind, its properties and their types",
     "I16": "registry = partitions of the tables; tenants with books = tenants with a document",
     "I17": "the limit of an open period = the tenant's document + grants",
+    "I18": "the audit log recomputes, and has each event once",
+    "I19": "each document is as its newest event left it",
+    "I20": "an evidence package has the files that its manifest names, and they agree with each other",
 }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Protocol
 
 from shared.domain.audit.anchor_files import ChainHead
 from shared.domain.audit.signed_note import PublicKey
 from shared.domain.errors import StorageUnavailable
-from shared.domain.values import value
+from shared.domain.values import record, value
 
 
 class SigningUnavailable(StorageUnavailable):
@@ -97,4 +97,35 @@ class AnchoredHeads(Protocol):
 
     def chains(self) -> Set[str]:
         """Return the names of all chains."""
+        ...
+
+
+@record
+class DatedHead:
+    """A head of a chain, and the first leaf that has it."""
+
+    seq: int
+    head: str
+    leaf: int
+    at: str
+    """The time of the leaf."""
+
+
+class DatedHeads(Protocol):
+    """The heads of all chains with their leaves, which may not fit into memory."""
+
+    def add(self, heads: Iterable[ChainHead], leaf: int, at: str) -> None:
+        """Add heads of a leaf. Harmless for heads that an earlier leaf had."""
+        ...
+
+    def of(self, chain: str) -> Iterator[DatedHead]:
+        """Yield the heads of a chain, ascending."""
+        ...
+
+    def last(self, chain: str) -> DatedHead | None:
+        """Return the head of a chain with the highest number; `None` if it was never anchored."""
+        ...
+
+    def chains(self, prefix: str) -> Iterator[str]:
+        """Yield the names of all chains that begin so, ascending."""
         ...

@@ -17,6 +17,11 @@ from shared.domain.values import record
 
 UNREAD: Final = -1
 """The number in the head of a chain that could not be read."""
+CONTAINER: Final = "anchors"
+"""The place of the log in reports."""
+CHECKPOINTS: Final = "checkpoint"
+LEAVES: Final = "leaf"
+HEADS: Final = "heads"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
@@ -79,6 +84,32 @@ class Leaf:
         root = base64.b64encode(self.heads_root).decode()
         fields = {"at": self.at, "count": self.count, "heads_root": root, "n": self.n, "period": self.period}
         return _canonical({**fields, "final": list(self.final)} if self.final else fields)
+
+
+def heads_path(n: int) -> str:
+    """Return the path of the heads of leaf `n`."""
+    return f"{HEADS}/{n:010}.json"
+
+
+def leaf_path(n: int) -> str:
+    """Return the path of leaf `n`."""
+    return f"{LEAVES}/{n:010}.json"
+
+
+def checkpoint_path(size: int) -> str:
+    """Return the path of the checkpoint over `size` leaves."""
+    return f"{CHECKPOINTS}/{size:010}"
+
+
+@record
+class AnchorFiles:
+    """The files of one leaf; `None` for one that does not exist."""
+
+    n: int
+    leaf: bytes | None
+    heads: bytes | None
+    checkpoint: bytes | None
+    """The checkpoint over the leaves 0 to n."""
 
 
 def unread_head(chain: str) -> ChainHead:

@@ -18,11 +18,19 @@ from azure.storage.blob import BlobServiceClient
 from local.azurite_server import ACCOUNT
 from shared import timers
 from shared.adapters import ecdsa_keys
-from shared.application.audit.verify_anchors import checkpoint_path, heads_path, leaf_path
 from shared.cli.__main__ import run
 from shared.composition.gateway import Gateway, build
 from shared.composition.process import close_current_gateway
-from shared.domain.audit.anchor_files import Leaf, format_heads, heads_root, parse_heads, parse_leaf
+from shared.domain.audit.anchor_files import (
+    Leaf,
+    checkpoint_path,
+    format_heads,
+    heads_path,
+    heads_root,
+    leaf_path,
+    parse_heads,
+    parse_leaf,
+)
 from shared.domain.audit.checkpoint import Checkpoint, format_checkpoint
 from shared.domain.audit.merkle import tree_root
 from shared.domain.audit.signed_note import NoteSignature, format_note, key_id

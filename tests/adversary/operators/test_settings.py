@@ -20,7 +20,8 @@ from local.functions_host.server import load_local_settings
 from shared.composition.process import check_settings, close_current_gateway
 from shared.generated_secrets import FILE_NAME, KEY_FILE_NAME
 from shared.http.operation_table import OPERATIONS, PARAMETER_EXAMPLES
-from shared.settings import SettingsInvalid, read_settings
+from shared.setting_problems import SettingsInvalid
+from shared.settings import read_settings
 from tests.functions.host.test_conformance import HOSTS, running
 from tests.tools.stack import CHAIN_KEY, Stack, await_port, free_port
 

@@ -24,16 +24,19 @@ from shared.application.audit.anchor_heads import Anchored, AnchorHeads
 from shared.application.audit.anchor_log import JOB, AnchorLog, AnchorsBehind, AnchorsDamaged
 from shared.application.audit.copy_anchors import CopyAnchors
 from shared.application.audit.ledger_heads import LedgerHeads
-from shared.application.audit.verify_anchors import (
-    AnchorFiles,
-    AnchorReplay,
-    checkpoint_path,
-    heads_path,
-    leaf_path,
-)
+from shared.application.audit.verify_anchors import AnchorReplay
 from shared.application.ports.anchors import AnchorStore, HeadSource
 from shared.application.sweep import SweepFailed
-from shared.domain.audit.anchor_files import ChainHead, format_heads, parse_heads, parse_leaf
+from shared.domain.audit.anchor_files import (
+    AnchorFiles,
+    ChainHead,
+    checkpoint_path,
+    format_heads,
+    heads_path,
+    leaf_path,
+    parse_heads,
+    parse_leaf,
+)
 from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import LedgerUnavailable, StorageUnavailable
 from shared.domain.ledger.balance import LaneState

@@ -13,8 +13,9 @@ from local.azurite_server import ACCOUNT
 from shared import timers
 from shared.adapters.blobs.anchors import BlobAnchors
 from shared.application.audit.anchor_log import AnchorsDamaged
-from shared.application.audit.verify_anchors import AnchorFiles, AnchorReplay, checkpoint_path, heads_path, leaf_path
+from shared.application.audit.verify_anchors import AnchorReplay
 from shared.composition.anchors import anchor_origin
+from shared.domain.audit.anchor_files import AnchorFiles, checkpoint_path, heads_path, leaf_path
 from shared.generated_secrets import generate_key_file
 from shared.settings import read_settings
 from tests.functions.audit.test_signing_keys import Receiver, receiver

@@ -18,8 +18,9 @@ from shared.adapters import ecdsa_keys
 from shared.adapters.identity.credentials import CachedTokens, managed_identity
 from shared.adapters.key_vault import signer as vault_signer
 from shared.adapters.key_vault.signer import LISTED_SECONDS, VaultSigner
-from shared.application.audit.verify_anchors import checkpoint_path, signed_checkpoint
+from shared.application.audit.verify_anchors import signed_checkpoint
 from shared.application.ports.anchors import SigningUnavailable
+from shared.domain.audit.anchor_files import checkpoint_path
 from shared.domain.audit.signed_note import PublicKey
 from tests.contract.secrets.conftest import MovedClock
 from tests.tools.stack import running_stack

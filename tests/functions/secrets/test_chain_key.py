@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
-from shared.composition.ledger import open_archive
+from shared.cli.__main__ import run
 from shared.composition.process import close_current_gateway
 from shared.domain.identifiers import BillingPeriod
-from shared.settings import read_settings
 from tests.functions.secrets.conftest import CHAIN_SECRET, Vaulted
 
 IN_VAULT = [{"AUDIT_CHAIN_KEY": "", "AUDIT_CHAIN_KEY_SECRET_NAME": CHAIN_SECRET}]
 
 
 @pytest.mark.parametrize("stack_settings", [*IN_VAULT, {"AUDIT_CHAIN_KEY_SECRET_NAME": CHAIN_SECRET}], indirect=True)
-async def test_entries_name_the_version_of_the_vault_and_verify_with_it(vaulted: Vaulted, tmp_path: Path) -> None:
+async def test_entries_name_the_version_of_the_vault_and_verify_with_it(
+    vaulted: Vaulted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stack, vault = vaulted.stack, vaulted.vault
     assert (await stack.chat())[0] == 200
     await stack.settled()
@@ -24,17 +27,17 @@ async def test_entries_name_the_version_of_the_vault_and_verify_with_it(vaulted:
     period, file = str(BillingPeriod.containing(gateway.clock.now())), tmp_path / "archive.gz"
     await gateway.ledger.archive.export(period, file)
     (version,) = vault.versions[CHAIN_SECRET]
-    assert await key_versions(file) == {(version.version, True)}
+    assert await key_versions(file, capsys) == {(version.version, True)}
     vault.status = 503
-    assert await key_versions(file) == {(version.version, False)}  # and the verification says so
+    assert await key_versions(file, capsys) == {(version.version, False)}  # and the verification says so
 
 
-async def key_versions(file: Path) -> set[tuple[str, bool]]:
+async def key_versions(file: Path, capsys: pytest.CaptureFixture[str]) -> set[tuple[str, bool]]:
     """Verify an archive. Returns the versions that signed entries, and whether their keys are known."""
-    verify, period = await open_archive(read_settings(), file)
-    async for _, findings in verify(period):
-        assert findings == []
-    return {(each.key_version, each.is_key_known) for each in verify.chained.rows()}
+    await asyncio.to_thread(run, ["verify", "--archive", str(file), "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert document["findings"] == []
+    return {(each["key_version"], each["is_key_known"]) for each in document["chained"]}
 
 
 @pytest.mark.parametrize("stack_settings", IN_VAULT, indirect=True)

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.application.audit.verify_anchors import AnchorReplay, checkpoint_path, heads_path, leaf_path
-from shared.domain.audit.anchor_files import ChainHead, format_heads, heads_root
+from shared.application.audit.verify_anchors import AnchorReplay
+from shared.domain.audit.anchor_files import ChainHead, checkpoint_path, format_heads, heads_path, heads_root, leaf_path
 from shared.domain.audit.signed_note import PublicKey
 from tests.tools.anchor_logs import ORIGIN, START, WrittenLog, head, messages, trusted, unread
 

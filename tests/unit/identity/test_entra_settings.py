@@ -7,7 +7,8 @@ import pytest
 
 from shared.adapters.clock import StorageClock
 from shared.composition.identity import access_tokens
-from shared.settings import Settings, SettingsInvalid, read_settings
+from shared.setting_problems import SettingsInvalid
+from shared.settings import Settings, read_settings
 
 TENANT, CLIENT = "AAAAAAAA-1111-4111-8111-111111111111", "BBBBBBBB-1111-4111-8111-111111111111"
 GOOD = {

@@ -1,0 +1,224 @@
+"""Evidence packages: zip files with fixed bytes, which docs/reference/formats.md describes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Final, Self
+
+import msgspec
+
+from shared.adapters.on_disk.log_files import MAX_FILE_BYTES, StoredLog
+from shared.adapters.tables.archive import ArchiveDamaged
+from shared.domain.values import record
+
+FORMAT: Final = "tallygate-evidence-1"
+MANIFEST: Final = "manifest.json"
+ANCHORS: Final = "anchors"
+STATEMENTS: Final = "statements"
+AUDIT: Final = "audit"
+PERIODS: Final = "periods"
+CONFIGURATION: Final = "configuration.jsonl"
+SUMMARY: Final = "summary.html"
+HEAD_PROOFS: Final = "proofs/heads.jsonl"
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+"""The time of every file, so that the same content gives the same bytes. A zip file knows no earlier one."""
+_MODE: Final = 0o600 << 16
+_CHUNK: Final = 1 << 20
+_STORED: Final = (".gz", ".parquet")
+_PERIOD: Final = re.compile(rf"{PERIODS}/(\d{{4}}-\d{{2}})\.gz", re.ASCII)
+_AUDIT_PERIOD: Final = re.compile(rf"{AUDIT}/(\d{{4}}-\d{{2}})\.jsonl", re.ASCII)
+
+
+class _File(msgspec.Struct):
+    name: str
+    bytes: int
+    sha256: str
+
+
+class _Manifest(msgspec.Struct):
+    format: str
+    origin: str
+    tenant: str | None
+    periods: list[str]
+    files: list[_File]
+
+
+@record
+class PackageFacts:
+    """The facts that a package states about itself."""
+
+    origin: str
+    """The name of the log of heads; empty if there is none."""
+    tenant: str | None
+    """The only tenant; `None` if the package has all."""
+    periods: Sequence[str]
+
+
+class PackageWriter:
+    """Writes a package file by file, in the order of the calls, and its manifest last. A context manager."""
+
+    def __init__(self, path: Path, facts: PackageFacts) -> None:
+        self._facts = facts
+        self._files: list[_File] = []
+        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._write(MANIFEST, self._manifest())
+        self._zip.close()
+
+    def add(self, name: str, content: bytes) -> None:
+        """Add a file."""
+        self._write(name, content)
+        self._files.append(_File(name, len(content), hashlib.sha256(content).hexdigest()))
+
+    def add_file(self, name: str, source: Path) -> None:
+        """Add a file that may not fit into memory."""
+        digest, size = hashlib.sha256(), 0
+        with source.open("rb") as file, self._zip.open(_info(name), "w", force_zip64=True) as target:
+            while chunk := file.read(_CHUNK):
+                target.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+        self._files.append(_File(name, size, digest.hexdigest()))
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._zip.writestr(_info(name), content)
+
+    def _manifest(self) -> bytes:
+        files = sorted(self._files, key=lambda each: each.name)
+        facts = self._facts
+        stated = _Manifest(
+            format=FORMAT, origin=facts.origin, tenant=facts.tenant, periods=list(facts.periods), files=files
+        )
+        return msgspec.json.format(msgspec.json.encode(stated), indent=2) + b"\n"
+
+
+class EvidencePackage:
+    """Reads a package."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `ArchiveDamaged` if the file is no package."""
+        self._path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+            names = self._zip.namelist()
+            content = self._zip.read(MANIFEST)
+            self._manifest = msgspec.json.decode(content, type=_Manifest)
+        except (zipfile.BadZipFile, KeyError, msgspec.DecodeError, zlib.error, NotImplementedError) as error:
+            raise ArchiveDamaged(f"{path} is no evidence package, or is damaged.") from error
+        if self._manifest.format != FORMAT or len({*names}) != len(names):
+            raise ArchiveDamaged(f"{path} is no evidence package, or names a file twice.")
+        self._names = names
+
+    @property
+    def facts(self) -> PackageFacts:
+        """The facts that the package states about itself."""
+        stated = self._manifest
+        return PackageFacts(origin=stated.origin, tenant=stated.tenant, periods=tuple(stated.periods))
+
+    def faults(self) -> Iterator[str]:
+        """Yield each file that is not as the manifest names it. Reads every file."""
+        named: Mapping[str, _File] = {each.name: each for each in self._manifest.files}
+        for name in sorted({*named, *self._names} - {MANIFEST}):
+            if name not in named:
+                yield f"{name} is not in the manifest"
+            elif name not in self._names:
+                yield f"{name} is missing"
+            elif self._digest(name) != (named[name].bytes, named[name].sha256):
+                yield f"{name} is not the file that the manifest names"
+        found = [*self.periods()]
+        if found != sorted(self._manifest.periods):
+            stated = ", ".join(self._manifest.periods)
+            yield f"the manifest names the periods {stated}, and there are books of {', '.join(found)}"
+
+    def periods(self) -> Iterator[str]:
+        """Yield the periods whose books are there, ascending."""
+        yield from sorted(match[1] for name in self._names if (match := _PERIOD.fullmatch(name)))
+
+    def audit_periods(self) -> Iterator[str]:
+        """Yield the months whose audit log is there, ascending."""
+        yield from sorted(match[1] for name in self._names if (match := _AUDIT_PERIOD.fullmatch(name)))
+
+    def extract_books(self, period: str, target: Path) -> None:
+        """Copy the archive of a period into a file. Raises `ArchiveDamaged`."""
+        try:
+            with self._zip.open(f"{PERIODS}/{period}.gz") as source, target.open("wb") as file:
+                _copy(source, file)
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise ArchiveDamaged(f"{self._path} is damaged.") from error
+
+    def log(self) -> StoredLog:
+        """Return the log of heads."""
+        prefix = f"{ANCHORS}/"
+        names = (name.removeprefix(prefix) for name in self._names if name.startswith(prefix))
+        return StoredLog(names, lambda path: self.read(f"{prefix}{path}"), has_heads=self._manifest.tenant is None)
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Yield the lines of a file, without their ends; none if the file is missing. Raises `ArchiveDamaged`."""
+        if name not in self._names:
+            return
+        try:
+            with self._zip.open(name) as file:
+                while line := file.readline(MAX_FILE_BYTES):
+                    yield line.rstrip(b"\n")
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise ArchiveDamaged(f"{self._path} is damaged.") from error
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file; `None` if it is missing or cannot be read."""
+        if name not in self._names:
+            return None
+        if self._zip.getinfo(name).file_size > MAX_FILE_BYTES:
+            return b""
+        try:
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, zlib.error):
+            return b""  # its checksum is another: `faults` tells it
+
+    def _digest(self, name: str) -> tuple[int, str]:
+        digest, size = hashlib.sha256(), 0
+        try:
+            with self._zip.open(name) as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+                    size += len(chunk)
+        except (zipfile.BadZipFile, zlib.error):
+            return -1, ""
+        return size, digest.hexdigest()
+
+
+class PackagedReports:
+    """Implements `ReportStore` over the statements of a package, to be read only."""
+
+    def __init__(self, package: EvidencePackage) -> None:
+        self._package = package
+
+    async def read(self, path: str) -> bytes | None:
+        """Return a statement file of a period."""
+        return self._package.read(f"{STATEMENTS}/{path}")
+
+
+def is_package(path: Path) -> bool:
+    """Tell whether a file is a zip file."""
+    return zipfile.is_zipfile(path)
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    while chunk := source.read(_CHUNK):
+        target.write(chunk)
+
+
+def _info(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.compress_type = zipfile.ZIP_STORED if name.endswith(_STORED) else zipfile.ZIP_DEFLATED
+    info.external_attr, info.create_system = _MODE, 3
+    return info

@@ -1,0 +1,43 @@
+"""Proofs of single heads in a package of one tenant, which has not the heads of others."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from shared.application.audit.verify_anchors import AnchorFinding
+from shared.application.ports.anchors import DatedHeads
+from shared.domain.audit.anchor_files import ChainHead
+from shared.domain.audit.merkle import is_included
+
+
+def add_proved_heads(
+    lines: Iterable[bytes], roots: Mapping[int, bytes], times: Mapping[int, str], heads: DatedHeads
+) -> Iterator[AnchorFinding]:
+    """Add each head whose path leads to the root of its leaf. Yields the lines that prove nothing."""
+    for number, line in enumerate(lines, 1):
+        proved = _proved(line, roots)
+        if proved is None:
+            yield AnchorFinding("proofs/heads.jsonl", f"line {number} does not prove that its head is in its leaf")
+        else:
+            n, head = proved
+            heads.add([head], n, times[n])
+
+
+def _proved(line: bytes, roots: Mapping[int, bytes]) -> tuple[int, ChainHead] | None:
+    try:
+        row: Any = json.loads(line)
+        stated, path = row["head"], [base64.b64decode(each, validate=True) for each in row["heads"]["path"]]
+        head = ChainHead(
+            chain=str(stated["chain"]),
+            seq=int(stated["seq"]),
+            head=str(stated["head"]),
+            is_closed=stated.get("closed") is True,
+        )
+        n, index, size = int(row["n"]), int(row["heads"]["index"]), int(row["heads"]["size"])
+        is_right = n in roots and is_included(head.to_bytes(), index, size, path, roots[n])
+    except (ValueError, TypeError, LookupError, RecursionError, AttributeError):
+        return None
+    return (n, head) if is_right else None
