@@ -66,13 +66,16 @@ async def keys(stack: Stack, _: EmulatedEntra) -> dict[str, Caller]:
     await stack.manage("DELETE", f"/manage/tenants/revoked/keys/{listed['key_id']}")
     suspended = await stack.register("suspended")
     await stack.manage("POST", "/manage/tenants/suspended/suspend")
-    own, admin = (stack.tenant,), frozenset({Role.ADMIN})
+    path = f"/manage/tenants/{stack.tenant}/keys"
+    reading = (await stack.manage("POST", path, {"scope": "usage.read"}))["key"]
+    own, admin, reader = (stack.tenant,), frozenset({Role.ADMIN}), frozenset({Role.TENANT_USAGE_READ})
     return {
         "no key": Caller(credential="", refusal=UNKNOWN),
         "wrong key": Caller(credential=f"{stack.key}A", header="api-key", refusal=UNKNOWN),
         "revoked key": Caller(credential=revoked, header="api-key", refusal=UNKNOWN),
         "tenant key": Caller(credential=stack.key, header="api-key", roles=USER, tenants=own),
         "tenant key as bearer": Caller(credential=stack.key, roles=USER, tenants=own),
+        "key for reading usage": Caller(credential=reading, header="api-key", roles=reader, tenants=own),
         "suspended tenant's key": Caller(
             credential=suspended, header="api-key", roles=USER, tenants=("suspended",), is_suspended=True
         ),
