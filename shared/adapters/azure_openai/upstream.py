@@ -109,12 +109,20 @@ class AiohttpUpstream:
         answered = AiohttpResponse(response, self._timeouts, self._watchdog, self._max_answer_bytes)
         if answered.status != _UNAUTHORIZED or key is None or another_key is not None:
             return answered
-        another = await self._keys.another(backend, key)
+        another = await self._another_key(backend, key, answered)
         left = wait.since + allowed - time.monotonic()
         if another is None or left <= 0:
             return answered
         answered.close()  # a backend that refuses the key bills nothing, so this is still the same attempt
         return await self.send(backend, method, path, body, headers, left, another)
+
+    async def _another_key(self, backend: Backend, refused: str, answered: AiohttpResponse) -> str | None:
+        """Return another key to try. Closes the answer if the caller is gone before there is one."""
+        try:
+            return await self._keys.another(backend, refused)
+        except BaseException:
+            answered.close()
+            raise
 
     async def _token(self, backend: Backend) -> Mapping[str, str]:
         """Return the header with a token of the gateway's identity. Raises `BackendUnavailable` without one."""

@@ -88,7 +88,7 @@ class Renewed(Generic[T]):
         if self._reading is None:
             # A context of its own: the reading belongs to no single request, and its log lines name none.
             self._reading = asyncio.create_task(self._fetch(), context=Context())
-            self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may await it
+            self._reading.add_done_callback(_retrieve)
         return self._reading
 
     async def _fetch(self) -> T:
@@ -110,3 +110,9 @@ class Renewed(Generic[T]):
             started_at + lifetime,
         )
         return held
+
+
+def _retrieve(task: asyncio.Task[T]) -> None:
+    """Retrieve the error of a reading that nobody may await. One that is no `SecretUnavailable` is a defect."""
+    if not task.cancelled() and not isinstance(task.exception(), (SecretUnavailable, type(None))):
+        task.get_loop().call_exception_handler({"message": "a reading failed", "exception": task.exception()})

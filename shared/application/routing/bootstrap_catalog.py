@@ -53,11 +53,13 @@ class BootstrapCatalog:
             with suppress(VersionConflict):  # another process was first
                 event = ENVIRONMENT.event(self._clock.now(), "deployment.put", deployment.name, after=deployment)
                 await self._store.put_deployment(deployment, event)
-        with suppress(VersionConflict):
-            event = ENVIRONMENT.event(self._clock.now(), "backend.put", backend.backend_id, after=backend)
+        event = ENVIRONMENT.event(self._clock.now(), "backend.put", backend.backend_id, after=backend)
+        try:
             await self._store.put_backend(backend, event)
-            logger.warning("the backend and the deployment '%s' were created from the settings", backend.backend_id)
-            await self._tell_missing_price(backend)
+        except VersionConflict:
+            return
+        logger.warning("the backend and the deployment '%s' were created from the settings", backend.backend_id)
+        await self._tell_missing_price(backend)
 
     async def _tell_missing_price(self, backend: Backend) -> None:
         if all(price.model != backend.model for price in await self._prices.load()):

@@ -10,6 +10,7 @@ import pytest
 from local.emulators.key_vault import EmulatedVault
 from local.emulators.managed_identity import APP_SERVICE_PATH, EmulatedIdentity
 from shared.adapters.identity.credentials import CachedTokens, managed_identity
+from shared.adapters.key_vault.renewed import Renewed
 from shared.adapters.key_vault.secrets import KeyVaultSecrets
 from shared.adapters.key_vault.vault import Vault
 from shared.domain.errors import SecretUnavailable
@@ -328,3 +329,15 @@ async def test_closing_ends_what_is_being_read(secrets: KeyVaultSecrets, vault: 
 async def test_a_version_whose_time_is_not_told_is_old(secrets: KeyVaultSecrets, vault: EmulatedVault) -> None:
     vault.body = b'{"value": "k1", "id": "https://x/secrets/key/1", "attributes": {"created": "yesterday"}}'
     assert [*await secrets.accepted("key")] == ["k1"]
+
+
+async def test_a_defect_of_a_reading_is_reported_and_not_taken_for_an_outage() -> None:
+    async def broken(_: object) -> str:
+        raise ZeroDivisionError
+
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    value: Renewed[str] = Renewed("key", broken, MovedClock(), lambda: 0)
+    with pytest.raises(ZeroDivisionError):
+        await value.get()
+    assert [type(each["exception"]) for each in reported] == [ZeroDivisionError]

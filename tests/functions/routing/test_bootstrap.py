@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from shared.application.routing.bootstrap_catalog import BootstrapCatalog
 from shared.composition.process import close_current_gateway
 from shared.domain.routing.backend_rules import BackendRules
 from shared.domain.routing.catalog import Backend, Deployment
-from tests.tools.events import waiting
+from tests.tools.events import told, waiting
+from tests.tools.ledgers import PRICES as GPT_4O_PRICES
 from tests.tools.ledgers import ManualClock
 from tests.tools.stack import PRICES, SIMULATOR_KEY, Stack, bare_stack
 
@@ -180,13 +182,20 @@ async def test_of_several_processes_one_creates_it_and_records_it(caplog: pytest
 async def test_a_process_that_died_between_the_two_is_completed_by_the_next() -> None:
     documents = InMemoryDocuments()
     _, deployment = defined(max_output_tokens=7)
-    from tests.tools.events import told
-
     await DocumentCatalog(documents).put_deployment(deployment, told(after=deployment))
     await bootstrap(documents)(defined)
     catalog = await DocumentCatalog(documents).load()
     assert [*catalog.backends] == ["gpt-4o"]
     assert catalog.deployments["gpt-4o"].max_output_tokens == 7  # what stands there is never replaced
+
+
+async def test_a_model_that_has_a_price_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    documents = InMemoryDocuments()
+    await DocumentPrices(documents).insert(GPT_4O_PRICES[0], told(after=GPT_4O_PRICES[0]))
+    backend, deployment = defined()
+    await bootstrap(documents)(lambda: (replace(backend, model="gpt-4o"), deployment))
+    assert "were created" in caplog.text
+    assert "has no price" not in caplog.text
 
 
 async def test_a_gateway_that_cannot_reach_storage_tries_again(bare: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from shared.adapters.azure_openai.upstream import AiohttpUpstream
 from tests.functions.secrets.conftest import ADMIN_SECRET, BACKEND_SECRET, OLD, Vaulted
-from tests.tools.stack import ADMIN_KEY
+from tests.tools.scripted_backend import scripted_backend
+from tests.tools.stack import ADMIN_KEY, eventually
 
 NEW_ADMIN_KEY = "another-admin-key-another-admin-key"
 
@@ -113,3 +115,29 @@ async def test_guesses_do_not_flood_the_vault(vaulted: Vaulted) -> None:
 async def test_a_stated_key_goes_before_the_vault(vaulted: Vaulted) -> None:
     vaulted.vault.versions.pop(BACKEND_SECRET)
     assert (await vaulted.stack.chat())[0] == 200
+
+
+async def test_a_caller_that_leaves_while_the_vault_is_asked_keeps_no_connection(vaulted: Vaulted) -> None:
+    stack, vault = vaulted.stack, vaulted.vault
+
+    async def refuse_without_end(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 9\r\n\r\n")
+        await asyncio.Event().wait()
+
+    async with scripted_backend(stack, refuse_without_end):
+        gateway = await stack.gateway()
+        upstream = gateway.inference.stored_responses._upstream
+        assert isinstance(upstream, AiohttpUpstream)
+        backend = await gateway.routing.catalog.backend("scripted")
+        await upstream._keys.key(backend)
+        vault.gate.clear()
+        asked = len(vault.requests)
+        sent = asyncio.create_task(upstream.send(backend, "POST", "/x", b"{}", {}))
+        await eventually(lambda: len(vault.requests) > asked)
+        sent.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sent
+        connector = upstream._session.connector
+        assert connector is not None
+        assert not connector._acquired
+        vault.gate.set()
