@@ -63,7 +63,8 @@ def print_result(result: Verification) -> None:
         click.echo(f"  {name:4} {_RESULTS[result.result(name)]:9}  {statement}")
     for chained in result.chained:
         method = METHOD_NAMES[chained.method]
-        told = f"{chained.entries} entries: {method}, key version {chained.key_version}, last {chained.last}"
+        version = chained.key_version + ("" if chained.is_key_known else " (missing)")
+        told = f"{chained.entries} entries: {method}, key version {version}, last {chained.last}"
         click.echo(f"  {_printable(told)}")
     _print_findings(result)
     for note in result.notes[:SHOWN_FINDINGS]:

@@ -138,7 +138,7 @@ class LaneBooks:
     def _check_end(self, link: Link, stored: StoredEntry) -> None:
         """Check that the key that signed an entry was still in use. Whoever has stolen a key also writes times."""
         timestamp = stored.entry.timestamp if stored.entry else ""
-        self.chained.add(link, timestamp)
+        self.chained.add(link, timestamp, is_anchored=self.anchored.get(self.seq) == stored.sealed.hash)
         self.latest = max(self.latest, timestamp)
         end = self.key_ends.get(link.key_version, "")
         if end and self.latest >= end:

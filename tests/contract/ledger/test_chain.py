@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from shared.adapters.on_disk.anchored_heads import DiskHeads
 from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.store import InspectableStore
+from shared.application.audit.ledger_heads import chain_of
 from shared.application.ledger.verify_ledger import VerifyLedger
+from shared.domain.audit.anchor_files import ChainHead
 from shared.domain.audit.hash_chain import ChainVerifier, HashChain, KeyRing
 from shared.domain.identifiers import timestamp
 from shared.domain.ledger.balance import Lane
@@ -103,4 +106,22 @@ async def test_a_version_whose_end_has_come_signs_nothing_more(store: Inspectabl
     assert found == [f"entry {seq} was signed by key version 0 after {ONE_O_CLOCK}, its end" for seq in (4, 5)]
     assert (await verified(store, tenant, version_1=ONE_O_CLOCK))[0] == [
         f"entry 3 was signed by key version 1 after {ONE_O_CLOCK}, its end"
+    ]
+
+
+async def test_an_anchor_proves_entries_whose_key_is_lost_up_to_the_next_that_nobody_can_compute(
+    store: InspectableStore, tenant: str
+) -> None:
+    for chain in (SIGNING, EARLIER, SIGNING, ROTATED):
+        await serve(process(store, chain), tenant)
+    lane, heads = Lane(tenant, PERIOD), DiskHeads()
+    (last,) = [entry.hash async for entry in process(store, SIGNING).entries(lane, 4, 4)]
+    heads.add([ChainHead(chain=chain_of(lane), seq=4, head=last)])
+    verify = VerifyLedger(TableBooks(store), PriceRows(), ChainVerifier({}))
+    assert [found async for _, found in verify(PERIOD, tenant, heads)] == [[]]
+    assert [(row.method, row.key_version, row.is_open, row.entries) for row in verify.chained.rows()] == [
+        ("hmac", "0", True, 1),
+        ("sha256", "0", False, 1),
+        ("sha256", "0", True, 1),
+        ("sha256", "1", False, 1),
     ]

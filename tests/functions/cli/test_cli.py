@@ -161,7 +161,13 @@ def test_verification_tells_as_json_what_holds(settings: None, files: Files, cap
     expected = {"period": PERIOD, "tenants": len(TENANTS), "holds": ARCHIVE_HOLDS, "findings": [], "notes": []}
     assert (status, document) == (DONE, expected)
     assert chained.pop("last").startswith(PERIOD)
-    assert chained == {"method": "sha256", "key_version": "0", "is_key_known": True, "entries": len(TENANTS)}
+    assert chained == {
+        "method": "sha256",
+        "key_version": "0",
+        "is_key_known": True,
+        "is_open": False,
+        "entries": len(TENANTS),
+    }
     assert unchecked == {"I2", "I4", "I9", "I10", "I15", "I16", *NOT_IN_AN_ARCHIVE}
 
 

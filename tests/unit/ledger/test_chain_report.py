@@ -10,6 +10,46 @@ from shared.domain.audit.hash_chain import Link
 EARLY, LATE = "2026-11-01T00:00:00.000Z", "2026-11-02T00:00:00.000Z"
 
 
+SIGNED, LOST = Link(method="sha256", key_version="1"), Link(method="sha256", key_version="9", is_key_known=False)
+EARLIER = Link(method="hmac", key_version="0")
+UNKNOWABLE = Link(method="hmac", key_version="0", is_key_known=False)
+EDITED = Link(method="sha256", key_version="9", is_key_known=False, fault="does not continue the chain")
+
+
+@pytest.mark.parametrize(
+    ("links", "anchored", "open_entries"),
+    [
+        ([LOST, LOST], {2}, 0),
+        ([LOST, LOST, LOST], {2}, 1),
+        ([LOST, SIGNED, EARLIER], {3}, 0),
+        ([LOST, UNKNOWABLE, LOST], {3}, 1),
+        ([LOST, UNKNOWABLE, LOST], {1, 3}, 0),
+        ([LOST, EDITED, LOST], {3}, 2),
+        ([LOST], set(), 1),
+    ],
+)
+def test_an_anchor_proves_the_entries_that_checked_ones_bind_to_it(
+    links: list[Link], anchored: set[int], open_entries: int
+) -> None:
+    made, all_lanes = ChainReport(), ChainReport()
+    for seq, link in enumerate(links, start=1):
+        made.add(link, EARLY, is_anchored=seq in anchored)
+    all_lanes.merge(made)
+    for each in (made, all_lanes):
+        rows = each.rows()
+        assert sum(row.entries for row in rows) == len(links)
+        assert sum(row.entries for row in rows if row.is_open and row.method == "sha256") == open_entries
+        assert sum(row.entries for row in rows if row.is_open and row.method == "hmac") == links.count(UNKNOWABLE)
+
+
+def test_a_missing_key_of_anchored_entries_is_told_and_leaves_nothing_open() -> None:
+    made = ChainReport()
+    made.add(LOST, EARLY, is_anchored=True)
+    (told,) = made.unproven()
+    reason = "mac not checked of 1 entry: key version 9 is not known; anchors prove them"
+    assert (told.reason, told.is_open) == (reason, False)
+
+
 def report(*links: tuple[Link, str]) -> ChainReport:
     made = ChainReport()
     for link, timestamp in links:
