@@ -10,7 +10,9 @@ import click
 
 from shared.adapters import ecdsa_keys
 from shared.adapters.on_disk.anchored_heads import DiskHeads
+from shared.adapters.tables.audit_chain import AUDIT_LOG_TABLE
 from shared.application.audit.verify_anchor_log import AnchorReport, VerifyAnchorLog
+from shared.application.audit.verify_anchored_events import VerifyAnchoredEvents
 from shared.application.audit.verify_anchors import LONGEST_GAP, moment_of
 from shared.application.ledger.findings import Finding, NotChecked
 from shared.cli.command import NoAnswer, open_gateway, progress, run_to_end
@@ -86,6 +88,8 @@ async def check_anchors(
         )
     findings = [_finding(each.path, each.message, each.chain, period) for each in result.findings]
     shown = [each for each in findings if each is not None and tenant in (None, each.tenant_id, "")]
+    events = await VerifyAnchoredEvents(gateway.audit.chain)(period, anchored.of(f"audit/{period}"))
+    shown += [_at(AUDIT_LOG_TABLE, each.path, each.message) for each in events]
     return AnchorCheck(
         anchored=anchored,
         findings=shown,
@@ -111,8 +115,11 @@ def _finding(path: str, message: str, chain: str, period: str) -> Finding | None
     if chain and of_period != period:
         return None
     tenant = name.partition("|")[0] if kind == "ledger" else ""
-    told = f"{message} ({chain})" if chain else message
-    return Finding(invariant="I2", tenant_id=tenant, message=told, table=CONTAINER, row=path)
+    return _at(CONTAINER, path, f"{message} ({chain})" if chain else message, tenant)
+
+
+def _at(table: str, row: str, message: str, tenant: str = "") -> Finding:
+    return Finding(invariant="I2", tenant_id=tenant, message=message, table=table, row=row)
 
 
 def _unchecked(reason: str) -> NotChecked:

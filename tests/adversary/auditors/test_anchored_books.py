@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from shared.domain.audit.anchor_files import (
     parse_heads,
     parse_leaf,
 )
+from shared.domain.audit.audit_chain import WaitingEvent
 from shared.domain.audit.checkpoint import Checkpoint, format_checkpoint
 from shared.domain.audit.merkle import tree_root
 from shared.domain.audit.signed_note import NoteSignature, format_note, key_id
@@ -40,6 +42,7 @@ from shared.generated_secrets import generate_key_file
 from shared.settings import read_settings
 from tests.adversary.auditors.conftest import CLOSED, OPEN, Entity, KeptBooks, _serve
 from tests.adversary.auditors.test_tampering import remove_tenant_and_document
+from tests.tools.audit_logs import event_at
 from tests.tools.stack import CHAIN_KEY
 
 HOLDS, VIOLATED, NO_ANSWER = 0, 1, 2
@@ -208,6 +211,25 @@ def test_a_shrunk_lane_is_reported_by_the_next_run_and_by_every_verification_aft
     assert status == VIOLATED
     assert "leaf 3: the chain has" in told(document)
     assert verified(capsys, period=CLOSED)[0] == HOLDS
+
+
+def test_an_audit_log_that_was_put_back_shows(anchored: Anchored, capsys: Captured) -> None:
+    async def record(gateway: Gateway) -> None:
+        await gateway.audit.chain.append(OPEN, events_of(OPEN))
+
+    asyncio.run(with_gateway(record))
+    anchor()
+    assert verified(capsys)[0] == HOLDS
+    anchored.restore()
+    status, document = verified(capsys)
+    assert status == VIOLATED
+    assert f"audit log of {OPEN}: entry 2 was anchored, and the log ends at entry 0" in told(document)
+
+
+def events_of(period: str) -> list[WaitingEvent]:
+    """Return two events of a month."""
+    day = datetime.fromisoformat(f"{period}-01T00:00:00+00:00")
+    return [event_at(day), event_at(day)]
 
 
 # Attackers with the container, before its policy is locked
