@@ -29,8 +29,6 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _ONLINE_UNCHECKED = (
     *ALWAYS_UNCHECKED,
-    NotChecked(invariant="I18", reason="the audit log is checked in an evidence package", is_all=True),
-    NotChecked(invariant="I19", reason="documents are not compared with the audit log", is_all=True),
     NotChecked(invariant="I20", reason="this is no evidence package", is_all=True),
 )
 
@@ -177,6 +175,7 @@ async def _verify_period(
     checkpoints: Path | None,
 ) -> Verification:
     from shared.cli.anchors import check_anchors  # loads what reaches storage, which files do not need
+    from shared.cli.audit import check_audit
 
     gateway = await open_gateway()
     try:
@@ -188,6 +187,9 @@ async def _verify_period(
         findings += documents.findings
         not_checked = [*anchors.not_checked, *_ONLINE_UNCHECKED, *_unproven(gateway.ledger.verify)]
         not_checked += documents.not_checked
+        audited, unaudited = await check_audit(gateway, period, tenant)
+        findings += audited
+        not_checked += unaudited
         findings += findings_of(await gateway.ledger.price_records.faults(), "I10", "")
         findings += await gateway.ledger.verify_promises(period, acknowledged or (), tenant)
         if acknowledged is None:

@@ -17,6 +17,7 @@ from shared.adapters.clock import StorageClock
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.audit import DocumentOutbox
 from shared.adapters.documents.audit_periods import DocumentAuditPeriods, DocumentUnchainedEvents
+from shared.adapters.documents.audited_places import DocumentPlaces
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.principals import DocumentPrincipals
@@ -78,6 +79,7 @@ class Adapters:
     audit_chain: TableAuditChain
     audit_periods: DocumentAuditPeriods
     unchained_events: DocumentUnchainedEvents
+    audited_documents: DocumentPlaces
     tokens: CachedTokens
     access_tokens: EntraAccessTokens | None
     secrets: Secrets
@@ -136,6 +138,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             audit_chain=TableAuditChain(store, chain),
             audit_periods=DocumentAuditPeriods(documents),
             unchained_events=DocumentUnchainedEvents(documents),
+            audited_documents=DocumentPlaces(documents),
             tokens=tokens,
             access_tokens=verifier,
             secrets=secrets,

@@ -11,6 +11,7 @@ from shared.application.audit.record_audit import RecordAudit
 from shared.application.audit.record_refusals import RecordRefusals
 from shared.application.audit.record_sign_ins import RecordSignIns
 from shared.application.audit.verify_audit_log import VerifyAuditLog
+from shared.application.audit.verify_documents import VerifyDocuments
 from shared.application.ports.audit import AuditChain, UnchainedEvents, WaitingEvents
 from shared.application.tenancy.principals import ADMIN_KEY_PRINCIPAL
 from shared.composition.adapters import Adapters
@@ -25,6 +26,7 @@ class Audit:
     unchained: UnchainedEvents
     chain_events: ChainEvents
     verify: VerifyAuditLog
+    verify_documents: VerifyDocuments
     read: ReadAuditLog
     periods: ManageAuditPeriods
     note_sign_in: RecordSignIns
@@ -41,6 +43,7 @@ def wire_audit(adapters: Adapters) -> Audit:
         unchained=unchained,
         chain_events=ChainEvents(adapters.audit_waiting, chain, clock, settings.timer_slice_seconds),
         verify=VerifyAuditLog(chain, adapters.chain, periods),
+        verify_documents=VerifyDocuments(adapters.audited_documents, adapters.audit_waiting, chain),
         read=ReadAuditLog(chain, unchained, clock),
         note_sign_in=RecordSignIns(
             RecordAudit(adapters.audit_outbox, clock), adapters.background, clock, ADMIN_KEY_PRINCIPAL.actor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from shared.domain.audit.audit_chain import AuditHead, ChainedEvent, WaitingEvent
 from shared.domain.audit.audit_period import AuditPeriod
@@ -125,4 +125,31 @@ class AuditPeriods(Protocol):
 
         Raises `VersionConflict` if another state is stored.
         """
+        ...
+
+
+DocumentPlace: TypeAlias = tuple[str, str, str]
+"""Table, partition and row of a document."""
+
+
+@record
+class AuditedDocument:
+    """A stored document whose changes are audited."""
+
+    place: DocumentPlace
+    sha256: str
+    """SHA-256 of its text."""
+    event_id: str
+    """The event that was stored with it; empty for a document of an earlier version."""
+
+
+class AuditedDocuments(Protocol):
+    """All such documents. All methods raise `StorageUnavailable`."""
+
+    def all(self) -> AsyncIterator[AuditedDocument]:
+        """Yield each document as it is stored now. Those that change meanwhile are read before or after it."""
+        ...
+
+    async def get(self, place: DocumentPlace) -> AuditedDocument | None:
+        """Return the document at a place; `None` if there is none."""
         ...

@@ -1,0 +1,43 @@
+"""The documents whose changes are audited, as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from shared.adapters.documents.audit import AUDIT_TABLE, PERIODS_PARTITION, sha256_of
+from shared.adapters.documents.store import Document, Documents
+from shared.application.ports.audit import AuditedDocument, DocumentPlace
+
+_AUDITED: Final = (
+    ("tenants", None),
+    ("credentials", None),
+    ("backends", "backend"),
+    ("backends", "deployment"),
+    ("prices", None),
+    (AUDIT_TABLE, PERIODS_PARTITION),
+)
+"""Tables, and partitions where other partitions of the table hold something else."""
+
+
+class DocumentPlaces:
+    """Implements `AuditedDocuments`."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def all(self) -> AsyncIterator[AuditedDocument]:
+        for table, partition in _AUDITED:
+            for document in await self._documents.list(table, partition=partition):
+                yield _audited(table, document)
+
+    async def get(self, place: DocumentPlace) -> AuditedDocument | None:
+        table, partition, row = place
+        found = await self._documents.get(table, partition, row)
+        return _audited(table, found) if found else None
+
+
+def _audited(table: str, document: Document) -> AuditedDocument:
+    return AuditedDocument(
+        place=(table, document.partition, document.key), sha256=sha256_of(document.text), event_id=document.event_id
+    )
