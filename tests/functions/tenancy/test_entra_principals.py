@@ -14,6 +14,7 @@ from openai import AsyncAzureOpenAI
 from local.emulators.entra import MOST_GROUPS, EmulatedEntra
 from local.emulators.entra_objects import Application, Person
 from shared import timers
+from shared.application.sweep import SweepFailed
 from tests.tools.entra import running_entra, settings_of
 from tests.tools.events import waiting
 from tests.tools.stack import API_VERSION, Stack
@@ -256,3 +257,18 @@ async def test_a_token_is_refused_from_addresses_that_its_tenant_does_not_allow(
             answer = await call(stack, token, path)
             assert answer[0] == status
             assert status == 200 or answer[1]["code"] == "address_not_allowed"
+
+
+async def test_the_timer_repairs_the_index_also_if_limits_cannot_be_compared(
+    stack: Stack, entra: EmulatedEntra
+) -> None:
+    gateway = await stack.gateway()
+    await name(stack, named(entra, entra.people[0]))
+    index = gateway.tenancy.reconcile_principals._index
+    ((row,),) = (await index.rows()).values()
+    await index.remove(row, stack.tenant)
+    documents = gateway.tenancy.reconcile_principals._index._documents  # type: ignore[attr-defined]
+    await documents.put("tenants", "damaged", "tenant", "{")
+    with pytest.raises(SweepFailed, match="damaged"):
+        await timers.reconcile_limits(past_due=False)
+    assert await index.rows() == {stack.tenant: {row}}
