@@ -19,6 +19,7 @@ from azure.storage.blob import BlobServiceClient
 from local.azurite_server import ACCOUNT
 from shared import timers
 from shared.adapters import ecdsa_keys
+from shared.cli import verification
 from shared.cli.__main__ import run
 from shared.composition.gateway import Gateway, build
 from shared.composition.process import close_current_gateway
@@ -331,9 +332,7 @@ def test_a_long_time_without_an_anchor_is_told(
 
 
 def test_many_notes_are_cut_in_the_text(anchored: Anchored, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shared.cli import verify
-
-    monkeypatch.setattr(verify, "SHOWN_FINDINGS", 0)
+    monkeypatch.setattr(verification, "SHOWN_FINDINGS", 0)
     leaf = replace(anchored.leaves()[0], at=f"{CLOSED}-01T00:00:00.000Z", period=CLOSED)
     anchored.write({leaf_path(0): leaf.to_bytes()})
     anchored.sign_all(anchored.key)
@@ -376,18 +375,10 @@ def test_a_log_without_leaves_is_told(anchored: Anchored, capsys: Captured) -> N
     assert "anchors: none has been written yet" in json.dumps(document["not_checked"])
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [("--public-key", "holds no public key that can be used"), ("--checkpoints", "need --period")],
-)
-def test_what_cannot_be_used_is_told(
-    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, option: str, message: str
-) -> None:
+def test_a_file_without_a_key_is_told(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIT_CHAIN_KEY", CHAIN_KEY)
     monkeypatch.setenv("TALLYGATE_STORAGE", "memory")
     file = tmp_path / "file"
     file.write_text("nothing")
-    arguments = [option, str(file)] if option == "--public-key" else ["--archive", str(file), option, str(tmp_path)]
-    period = [] if "--archive" in arguments else ["--period", OPEN]
-    assert run(["verify", *period, *arguments]) == NO_ANSWER
-    assert message in capsys.readouterr().err
+    assert run(["verify", "--period", OPEN, "--public-key", str(file)]) == NO_ANSWER
+    assert f"{file}: The file has no key in PEM form." in capsys.readouterr().err
