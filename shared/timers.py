@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from shared.application.sweep import Failures
 from shared.composition.process import current_gateway
 
 logger = logging.getLogger("tallygate")
@@ -62,16 +63,18 @@ async def reconcile_limits(*, past_due: bool) -> None:
 
 
 async def chain_audit(*, past_due: bool) -> None:
-    """Chain the audit events that wait in the partitions of their documents, and delete what retention has ended."""
-    gateway = await current_gateway()
-    try:
-        chained = await gateway.audit.chain_events()
-    finally:
-        removed = await gateway.audit.periods.expire()
+    """Chain the audit events that wait, record weak settings, and delete what retention has ended."""
+    audit, failures, removed = (await current_gateway()).audit, Failures(), 0
+    with failures.collected("the settings"):
+        await audit.record_protections()
+    with failures.collected("retention"):
+        removed = await audit.periods.expire()
     if removed:
         logger.warning("deleted %d audit events, because their retention is over (past due: %s)", removed, past_due)
+    chained = await audit.chain_events()
     if chained:
         logger.info("chained %d audit events (past due: %s)", chained, past_due)
+    failures.raise_any()
 
 
 async def roll_up_usage(*, past_due: bool) -> None:

@@ -16,7 +16,7 @@ from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.audit import DocumentOutbox
-from shared.adapters.documents.audit_periods import DocumentAuditPeriods, DocumentUnchainedEvents
+from shared.adapters.documents.audit_periods import DocumentAuditPeriods, DocumentProtections, DocumentUnchainedEvents
 from shared.adapters.documents.audited_places import DocumentPlaces
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
@@ -80,6 +80,7 @@ class Adapters:
     audit_periods: DocumentAuditPeriods
     unchained_events: DocumentUnchainedEvents
     audited_documents: DocumentPlaces
+    protections: DocumentProtections
     tokens: CachedTokens
     access_tokens: EntraAccessTokens | None
     secrets: Secrets
@@ -139,6 +140,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             audit_periods=DocumentAuditPeriods(documents),
             unchained_events=DocumentUnchainedEvents(documents),
             audited_documents=DocumentPlaces(documents),
+            protections=DocumentProtections(documents),
             tokens=tokens,
             access_tokens=verifier,
             secrets=secrets,

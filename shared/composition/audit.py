@@ -8,6 +8,7 @@ from shared.application.audit.chain_events import ChainEvents
 from shared.application.audit.manage_audit_periods import ManageAuditPeriods
 from shared.application.audit.read_audit_log import ReadAuditLog
 from shared.application.audit.record_audit import RecordAudit
+from shared.application.audit.record_protections import RecordProtections
 from shared.application.audit.record_refusals import RecordRefusals
 from shared.application.audit.record_sign_ins import RecordSignIns
 from shared.application.audit.verify_audit_log import VerifyAuditLog
@@ -15,6 +16,7 @@ from shared.application.audit.verify_documents import VerifyDocuments
 from shared.application.ports.audit import AuditChain, UnchainedEvents, WaitingEvents
 from shared.application.tenancy.principals import ADMIN_KEY_PRINCIPAL
 from shared.composition.adapters import Adapters
+from shared.composition.weak_settings import weak_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,7 @@ class Audit:
     chain: AuditChain
     waiting: WaitingEvents
     unchained: UnchainedEvents
+    record_protections: RecordProtections
     chain_events: ChainEvents
     verify: VerifyAuditLog
     verify_documents: VerifyDocuments
@@ -41,6 +44,7 @@ def wire_audit(adapters: Adapters) -> Audit:
         chain=chain,
         waiting=adapters.audit_waiting,
         unchained=unchained,
+        record_protections=RecordProtections(adapters.protections, clock, weak_settings(settings)),
         chain_events=ChainEvents(adapters.audit_waiting, chain, clock, settings.timer_slice_seconds),
         verify=VerifyAuditLog(chain, adapters.chain, periods),
         verify_documents=VerifyDocuments(adapters.audited_documents, adapters.audit_waiting, chain),

@@ -20,6 +20,7 @@ AUDIT_TABLE: Final = "audit"
 OUTBOX_TABLES: Final = (AUDIT_TABLE, "tenants", "credentials", "backends", "prices")
 """The tables in which events wait to be chained."""
 PERIODS_PARTITION: Final = "periods"
+SETTINGS_PARTITION: Final = "settings"
 _OUTBOX_PARTITION: Final = "outbox"
 """The partition of events that belong to no document. Those of earlier versions are in partitions `YYYYMM`."""
 

@@ -1,4 +1,4 @@
-"""States of months of the audit log, and events of earlier versions, as documents in the table `audit`."""
+"""States of months, weak settings, and events of earlier versions, as documents in the table `audit`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from shared.adapters.documents.audit import AUDIT_TABLE, PERIODS_PARTITION, AuditedDocuments
+from shared.adapters.documents.audit import AUDIT_TABLE, PERIODS_PARTITION, SETTINGS_PARTITION, AuditedDocuments
 from shared.adapters.documents.codec import from_json
 from shared.adapters.documents.store import Documents
 from shared.application.ports.audit import UnchainedEvent
 from shared.domain.audit.audit_period import AuditPeriod
 from shared.domain.audit.events import AuditEvent
+from shared.domain.audit.protections import WeakSettings
 
+_WEAK: Final = "weak"
 _MOST_OF_A_MONTH: Final = 10_000
 """Events of one month that are read. Earlier versions had one for each change over the management API."""
 
@@ -47,3 +49,18 @@ class DocumentUnchainedEvents:
         partition = period.replace("-", "")
         found = await self._documents.list(AUDIT_TABLE, partition=partition, limit=_MOST_OF_A_MONTH)
         return [UnchainedEvent(each.key, json.loads(each.text)) for each in found]
+
+
+class DocumentProtections:
+    """Implements `StoredProtections`."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._audited = AuditedDocuments(documents)
+
+    async def get(self) -> WeakSettings | None:
+        found = await self._documents.get(AUDIT_TABLE, SETTINGS_PARTITION, _WEAK)
+        return from_json(WeakSettings, found.text) if found else None
+
+    async def replace(self, changed: WeakSettings, event: AuditEvent) -> None:
+        await self._audited.put(AUDIT_TABLE, SETTINGS_PARTITION, _WEAK, changed, event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from shared.adapters.documents.audit import AUDIT_TABLE, PERIODS_PARTITION, sha256_of
+from shared.adapters.documents.audit import AUDIT_TABLE, PERIODS_PARTITION, SETTINGS_PARTITION, sha256_of
 from shared.adapters.documents.store import Document, Documents
 from shared.application.ports.audit import AuditedDocument, DocumentPlace
 
@@ -16,6 +16,7 @@ _AUDITED: Final = (
     ("backends", "deployment"),
     ("prices", None),
     (AUDIT_TABLE, PERIODS_PARTITION),
+    (AUDIT_TABLE, SETTINGS_PARTITION),
 )
 """Tables, and partitions where other partitions of the table hold something else."""
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from shared.domain.audit.audit_chain import AuditHead, ChainedEvent, WaitingEvent
 from shared.domain.audit.audit_period import AuditPeriod
 from shared.domain.audit.events import AuditEvent
+from shared.domain.audit.protections import WeakSettings
 from shared.domain.values import record, value
 
 
@@ -152,4 +153,16 @@ class AuditedDocuments(Protocol):
 
     async def get(self, place: DocumentPlace) -> AuditedDocument | None:
         """Return the document at a place; `None` if there is none."""
+        ...
+
+
+class StoredProtections(Protocol):
+    """The weak settings that were recorded last. All methods raise `StorageUnavailable`."""
+
+    async def get(self) -> WeakSettings | None:
+        """Return them; `None` if none were ever recorded."""
+        ...
+
+    async def replace(self, changed: WeakSettings, event: AuditEvent) -> None:
+        """Store them together with their event. `event.before` is what they replace. Raises `VersionConflict`."""
         ...

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from shared.domain.content_filter import ContentFilterPolicy, Severity
-from shared.domain.values import ValueObject
+from shared.domain.values import ValueObject, record
 
 _POLICIES: Final = tuple(ContentFilterPolicy)
 _SEVERITIES: Final = tuple(Severity)
@@ -37,10 +37,18 @@ PROTECTIONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "max_concurrent_requests": _is_removed,
     "expires_at": _is_removed,
     "hold_since": _is_removed,
+    "weak_settings": lambda before, after: bool(set(after) - set(before)),
     "address_ranges": _is_wider,
     "trust_user_header": lambda before, after: after > before,
 }
 """By the name of a field: a rule that tells if a new value protects less than the old one."""
+
+
+@record
+class WeakSettings:
+    """The settings of the gateway that take away a protection."""
+
+    weak_settings: tuple[str, ...]
 
 
 def weakened(before: ValueObject | None, after: ValueObject | None) -> tuple[str, ...]:

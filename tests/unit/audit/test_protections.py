@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.domain.audit.audit_period import AuditPeriod
-from shared.domain.audit.protections import PROTECTIONS, weakened
+from shared.domain.audit.protections import PROTECTIONS, WeakSettings, weakened
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.routing.residency import Residency
 from shared.domain.tenancy.keys import GatewayKey, new_gateway_key
@@ -68,4 +68,6 @@ def test_a_new_or_removed_object_weakens_nothing() -> None:
 
 
 def test_each_protection_is_a_field_of_a_managed_object() -> None:
-    assert PROTECTIONS.keys() <= {name for kind in (Tenant, GatewayKey, AuditPeriod) for name in field_names(kind)}
+    assert PROTECTIONS.keys() <= {
+        name for kind in (Tenant, GatewayKey, AuditPeriod, WeakSettings) for name in field_names(kind)
+    }
