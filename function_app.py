@@ -13,7 +13,7 @@ from shared.http import health, openapi, unknown_path
 from shared.http.console import reference
 from shared.http.inference import models, stored_responses
 from shared.http.inference import routes as inference
-from shared.http.management import audit, backends, deployments, keys, periods, prices, tenants, usage
+from shared.http.management import audit, backends, deployments, keys, periods, prices, tenants, usage, users
 from shared.http.tenant import me as tenant
 
 worker.quiet_loggers()
@@ -225,6 +225,16 @@ async def rotate_key(req: Request) -> Response:
 @app.route("manage/tenants/{tenant}/keys/{key}", methods=["DELETE"])
 async def revoke_key(req: Request) -> Response:
     return await keys.revoke_key(req)
+
+
+@app.route("manage/tenants/{tenant}/users/lookup", methods=["POST"])
+async def look_up_user(req: Request) -> Response:
+    return await users.look_up_user(req)
+
+
+@app.route("manage/tenants/{tenant}/users/erase", methods=["POST"])
+async def erase_user(req: Request) -> Response:
+    return await users.erase_user(req)
 
 
 @app.route("manage/tenants/{tenant}/usage", methods=["GET"])

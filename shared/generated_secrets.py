@@ -14,6 +14,7 @@ from typing import Final
 logger = logging.getLogger("tallygate")
 FILE_NAME: Final = "generated-secrets.json"
 KEY_FILE_NAME: Final = "audit-signing-key.pem"
+PRIVACY_FILE_NAME: Final = "privacy-key"
 NAMES: Final = ("audit_chain_key", "admin_api_key")
 
 
@@ -47,6 +48,22 @@ def generated_secrets(folder: Path, *, generate: bool, with_key: bool = False) -
     if with_key and key_file.is_file():
         found["audit_signing_key_file"] = str(key_file)
     return found
+
+
+def generated_privacy_key(folder: Path, *, generate: bool) -> dict[str, str]:
+    """Return the privacy key of the folder, in a file of its own, because earlier versions made files without it.
+
+    `generate` makes the file where there is none. Empty if there is no file. Raises `SecretsUnusable`.
+    """
+    path = folder / PRIVACY_FILE_NAME
+    try:
+        if generate and not path.exists():
+            _link_once(path, secrets.token_urlsafe(32).encode())
+        return {"privacy_key": path.read_text()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SecretsUnusable(f"{path} cannot be used: {error}") from None
 
 
 def generate_key_file(path: Path) -> None:

@@ -13,12 +13,12 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.anchor_settings import AnchorSettings
 from shared.audit_settings import AuditSettings
-from shared.chain_key_settings import ChainKeySettings
 from shared.domain.routing.endpoints import is_host_suffix
 from shared.entra_setting_rules import ENTRA_RULES
 from shared.first_backend_settings import FirstBackendSettings
 from shared.function_timeout import function_timeout_seconds
-from shared.generated_secrets import NAMES, SecretsUnusable, generated_secrets
+from shared.generated_secrets import NAMES, SecretsUnusable, generated_privacy_key, generated_secrets
+from shared.privacy_settings import PrivacySettings
 from shared.setting_problems import SettingsInvalid
 from shared.setting_rules import (
     account_key_problem,
@@ -45,7 +45,7 @@ _STATED_SECRETS: Final = (*NAMES, *(f"{name}_secret_name" for name in NAMES))
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
 
-class Settings(ChainKeySettings, AnchorSettings, AuditSettings, FirstBackendSettings):
+class Settings(PrivacySettings, AnchorSettings, AuditSettings, FirstBackendSettings):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(
@@ -245,7 +245,9 @@ def _generated(*, generate: bool) -> dict[str, Any]:
         return {}
     folder = _ROOT / (named.get("tallygate_data") or ".local")
     has_key = any(named.get(name) for name in ("audit_signing_key_file", "audit_signing_key_name"))
-    return {**generated_secrets(folder, generate=generate, with_key=not has_key)}
+    found = generated_secrets(folder, generate=generate, with_key=not has_key)
+    has_privacy_key = any(named.get(name) for name in ("privacy_key", "privacy_key_secret_name"))
+    return {**found, **(generated_privacy_key(folder, generate=generate) if found and not has_privacy_key else {})}
 
 
 def _told(problem: ErrorDetails) -> str:

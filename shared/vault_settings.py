@@ -21,6 +21,8 @@ class VaultSettings(BaseSettings):
     """The secret that holds the management key, in place of `ADMIN_API_KEY`."""
     audit_chain_key_secret_name: str = ""
     """The secret that holds the key of ledger entries. All its versions verify, and the newest signs."""
+    privacy_key_secret_name: str = ""
+    """The secret that holds the key of pseudonyms and of hashed prompts, in place of `PRIVACY_KEY`."""
 
     @field_validator("key_vault_host_suffixes")
     @classmethod
@@ -36,7 +38,12 @@ class VaultSettings(BaseSettings):
             refuse(vault_problem(url, listed(info.data.get("key_vault_host_suffixes", ""))))
         return url
 
-    @field_validator("azure_openai_api_key_secret_name", "admin_api_key_secret_name", "audit_chain_key_secret_name")
+    @field_validator(
+        "azure_openai_api_key_secret_name",
+        "admin_api_key_secret_name",
+        "audit_chain_key_secret_name",
+        "privacy_key_secret_name",
+    )
     @classmethod
     def _is_in_the_vault(cls, name: str, info: ValidationInfo) -> str:
         if not name:
@@ -45,4 +52,12 @@ class VaultSettings(BaseSettings):
         is_stated = name != cls.model_fields[info.field_name or ""].default
         if is_stated and info.data.get("azure_key_vault_url") == "":
             refuse("needs AZURE_KEY_VAULT_URL")
+        return name
+
+    @field_validator("privacy_key_secret_name")
+    @classmethod
+    def _is_no_chain_key(cls, name: str, info: ValidationInfo) -> str:
+        """Refuse the chain key: whoever verifies the ledger could test names of users."""
+        if name and name.lower() == info.data.get("audit_chain_key_secret_name", "").lower():
+            refuse("must be another secret than AUDIT_CHAIN_KEY_SECRET_NAME")
         return name

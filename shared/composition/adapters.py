@@ -21,6 +21,7 @@ from shared.adapters.documents.audited_places import DocumentPlaces
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.principals import DocumentPrincipals
+from shared.adapters.documents.pseudonyms import DocumentPseudonyms
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentKeyUses, DocumentTenants
 from shared.adapters.documents.waiting_events import DocumentWaitingEvents
@@ -69,6 +70,7 @@ class Adapters:
     key_uses: DocumentKeyUses
     alerts: DocumentAlerts
     principals: DocumentPrincipals
+    pseudonyms: DocumentPseudonyms
     catalog: DocumentCatalog
     hints: DocumentHints
     prices: DocumentPrices
@@ -129,6 +131,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             key_uses=DocumentKeyUses(documents),
             alerts=DocumentAlerts(documents),
             principals=DocumentPrincipals(documents),
+            pseudonyms=DocumentPseudonyms(documents),
             catalog=DocumentCatalog(documents),
             hints=DocumentHints(documents),
             prices=DocumentPrices(documents),

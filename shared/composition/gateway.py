@@ -81,7 +81,7 @@ async def _wire(adapters: Adapters) -> Gateway:
     return Gateway(
         settings=settings,
         clock=adapters.clock,
-        inference=wire_inference(adapters, tenancy.authenticate, pricing, routing, sweep),
+        inference=wire_inference(adapters, tenancy, pricing, routing, sweep),
         routing=routing,
         tenancy=tenancy,
         pricing=pricing,

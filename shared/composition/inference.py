@@ -12,6 +12,7 @@ from shared.application.inference.attempt_backend import AttemptBackend
 from shared.application.inference.check_before_body import CheckBeforeBody
 from shared.application.inference.list_models import ListModels
 from shared.application.inference.meter_stream import Drains
+from shared.application.inference.protect_privacy import ProtectPrivacy
 from shared.application.inference.resolve_request import ResolveRequest
 from shared.application.inference.serve_inference import FailoverPolicy, ServeInference
 from shared.application.inference.serve_stored_responses import ServeResponses
@@ -23,6 +24,7 @@ from shared.application.tenancy.authenticate import Authenticate
 from shared.composition.adapters import Adapters
 from shared.composition.pricing import Pricing
 from shared.composition.routing import Routing
+from shared.composition.tenancy import Tenancy
 from shared.domain.inference.structure import StructureBounds
 from shared.domain.values import record
 
@@ -56,9 +58,7 @@ class Inference:
     reader_times: ReaderTimes
 
 
-def wire_inference(
-    adapters: Adapters, authenticate: Authenticate, pricing: Pricing, routing: Routing, sweep: Sweep
-) -> Inference:
+def wire_inference(adapters: Adapters, tenancy: Tenancy, pricing: Pricing, routing: Routing, sweep: Sweep) -> Inference:
     """Make the use cases of inference."""
     settings, clock, catalog = adapters.settings, adapters.clock, routing.configured
     before_body = CheckBeforeBody(adapters.ledger, clock)
@@ -73,6 +73,7 @@ def wire_inference(
         settings.backend_total_timeout_seconds + settings.failover_timeout_seconds,
         before_body.note_refusal,
     )
+    privacy = ProtectPrivacy(tenancy.users, tenancy.privacy_keys)
     drains = Drains(settings.drain_timeout_seconds, settings.max_drains)
     settle_background = SettleResponses(
         adapters.responses,
@@ -87,9 +88,9 @@ def wire_inference(
     )
     return Inference(
         clock=clock,
-        authenticate=authenticate,
+        authenticate=tenancy.authenticate,
         serve=ServeInference(
-            ResolveRequest(catalog, adapters.responses, routing.dispatcher, admit, structure),
+            ResolveRequest(catalog, adapters.responses, routing.dispatcher, admit, structure, privacy),
             AttemptBackend(admit, adapters.upstream, clock, adapters.background, drains),
             routing.dispatcher,
             routing.turns,

@@ -16,6 +16,7 @@ from shared.settings import Settings
 
 _STATED_BACKEND_KEY = "AZURE_OPENAI_API_KEY"
 _STATED_ADMIN_KEY = "ADMIN_API_KEY"
+_STATED_PRIVACY_KEY = "PRIVACY_KEY"
 """Names of stated secrets. No secret of a vault can have them, because they contain underscores."""
 
 
@@ -30,17 +31,22 @@ class SecretNames:
     chain: str
     """The key of ledger entries; empty if the settings state its versions."""
 
+    privacy: str
+    """The key of pseudonyms and of hashed prompts; empty if there is none."""
+
     @property
     def own(self) -> tuple[str, ...]:
         """The names of the secrets that prove or protect something of the gateway itself."""
-        return (self.admin, self.chain)
+        return (self.admin, self.chain, self.privacy)
 
     @classmethod
     def of(cls, settings: Settings) -> SecretNames:
         """Return the names of the secrets that the settings state, and else those of the vault."""
         is_stated = bool(settings.azure_openai_api_key.get_secret_value()) or not settings.azure_key_vault_url
         admin = _STATED_ADMIN_KEY if settings.admin_api_key.get_secret_value() else settings.admin_api_key_secret_name
+        privacy = _STATED_PRIVACY_KEY if settings.privacy_key.get_secret_value() else settings.privacy_key_secret_name
         return cls(
+            privacy=privacy,
             backends=_STATED_BACKEND_KEY if is_stated else settings.azure_openai_api_key_secret_name,
             admin=admin,
             chain=settings.audit_chain_key_secret_name,
@@ -54,11 +60,12 @@ def open_secrets(
     stated = {
         _STATED_BACKEND_KEY: settings.azure_openai_api_key.get_secret_value(),
         _STATED_ADMIN_KEY: settings.admin_api_key.get_secret_value(),
+        _STATED_PRIVACY_KEY: settings.privacy_key.get_secret_value(),
     }
     if not settings.azure_key_vault_url:
         return StatedSecrets(stated)
     vault = Vault(settings.azure_key_vault_url, lambda: tokens.credential)
-    rules = {names.admin: admin_key_problem, names.chain: chain_key_problem}
+    rules = {names.admin: admin_key_problem, names.chain: chain_key_problem, names.privacy: chain_key_problem}
     secrets = KeyVaultSecrets(vault, clock, rules, backend_key_problem)
     resources.push_async_callback(secrets.aclose)
     return StatedSecrets(stated, secrets)

@@ -6,15 +6,19 @@ import logging
 from dataclasses import dataclass
 
 from shared.application.alerts.raise_alert import RaiseAlert
+from shared.application.audit.record_audit import RecordAudit
 from shared.application.sweep import Sweep
 from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
 from shared.application.tenancy.index_principals import IndexPrincipals, ReconcilePrincipals
 from shared.application.tenancy.manage_keys import ManageKeys
+from shared.application.tenancy.manage_pseudonyms import ManagePseudonyms
 from shared.application.tenancy.manage_tenants import ManageTenants
 from shared.application.tenancy.memberships import Memberships
 from shared.application.tenancy.note_key_use import NoteKeyUse
+from shared.application.tenancy.privacy_keys import PrivacyKeys
+from shared.application.tenancy.pseudonymise_users import PseudonymiseUsers
 from shared.application.tenancy.reconcile_limits import ReconcileLimits
 from shared.application.tenancy.rotate_key import RotateKey
 from shared.application.tenancy.watch_keys import WatchKeys
@@ -31,6 +35,9 @@ class Tenancy:
     tenants: ManageTenants
     keys: ManageKeys
     rotate_key: RotateKey
+    privacy_keys: PrivacyKeys
+    users: PseudonymiseUsers
+    pseudonyms: ManagePseudonyms
     reconcile_limits: ReconcileLimits
     reconcile_principals: ReconcilePrincipals
 
@@ -50,17 +57,32 @@ def wire_tenancy(adapters: Adapters, sweep: Sweep) -> Tenancy:
     raise_alert = RaiseAlert(adapters.alerts, clock, adapters.background)
     watch = WatchKeys(NoteKeyUse(adapters.key_uses, clock, adapters.background), raise_alert)
     memberships = Memberships(tenants, adapters.principals, clock)
-    authenticate = Authenticate(tenants, keys, clock, admin_key, watch, adapters.access_tokens, memberships)
+    privacy_keys = PrivacyKeys(adapters.secrets, adapters.secret_names.privacy)
+    users = PseudonymiseUsers(adapters.pseudonyms, privacy_keys, clock)
+    authenticate = Authenticate(tenants, keys, clock, admin_key, watch, adapters.access_tokens, memberships, users)
     index = IndexPrincipals(adapters.principals, memberships)
     manage_keys = ManageKeys(tenants, keys, adapters.key_uses, authenticate, clock)
     apply_limit = ApplyLimit(tenants, adapters.ledger, clock)
     return Tenancy(
         authenticate=authenticate,
         tenants=ManageTenants(
-            tenants, adapters.catalog, adapters.ledger, apply_limit, authenticate, index, adapters.audit_outbox, clock
+            tenants,
+            adapters.catalog,
+            adapters.ledger,
+            apply_limit,
+            authenticate,
+            index,
+            privacy_keys,
+            adapters.audit_outbox,
+            clock,
         ),
         keys=manage_keys,
         rotate_key=RotateKey(keys, manage_keys, authenticate, clock),
+        privacy_keys=privacy_keys,
+        users=users,
+        pseudonyms=ManagePseudonyms(
+            adapters.pseudonyms, tenants, privacy_keys, users, RecordAudit(adapters.audit_outbox, clock), clock
+        ),
         reconcile_limits=ReconcileLimits(tenants, apply_limit, clock, sweep),
         reconcile_principals=ReconcilePrincipals(tenants, adapters.principals, sweep),
     )

@@ -31,6 +31,7 @@ from tests.tools.events import told
 
 ADMIN_KEY = "test-admin-key-test-admin-key-test"
 CHAIN_KEY = "test-chain-key-test-chain-key-test"
+PRIVACY_KEY = "test-privacy-key-test-privacy-key"
 SIMULATOR_KEY = "test-simulator-key"
 HOST_KEY = "test-host-key"
 API_VERSION = "2024-10-21"
@@ -249,6 +250,7 @@ async def bare_stack(monkeypatch: pytest.MonkeyPatch, folder: Path, settings: di
     environment = {
         "AUDIT_CHAIN_KEY": CHAIN_KEY,
         "ADMIN_API_KEY": ADMIN_KEY,
+        "PRIVACY_KEY": PRIVACY_KEY,
         "AZURE_OPENAI_API_KEY": SIMULATOR_KEY,
         "ALLOW_LOOPBACK_BACKENDS": "true",
         "DRAIN_TIMEOUT_SECONDS": "20",

@@ -47,9 +47,10 @@ class Write:
     """One document of a transaction."""
 
     key: str
-    text: str
+    text: str | None
+    """`None` deletes the document."""
     etag: str | None
-    """The version to replace, `*` for any; `None` to insert it."""
+    """The version to replace or to delete, `*` for any; `None` to insert it."""
     event: OutboxRow | None = None
 
 
@@ -77,7 +78,7 @@ class Documents(Protocol):
         ...
 
     async def commit(self, table: str, partition: str, writes: Sequence[Write]) -> list[str]:
-        """Write at most 100 documents of a partition, or none of them. Returns their ETags.
+        """Write or delete at most 100 documents of a partition, or none of them. Returns the ETags of those written.
 
         Raises `AlreadyExists` and `VersionConflict` as `insert` and `replace` do. After `StorageUnavailable` they may
         all be written.

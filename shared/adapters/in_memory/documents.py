@@ -35,7 +35,12 @@ class InMemoryDocuments:
                 raise AlreadyExists("An object with this name already exists.")
             if each.etag is not None and (known is None or each.etag not in ("*", known.etag)):
                 raise VersionConflict
-        return [self._write(table, partition, each.key, each.text, each.event) for each in writes]
+        for each in writes:
+            if each.text is None:
+                del self._rows[table, partition, each.key]
+        return [
+            self._write(table, partition, each.key, each.text, each.event) for each in writes if each.text is not None
+        ]
 
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
         self._write(table, partition, key, text)

@@ -72,8 +72,9 @@ class TableDocuments:
 
     async def commit(self, table: str, partition: str, writes: Sequence[Write]) -> list[str]:
         operations = [_operation(partition, each) for each in writes]
-        operations += [_outbox_row(partition, each.event, each.text) for each in writes if each.event is not None]
-        return [*(await self._transact(table, *operations))[: len(writes)]]
+        written = [each for each in writes if each.text is not None]
+        operations += [_outbox_row(partition, each.event, each.text or "") for each in writes if each.event is not None]
+        return [*(await self._transact(table, *operations))[: len(written)]]
 
     async def put(self, table: str, partition: str, key: str, text: str) -> None:
         async with _translated_errors():
@@ -86,9 +87,7 @@ class TableDocuments:
                 await self._service.get_table_client(table).delete_entity(partition, key)
 
     async def remove_version(self, document: Document, table: str, event: OutboxRow) -> None:
-        row = {"PartitionKey": document.partition, "RowKey": document.key}
-        condition = {"etag": document.etag, "match_condition": MatchConditions.IfNotModified}
-        removal = ("delete", row, condition)
+        removal = _operation(document.partition, Write(key=document.key, text=None, etag=document.etag))
         await self._transact(table, removal, _outbox_row(document.partition, event, document.text))
 
     async def append(self, table: str, partition: str, event: OutboxRow) -> None:
@@ -174,16 +173,20 @@ def _spread(name: str, text: str) -> dict[str, str]:
 
 def _operation(partition: str, write: Write) -> _Operation:
     """Make one operation of a transaction, as the SDK has it."""
+    if write.text is None:
+        return "delete", {"PartitionKey": partition, "RowKey": write.key}, _of_version(write.etag or "*")
     entity = _entity(partition, write.key, write.text, write.event)
     return ("create", entity, {}) if write.etag is None else ("update", entity, _replacing(write.etag))
 
 
 def _replacing(etag: str) -> dict[str, Any]:
     """Return the arguments of an update that replaces the version `etag`; `*` for any."""
-    any_version: dict[str, Any] = {"mode": UpdateMode.REPLACE}
-    return (
-        any_version if etag == "*" else any_version | {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-    )
+    return {"mode": UpdateMode.REPLACE, **_of_version(etag)}
+
+
+def _of_version(etag: str) -> dict[str, Any]:
+    """Return the arguments that limit an operation to the version `etag`; none for `*`."""
+    return {} if etag == "*" else {"etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
 def _etag_of(answer: Mapping[str, Any]) -> str:

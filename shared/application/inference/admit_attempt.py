@@ -13,7 +13,6 @@ from shared.application.inference.body_threads import on_body_thread
 from shared.application.inference.metered_attempt import MeteredAttempt
 from shared.application.inference.resolved_request import ResolvedRequest
 from shared.application.inference.response_owner import ResponseOwner
-from shared.application.inference.user_of_call import user_of
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import ResponseDirectory, Tokenizer
 from shared.application.ports.ledger import Hold, Ledger
@@ -201,7 +200,7 @@ def _facts(request: ResolvedRequest, backend: Backend, price_version: str) -> At
         region=backend.region,
         model=backend.model,
         price_version=price_version,
-        user=user_of(caller, call.user, body.user),
+        user=request.user,
         key_id=caller.key_id,
         request_id=call.request_id,
         cost_center=caller.tenant.cost_center,
@@ -212,7 +211,9 @@ def _facts(request: ResolvedRequest, backend: Backend, price_version: str) -> At
         unbounded=_unbounded(request, backend),
         sku=backend.sku,
     )
-    return replace(attempt, application=caller.application) if caller.application else attempt
+    if caller.application:
+        attempt = replace(attempt, application=caller.application)
+    return replace(attempt, prompt_hmac=request.prompt_hmac) if request.prompt_hmac else attempt
 
 
 def _unbounded(request: ResolvedRequest, backend: Backend) -> str:

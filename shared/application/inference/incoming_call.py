@@ -9,8 +9,6 @@ from shared.domain.routing.catalog import Backend, BackendApi
 from shared.domain.routing.paths import V1
 from shared.domain.values import fact
 
-MAX_USER_CHARACTERS = 256
-
 
 @fact
 class IncomingCall:

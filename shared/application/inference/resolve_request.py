@@ -10,7 +10,9 @@ from shared.application.inference.affinity import affinity_point
 from shared.application.inference.body_threads import on_body_thread
 from shared.application.inference.check_structure import check_structure
 from shared.application.inference.incoming_call import IncomingCall
+from shared.application.inference.protect_privacy import ProtectPrivacy
 from shared.application.inference.resolved_request import ResolvedRequest
+from shared.application.inference.user_of_call import stated_user
 from shared.application.ports.formats import InferenceFormat
 from shared.application.ports.inference import ResponseDirectory
 from shared.application.routing.dispatch import Dispatcher
@@ -36,18 +38,20 @@ class ResolveRequest:
         dispatcher: Dispatcher,
         admit: AdmitAttempt,
         structure: StructureBounds,
+        privacy: ProtectPrivacy,
     ) -> None:
         self._structure = structure
         self._catalog = catalog
         self._responses = responses
         self._dispatcher = dispatcher
         self._admit = admit
+        self._privacy = privacy
 
     async def __call__(self, caller: TenantPrincipal, call: IncomingCall, format_: InferenceFormat) -> ResolvedRequest:
         """Resolve one call.
 
-        Raises `InvalidRequest`, `DeploymentNotFound`, `ResponseNotFound`, `ResidencyViolation`, and
-        `BackendUnavailable` where no backend is configured.
+        Raises `InvalidRequest`, `DeploymentNotFound`, `ResponseNotFound`, `ResidencyViolation`, `BackendUnavailable`
+        where no backend is configured, and `SecretUnavailable` where the tenant's privacy needs a key that is missing.
         """
         tenant = caller.tenant
         body = await self._parse(call, format_)
@@ -57,8 +61,15 @@ class ResolveRequest:
         pool = self._pool(catalog, tenant, deployment, previous)
         model = pool.candidates[0].backend.model
         input_tokens = await self._admit.count_input(body, deployment, previous, model)
+        user, prompt_hmac = stated_user(caller, call.user, body.user), ""
+        if tenant.pseudonymise_users and user:
+            user = await self._privacy.alias(tenant, user)
+        if tenant.prompt_hmac:
+            prompt_hmac = await self._privacy.prompt_hmac(tenant, body, format_)
         return ResolvedRequest(
             caller=caller,
+            user=user or caller.key_id or caller.application,
+            prompt_hmac=prompt_hmac,
             call=call,
             format=format_,
             body=body,

@@ -23,6 +23,10 @@ class ResolvedRequest:
     """Everything about a request that stays as it is while it is served."""
 
     caller: TenantPrincipal
+    user: str
+    """The user of the entries: a person's id or alias, else the id of the key or of the application."""
+    prompt_hmac: str = ""
+    """The keyed hash of the prompt; empty unless the tenant asks for it."""
     call: IncomingCall
     format: InferenceFormat
     body: ParsedBody

@@ -28,6 +28,10 @@ class InferenceFormat(Protocol):
         """
         ...
 
+    def prompt(self, parsed: ParsedBody) -> bytes:
+        """Return the prompt as canonical JSON: the members that the model reads as its input, and no parameters."""
+        ...
+
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:
         """Parse a completed answer. Raises `BackendBroken` if it cannot be read."""
         ...

@@ -17,6 +17,7 @@ from shared.application.tenancy.principals import (
     TenantPrincipal,
     TokenPrincipal,
 )
+from shared.application.tenancy.pseudonymise_users import PseudonymiseUsers
 from shared.application.tenancy.watch_keys import WatchKeys
 from shared.domain.errors import InvalidApiKey, InvalidToken
 from shared.domain.identity.access_token import has_form_of_token
@@ -54,6 +55,7 @@ class Authenticate:
         watch: WatchKeys,
         tokens: TokenVerifier | None,
         memberships: Memberships,
+        users: PseudonymiseUsers,
         max_known: int = MAX_KNOWN,
     ) -> None:
         self._tenants = tenants
@@ -61,6 +63,7 @@ class Authenticate:
         self._clock = clock
         self._tokens = tokens
         self._memberships = memberships
+        self._users = users
         self._watch = watch
         self._admin_key = admin_key
         self._look_ups: LookUps[KeyName, _Known] = LookUps(self._load, keys.names, clock, max_known)
@@ -115,12 +118,19 @@ class Authenticate:
     ) -> Member:
         """Return the tenant `wanted` for which a token's caller acts; the only one of the caller if that is empty.
 
-        Passes its id to `note`. Raises as `Memberships.find` does, and `AddressNotAllowed`.
+        Passes its id to `note`. Raises as `Memberships.find` does, and `AddressNotAllowed`. The alert names a person by
+        an alias where the tenant asks for that.
         """
         member = await self._memberships.find(caller.claims, wanted, source)
         note(member.tenant.tenant_id)
-        self._watch.admit_token(member.tenant, own_name(caller.claims).id, source)
+        if not self._watch.admits_from(member.tenant, source):
+            self._watch.refuse_token(member.tenant, await self._holder(caller, member.tenant), source)
         return member
+
+    async def _holder(self, caller: TokenPrincipal, tenant: Tenant) -> str:
+        name = own_name(caller.claims).id
+        is_aliased = tenant.pseudonymise_users and caller.claims.is_person
+        return await self._users.alias(tenant.tenant_id, name) if is_aliased else name
 
     def forget(self, tenant_id: str) -> None:
         """Load this tenant and its keys again before they are next used, because this process has changed them."""

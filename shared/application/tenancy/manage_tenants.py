@@ -16,6 +16,7 @@ from shared.application.routing.check_servable import check_tenant
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
 from shared.application.tenancy.index_principals import IndexPrincipals
+from shared.application.tenancy.privacy_keys import PrivacyKeys
 from shared.domain.errors import AlreadyExists, InvalidRequest, NotFound, PeriodNotOpen, VersionConflict
 from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount, Limit
@@ -35,6 +36,7 @@ class ManageTenants:
         apply_limit: ApplyLimit,
         authenticate: Authenticate,
         index: IndexPrincipals,
+        privacy_keys: PrivacyKeys,
         outbox: AuditOutbox,
         clock: Clock,
     ) -> None:
@@ -44,12 +46,14 @@ class ManageTenants:
         self._apply_limit = apply_limit
         self._authenticate = authenticate
         self._index = index
+        self._privacy_keys = privacy_keys
         self._outbox = outbox
         self._clock = clock
 
     async def register(self, tenant: Tenant, actor: Actor) -> Versioned[Tenant]:
         """Raises `AlreadyExists`, and `InvalidRequest` where no backend could ever serve what it may call."""
         check_tenant(tenant, await self._catalog.load())
+        self._privacy_keys.check(tenant)
         event = actor.event(self._clock.now(), "tenant.register", tenant.tenant_id, after=tenant)
         async with self._index(None, tenant):
             return await self._tenants.insert(tenant, event)
@@ -96,6 +100,8 @@ class ManageTenants:
             after = change(before.value)
             if after == before.value:
                 return before, before
+            if after.privacy_settings != before.value.privacy_settings:
+                self._privacy_keys.check(after)
             if after.routed_settings != before.value.routed_settings:
                 check_tenant(after, await self._catalog.load(), before.value)
             event = actor.event(self._clock.now(), action, tenant_id, before=before.value, after=after)

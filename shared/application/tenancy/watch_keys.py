@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NoReturn
 
 from shared.application.alerts.raise_alert import RaiseAlert
 from shared.application.tenancy.note_key_use import NoteKeyUse
@@ -45,13 +45,15 @@ class WatchKeys:
         network = network_of(source()) or _UNKNOWN
         self._alert_of_key(AlertKind.KEY_USED_AFTER_END, key, key.key_id, network, daily=True)
 
-    def admit_token(self, tenant: Tenant, holder: str, source: Callable[[], str]) -> None:
-        """Raise `AddressNotAllowed` for a token that is used outside the ranges of its tenant.
+    def admits_from(self, tenant: Tenant, source: Callable[[], str]) -> bool:
+        """Tell whether a token may be used from the caller's address."""
+        return not tenant.address_ranges or is_within(tenant.address_ranges, source())
 
-        `holder` is the object id of a person or the id of an application.
+    def refuse_token(self, tenant: Tenant, holder: str, source: Callable[[], str]) -> NoReturn:
+        """Raise an alert, and `AddressNotAllowed`.
+
+        `holder` is the object id or alias of a person, or the id of an application.
         """
-        if not tenant.address_ranges or is_within(tenant.address_ranges, source()):
-            return
         network = network_of(source()) or _UNKNOWN
         self._raise_alert(
             AlertKind.TOKEN_ADDRESS_REFUSED,

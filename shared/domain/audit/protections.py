@@ -39,6 +39,7 @@ PROTECTIONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "hold_since": _is_removed,
     "weak_settings": lambda before, after: bool(set(after) - set(before)),
     "address_ranges": _is_wider,
+    "pseudonymise_users": lambda before, after: after < before,
     "trust_user_header": lambda before, after: after > before,
 }
 """By the name of a field: a rule that tells if a new value protects less than the old one."""

@@ -24,7 +24,7 @@ class Role(StrEnum):
     USE = "Gateway.Use"
     """Sends inference for a tenant whose document names the caller."""
     TENANT_ADMIN = "tenant.admin"
-    """Manages the keys of its own tenant, and reads its usage and entries."""
+    """Manages the keys and aliases of its own tenant, and reads its usage and entries."""
     TENANT_USE = "tenant.use"
     """Sends inference for its own tenant, and reads its usage. Gateway keys have it."""
     TENANT_USAGE_READ = "tenant.usage.read"
@@ -42,6 +42,7 @@ Roles: TypeAlias = tuple[Role, ...]
 INFERENCE: Final[Roles] = (Role.TENANT_USE, Role.USE)
 OWN_DATA: Final[Roles] = (Role.TENANT_USE, Role.TENANT_ADMIN, Role.TENANT_USAGE_READ)
 KEYS: Final[Roles] = (Role.ADMIN, Role.TENANT_ADMIN)
+USERS: Final[Roles] = (Role.ADMIN, Role.TENANT_ADMIN)
 USAGE: Final[Roles] = (Role.ADMIN, Role.BILLING_READ, Role.TENANT_ADMIN)
 ENTRIES: Final[Roles] = (Role.ADMIN, Role.BILLING_READ, Role.AUDIT_READ, Role.TENANT_ADMIN)
 BILLING: Final[Roles] = (Role.ADMIN, Role.BILLING_READ)

@@ -46,7 +46,8 @@ class Attempt:
     price_version: str = stored("ids of the price rows that apply, joined by dots")
     user: str = stored(
         "end user: the person of the access token (`oid`), else `x-gateway-user` where the tenant trusts its callers, "
-        "else the body's `user` or `safety_identifier`, else the id of the key or of the application"
+        "else the body's `user` or `safety_identifier`, else the id of the key or of the application. Where the "
+        "tenant's `pseudonymise_users` is set, an alias in place of a person or a stated user"
     )
     key_id: str = stored("id of the gateway key that was used; empty for an access token")
     request_id: str = stored("id of the request (`x-gateway-request-id`), which its attempts share")
@@ -59,6 +60,10 @@ class Attempt:
     sku: str = stored("SKU of the backend, by which it is priced", default="")
     spilled_to: str = stored("deployment that served instead of the backend's, by Azure's own spillover", default="")
     application: str = stored("application of the access token (`azp` or `appid`); empty for keys", default="")
+    prompt_hmac: str = stored(
+        "keyed hash of the prompt, as `{key id}.{HMAC-SHA256}`; empty unless the tenant's `prompt_hmac` asks for it",
+        default="",
+    )
 
 
 @fact

@@ -67,6 +67,10 @@ class Tenant:
     tags: Mapping[str, str] = field(default_factory=dict)
     trust_user_header: bool = True
     """Its callers may state in `x-gateway-user` for whom they call."""
+    pseudonymise_users: bool = False
+    """Entries, reports and alerts name an alias in place of a user's id."""
+    prompt_hmac: bool = False
+    """Entries carry a keyed hash of the prompt."""
     address_ranges: tuple[str, ...] = ()
     """The network addresses from which its keys and tokens are accepted; empty for all."""
     entra_principals: tuple[EntraPrincipal, ...] = ()
@@ -82,6 +86,11 @@ class Tenant:
     def routed_settings(self) -> tuple[object, ...]:
         """The settings that decide which backends may serve the tenant."""
         return self.deployments, self.residency, self.pools
+
+    @property
+    def privacy_settings(self) -> tuple[bool, bool]:
+        """The settings that need the gateway's privacy key."""
+        return self.pseudonymise_users, self.prompt_hmac
 
     @property
     def has_rate_limits(self) -> bool:

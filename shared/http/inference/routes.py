@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.adapters.request_bodies import is_large
-from shared.application.inference.incoming_call import MAX_USER_CHARACTERS, IncomingCall
+from shared.application.inference.incoming_call import IncomingCall
 from shared.composition.inference import Inference
 from shared.domain.identity.role import INFERENCE
 from shared.domain.routing.paths import V1
+from shared.domain.tenancy.pseudonyms import MAX_USER_CHARACTERS
 from shared.http.callers import tenant_principal
 from shared.http.endpoint import for_inference
 from shared.http.inference.answers import answer

@@ -126,6 +126,8 @@ class TenantSettings(Model):
     expiry_policy: ExpiryPolicy | None = None
     tags: Annotated[dict[Name, Text], Field(max_length=_MAX_TAGS)] | None = None
     trust_user_header: StrictBool | None = None
+    pseudonymise_users: StrictBool | None = None
+    prompt_hmac: StrictBool | None = None
     address_ranges: AddressRanges | None = None
     entra_principals: EntraPrincipals | None = None
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from shared import definitions
-from shared.domain.identity.role import ADMINISTRATION, AUDIT, BILLING, ENTRIES, KEYS, USAGE
-from shared.http.management import key_models, models
+from shared.domain.identity.role import ADMINISTRATION, AUDIT, BILLING, ENTRIES, KEYS, USAGE, USERS
+from shared.http.management import key_models, models, user_models
 from shared.http.management.price_model import PriceInsertion
 from shared.http.operation import Operation
 
@@ -112,6 +112,23 @@ _TENANTS: Final = (
         path="/manage/tenants/{tenant}/keys/{key}",
         summary="Revoke a key",
         roles=KEYS,
+        success=204,
+    ),
+    Operation(
+        method="POST",
+        path="/manage/tenants/{tenant}/users/lookup",
+        summary="The alias of a user of a tenant with pseudonyms",
+        roles=USERS,
+        body=user_models.NamedUser,
+        example={"user": "ann"},
+    ),
+    Operation(
+        method="POST",
+        path="/manage/tenants/{tenant}/users/erase",
+        summary="Erase the link between a user and its alias; entries stay",
+        roles=USERS,
+        body=user_models.UserErasure,
+        example={"user": "ann", "reason": "request 4711"},
         success=204,
     ),
     Operation(

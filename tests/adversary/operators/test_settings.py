@@ -18,14 +18,15 @@ import pytest
 from local.azurite_server import AzuritePorts, azurite_command
 from local.functions_host.server import load_local_settings
 from shared.composition.process import check_settings, close_current_gateway
-from shared.generated_secrets import FILE_NAME, KEY_FILE_NAME
+from shared.generated_secrets import FILE_NAME, KEY_FILE_NAME, PRIVACY_FILE_NAME
 from shared.http.operation_table import OPERATIONS, PARAMETER_EXAMPLES
 from shared.setting_problems import SettingsInvalid
 from shared.settings import read_settings
 from tests.functions.host.test_conformance import HOSTS, running
-from tests.tools.stack import CHAIN_KEY, Stack, await_port, free_port
+from tests.tools.stack import CHAIN_KEY, PRIVACY_KEY, Stack, await_port, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
+VAULT = "https://books.vault.azure.net"
 EXAMPLE = ROOT / "local.settings.json.example"
 SECRETS = ("AUDIT_CHAIN_KEY", "ADMIN_API_KEY", "TALLYGATE_STORAGE_ACCOUNT_KEY", "AZURE_OPENAI_API_KEY")
 REFERENCE = "@Microsoft.KeyVault(SecretUri=https://books.vault.azure.net/secrets/admin-key)"
@@ -192,7 +193,7 @@ async def test_processes_that_start_at_once_get_the_same_secrets(laptop: Path) -
     ]
     printed = {(await process.communicate())[0] for process in started}
     assert printed == {json.loads(laptop.read_text())["ADMIN_API_KEY"].encode() + b"\n"}
-    assert {path.name for path in laptop.parent.iterdir()} == {FILE_NAME, KEY_FILE_NAME}
+    assert {path.name for path in laptop.parent.iterdir()} == {FILE_NAME, KEY_FILE_NAME, PRIVACY_FILE_NAME}
     assert stat.S_IMODE(laptop.parent.stat().st_mode) == 0o700
 
 
@@ -202,7 +203,7 @@ def test_a_process_that_loses_the_race_takes_the_secrets_of_the_winner(
     settings = read_settings(generate=True)
     monkeypatch.setattr(Path, "exists", lambda _: False)  # the loser looked before the winner had linked its file
     assert read_settings(generate=True) == settings
-    assert {path.name for path in laptop.parent.iterdir()} == {FILE_NAME, KEY_FILE_NAME}
+    assert {path.name for path in laptop.parent.iterdir()} == {FILE_NAME, KEY_FILE_NAME, PRIVACY_FILE_NAME}
 
 
 def test_a_generated_chain_key_stays_known_when_a_new_version_signs(
@@ -229,8 +230,58 @@ def test_a_laptop_gets_a_key_that_signs_anchors_for_its_owner_alone(laptop: Path
 
 def test_no_key_is_generated_beside_one_that_is_named(laptop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIT_SIGNING_KEY_FILE", "own.pem")
-    assert read_settings(generate=True).audit_signing_key_file == "own.pem"
+    monkeypatch.setenv("PRIVACY_KEY", PRIVACY_KEY)
+    settings = read_settings(generate=True)
+    assert (settings.audit_signing_key_file, settings.privacy_key.get_secret_value()) == ("own.pem", PRIVACY_KEY)
     assert [path.name for path in laptop.parent.iterdir()] == [FILE_NAME]
+
+
+def test_a_laptop_gets_a_privacy_key_beside_the_secrets_of_earlier_versions(laptop: Path) -> None:
+    read_settings(generate=True)
+    file = laptop.with_name(PRIVACY_FILE_NAME)
+    file.unlink()
+    assert read_settings().privacy_key.get_secret_value() == ""
+    key = read_settings(generate=True).privacy_key.get_secret_value()
+    assert len(key) == 43
+    assert read_settings().privacy_key.get_secret_value() == key
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(SettingsInvalid, match=PRIVACY_FILE_NAME):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"PRIVACY_KEY": "short"}, "PRIVACY_KEY must have at least 32"),
+        ({"PRIVACY_KEY": CHAIN_KEY, "AUDIT_CHAIN_KEY": CHAIN_KEY}, "PRIVACY_KEY must be another key"),
+        (
+            {"PRIVACY_KEY": PRIVACY_KEY, "AUDIT_CHAIN_KEYS": f"1={PRIVACY_KEY}", "AUDIT_CHAIN_KEY_VERSION": "1"},
+            "PRIVACY_KEY must be another key",
+        ),
+        ({"PRIVACY_KEY_SECRET_NAME": "privacy"}, "PRIVACY_KEY_SECRET_NAME needs AZURE_KEY_VAULT_URL"),
+        (
+            {"PRIVACY_KEY_SECRET_NAME": "p", "PRIVACY_KEY": PRIVACY_KEY, "AZURE_KEY_VAULT_URL": VAULT},
+            "PRIVACY_KEY contradicts PRIVACY_KEY_SECRET_NAME",
+        ),
+        (
+            {"PRIVACY_KEY_SECRET_NAME": "C", "AUDIT_CHAIN_KEY_SECRET_NAME": "c", "AZURE_KEY_VAULT_URL": VAULT},
+            "PRIVACY_KEY_SECRET_NAME must be another secret",
+        ),
+    ],
+)
+def test_a_privacy_key_is_a_secret_of_its_own(
+    laptop: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str],
+    told: str,
+) -> None:
+    for name, text in changes.items():
+        monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsInvalid) as raised:
+        read_settings()
+    assert told in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,19 @@ async def test_a_transaction_writes_all_documents_or_none(documents: Documents, 
     assert [len(each.text) for each in await documents.list(table)] == [70_000, 1]
 
 
+async def test_a_transaction_deletes_and_writes_together_or_does_neither(documents: Documents, table: str) -> None:
+    first, second = await documents.commit(table, "p", [written("a", "1", None), written("b", "2", None)])
+    for removed in (Write(key="a", text=None, etag=second), Write(key="missing", text=None, etag="*")):
+        with pytest.raises(VersionConflict):
+            await documents.commit(table, "p", [written("b", "3", second), removed])
+    assert [each.text for each in await documents.list(table)] == ["1", "2"]
+    removed = Write(key="a", text=None, etag=first)
+    (third,) = await documents.commit(table, "p", [removed, written("b", "3", second)])
+    assert [(each.key, each.etag) for each in await documents.list(table)] == [("b", third)]
+    await documents.commit(table, "p", [Write(key="b", text=None, etag="*")])
+    assert await documents.list(table) == []
+
+
 async def test_a_transaction_that_storage_refuses_is_not_written(azurite: AzuriteAccount, table: str) -> None:
     async with table_service(azurite.table_endpoint, azurite.key) as service:
         documents = TableDocuments(service)

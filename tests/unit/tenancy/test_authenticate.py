@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from shared.adapters.documents.principals import DocumentPrincipals
+from shared.adapters.documents.pseudonyms import DocumentPseudonyms
 from shared.adapters.documents.store import Document
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
@@ -18,6 +19,8 @@ from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.authenticate import Authenticate, BearerCredential
 from shared.application.tenancy.memberships import Memberships
 from shared.application.tenancy.principals import ADMIN_KEY_PRINCIPAL, TenantPrincipal, TokenPrincipal
+from shared.application.tenancy.privacy_keys import PrivacyKeys
+from shared.application.tenancy.pseudonymise_users import PseudonymiseUsers
 from shared.domain.errors import InvalidApiKey, InvalidToken, StorageUnavailable
 from shared.domain.tenancy.keys import new_gateway_key
 from shared.domain.tenancy.lookup_budget import LookupBudget, network_of
@@ -78,8 +81,10 @@ class Keys:
         admin_key = AdminKey(StatedSecrets({"ADMIN_API_KEY": self.admin_key}), "ADMIN_API_KEY")
         watch = watch_of(self.documents, self.clock, Background())
         memberships = Memberships(tenants, DocumentPrincipals(self.documents), self.clock)
+        privacy_keys = PrivacyKeys(StatedSecrets({}), "")
+        users = PseudonymiseUsers(DocumentPseudonyms(self.documents), privacy_keys, self.clock)
         self.authenticate = Authenticate(
-            tenants, keys, self.clock, admin_key, watch, self.tokens, memberships, self.max_known
+            tenants, keys, self.clock, admin_key, watch, self.tokens, memberships, users, self.max_known
         )
 
     async def store(self, tenant: str = "acme") -> str:

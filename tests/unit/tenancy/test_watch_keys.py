@@ -178,11 +178,12 @@ async def test_a_use_after_the_end_is_an_alert_once_a_day() -> None:
 async def test_a_token_is_admitted_from_the_ranges_of_its_tenant() -> None:
     watched = Watched()
     restricted = replace(TENANT, address_ranges=("203.0.113.0/24",))
-    watched.watch.admit_token(TENANT, "ann", lambda: HOME)
-    watched.watch.admit_token(restricted, "ann", lambda: OFFICE)
+    assert watched.watch.admits_from(TENANT, lambda: HOME)
+    assert watched.watch.admits_from(restricted, lambda: OFFICE)
     for source in (HOME, ""):
+        assert not watched.watch.admits_from(restricted, lambda: source)  # noqa: B023 - called at once
         with pytest.raises(AddressNotAllowed):
-            watched.watch.admit_token(restricted, "ann", lambda: source)  # noqa: B023 - called at once
+            watched.watch.refuse_token(restricted, "ann", lambda: source)  # noqa: B023 - called at once
     await watched.background.drain()
     alerts = await stored_alerts(watched.documents)
     assert {each["id"] for each in alerts} == {

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from shared.adapters.azure_openai.formats import one_reading
+from shared.adapters.canonical_json import encode_canonical
 from shared.domain.errors import InvalidRequest
 from shared.domain.values import fact
 
@@ -73,6 +74,12 @@ def with_members(body: bytes, members: Mapping[str, Any]) -> bytes:
 def members_of(body: bytes) -> dict[str, Any]:
     """Return the members of a JSON object that was read before."""
     return _decoder.decode(body)
+
+
+def prompt_of(body: bytes, names: Iterable[str]) -> bytes:
+    """Return members of a JSON object that was read before, as canonical JSON. Those that are null are left out."""
+    fields = members_of(body)
+    return encode_canonical({name: fields[name] for name in names if fields.get(name) is not None})
 
 
 def first_text(*values: object) -> str:

@@ -11,6 +11,11 @@ class BufferedFormat:
     """Implements the part of `InferenceFormat` that operations without choices share."""
 
     is_multipart = False
+    prompt_members: tuple[str, ...] = ("input",)
+    """The members of a body that are the prompt."""
+
+    def prompt(self, parsed: ParsedBody) -> bytes:
+        return bodies.prompt_of(parsed.raw, self.prompt_members)
 
     def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:  # noqa: ARG002
         return bodies.with_members(parsed.raw, {"model": model} if model is not None else {})

@@ -56,6 +56,7 @@ class ChatCompletions(ChoicesFormat):
     """Implements `InferenceFormat` for `/chat/completions`."""
 
     operation = "chat/completions"
+    prompt_members = ("messages",)
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(body)

@@ -37,6 +37,11 @@ class ChoicesFormat:
     """The part of `InferenceFormat` that both operations share."""
 
     is_multipart = False
+    prompt_members: tuple[str, ...]
+    """The members of a body that are the prompt."""
+
+    def prompt(self, parsed: ParsedBody) -> bytes:
+        return bodies.prompt_of(parsed.raw, self.prompt_members)
 
     def read_completion(self, parsed: ParsedBody, body: bytes) -> Completion:  # noqa: ARG002 - the port
         answer = answers.read(_decoder, body)

@@ -28,6 +28,7 @@ class Completions(ChoicesFormat):
     """Implements `InferenceFormat` for `/completions`."""
 
     operation = "completions"
+    prompt_members = ("prompt", "suffix")
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(body)

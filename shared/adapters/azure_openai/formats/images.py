@@ -86,6 +86,7 @@ class ImageGenerations(BufferedFormat):
     """Implements `InferenceFormat` for `/images/generations`."""
 
     operation = "images/generations"
+    prompt_members = ("prompt",)
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(body)

@@ -97,6 +97,7 @@ class Responses(BufferedFormat):
     """Implements `InferenceFormat` for `/responses`."""
 
     operation = "responses"
+    prompt_members = ("input", "instructions")
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(body)

@@ -69,6 +69,7 @@ class Speech(BufferedFormat):
     """Implements `InferenceFormat` for `/audio/speech`."""
 
     operation = "audio/speech"
+    prompt_members = ("input", "instructions")
 
     def read_request(self, body: bytes, content_type: str) -> ParsedBody:
         fields = bodies.read(body)

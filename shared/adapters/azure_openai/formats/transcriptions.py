@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,7 @@ from shared.adapters.azure_openai.formats.buffered import BufferedFormat
 from shared.adapters.azure_openai.formats.multipart import Part, parts_of, with_content, with_field
 from shared.adapters.azure_openai.formats.sound import duration
 from shared.adapters.azure_openai.formats.typed_events import TypedEventReader
+from shared.adapters.canonical_json import encode_canonical
 from shared.domain.errors import BackendBroken, InvalidRequest
 from shared.domain.inference.parsed_body import BOUNDED, Completion, ParsedBody, Replacement
 from shared.domain.pricing.price_book import SOUND
@@ -97,6 +99,12 @@ class Transcriptions(BufferedFormat):
             usual_units=Usage(audio_seconds=usual_seconds),
             basis=SOUND,
         )
+
+    def prompt(self, parsed: ParsedBody) -> bytes:
+        """Return the text of `prompt`, and the SHA-256 of the sound in place of the file."""
+        parts = {part.name: parsed.raw[part.start : part.end] for part in parts_of(parsed.raw, parsed.content_type)}
+        text = {"prompt": parts["prompt"].decode()} if "prompt" in parts else {}
+        return encode_canonical({"file_sha256": sha256(parts["file"]).hexdigest(), **text})
 
     def forwarded_body(self, parsed: ParsedBody, route: Route, model: str | None) -> bytes:
         body = parsed.raw
