@@ -11,6 +11,8 @@ from shared.domain.tenancy.entra_principals import PrincipalKind, PrincipalName
 
 _TABLE: Final = "principals"
 _SEPARATOR: Final = "|"
+_PARTS: Final = 4
+_KINDS: Final = frozenset(PrincipalKind)
 
 
 class DocumentPrincipals:
@@ -44,8 +46,10 @@ class DocumentPrincipals:
     async def rows(self) -> Mapping[str, frozenset[PrincipalName]]:
         names: defaultdict[str, set[PrincipalName]] = defaultdict(set)
         for document in await self._documents.list(_TABLE):
-            directory_id, kind, id_, tenant_id = f"{document.partition}{_SEPARATOR}{document.key}".split(_SEPARATOR)
-            names[tenant_id].add(PrincipalName(directory_id, PrincipalKind(kind), id_))
+            parts = f"{document.partition}{_SEPARATOR}{document.key}".split(_SEPARATOR)
+            if len(parts) == _PARTS and parts[1] in _KINDS:  # no other row leads a caller to a tenant
+                directory_id, kind, id_, tenant_id = parts
+                names[tenant_id].add(PrincipalName(directory_id, PrincipalKind(kind), id_))
         return {tenant_id: frozenset(found) for tenant_id, found in names.items()}
 
 

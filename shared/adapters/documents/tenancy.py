@@ -117,7 +117,7 @@ class DocumentKeyUses:
     async def note(self, name: KeyName, used_at: datetime) -> None:
         tenant_id, key_id = name
         stored, text = await self._documents.get(_USES, tenant_id, key_of(key_id)), to_json(used_at)
-        while stored is None or from_json(datetime, stored.text) < used_at:
+        while stored is None or (known := _use_of(stored)) is None or known < used_at:
             with suppress(AlreadyExists, VersionConflict):  # another process was faster: compare with its time
                 if stored is None:
                     await self._documents.insert(_USES, tenant_id, key_of(key_id), text)
@@ -128,7 +128,15 @@ class DocumentKeyUses:
 
     async def last(self, tenant_id: str) -> Mapping[str, datetime]:
         found = await self._documents.list(_USES, partition=tenant_id)
-        return {name_of(document.key): from_json(datetime, document.text) for document in found}
+        return {name_of(each.key): used_at for each in found if (used_at := _use_of(each)) is not None}
 
     async def remove(self, name: KeyName) -> None:
         await self._documents.remove(_USES, name[0], key_of(name[1]))
+
+
+def _use_of(document: Document) -> datetime | None:
+    """Return the time of a use; `None` if it cannot be read. Keys must be seen and revoked all the same."""
+    try:
+        return from_json(datetime, document.text)
+    except ValueError:
+        return None

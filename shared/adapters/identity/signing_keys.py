@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 REFRESH_SECONDS: Final = 3600.0
-"""Keys of this age are fetched again in the background. Entra recommends to look for new ones once a day."""
+"""Keys of this age are fetched again in the background. Entra recommends to look for new ones once a day.
+
+After as long again without a token to verify, callers wait for the fetch: a key may have been withdrawn long ago.
+"""
 UNKNOWN_KEY_SECONDS: Final = 60.0
 """An unknown key id does not cause a fetch within this time after the last one."""
 RETRY_SECONDS: Final = 10.0
@@ -54,8 +57,9 @@ class SigningKeys:
         Raises `IdentityProviderUnavailable` if that is not known, because the keys could not be fetched.
         """
         key = self._keys.get(key_id)
-        if key is not None:
-            if self._clock.monotonic() >= self._refresh_at:
+        overdue = self._clock.monotonic() - self._refresh_at
+        if key is not None and overdue < REFRESH_SECONDS:
+            if overdue >= 0:
                 self._join_or_start()  # in the background
             return key
         if self._fetching is not None or self._clock.monotonic() >= self._next_fetch_at:

@@ -31,5 +31,5 @@ class PrincipalIndex(Protocol):
         ...
 
     async def rows(self) -> Mapping[str, frozenset[PrincipalName]]:
-        """Return the names of all rows, by tenant."""
+        """Return the names of all rows, by tenant. A row of another form is left out, and hides no other."""
         ...

@@ -78,7 +78,7 @@ class Memberships:
         if wanted:
             member = await self._member(wanted, claims) if wanted in candidates else None
             if member is None:
-                raise InsufficientRole(OTHER_TENANT)
+                raise _refused(OTHER_TENANT, claims)
             return member
         return await self._only(candidates, claims)
 
@@ -113,7 +113,7 @@ class Memberships:
                 break
         members = open_ or closed
         if not members:
-            raise InsufficientRole(f"{_NO_TENANT} {_NO_GROUPS}" if claims.has_group_overage else _NO_TENANT)
+            raise _refused(_NO_TENANT, claims)
         if len(members) > 1:
             problem = f"The caller belongs to several tenants. Name one in the header '{TENANT_HEADER}'."
             raise InvalidRequest(problem, TENANT_HEADER)
@@ -148,3 +148,8 @@ class Memberships:
     async def _load_tenant(self, tenant_id: str) -> _Named | None:
         found = await self._tenants.get(tenant_id)
         return _Named(found.value, named_roles(found.value.entra_principals)) if found else None
+
+
+def _refused(problem: str, claims: AccessTokenClaims) -> InsufficientRole:
+    """Return the refusal of a caller. It tells of groups that the token could not name, because they may be why."""
+    return InsufficientRole(f"{problem} {_NO_GROUPS}" if claims.has_group_overage else problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from shared.domain.errors import InvalidRequest
@@ -11,6 +11,8 @@ from shared.domain.values import record
 
 DEFAULT_OVERLAP_HOURS: Final = 24
 MAX_OVERLAP_HOURS: Final = 90 * 24
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+"""Some write the year 9999 for a key that never ends."""
 
 
 @record
@@ -35,7 +37,7 @@ class Rotation:
     def end_of_new(self, old: GatewayKey, now: datetime) -> datetime | None:
         """Return the end of the new key: the stated one, else the old key's lifetime from now on. Raises likewise."""
         if not self.is_new_end_stated:
-            return None if old.expires_at is None else now + (old.expires_at - old.created_at)
+            return None if old.expires_at is None else now + min(old.expires_at - old.created_at, _LATEST - now)
         if self.new_expires_at is not None and self.new_expires_at <= now:
             raise InvalidRequest("'new_key_expires_at' must be in the future.", "new_key_expires_at")
         return self.new_expires_at

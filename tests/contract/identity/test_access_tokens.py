@@ -43,6 +43,12 @@ class Verification:
         """The number of times that the set of keys was asked for."""
         return sum(path.endswith("/keys") for path in self.entra.asked)
 
+    def fresh(self, key: SigningKey | None = None) -> str:
+        """Return a token that is issued at the time of the verifier's clock."""
+        now = int(self.clock.now().timestamp())
+        claims = {**self.entra.claims_of(Person()), "iat": now, "nbf": now, "exp": now + 3600}
+        return self.entra.signed(claims, key=key)
+
     async def refuses(self, token: str) -> str:
         """Return the message with which a token is refused."""
         with pytest.raises(InvalidToken) as refusal:
@@ -199,6 +205,24 @@ async def test_a_key_that_was_withdrawn_is_refused_also_for_tokens_that_were_ver
     verification.clock.seconds = UNKNOWN_KEY_SECONDS
     await verification.tokens.verify(entra.token_of(entra.applications[0]))
     assert "not signed" in await verification.refuses(token)
+
+
+async def test_a_key_that_was_withdrawn_while_nobody_called_is_refused_at_once(verification: Verification) -> None:
+    entra = verification.entra
+    await verification.tokens.verify(entra.token_of(entra.applications[0]))
+    stolen, entra.keys = entra.keys[0], [SigningKey.new()]
+    verification.clock.seconds = 2 * REFRESH_SECONDS
+    assert "not signed" in await verification.refuses(verification.fresh(key=stolen))
+
+
+async def test_known_keys_are_kept_while_the_provider_is_down_however_long(verification: Verification) -> None:
+    entra = verification.entra
+    await verification.tokens.verify(entra.token_of(entra.applications[0]))
+    entra.fault = Fault(status=503, body=b"")
+    for hours in (2, 50):
+        verification.clock.seconds = hours * REFRESH_SECONDS
+        await verification.tokens.verify(verification.fresh())
+    assert len(entra.asked) == 4  # two for the keys, and one in vain at each time
 
 
 async def test_a_key_that_takes_the_id_of_another_replaces_it(verification: Verification) -> None:

@@ -180,9 +180,14 @@ async def test_a_person_with_too_many_groups_is_told_so(stack: Stack, entra: Emu
     groups = tuple(str(uuid4()) for _ in range(MOST_GROUPS + 1))
     await name(stack, named(entra, groups[0]))
     many, fewer = (entra.token_of(replace(entra.people[0], groups=groups[:count])) for count in (MOST_GROUPS + 1, 200))
-    status, error = await call(stack, many)
-    assert (status, error["code"]) == (403, "insufficient_role")
-    assert "names no groups" in error["message"]
+    for path, headers in (
+        (CHAT, {}),
+        (CHAT, {"x_gateway_tenant": stack.tenant}),
+        (f"/manage/tenants/{stack.tenant}/keys", {}),
+    ):
+        status, error = await call(stack, many, path, **headers)
+        assert (status, error["code"]) == (403, "insufficient_role")
+        assert "names no groups" in error["message"]
     assert (await call(stack, fewer))[0] == 200
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shared.domain.tenancy.keys import has_form_of_key, new_gateway_key, parse_gateway_key
+from shared.domain.tenancy.rotation import Rotation
 
 EARLY = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -67,3 +68,10 @@ def test_what_cannot_be_a_key_is_known_by_its_form(credential: str) -> None:
 
 def test_keys_of_older_versions_have_no_checksum() -> None:
     assert has_form_of_key(f"tg_acme-01234567_{'x' * 43}")
+
+
+def test_a_key_that_ends_in_the_year_9999_is_rotated_into_one_that_does() -> None:
+    key, _ = new_gateway_key("a-b", EARLY, datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    end = Rotation().end_of_new(key, EARLY + timedelta(days=365))
+    assert end is not None
+    assert end.year == 9999
