@@ -15,6 +15,7 @@ from shared import timers
 from shared.adapters.documents.store import Documents
 from shared.application.audit import read_audit_log
 from shared.domain.audit.hash_chain import canonical, genesis
+from shared.domain.errors import LedgerUnavailable
 from shared.domain.identifiers import BillingPeriod, rid_at
 from tests.tools.audit_logs import event_at
 from tests.tools.stack import ADMIN_KEY, Stack
@@ -274,3 +275,17 @@ def _before(period: BillingPeriod, months: int) -> BillingPeriod:
     for _ in range(months):
         period = period.previous()
     return period
+
+
+async def test_a_grant_that_was_only_asked_for_keeps_its_event(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger: Any = (await stack.gateway()).ledger.books
+    path, grant = f"/manage/tenants/{stack.tenant}/grants", {"tokens": 5, "reason": "x", "grant_id": "g"}
+
+    async def gone(*_: object) -> None:
+        raise LedgerUnavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "grant", gone)
+        await stack.manage("POST", path, grant, status=503)
+    await stack.manage("POST", path, grant, status=400)  # the tenant has no limit
+    assert [each["action"] for each in await logged(stack, "&action=tenant.grant")] == ["tenant.grant"]
