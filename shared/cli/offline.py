@@ -201,7 +201,7 @@ async def _verify_books(
     """Restore an archive into a temporary file, and verify its rows. Returns also its period."""
     store, prices = SqliteTableStore(), DocumentPrices(InMemoryDocuments())
     try:
-        period = await PeriodArchive(store, prices).restore(path)
+        period = await PeriodArchive(store, prices, is_new=True).restore(path)
         books = TableBooks(store)
         files = ExportFiles(
             period=period,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters.tables.rollups import WATERMARK_KEY, rollup_table_of
 from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, table_of
@@ -30,8 +30,9 @@ FORMAT: Final = "tallygate-period-1"
 _FIRST_ENTRY_KEY: Final = "E|"
 _READING_ATTEMPTS: Final = 20
 _BATCH_ROWS: Final = 50
+_MAX_LINE_BYTES: Final = 64 * 1024 * 1024
+"""A longer line is none of ours. It is cut, so that a small file that grows does not exhaust memory."""
 _prices_adapter = TypeAdapter(list[Price])
-_price_adapter = TypeAdapter(Price)
 
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -71,9 +72,11 @@ class _Line(msgspec.Struct, array_like=True):
 class PeriodArchive:
     """Exports and restores one period of the ledger."""
 
-    def __init__(self, store: InspectableStore, prices: PriceStore) -> None:
+    def __init__(self, store: InspectableStore, prices: PriceStore, *, is_new: bool = False) -> None:
+        """`is_new` tells that the store is empty, and nobody else writes: a row that exists is in the file twice."""
         self._store = store
         self._prices = prices
+        self._is_new = is_new
 
     async def export(self, period: str, path: Path, report: Progress = _ignore) -> int:
         """Write a period to a new file. Returns the number of its rows. Reports progress in tenants.
@@ -108,8 +111,8 @@ class PeriodArchive:
         """
         head = _read_head(path)
         rows = sum(1 for _ in _read_rows(path))  # reads the whole file, so that nothing of a damaged one is written
-        for row in head.prices:
-            await self._prices.restore(_price_adapter.validate_python(row))
+        for price in _prices_of(path, head):
+            await self._prices.restore(price)
         try:
             await self._insert_all(path, rows, report)
         except AnswerLost as error:
@@ -219,6 +222,10 @@ class PeriodArchive:
         try:
             await self._store.submit(line.table, line.partition, [Insert(line.key, line.fields)], "restore")
         except RowExists:
+            if self._is_new:
+                raise ArchiveDamaged(
+                    f"The file names the row {line.table} {line.partition} {line.key} twice."
+                ) from None
             found = await self._store.get(line.table, line.partition, line.key)
             if found is None or dict(found.fields) != line.fields:
                 raise AlreadyExists(
@@ -240,11 +247,18 @@ def _read_head(path: Path) -> _Head:
     """Read the first line. Raises `ArchiveDamaged` if it is not the head of an archive."""
     try:
         found = msgspec.json.decode(next(_lines(path), b""), type=_Head)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         found = None
     if found is None or found.format != FORMAT:
         raise ArchiveDamaged(f"{path} is not an archive of a period.")
     return found
+
+
+def _prices_of(path: Path, head: _Head) -> list[Price]:
+    try:
+        return _prices_adapter.validate_python(head.prices)
+    except ValidationError as error:
+        raise ArchiveDamaged(f"{path} has a price that cannot be read.") from error
 
 
 def _read_rows(path: Path) -> Iterator[_Line]:
@@ -265,13 +279,14 @@ def _read_rows(path: Path) -> Iterator[_Line]:
 def _parse_row(path: Path, line: bytes) -> _Line:
     try:
         return msgspec.json.decode(line, type=_Line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ArchiveDamaged(f"{path} is damaged or cut off.") from error
 
 
 def _lines(path: Path) -> Iterator[bytes]:
     try:
         with gzip.open(path, "rb") as file:
-            yield from file
+            while line := file.readline(_MAX_LINE_BYTES):
+                yield line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ArchiveDamaged(f"{path} is damaged or cut off.") from error
