@@ -9,6 +9,7 @@ import click
 
 from shared.cli.anchors import public_key
 from shared.cli.archive import backup, restore
+from shared.cli.evidence import evidence
 from shared.cli.verify import verify
 
 
@@ -27,7 +28,7 @@ def tallygate() -> None:
     """
 
 
-for _command in (verify, backup, restore, public_key):
+for _command in (verify, evidence, backup, restore, public_key):
     tallygate.add_command(_command)
 
 

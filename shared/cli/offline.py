@@ -17,21 +17,14 @@ from shared.adapters.documents.pricing import DocumentPrices
 from shared.adapters.ecdsa_keys import KeyUnusable, public_keys_from_pem
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.on_disk.dated_heads import DiskDatedHeads
-from shared.adapters.on_disk.evidence_package import (
-    AUDIT,
-    CONFIGURATION,
-    HEAD_PROOFS,
-    STATEMENTS,
-    EvidencePackage,
-    PackagedReports,
-    is_package,
-)
+from shared.adapters.on_disk.evidence_package import EvidencePackage, PackagedReports, is_package
 from shared.adapters.on_disk.log_files import StoredLog, open_folder
 from shared.adapters.on_disk.table_store import DiskSet, SqliteTableStore
 from shared.adapters.statements.all_renderers import RENDERERS
 from shared.adapters.statements.json_manifest import MANIFEST as STATEMENT_MANIFEST
 from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.statements.json_statements import JsonStatements
+from shared.adapters.statements.summary_page import SummaryPage
 from shared.adapters.tables.archive import PeriodArchive
 from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.rows import REGISTRY_TABLE
@@ -46,7 +39,9 @@ from shared.application.ledger.findings import Finding, NotChecked
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.cli.verification import ALWAYS_UNCHECKED, Verification
 from shared.domain.audit.hash_chain import ChainVerifier
+from shared.domain.audit.package_paths import AUDIT, CONFIGURATION, HEAD_PROOFS, STATEMENTS, SUMMARY
 from shared.domain.audit.signed_note import PublicKey
+from shared.domain.billing.statements import PeriodStatements
 from shared.domain.values import record
 
 Progress = Callable[[int, int], None]
@@ -83,6 +78,8 @@ async def verify_files(question: Question, report: Progress) -> list[Verificatio
     log = _package_log(question, package)
     common = _common(question, package, log)
     results = [each async for each in _verify_periods(question, package, log, report)]
+    there = {period for period, _ in results}
+    results += [(period, ExportResult()) for period in package.facts.periods or [""] if period not in there]
     for period, result in results:
         common.compare_manifest(package, period, result)
     return [_verification(period, result, common) for period, result in results]
@@ -146,27 +143,51 @@ def _common(question: Question, package: EvidencePackage, log: SignedLog | None)
         found = add_proved_heads(lines, verified.roots, verified.times, log.heads)
         common.findings += [_of_log(each) for each in found]
     common.findings += _log_findings(log)
-    _replay_audit(question, package, log, common)
+    events = _replay_audit(question, package, log, common)
+    common.findings += _wrong_summary(package, events)
     return common
 
 
-def _replay_audit(question: Question, package: EvidencePackage, log: SignedLog | None, common: _Common) -> None:
+def _wrong_summary(package: EvidencePackage, events: Sequence[tuple[str, int]]) -> list[Finding]:
+    """Compare the page with one that is rendered from the other files."""
+    facts, log = package.facts, package.log()
+    try:
+        periods = [(period, _read_statements(package, period)) for period in facts.periods]
+    except ValueError:
+        return []  # statements that cannot be read are a finding of their own
+    leaves, checkpoint = log.signed_size(), (log.newest_checkpoint() or b"").decode(errors="replace")
+    shown = [] if facts.tenant else events
+    page = SummaryPage().render(facts, periods, leaves, checkpoint, shown)
+    return [] if package.read(SUMMARY) == page else [_of_package(f"{SUMMARY} does not say what the other files say")]
+
+
+def _read_statements(package: EvidencePackage, period: str) -> PeriodStatements | None:
+    if package.read(f"{STATEMENTS}/{period}/{STATEMENT_MANIFEST}") is None:
+        return None
+    return JsonStatements().read(package.read(f"{STATEMENTS}/{period}/{JsonStatements.file_name}") or b"")
+
+
+def _replay_audit(
+    question: Question, package: EvidencePackage, log: SignedLog | None, common: _Common
+) -> list[tuple[str, int]]:
+    """Verify the audit log. Returns the number of events of each month."""
     verifier = ChainVerifier(question.chain_keys, encode_canonical)
-    events = DiskSet()
+    history, counts = hashlib.sha256(), list[tuple[str, int]]()
     for period in package.audit_periods():
-        replay = ReplayAudit(period, verifier, log.heads if log else None, DiskSet, events)
+        replay = ReplayAudit(period, verifier, log.heads if log else None, DiskSet, history)
         common.findings += replay(package.lines(f"{AUDIT}/{period}.jsonl"))
         common.not_checked += replay.not_checked()
         common.manifests += replay.manifests
+        counts.append((period, replay.seq))
         common.proved.append(f"The audit log of {period} has {replay.seq} events. None was changed or removed.")
     common.findings += missing_audit_logs(log, package)
     if package.facts.tenant is not None:
         reason = "events of a single tenant are a copy: only the whole audit log can be proved"
         common.not_checked.append(NotChecked(invariant="I18", reason=reason, is_all=True))
-        return
-    for number, line in enumerate(package.lines(CONFIGURATION), 1):
-        if hashlib.sha256(line).hexdigest() not in events:
-            common.findings.append(_of_package(f"{CONFIGURATION}: line {number} is no event of the audit log"))
+        return counts
+    if package.digest(CONFIGURATION)[1] != history.hexdigest():
+        common.findings.append(_of_package(f"{CONFIGURATION} is not what the audit log has of changes"))
+    return counts
 
 
 def missing_audit_logs(log: SignedLog | None, package: EvidencePackage) -> Iterator[Finding]:

@@ -36,7 +36,7 @@ def wire_billing(adapters: Adapters, jobs: LedgerJobs, sweep: Sweep) -> Billing:
     settings, statements, manifest = adapters.settings, JsonStatements(), JsonManifest()
     close = ClosePeriod(ledger, jobs.expire_reservations, clock, timedelta(hours=settings.close_grace_hours), sweep)
     audit = RecordAudit(adapters.audit_outbox, clock)
-    build = BuildStatement(ledger, tenants, adapters.prices, reports, statements, RENDERERS, manifest)
+    build = BuildStatement(ledger, tenants, adapters.prices, reports, statements, RENDERERS, manifest, audit)
     export = ExportChargeback(ledger, close, build, clock, settings.timer_slice_seconds)
     return Billing(
         usage=ReportUsage(ledger, adapters.rollups, tenants, clock),

@@ -9,6 +9,7 @@ from functools import partial
 from shared.adapters.azure_openai.probe import OpenAIProbe
 from shared.application.audit.count_refusals import CountRefusals
 from shared.application.background import Background
+from shared.application.evidence.export_evidence import ExportEvidence
 from shared.application.health.check_readiness import CheckReadiness
 from shared.application.ports.clock import Clock
 from shared.application.routing.bootstrap_catalog import BootstrapCatalog
@@ -17,6 +18,7 @@ from shared.composition.adapters import Adapters, connect
 from shared.composition.anchors import Anchors, wire_anchors
 from shared.composition.audit import Audit, wire_audit
 from shared.composition.billing import Billing, wire_billing
+from shared.composition.evidence import wire_evidence
 from shared.composition.inference import Inference, wire_inference
 from shared.composition.ledger import LedgerJobs, wire_ledger
 from shared.composition.pricing import Pricing, wire_pricing
@@ -41,6 +43,7 @@ class Gateway:
     billing: Billing
     anchors: Anchors
     audit: Audit
+    evidence: ExportEvidence
     readiness: CheckReadiness
     background: Background
     refusals: CountRefusals
@@ -78,6 +81,7 @@ async def _wire(adapters: Adapters) -> Gateway:
     tenancy = wire_tenancy(adapters, sweep)
     ledger = wire_ledger(adapters, pricing, sweep)
     probe = OpenAIProbe(adapters.tokens, adapters.backend_keys)
+    anchors = wire_anchors(adapters)
     return Gateway(
         settings=settings,
         clock=adapters.clock,
@@ -87,7 +91,8 @@ async def _wire(adapters: Adapters) -> Gateway:
         pricing=pricing,
         ledger=ledger,
         billing=wire_billing(adapters, ledger, sweep),
-        anchors=wire_anchors(adapters),
+        anchors=anchors,
+        evidence=wire_evidence(adapters, ledger, anchors),
         audit=audit,
         readiness=CheckReadiness(adapters.ledger, adapters.catalog, probe, adapters.clock),
         background=adapters.background,

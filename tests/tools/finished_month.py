@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from shared.adapters.clock import StorageClock
+from shared.adapters.on_disk.evidence_package import PackageWriter
+from shared.application.ports.evidence import PackageFacts
 from shared.composition.gateway import Gateway, build
 from shared.domain.identifiers import timestamp
 from shared.domain.ledger.amounts import Amount, Limit
@@ -57,6 +59,10 @@ class FinishedMonth:
     checkpoints: Path
     public_key: Path
     signing_key: Path
+    package: Path
+    """The evidence package."""
+    of_acme: Path
+    """The evidence package of one tenant."""
 
 
 @contextmanager
@@ -77,15 +83,17 @@ def write_key(folder: Path, name: str = "key") -> tuple[Path, Path]:
     return private, public
 
 
-def write_month(folder: Path) -> FinishedMonth:
-    """Serve a month and finish it. Returns its files."""
-    signing, public = write_key(folder)
+def write_month(folder: Path, key: tuple[Path, Path] | None = None) -> FinishedMonth:
+    """Serve a month and finish it. `key` is by default a new one. Returns the files."""
+    signing, public = key or write_key(folder)
     month = FinishedMonth(
         books=folder / "2026-10.gz",
         early=folder / "early.gz",
         checkpoints=folder / "anchors",
         public_key=public,
         signing_key=signing,
+        package=folder / "evidence.zip",
+        of_acme=folder / "acme.zip",
     )
     with environment(AUDIT_SIGNING_KEY_FILE=str(signing), AUDIT_ANCHOR_ORIGIN="tallygate/books"):
         asyncio.run(_write(month))
@@ -95,8 +103,15 @@ def write_month(folder: Path) -> FinishedMonth:
 def copied(month: FinishedMonth, folder: Path) -> FinishedMonth:
     """Copy the files of a month, to be tampered with."""
     shutil.copytree(month.checkpoints, folder / "anchors")
-    shutil.copy(month.books, folder / month.books.name)
-    return replace(month, books=folder / month.books.name, checkpoints=folder / "anchors")
+    for path in (month.books, month.package, month.of_acme):
+        shutil.copy(path, folder / path.name)
+    return replace(
+        month,
+        books=folder / month.books.name,
+        checkpoints=folder / "anchors",
+        package=folder / month.package.name,
+        of_acme=folder / month.of_acme.name,
+    )
 
 
 async def _write(month: FinishedMonth) -> None:
@@ -106,6 +121,12 @@ async def _write(month: FinishedMonth) -> None:
         await _Month(gateway, clock).write(month)
     finally:
         await gateway.aclose()
+
+
+async def export_evidence(gateway: Gateway, path: Path, tenant: str | None) -> None:
+    facts = PackageFacts(origin=gateway.anchors.origin, tenant=tenant, periods=[PERIOD])
+    with PackageWriter(path, facts) as package:
+        await gateway.evidence(facts, package, lambda _done, _total: None)
 
 
 async def copy_anchors(gateway: Gateway, folder: Path) -> None:
@@ -148,6 +169,8 @@ class _Month:
         await self._serve("acme", 1, NEXT)
         await self.anchor(2)
         await gateway.ledger.archive.export(PERIOD, month.books)
+        await export_evidence(gateway, month.package, None)
+        await export_evidence(gateway, month.of_acme, "acme")
         await copy_anchors(gateway, month.checkpoints)
 
     async def anchor(self, times: int = 1) -> None:

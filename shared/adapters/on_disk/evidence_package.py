@@ -6,7 +6,7 @@ import hashlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -14,17 +14,10 @@ import msgspec
 
 from shared.adapters.on_disk.log_files import MAX_FILE_BYTES, StoredLog
 from shared.adapters.tables.archive import ArchiveDamaged
-from shared.domain.values import record
+from shared.application.ports.evidence import PackageFacts
+from shared.domain.audit.package_paths import ANCHORS, AUDIT, MANIFEST, PERIODS, STATEMENTS
 
 FORMAT: Final = "tallygate-evidence-1"
-MANIFEST: Final = "manifest.json"
-ANCHORS: Final = "anchors"
-STATEMENTS: Final = "statements"
-AUDIT: Final = "audit"
-PERIODS: Final = "periods"
-CONFIGURATION: Final = "configuration.jsonl"
-SUMMARY: Final = "summary.html"
-HEAD_PROOFS: Final = "proofs/heads.jsonl"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The time of every file, so that the same content gives the same bytes. A zip file knows no earlier one."""
 _MODE: Final = 0o600 << 16
@@ -46,17 +39,6 @@ class _Manifest(msgspec.Struct):
     tenant: str | None
     periods: list[str]
     files: list[_File]
-
-
-@record
-class PackageFacts:
-    """The facts that a package states about itself."""
-
-    origin: str
-    """The name of the log of heads; empty if there is none."""
-    tenant: str | None
-    """The only tenant; `None` if the package has all."""
-    periods: Sequence[str]
 
 
 class PackageWriter:
@@ -99,7 +81,7 @@ class PackageWriter:
         stated = _Manifest(
             format=FORMAT, origin=facts.origin, tenant=facts.tenant, periods=list(facts.periods), files=files
         )
-        return msgspec.json.format(msgspec.json.encode(stated), indent=2) + b"\n"
+        return _written(stated)
 
 
 class EvidencePackage:
@@ -115,7 +97,8 @@ class EvidencePackage:
             self._manifest = msgspec.json.decode(content, type=_Manifest)
         except (zipfile.BadZipFile, KeyError, msgspec.DecodeError, zlib.error, NotImplementedError) as error:
             raise ArchiveDamaged(f"{path} is no evidence package, or is damaged.") from error
-        if self._manifest.format != FORMAT or len({*names}) != len(names):
+        is_ours = self._manifest.format == FORMAT and _written(self._manifest) == content
+        if not is_ours or len({*names}) != len(names):
             raise ArchiveDamaged(f"{path} is no evidence package, or names a file twice.")
         self._names = names
 
@@ -133,8 +116,10 @@ class EvidencePackage:
                 yield f"{name} is not in the manifest"
             elif name not in self._names:
                 yield f"{name} is missing"
-            elif self._digest(name) != (named[name].bytes, named[name].sha256):
+            elif self.digest(name) != (named[name].bytes, named[name].sha256):
                 yield f"{name} is not the file that the manifest names"
+            elif name.endswith(".jsonl") and not self._ends_with_a_line(name):
+                yield f"{name} does not end with a line"
         found = [*self.periods()]
         if found != sorted(self._manifest.periods):
             stated = ", ".join(self._manifest.periods)
@@ -184,7 +169,17 @@ class EvidencePackage:
         except (zipfile.BadZipFile, zlib.error):
             return b""  # its checksum is another: `faults` tells it
 
-    def _digest(self, name: str) -> tuple[int, str]:
+    def _ends_with_a_line(self, name: str) -> bool:
+        last = b"\n"
+        with self._zip.open(name) as file:
+            while chunk := file.read(_CHUNK):
+                last = chunk
+        return last.endswith(b"\n")
+
+    def digest(self, name: str) -> tuple[int, str]:
+        """Return the size and the SHA-256 of a file; -1 and an empty text if it is missing or cannot be read."""
+        if name not in self._names:
+            return -1, ""
         digest, size = hashlib.sha256(), 0
         try:
             with self._zip.open(name) as file:
@@ -205,6 +200,10 @@ class PackagedReports:
     async def read(self, path: str) -> bytes | None:
         """Return a statement file of a period."""
         return self._package.read(f"{STATEMENTS}/{path}")
+
+
+def _written(manifest: _Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
 def is_package(path: Path) -> bool:

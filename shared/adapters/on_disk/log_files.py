@@ -28,7 +28,9 @@ class StoredLog:
     def __init__(self, names: Iterable[str], read: Callable[[str], bytes | None], *, has_heads: bool = True) -> None:
         self._read = read
         self._has_heads = has_heads
-        self.leaf_count = max(map(_leaves_before, names), default=0)
+        numbers = [found for name in names if (found := _NUMBERED.fullmatch(name))]
+        self._signed = [int(found[2]) for found in numbers if found[2]]
+        self.leaf_count = max([*self._signed, *(int(found[1]) + 1 for found in numbers if found[1])], default=0)
         """One more than the highest number of a leaf that any file has."""
 
     @property
@@ -43,9 +45,13 @@ class StoredLog:
             if leaf is None:  # nothing after it can be proved, and the numbers may be forged
                 return
 
+    def signed_size(self) -> int:
+        """Return the number of the newest checkpoint; 0 if there is none."""
+        return max(self._signed, default=0)
+
     def newest_checkpoint(self) -> bytes | None:
         """Return the checkpoint with the highest number; `None` if there is none."""
-        return self._read(checkpoint_path(self.leaf_count)) or self._read(checkpoint_path(self.leaf_count - 1))
+        return self._read(checkpoint_path(self.signed_size()))
 
 
 def open_folder(folder: Path) -> StoredLog:
@@ -62,10 +68,3 @@ def _content(path: Path) -> bytes | None:
         return path.read_bytes() if path.stat().st_size <= MAX_FILE_BYTES else b""
     except FileNotFoundError:
         return None
-
-
-def _leaves_before(name: str) -> int:
-    found = _NUMBERED.fullmatch(name)
-    if found is None:
-        return 0
-    return int(found[1]) + 1 if found[1] else int(found[2])

@@ -78,8 +78,8 @@ class PeriodArchive:
         self._prices = prices
         self._is_new = is_new
 
-    async def export(self, period: str, path: Path, report: Progress = _ignore) -> int:
-        """Write a period to a new file. Returns the number of its rows. Reports progress in tenants.
+    async def export(self, period: str, path: Path, report: Progress = _ignore, *, only: str | None = None) -> int:
+        """Write a period, or its tenant `only`, to a new file. Returns the number of rows. Reports progress in tenants.
 
         Raises `PeriodMoves` for a tenant whose lanes change during each reading, and `LedgerUnavailable`.
         """
@@ -95,7 +95,7 @@ class PeriodArchive:
 
             write(_Head(format=FORMAT, period=period, prices=prices))
             try:
-                async for line in self._rows(period, report):
+                async for line in self._rows(period, report, only):
                     write(line)
                     count += 1
             except AnswerLost as error:
@@ -119,12 +119,13 @@ class PeriodArchive:
             raise LedgerUnavailable from error
         return head.period
 
-    async def _rows(self, period: str, report: Progress) -> AsyncIterator[_Line]:
+    async def _rows(self, period: str, report: Progress, only: str | None) -> AsyncIterator[_Line]:
         """Read all rows of a period, tenant after tenant, also in partitions that the registry does not name."""
         table, rollups = table_of(period), rollup_table_of(period)
-        partitions = {name async for name in self._store.partitions(table)}
-        partitions |= {name async for name in self._store.partitions(rollups)}
-        registered = {row.key: row async for row in self._store.inspect(REGISTRY_TABLE, period, "")}
+        first, end = ("", "") if only is None else (f"{only}|", f"{only}}}")
+        partitions = {name async for name in self._store.partitions(table, first, end)}
+        partitions |= {name async for name in self._store.partitions(rollups, first, end)}
+        registered = {row.key: row async for row in self._store.inspect(REGISTRY_TABLE, period, first, end)}
         names = sorted(partitions | registered.keys())
         tenants = [[*of_tenant] for _, of_tenant in groupby(names, key=lambda name: name.partition("|")[0])]
         for done, lanes in enumerate(tenants, start=1):

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from shared.application.audit.record_audit import Actor, RecordAudit
 from shared.application.ledger.swept_lanes import vaults_of
 from shared.application.ports.billing import ManifestFormat, ReportStore, StatementFormat, StatementRenderer
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.pricing import PriceStore
 from shared.application.ports.tenancy import TenantDirectory
-from shared.domain.billing.manifest import Manifest, StatementFile, manifest_of
+from shared.domain.billing.manifest import Manifest, StatementFile, WrittenStatements, manifest_of
 from shared.domain.billing.statements import (
     PeriodStatements,
     Statement,
@@ -26,6 +27,7 @@ from shared.domain.ledger.lanes import combined
 from shared.domain.pricing.price_book import PriceBook
 
 T = TypeVar("T")
+_WRITER = Actor(name="tallygate", reason="the period is closed")
 
 
 class BuildStatement:
@@ -40,6 +42,7 @@ class BuildStatement:
         stored_format: StatementFormat,
         renderers: Sequence[StatementRenderer],
         manifest: ManifestFormat,
+        audit: RecordAudit,
     ) -> None:
         """`stored_format` is one of `renderers`. Its file is written first, and all others are rendered from it."""
         self._stored_format = stored_format
@@ -49,6 +52,7 @@ class BuildStatement:
         self._reports = reports
         self._renderers = renderers
         self._manifest = manifest
+        self._audit = audit
 
     async def __call__(self, period: str) -> tuple[StatementFile, ...]:
         """Write the statements in every format and, last, the manifest; returns the files, the manifest's too.
@@ -59,6 +63,10 @@ class BuildStatement:
         statements = await self._stored(period)
         files = [await self._write(period, each.file_name, each.render(statements)) for each in self._renderers]
         content = self._manifest.render(manifest_of(statements, files))
+        if await self._reports.read(f"{period}/{self._manifest.file_name}") is None:
+            # The event comes first: a run that dies in between leaves a second one of the same content.
+            digest = WrittenStatements(StatementFile.of("", content).sha256)
+            await self._audit(_WRITER, "statements.write", period, after=digest)
         return (*files, await self._write(period, self._manifest.file_name, content))
 
     async def manifest(self, period: str) -> Manifest | None:

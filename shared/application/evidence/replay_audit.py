@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from shared.application.ledger.findings import Finding, NotChecked
 from shared.application.ledger.lane_books import StringSet
@@ -17,7 +16,27 @@ FORMAT: Final = "tallygate-audit-1"
 CHAINED: Final = "I18"
 ANCHORED: Final = "I2"
 TABLE: Final = "auditlog"
+_SHARED_TABLES: Final = ("prices",)
+_TABLES_OF_TENANTS: Final = ("tenants", "credentials")
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _END: Final = DatedHead(seq=1 << 62, head="", leaf=0, at="")
+
+
+class Digest(Protocol):
+    """A hash of bytes that come one after the other."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+        ...
+
+
+def is_configuration(text: str, tenant: str | None = None) -> bool:
+    """Tell whether an event changed a document, and one that concerns the tenant if there is one."""
+    place = _object(text.encode()).get("place")
+    table, _, rest = str(place or "").partition("/")
+    if tenant is None or table in _SHARED_TABLES:
+        return bool(table)
+    return table in _TABLES_OF_TENANTS and tenant in rest.split("/")
 
 
 class ReplayAudit:
@@ -29,13 +48,13 @@ class ReplayAudit:
         verifier: ChainVerifier,
         heads: DatedHeads | None,
         new_set: Callable[[], StringSet],
-        digests: StringSet,
+        history: Digest,
     ) -> None:
-        """`heads` are those of a signed log; `None` if there is none. `digests` gets the SHA-256 of each event."""
+        """`heads` are those of a signed log; `None` if there is none. `history` gets the history of configuration."""
         self._period = period
         self._verifier = verifier
         self._ids = new_set()
-        self._digests = digests
+        self._history = history
         chain = f"audit/{period}"
         self._anchors = heads.of(chain) if heads else iter(())
         self._next = next(self._anchors, _END)
@@ -54,6 +73,8 @@ class ReplayAudit:
         stated: dict[str, Any] = {}
         for number, line in enumerate(lines):
             row = _object(line)
+            if _encode(row).encode(errors="replace") != line:
+                yield self._at("", CHAINED, f"line {number + 1} of the file is not in its canonical form")
             if number == 0:
                 stated = row
                 yield from self._begin(row)
@@ -78,11 +99,14 @@ class ReplayAudit:
     def _begin(self, row: dict[str, Any]) -> Iterator[Finding]:
         if row.get("format") != FORMAT or row.get("period") != self._period:
             yield self._at("", CHAINED, f"the file is not an audit log of {self._period}")
-        match row.get("deleted"):
+        deleted = row.get("deleted")
+        match deleted:
             case {"seq": int(seq), "head": str(head)} if seq > 0:
                 self.seq = self.deleted = seq
                 self._head = head
                 yield from self._compare()
+            case _ if deleted != {"seq": 0, "head": self._head}:
+                yield self._at("", CHAINED, "the file begins with another genesis")
 
     def _entry(self, row: dict[str, Any]) -> Iterator[Finding]:
         self.seq += 1
@@ -111,9 +135,10 @@ class ReplayAudit:
                 yield self._at(f"E|{self.seq:016}", ANCHORED, message)
 
     def _note(self, row: dict[str, Any]) -> None:
-        text = str(row.get("event", "")).encode()
-        self._digests.add(hashlib.sha256(text).hexdigest())
-        match _object(text):
+        text = str(row.get("event", ""))
+        if is_configuration(text):
+            self._history.update(text.encode() + b"\n")
+        match _object(text.encode()):
             case {"action": "statements.write", "target": str(period), "after": {"manifest_sha256": str(digest)}}:
                 self.manifests.append((period, digest))
 

@@ -147,7 +147,7 @@ class LaneBooks:
 
     def _count_commit(self, entry: LedgerEntry) -> None:
         commit_id, resolved = self.recent_commits[-1] if self.recent_commits else ("", 0)
-        if entry.commit_id == commit_id:
+        if self.recent_commits and entry.commit_id == commit_id:
             self.recent_commits.pop()
         else:
             self.commits += 1

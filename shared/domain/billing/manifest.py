@@ -25,6 +25,13 @@ class StatementFile:
         return cls(name, hashlib.sha256(content).hexdigest(), len(content))
 
 
+@value
+class WrittenStatements:
+    """The fact that the audit log keeps of a period's statements: what their manifest was when it was written."""
+
+    manifest_sha256: str
+
+
 @record
 class Manifest:
     """The files of a period and its totals. `chain_heads` names the last hash of each `{tenant}|{lane}`."""

@@ -52,7 +52,8 @@ async def test_a_period_is_closed_and_exported_by_hand(stack: Stack) -> None:
     await stack.manage("POST", f"/manage/periods/{previous}/close", status=200)
     documents = (await stack.gateway()).tenancy.tenants._tenants._documents  # type: ignore[attr-defined]
     actions = [event["action"] for event in await waiting(documents)]
-    assert actions[-4:] == ["period.close", "period.export", "period.export", "period.close"]
+    by_hand = ["period.close", "period.export", "statements.write", "period.export", "period.close"]
+    assert actions[-5:] == by_hand
 
 
 async def test_a_period_that_is_not_over_is_not_closed(stack: Stack) -> None:

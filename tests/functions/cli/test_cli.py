@@ -51,7 +51,7 @@ def use_account(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setenv("TALLYGATE_BLOB_ENDPOINT", endpoint)
 
 
-@pytest.mark.parametrize("command", ["verify", "backup", "restore"])
+@pytest.mark.parametrize("command", ["verify", "evidence", "backup", "restore"])
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_the_help_of_a_command_has_an_example(command: str, option: str, capsys: Captured) -> None:
     assert run([command, option]) == DONE

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.documents.audit import DocumentOutbox
 from shared.adapters.documents.tenancy import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.reports import InMemoryReports
@@ -20,6 +21,7 @@ from shared.adapters.statements.json_statements import JsonStatements
 from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.store import Delete, Insert, InspectableStore, InspectedRow, Merge
+from shared.application.audit.record_audit import RecordAudit
 from shared.application.billing.build_statement import BuildStatement, PeriodStillOpen
 from shared.application.billing.export_chargeback import ExportChargeback
 from shared.application.cached_value import Cached
@@ -73,8 +75,9 @@ class World:
         sweep = sweep_by(self.clock)
         self.expire = ExpireReservations(self.tenants, self.ledger, prices, self.clock, sweep)
         self.close = ClosePeriod(self.ledger, self.expire, self.clock, timedelta(hours=48), sweep)
+        audit = RecordAudit(DocumentOutbox(InMemoryDocuments()), self.clock)
         self.build = BuildStatement(
-            self.ledger, self.tenants, PriceRows(), self.reports, JsonStatements(), RENDERERS, JsonManifest()
+            self.ledger, self.tenants, PriceRows(), self.reports, JsonStatements(), RENDERERS, JsonManifest(), audit
         )
         self.export = ExportChargeback(self.ledger, self.close, self.build, self.clock, 120)
         self.open = OpenPeriod(self.tenants, self.ledger, self.clock, sweep)

@@ -1,0 +1,387 @@
+"""A second verifier, written from docs/reference/formats.md alone. It imports nothing of the gateway.
+
+    python -m tests.adversary.second_verifier ARCHIVE ANCHORS PUBLIC_KEY
+
+It prints what is wrong, a line each. Exit status: 0 nothing is wrong, 1 something is.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+Read = Callable[[str], bytes | None]
+HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def tree_root(leaves: list[bytes]) -> bytes:
+    if not leaves:
+        return hashlib.sha256(b"").digest()
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\x00" + leaves[0]).digest()
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    return hashlib.sha256(b"\x01" + tree_root(leaves[:split]) + tree_root(leaves[split:])).digest()
+
+
+def root_of_path(leaf: bytes, index: int, size: int, path: list[bytes]) -> bytes | None:
+    """Follow RFC 9162, section 2.1.3.2."""
+    number, last, node = index, size - 1, hashlib.sha256(b"\x00" + leaf).digest()
+    if not 0 <= index < size:
+        return None
+    for sibling in path:
+        if last == 0:
+            return None
+        if number & 1 or number == last:
+            node = hashlib.sha256(b"\x01" + sibling + node).digest()
+            while not number & 1 and number:
+                number, last = number >> 1, last >> 1
+        else:
+            node = hashlib.sha256(b"\x01" + node + sibling).digest()
+        number, last = number >> 1, last >> 1
+    return node if last == 0 else None
+
+
+class Chain:
+    """Entries of one chain, and the heads that a log has of it."""
+
+    def __init__(self, name: str, genesis: str, seq: int = 0) -> None:
+        self.name = name
+        self.head = genesis
+        self.seq = seq
+        self.hashes = {seq: genesis}
+        self.times: dict[int, str] = {}
+
+    def add(self, fields: dict[str, Any]) -> Iterator[str]:
+        self.seq += 1
+        covered = {name: value for name, value in fields.items() if name not in {"hash", "mac"}}
+        if fields.get("seq") != self.seq or isinstance(fields.get("seq"), bool):
+            yield f"{self.name}: entry {fields.get('seq')} stands where {self.seq} belongs"
+        if fields.get("method") != "sha256":
+            yield f"{self.name}: entry {self.seq} is not chained by SHA-256"
+        elif sha256(self.head.encode() + canonical(covered)) != fields.get("hash"):
+            yield f"{self.name}: entry {self.seq} does not continue the chain"
+        elif not re.fullmatch(r"[0-9a-z]{1,32}", str(fields.get("key_version", "")), re.ASCII):
+            yield f"{self.name}: entry {self.seq} names no key version"
+        elif not HEX.fullmatch(str(fields.get("mac", ""))):
+            yield f"{self.name}: entry {self.seq} has no mac"
+        self.head = str(fields.get("hash"))
+        self.hashes[self.seq] = self.head
+        self.times[self.seq] = str(fields.get("timestamp", ""))
+
+
+class Log:
+    """The log of heads, read from its first leaf."""
+
+    def __init__(self, read: Read, keys: list[EllipticCurvePublicKey], *, has_heads: bool) -> None:
+        self._read = read
+        self._keys = keys
+        self._has_heads = has_heads
+        self.roots: list[bytes] = []
+        self.heads: dict[str, dict[int, str]] = {}
+        self.final: set[str] = set()
+        self.at = ""
+        self.wrong = [*self._replay()]
+
+    def _replay(self) -> Iterator[str]:  # noqa: C901 - the steps of the document, in its order
+        leaves: list[bytes] = []
+        before: dict[str, dict[str, Any]] = {}
+        waiting: list[list[dict[str, Any]]] = []
+        while (content := self._read(f"leaf/{len(leaves):010}.json")) is not None:
+            n = len(leaves)
+            leaves.append(content)
+            try:
+                leaf = json.loads(content)
+                rows = self._rows(n)
+                if canonical(leaf) != content or leaf["n"] != n or leaf["period"] != leaf["at"][:7]:
+                    yield f"leaf {n} is not canonical, or states another number or period"
+                root = base64.b64decode(leaf["heads_root"])
+                final = leaf.get("final", [])
+            except (ValueError, TypeError, KeyError) as error:
+                yield f"leaf {n} cannot be read: {error}"
+                return
+            self.roots.append(root)
+            if rows is not None:
+                if tree_root([canonical(row) for row in rows]) != root or leaf["count"] != len(rows):
+                    yield f"leaf {n} has other heads"
+                yield from self._compare(n, before, rows, final)
+                waiting.append([row for row in rows if row["seq"] >= 0])
+            note = self._read(f"checkpoint/{n + 1:010}")
+            if note is None:
+                if self._read(f"leaf/{n + 1:010}.json") is not None:
+                    yield f"the checkpoint of leaf {n} is missing"
+                continue
+            yield from self._note(note, n, leaves)
+            for signed in waiting:
+                for row in signed:
+                    self.heads.setdefault(row["chain"], {})[row["seq"]] = row["head"]
+            waiting.clear()
+            self.final, self.at = set(final), leaf["at"]
+        n = len(leaves)
+        later = (f"heads/{n:010}.json", f"leaf/{n + 1:010}.json", f"checkpoint/{n + 1:010}")
+        if any(self._read(path) is not None for path in later):
+            yield f"leaf {len(leaves)} is missing"
+        if not leaves:
+            yield "the log has no leaf"
+
+    def _rows(self, n: int) -> list[dict[str, Any]] | None:
+        if not self._has_heads:
+            return None
+        content = self._read(f"heads/{n:010}.json") or b""
+        rows: list[dict[str, Any]] = json.loads(content)
+        if any({*row} - {"closed"} != {"chain", "head", "seq"} for row in rows):
+            raise ValueError("a row is no head")
+        chains = [row["chain"] for row in rows]
+        if canonical(rows) != content or sorted(set(chains)) != chains:
+            raise ValueError("the heads are not canonical")
+        return rows
+
+    def _compare(  # noqa: C901 - the steps of the document, in its order
+        self, n: int, before: dict[str, dict[str, Any]], rows: list[dict[str, Any]], final: list[str]
+    ) -> Iterator[str]:
+        old_final = {*before.pop("final", {"groups": []})["groups"]}
+        now = {row["chain"]: row for row in rows}
+        for chain, row in now.items():
+            old = before.get(chain)
+            group = "/".join(chain.split("/")[:2])
+            if group in old_final:
+                yield f"leaf {n}: {chain} is there again"
+            if old and row["seq"] >= 0:
+                is_other = row["seq"] == old["seq"] and row["head"] != old["head"]
+                if row["seq"] < old["seq"] or is_other or (old.get("closed") and row != old):
+                    yield f"leaf {n}: {chain} has lost or other entries"
+        for chain in before.keys() - now.keys():
+            if "/".join(chain.split("/")[:2]) not in old_final:
+                yield f"leaf {n}: {chain} is missing"
+        groups: dict[str, bool] = {}
+        for chain, row in now.items():
+            group = "/".join(chain.split("/")[:2])
+            groups[group] = groups.get(group, True) and row.get("closed") is True
+        if sorted({*old_final, *(group for group, closed in groups.items() if closed)}) != final:
+            yield f"leaf {n} names other final groups"
+        kept = {chain: before[chain] for chain, row in now.items() if row["seq"] < 0 and chain in before}
+        before.clear()
+        before.update({chain: row for chain, row in now.items() if row["seq"] >= 0} | kept)
+        before["final"] = {"groups": final}
+
+    def _note(self, note: bytes, n: int, leaves: list[bytes]) -> Iterator[str]:  # noqa: C901 - the steps of the document, in its order
+        try:
+            text, _, lines = note.decode().rpartition("\n\n")
+            origin, size, root = text.split("\n")
+        except ValueError:
+            yield f"the checkpoint of leaf {n} is no note"
+            return
+        message, is_signed = f"{text}\n".encode(), False
+        for line in lines.removesuffix("\n").split("\n"):
+            try:
+                dash, name, encoded = line.split(" ")
+                content = base64.b64decode(encoded, validate=True)
+            except ValueError:
+                yield f"the checkpoint of leaf {n} has a line that is no signature"
+                return
+            for key in self._keys:
+                encoded_key = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+                if dash != "\N{EM DASH}" or name != origin or hashlib.sha256(encoded_key).digest()[:4] != content[:4]:
+                    continue
+                try:
+                    key.verify(content[4:], message, ECDSA(SHA256()))
+                    is_signed = True
+                except InvalidSignature:
+                    yield f"the checkpoint of leaf {n} has a wrong signature"
+        if not lines.endswith("\n") or not is_signed:
+            yield f"the checkpoint of leaf {n} is not signed by a known key"
+        if size != str(n + 1) or base64.b64encode(tree_root(leaves)).decode() != root:
+            yield f"the checkpoint of leaf {n} has another size or root"
+
+
+def read_archive(content: bytes) -> tuple[str, dict[str, Chain], list[str]]:  # noqa: C901 - the steps of the document, in its order
+    """Return the period, its lanes, and what is wrong in the file and the chains."""
+    wrong: list[str] = []
+    lines = gzip.decompress(content).splitlines(keepends=True)
+    head, *rows, tail = lines
+    digest = {"rows": len(rows), "sha256": sha256(b"".join(lines[:-1]))}
+    if json.loads(tail) != digest:
+        wrong.append("the tail of the archive does not fit")
+    period = str(json.loads(head)["period"])
+    ledger, lanes, balances = f"ledger{period.replace('-', '')}", dict[str, Chain](), dict[str, dict[str, Any]]()
+    for line in rows:
+        table, partition, key, fields = json.loads(line)
+        if table not in {ledger, f"rollup{period.replace('-', '')}", "registry"}:
+            wrong.append(f"the table {table} does not belong there")
+        if table != ledger:
+            continue
+        lane = lanes.setdefault(partition, Chain(partition, sha256(f"{period}/{partition}".encode())))
+        if key.startswith("E|"):
+            wrong += [*lane.add(fields)]
+            if key != f"E|{lane.seq:016}":
+                wrong.append(f"{partition}: the key of entry {lane.seq} is {key}")
+        elif key == "B":
+            balances[partition] = fields
+    for name, lane in lanes.items():
+        stated = balances.get(name, {})
+        if (stated.get("seq"), stated.get("head")) != (lane.seq, lane.head):
+            wrong.append(f"{name}: the chain does not end at the balance")
+    return period, lanes, wrong
+
+
+def compare(log: Log, chains: dict[str, Chain], groups: Iterable[str]) -> Iterator[str]:
+    """Compare chains, by their names in the log, with the heads of these groups."""
+    for group in groups:
+        for name in sorted(name for name in log.heads if f"{name}/".startswith(f"{group}/")):
+            chain = chains.get(name)
+            if chain is None:
+                yield f"{name} is missing"
+                continue
+            for seq, head in sorted(log.heads[name].items()):
+                if seq >= min(chain.hashes) and chain.hashes.get(seq) != head:
+                    yield f"{name}: entry {seq} is missing or another than anchored"
+                    break
+        for name, chain in chains.items():
+            if f"{name}/".startswith(f"{group}/"):
+                yield from _beyond(log, name, chain, is_final=group in log.final)
+
+
+def _beyond(log: Log, name: str, chain: Chain, *, is_final: bool) -> Iterator[str]:
+    anchored = max(log.heads.get(name, {0: ""}))
+    for seq in range(anchored + 1, chain.seq + 1):
+        text = chain.times.get(seq, "")
+        if is_final or (text and _moment(text) + timedelta(minutes=10) < _moment(log.at)):
+            yield f"{name}: entry {seq} should be in a leaf, and is in none"
+            return
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def verify_archive(archive: bytes, read: Read, keys: list[EllipticCurvePublicKey], *, has_heads: bool = True,
+                   proofs: Iterable[bytes] = ()) -> list[str]:  # fmt: skip
+    """Return what is wrong in an archive and a log."""
+    try:
+        period, lanes, wrong = read_archive(archive)
+    except (ValueError, KeyError, OSError, EOFError, zlib.error) as error:
+        return [f"the archive cannot be read: {error}"]
+    log = Log(read, keys, has_heads=has_heads)
+    wrong = [*log.wrong, *add_proofs(log, proofs), *wrong]
+    named = {f"ledger/{period}/{name}": lane for name, lane in lanes.items()}
+    return [*wrong, *compare(log, named, [f"ledger/{period}"])]
+
+
+def add_proofs(log: Log, lines: Iterable[bytes]) -> Iterator[str]:
+    """Add heads that are proved one by one."""
+    for line in lines:
+        row = json.loads(line)
+        place, head = row["heads"], row["head"]
+        path = [base64.b64decode(node) for node in place["path"]]
+        if row["n"] >= len(log.roots) or log.roots[row["n"]] != root_of_path(
+            canonical(head), place["index"], place["size"], path
+        ):
+            yield f"a proof of {head['chain']} in leaf {row['n']} is wrong"
+        else:
+            log.heads.setdefault(head["chain"], {})[head["seq"]] = head["head"]
+
+
+def verify_package(package: bytes, keys: list[EllipticCurvePublicKey]) -> list[str]:
+    """Return what is wrong in an evidence package."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(package)) as file:
+            files = {name: file.read(name) for name in file.namelist()}
+        manifest = json.loads(files.pop("manifest.json"))
+        stated = {each["name"]: (each["bytes"], each["sha256"]) for each in manifest["files"]}
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        return [f"the package cannot be read: {error}"]
+    wrong = [f"{name} is not the file of the manifest" for name in sorted(stated.keys() | files.keys())
+             if name not in files or stated.get(name) != (len(files[name]), sha256(files[name]))]  # fmt: skip
+    read, is_all = (lambda path: files.get(f"anchors/{path}")), manifest["tenant"] is None
+    proofs = files.get("proofs/heads.jsonl", b"").splitlines()
+    for period in manifest["periods"]:
+        if f"periods/{period}.gz" not in files:
+            wrong.append(f"the books of {period} are missing")
+            continue
+        archive = files[f"periods/{period}.gz"]
+        wrong += verify_archive(archive, read, keys, has_heads=is_all, proofs=proofs)
+    if is_all:
+        wrong += verify_audit(files, Log(read, keys, has_heads=True))
+    return wrong
+
+
+def verify_audit(files: dict[str, bytes], log: Log) -> Iterator[str]:  # noqa: C901 - the steps of the document, in its order
+    """Check the audit log, the history of the configuration, and the manifests of statements."""
+    chains: dict[str, Chain] = {}
+    history, manifests = b"", dict[str, set[str]]()
+    for name in sorted(name for name in files if name.startswith("audit/")):
+        period = name.removeprefix("audit/").removesuffix(".jsonl")
+        try:
+            head, *rows = [json.loads(line) for line in files[name].splitlines()]
+            genesis = {"seq": 0, "head": sha256(f"{period}/audit".encode())}
+            deleted = head["deleted"]
+        except (ValueError, KeyError, TypeError):
+            yield f"{name} cannot be read"
+            continue
+        if b"".join(canonical(row) + b"\n" for row in (head, *rows)) != files[name]:
+            yield f"{name} is not canonical"
+        if head["period"] != period or (deleted["seq"] == 0 and deleted != genesis):
+            yield f"{name} begins wrongly"
+        chain = chains[f"audit/{period}"] = Chain(f"audit/{period}", deleted["head"], deleted["seq"])
+        for row in rows:
+            yield from chain.add(row)
+            event = json.loads(row["event"])
+            if event.get("place"):
+                history += row["event"].encode() + b"\n"
+            if event.get("action") == "statements.write":
+                manifests.setdefault(event["target"], set()).add(event["after"]["manifest_sha256"])
+        if (head["seq"], head["head"]) != (chain.seq, chain.head):
+            yield f"{name} does not end at its head"
+    groups = {name for name in log.heads if name.startswith("audit/")} | chains.keys()
+    yield from compare(log, chains, sorted(groups))
+    if files.get("configuration.jsonl") != history:
+        yield "configuration.jsonl is not what the audit log has"
+    for period, digests in manifests.items():
+        content = files.get(f"statements/{period}/manifest.json")
+        if content is not None and sha256(content) not in digests:
+            yield f"the manifest of {period} is not that of the audit log"
+
+
+def main(archive: str, anchors: str, key: str) -> int:
+    """Verify files. Returns the exit status."""
+    folder, public = Path(anchors), load_pem_public_key(Path(key).read_bytes())
+    assert isinstance(public, EllipticCurvePublicKey)
+
+    def read(path: str) -> bytes | None:
+        return (folder / path).read_bytes() if (folder / path).exists() else None
+
+    wrong = verify_archive(Path(archive).read_bytes(), read, [public])
+    sys.stdout.write("".join(f"{each}\n" for each in wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:4]))
