@@ -47,7 +47,7 @@ def wire_audit(adapters: Adapters) -> Audit:
         record_protections=RecordProtections(adapters.protections, clock, weak_settings(settings)),
         chain_events=ChainEvents(adapters.audit_waiting, chain, clock, settings.timer_slice_seconds),
         verify=VerifyAuditLog(chain, adapters.chain, periods),
-        verify_documents=VerifyDocuments(adapters.audited_documents, adapters.audit_waiting, chain),
+        verify_documents=VerifyDocuments(adapters.audited_documents, adapters.audit_waiting, chain, periods),
         read=ReadAuditLog(chain, unchained, clock),
         note_sign_in=RecordSignIns(
             RecordAudit(adapters.audit_outbox, clock), adapters.background, clock, ADMIN_KEY_PRINCIPAL.actor

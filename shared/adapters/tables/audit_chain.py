@@ -6,6 +6,7 @@ Rows: `B` is the head, `E|{seq}` an entry, and `U|{event_id}` makes the event of
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -40,6 +41,7 @@ _BATCH_CHARACTERS: Final = 250_000
 """A transaction holds 4 MiB, and JSON in ASCII up to 12 bytes for a character. One event may be longer."""
 _DELETED_AT_ONCE: Final = 100
 _MAX_CONFLICTS: Final = 50
+_MONTH: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _UNAVAILABLE: Final = "The audit log could not be stored or read. Retry."
 _FIELDS: Final[Mapping[str, type]] = {
     "seq": int, "event_id": str, "event": str, "method": str, "key_version": str, "hash": str, "mac": str
@@ -144,7 +146,8 @@ class TableAuditChain:
     async def periods(self, first: str = "", end: str = "") -> AsyncIterator[str]:
         async with _translated_errors():
             async for period in self._store.partitions(AUDIT_LOG_TABLE, first, end):
-                yield period
+                if _MONTH.fullmatch(period):  # something else may have written into the table
+                    yield period
 
     async def remove(self, period: str, last: int) -> int:
         removed = 0

@@ -217,7 +217,7 @@ def _pending(table: str, entity: TableEntity) -> Pending:
 def _joined(entity: TableEntity, name: str) -> str:
     text, number = str(entity[name]), 1
     while (part := entity.get(f"{name}{number}")) is not None:
-        text, number = text + part, number + 1
+        text, number = text + str(part), number + 1  # something else may have written a number
     return text
 
 

@@ -43,8 +43,7 @@ class AuditFilter:
         )
 
     def _concerns_target(self, fields: Mapping[str, Any]) -> bool:
-        refused = [each["tenant"] for each in fields.get("refusals", ())]
-        return _is_part(str(fields.get("target")), self.target, "/") or self.target in refused
+        return _is_part(str(fields.get("target")), self.target, "/") or self.target in _refused_tenants(fields)
 
 
 @value
@@ -98,9 +97,10 @@ class ReadAuditLog:
     ) -> AsyncIterator[tuple[AuditCursor, ShownEvent]]:
         """Yield all events from the cursor on, newest first, with the place of each."""
         oldest = max(await self._oldest(), chosen.first[: len("2026-11")])
-        # An event may come from a process whose clock is ahead.
-        latest = min(str(BillingPeriod.containing(self._clock.now()).next()), chosen.end[: len("2026-11")])
-        period, start = BillingPeriod.parse(cursor.period if cursor else latest), cursor.seq if cursor else None
+        latest = min(await self._latest(), chosen.end[: len("2026-11")])
+        is_before = cursor is not None and cursor.period <= latest
+        period = BillingPeriod.parse(cursor.period if cursor and is_before else latest)
+        start = cursor.seq if cursor and is_before else None
         while str(period) >= oldest:
             async for each in self._of_month(str(period), start):
                 yield each
@@ -113,6 +113,13 @@ class ReadAuditLog:
         async for period in self._chain.periods():
             return min(earliest, period)
         return earliest
+
+    async def _latest(self) -> str:
+        """Return the last month that has events, or the current one. The clock of a process may have been ahead."""
+        latest = str(BillingPeriod.containing(self._clock.now()))
+        async for period in self._chain.periods(latest):
+            latest = period
+        return latest
 
     async def _of_month(self, period: str, start: int | None) -> AsyncIterator[tuple[AuditCursor, ShownEvent]]:
         head = await self._chain.head(period)
@@ -133,7 +140,8 @@ def _shown(entry: ChainedEvent) -> ShownEvent:
     try:
         fields = json.loads(entry.text)
         _time_of(fields)
-    except (ValueError, KeyError, TypeError):
+        _refused_tenants(fields)
+    except (ValueError, KeyError, TypeError, RecursionError):
         fields = {}
     return ShownEvent(fields=fields, seq=entry.seq, hash=entry.sealed.hash)
 
@@ -141,6 +149,11 @@ def _shown(entry: ChainedEvent) -> ShownEvent:
 def _time_of(fields: Mapping[str, Any]) -> str:
     """Return the time of an event as `timestamp` writes it. Earlier versions wrote other forms."""
     return timestamp(datetime.fromisoformat(fields["at"]))
+
+
+def _refused_tenants(fields: Mapping[str, Any]) -> list[str]:
+    """Return the tenants whose requests an event counts. Raises `KeyError` or `TypeError` if it names none so."""
+    return [each["tenant"] for each in fields.get("refusals", ())]
 
 
 def _is_part(name: str, of: str, separator: str) -> bool:

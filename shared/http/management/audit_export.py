@@ -71,7 +71,7 @@ def _fields(text: str) -> Mapping[str, Any]:
     """Return the fields of an event; one that cannot be read has only its text, as the object after it."""
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         fields = None
     return fields if isinstance(fields, dict) else {"after": text}
 

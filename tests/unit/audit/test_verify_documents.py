@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.documents.audit_periods import DocumentAuditPeriods
 from shared.adapters.documents.audited_places import DocumentPlaces
 from shared.adapters.documents.codec import to_json
 from shared.adapters.documents.pricing import DocumentPrices
@@ -51,7 +52,8 @@ class World:
 
     def verify(self) -> VerifyDocuments:
         documents = self.log.documents
-        return VerifyDocuments(DocumentPlaces(documents), DocumentWaitingEvents(documents), self.log.log)
+        periods = DocumentAuditPeriods(documents)
+        return VerifyDocuments(DocumentPlaces(documents), DocumentWaitingEvents(documents), self.log.log, periods)
 
     async def found(self) -> list[str]:
         verified = await self.verify()()
