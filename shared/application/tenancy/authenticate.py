@@ -153,6 +153,7 @@ class Authenticate:
 def _principal(tenant: Tenant, key: GatewayKey) -> TenantPrincipal:
     """Return the caller of a key. Its tenant has only the deployments that the key may call."""
     if key.deployments is not None:
-        tenant = replace(tenant, deployments=tuple(filter(key.covers, tenant.deployments)))
+        pools = {name: pool for name, pool in tenant.pools.items() if key.covers(name)}
+        tenant = replace(tenant, deployments=tuple(filter(key.covers, tenant.deployments)), pools=pools)
     role = Role.TENANT_USAGE_READ if key.scope is KeyScope.USAGE_READ else Role.TENANT_USE
     return TenantPrincipal(tenant=tenant, key_id=key.key_id, role=role, key=key)

@@ -201,7 +201,11 @@ async def test_a_key_calls_only_its_deployments(stack: Stack) -> None:
     _, listed = await call(stack, key, "/openai/v1/models")
     assert [model["id"] for model in listed["data"]] == ["gpt-4o"]
     assert (await call(stack, key, "/openai/v1/models/gpt-4o-mini"))[0] == 404
-    assert (await call(stack, key, "/me"))[1]["deployments"] == ["gpt-4o"]
+    pools = {"gpt-4o": ["se-gpt-4o"], "gpt-4o-mini": ["se-gpt-4o-mini"]}
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"pools": pools})
+    me = (await call(stack, key, "/me"))[1]
+    assert (me["deployments"], me["pools"]) == (["gpt-4o"], {"gpt-4o": ["se-gpt-4o"]})
+    assert [(await stack.chat(key=each))[0] for each in (key, stack.key)] == [200, 200]
     assert (await stack.chat(url=other))[0] == 200
 
 
