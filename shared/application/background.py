@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
+
+from shared.application.structured_log import fields_of, log_event
 
 
 class Background:
@@ -16,7 +19,13 @@ class Background:
         """Run `work` to its end in a task of its own, which no disconnect cancels."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[object]) -> None:
+        """Report work that failed. The event loop would log the error's message, which may quote content."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log_event(logging.ERROR, "gateway.background.failed", fields_of(error))
 
     @property
     def is_busy(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import Request
 
 from shared.application.audit.count_refusals import CountRefusals, Refusal
-from shared.application.structured_log import ERROR, MESSAGE, STATUS, TENANT, fields_of, log_event
+from shared.application.structured_log import ERROR, MESSAGE, REQUEST, STATUS, TENANT, fields_of, log_event
 from shared.domain.errors import GatewayError, InvalidApiKey, ResidencyViolation, UnpricedModel
 from shared.domain.tenancy.lookup_budget import network_of
 from shared.http.errors import INTERNAL_ERROR, status_of
@@ -54,6 +54,14 @@ def report_failure(error: Exception, request: Request, status: int, code: str) -
     level = logging.ERROR if status == INTERNAL_ERROR[0] else logging.WARNING
     fields: dict[str, str | int] = {STATUS: status, ERROR: code, TENANT: _tenant_of(request), **fields_of(error)}
     log_event(level, "gateway.request.failed", fields)
+
+
+def report_broken_answer(error: Exception, request_id: str) -> None:
+    """Write the line of an answer that broke off by a defect after it had begun."""
+    status, code, *_ = INTERNAL_ERROR
+    log_event(
+        logging.ERROR, "gateway.request.failed", {REQUEST: request_id, STATUS: status, ERROR: code, **fields_of(error)}
+    )
 
 
 def _tenant_of(request: Request) -> str:

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from shared.application.inference.meter_stream import StreamCut
 from shared.composition.inference import ReaderTimes
+from shared.http.reported import report_broken_answer
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DISCONNECTED: Final = "client_disconnected"
@@ -22,6 +23,10 @@ STALLED: Final = "client_stalled"
 """Error code of an answer whose caller is connected, but does not read it, or not fast enough."""
 _TICKS: Final = 4
 """Checks in the shortest time that is measured."""
+
+
+class AnswerFailed(Exception):
+    """An answer broke off. The server logs this error in place of the one that it names, which may quote content."""
 
 
 class Streamed(Protocol):
@@ -70,9 +75,10 @@ class EventStreamResponse(Response):
             self._stream.abandon(DISCONNECTED)
         except StreamCut:
             pass  # the server closes the connection of an answer without an end
-        except Exception:  # the server refuses the answer, for example control characters in its headers
+        except Exception as error:  # noqa: BLE001 - a defect, or headers that the server refuses
             self._stream.abandon(FAILED)
-            raise
+            report_broken_answer(error, self.headers.get("x-gateway-request-id", ""))
+            raise AnswerFailed(type(error).__name__) from None
         finally:
             caller.close()
 

@@ -1,0 +1,280 @@
+"""Whatever callers and backends send, and whatever fails: no content is in storage, in a log or in a report."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import gzip
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.data.tables.aio import TableServiceClient
+from azure.storage.blob.aio import BlobServiceClient
+
+from local.azurite_server import ACCOUNT
+from shared import timers
+from shared.application.ports.inference import Tokenizer
+from shared.domain.identifiers import BillingPeriod
+from tests.tools.sounds import wav
+from tests.tools.stack import AzuriteAccount, Stack, running_azurite, running_stack
+
+PROMPT, COMPLETION, ARGUMENT, NAME, USER = (f"canary-{each}-5d1f8e" for each in ("pr", "co", "ar", "na", "us"))
+IMAGE = base64.b64encode(f"canary-image-{PROMPT}".encode()).decode()
+CANARIES = (PROMPT, COMPLETION, ARGUMENT, NAME, USER, IMAGE)
+TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": f'{{"q": "{ARGUMENT}"}}'}}
+MESSAGES = [
+    {"role": "system", "content": PROMPT, "name": NAME},
+    {"role": "user", "content": [
+        {"type": "text", "text": PROMPT},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{IMAGE}"}},
+    ]},
+    {"role": "assistant", "content": COMPLETION, "tool_calls": [TOOL_CALL]},
+    {"role": "tool", "tool_call_id": "call_1", "content": ARGUMENT},
+]  # fmt: skip
+TOOLS = [{"type": "function", "function": {"name": NAME, "description": PROMPT, "parameters": {"x": ARGUMENT}}}]
+CHAT = {"messages": MESSAGES, "tools": TOOLS, "user": USER, "metadata": {"k": PROMPT}, "stop": [PROMPT]}
+ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": COMPLETION, "tool_calls": [TOOL_CALL]}}]}
+ERROR = {"error": {"code": "x", "message": COMPLETION, "param": PROMPT, "type": NAME, "inner_error": {"code": PROMPT}}}
+
+
+class Writing:
+    """Everything that the gateway writes in a test: an Azurite of its own, and all loggers at their most talkative."""
+
+    def __init__(self, stack: Stack, account: AzuriteAccount, log: pytest.LogCaptureFixture, folder: Path) -> None:
+        self.stack, self.account, self.log, self.folder = stack, account, log, folder
+
+    async def check(self, *needed: str) -> None:
+        """Compare everything with the canaries. `needed` must be in it: else nothing was looked at."""
+        await self.stack.settled()
+        for timer in (timers.roll_up_usage, timers.chain_audit, timers.anchor_audit, timers.reset_monthly_quotas):
+            await timer(past_due=False)
+        written = [self.log.text, *[text async for text in self._tables()], *[text async for text in self._blobs()]]
+        written += [await self._archive(), await self._reports()]
+        for text in written:
+            for canary in CANARIES:
+                at = text.find(canary)
+                assert at < 0, text[max(0, at - 300) : at + 300]
+        for each in ("credentials", *needed):
+            assert any(each in text for text in written), each
+
+    async def _tables(self) -> AsyncIterator[str]:
+        credential = AzureNamedKeyCredential(ACCOUNT, self.account.key)
+        async with TableServiceClient(self.account.table_endpoint, credential=credential) as service:
+            async for table in service.list_tables():
+                async for entity in service.get_table_client(table.name).list_entities():
+                    yield f"{table.name} {dict(entity)}"
+
+    async def _blobs(self) -> AsyncIterator[str]:
+        credential = {"account_name": ACCOUNT, "account_key": self.account.key}
+        async with BlobServiceClient(self.account.blob_endpoint, credential=credential) as service:
+            async for container in service.list_containers():
+                client = service.get_container_client(container.name)
+                async for blob in client.list_blobs():
+                    content = await (await client.download_blob(blob.name)).readall()
+                    yield f"{container.name}/{blob.name} {content.decode()}"
+
+    async def _archive(self) -> str:
+        gateway, file = await self.stack.gateway(), self.folder / "archive.gz"
+        await gateway.ledger.archive.export(str(BillingPeriod.containing(gateway.clock.now())), file)
+        return gzip.decompress(file.read_bytes()).decode()
+
+    async def _reports(self) -> str:
+        path = f"/manage/tenants/{self.stack.tenant}"
+        usage = await self.stack.manage("GET", f"{path}/usage?group_by=user,application,day")
+        events = await self.stack.manage("GET", "/manage/audit?limit=500")
+        return f"{usage} {await self.stack.entries()} {events}"
+
+
+@pytest.fixture
+async def writing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[Writing]:
+    caplog.set_level(logging.DEBUG)
+    with running_azurite(tmp_path) as account:
+        async with running_stack(monkeypatch, tmp_path, account.settings) as stack:
+            asked = {"pseudonymise_users": True, "prompt_hmac": True, "content_filter_policy": "annotate"}
+            await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", asked)
+            yield Writing(stack, account, caplog, tmp_path)
+
+
+async def send(stack: Stack, operation: str, model: str, body: Any, **headers: str) -> int:
+    """Send a request on the v1 path, and read its answer. Returns the status; 0 if the answer broke."""
+    sent = {"api-key": stack.key, "x-gateway-user": USER, **headers}
+    given = json.dumps({"model": model, **body}) if isinstance(body, dict) else body
+    given = io.BytesIO(given) if isinstance(given, bytes) else given
+    if isinstance(given, str | io.BytesIO):
+        sent = {"content-type": "application/json", **sent}
+    try:
+        async with stack.session.post(f"{stack.url}/openai/v1/{operation}", data=given, headers=sent) as response:
+            await response.read()
+            return response.status
+    except aiohttp.ClientError:
+        return 0
+
+
+def sound(**fields: str) -> aiohttp.FormData:
+    form = aiohttp.FormData()
+    for name, text in {"model": "whisper", "prompt": PROMPT, **fields}.items():
+        form.add_field(name, text)
+    form.add_field("file", io.BytesIO(wav(1.0)), filename=f"{NAME}.wav", content_type="audio/wav")
+    return form
+
+
+async def every_operation(stack: Stack) -> None:
+    for stream in (False, True):
+        assert await send(stack, "chat/completions", "gpt-4o", {**CHAT, "stream": stream}) == 200
+        legacy = {"prompt": [PROMPT], "suffix": PROMPT, "stream": stream, "user": USER}
+        assert await send(stack, "completions", "gpt-35-turbo-instruct", legacy) == 200
+        for background in (False, True):
+            response = {"input": PROMPT, "instructions": PROMPT, "stream": stream, "background": background}
+            assert await send(stack, "responses", "gpt-4o", {**response, "safety_identifier": USER}) == 200
+        assert await send(stack, "audio/transcriptions", "", sound(stream=str(stream).lower())) == 200
+    assert await send(stack, "embeddings", "text-embedding-3-small", {"input": [PROMPT], "user": USER}) == 200
+    assert await send(stack, "images/generations", "dall-e-3", {"prompt": PROMPT, "user": USER}) == 200
+    assert await send(stack, "audio/translations", "", sound(response_format="verbose_json")) == 200
+    speech = {"input": PROMPT, "instructions": PROMPT, "voice": "alloy"}
+    for format_ in ("audio", "sse"):
+        assert await send(stack, "audio/speech", "tts-hd", {**speech, "stream_format": format_}) == 200
+
+
+async def refused_requests(stack: Stack) -> None:
+    whole = json.dumps({"model": "gpt-4o", **CHAT})
+    for body in (
+        whole[:-9],
+        whole.encode("utf-16"),
+        whole.replace('"user"', f'"{NAME}"', 1),
+        {**CHAT, "max_tokens": PROMPT},
+        {**CHAT, "messages": PROMPT},
+        {**CHAT, "tools": [{"type": PROMPT}]},
+        {**CHAT, "stream": PROMPT},
+        {**CHAT, "model": PROMPT},
+        {**CHAT, "messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": PROMPT}}]}]},
+        {**CHAT, "user": {"x": PROMPT}, "n": 10**9},
+    ):
+        assert await send(stack, "chat/completions", "gpt-4o", body) >= 200
+    for item in ({"type": PROMPT}, {"type": "item_reference", "id": PROMPT}, PROMPT):
+        await send(stack, "responses", "gpt-4o", {"input": [item], "previous_response_id": PROMPT})
+    await send(stack, "audio/transcriptions", "", sound(stream=PROMPT))
+    await send(stack, "chat/completions", "gpt-4o", b"x" * (21 * 1024 * 1024) + PROMPT.encode())
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"max_tokens_per_request": 1})
+    assert await send(stack, "chat/completions", "gpt-4o", CHAT) == 400
+    changed = {"max_tokens_per_request": None, "requests_per_minute": 1}
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", changed)
+    assert 429 in [await send(stack, "chat/completions", "gpt-4o", CHAT) for _ in range(3)]
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"requests_per_minute": None})
+    assert await send(stack, "chat/completions", "gpt-4o", CHAT, **{"api-key": f"tg_{PROMPT}"}) == 401
+
+
+async def filtered_content(stack: Stack) -> None:
+    for policy in ("annotate", "block"):
+        changed = {"content_filter_policy": policy, "content_filter_threshold": "low"}
+        await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", changed)
+        for mark in ("[filter-prompt]", "[filter-completion]", "[annotate-prompt]", "[annotate-completion]"):
+            for stream in (False, True):
+                message = {"role": "user", "content": f"{mark} {PROMPT}"}
+                body = {"messages": [message], "user": USER, "stream": stream}
+                assert await send(stack, "chat/completions", "gpt-4o", body) in (200, 400)
+
+
+FAULTS: list[dict[str, Any]] = [
+    *({"kind": "status", "status": status, "body": ERROR} for status in (400, 401, 404, 422, 429, 500, 503)),
+    {"kind": "status", "status": 200, "body": COMPLETION},
+    {"kind": "lie", "body": ANSWER},
+    {"kind": "lie", "body": {**ANSWER, "usage": COMPLETION, "service_tier": {"x": COMPLETION}}},
+    {"kind": "script", "events": [ANSWER, {"choices": COMPLETION}, ERROR], "ending": f"data: {COMPLETION}"},
+    *({"kind": kind} for kind in ("malformed", "break", "no_usage", "refuse", "end")),
+]
+
+
+async def failing_backends(stack: Stack) -> None:
+    for number, fault in enumerate(FAULTS):
+        for stream in (False, True):
+            name = f"b-{number}-{stream}"  # a new one: the breaker of the one before may be open
+            await stack.backend("swedencentral", name)
+            await stack.manage("PUT", "/manage/deployments/gpt-4o", {"backends": [name]})
+            await stack.fault(**fault)
+            await send(stack, "chat/completions", "gpt-4o", {**CHAT, "stream": stream})
+            await stack.release_faults()
+
+
+async def callers_that_leave(stack: Stack) -> None:
+    for policy in ("drain", "cut"):
+        await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"on_disconnect": policy})
+        await stack.fault(kind="stall", after_chunks=1)
+        body = {"model": "gpt-4o", **CHAT, "stream": True}
+        headers = {"api-key": stack.key, "x-gateway-user": USER}
+        async with stack.session.post(f"{stack.url}/openai/v1/chat/completions", json=body, headers=headers) as answer:
+            await answer.content.readany()
+            answer.close()
+        await stack.release_faults()
+
+
+class _Broken:
+    """A tokenizer whose defect quotes what it was given."""
+
+    def count(self, text: str, model: str) -> int:
+        raise ValueError(f"{model} cannot read {text} by {USER}")
+
+
+class _BrokenAtAnswers:
+    """A tokenizer that reads the request, and fails at the answer."""
+
+    def __init__(self, right: Tokenizer) -> None:
+        self._right = right
+
+    def count(self, text: str, model: str) -> int:
+        if text not in ("user", PROMPT):
+            raise ValueError(f"{COMPLETION} {PROMPT} {text}")
+        return self._right.count(text, model)
+
+
+async def defects(stack: Stack) -> None:
+    gateway: Any = await stack.gateway()
+    admit = gateway.inference.serve._resolve._admit
+    tokenizer, admit._tokenizer = admit._tokenizer, _Broken()
+    assert await send(stack, "chat/completions", "gpt-4o", CHAT) == 500
+    assert await send(stack, "chat/completions", "gpt-4o", {**CHAT, "messages": [{"content": PROMPT * 9000}]}) == 500
+    admit._tokenizer = tokenizer
+    for stream in (False, True):
+        await stack.fault(kind="no_usage")
+        admit._tokenizer = _BrokenAtAnswers(tokenizer)
+        body = {"messages": [{"role": "user", "content": PROMPT}], "user": USER, "stream": stream}
+        await send(stack, "chat/completions", "gpt-4o", body)
+        await stack.release_faults()
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"on_disconnect": "drain"})
+    await stack.fault(kind="stall", after_chunks=2)
+    headers = {"api-key": stack.key}
+    async with stack.session.post(
+        f"{stack.url}/openai/v1/chat/completions", json={"model": "gpt-4o", **body}, headers=headers
+    ) as answer:
+        await answer.content.readany()
+        answer.close()
+    await stack.release_faults()
+    await stack.settled()
+    gc.collect()  # asyncio reports failed tasks when they are collected
+
+
+@pytest.mark.parametrize(
+    ("act", "needed"),
+    [
+        (every_operation, ("audio/speech", "prompt_hmac")),
+        (refused_requests, ("gateway.refusals",)),
+        (filtered_content, ("hate:",)),
+        (failing_backends, ("upstream_500",)),
+        (callers_that_leave, ("client_disconnected",)),
+        (defects, ("ValueError", "AnswerFailed")),
+    ],
+)
+async def test_no_content_is_kept(
+    writing: Writing, act: Callable[[Stack], Awaitable[None]], needed: tuple[str, ...]
+) -> None:
+    await act(writing.stack)
+    (await writing.stack.gateway()).refusals.flush()
+    await writing.check("u-", *needed)
