@@ -19,7 +19,11 @@ KEY = replace(new_gateway_key("acme", NOW, None)[0], key_id="acme-0a1b2c3d")
 BY_KEY = TenantPrincipal(tenant=TENANT, key_id=KEY.key_id, role=Role.TENANT_USE, key=KEY)
 BY_PERSON = TenantPrincipal(tenant=TENANT, key_id="", role=Role.USE, user=ANN, application=APPLICATION)
 BY_APPLICATION = replace(BY_PERSON, user="")
-FORGED = [ANN, ANN.upper(), ANN.replace("-", ""), f"{{{ANN}}}", f" {ANN}\t"]
+FORGED = [
+    ANN, ANN.upper(), ANN.replace("-", ""), f"{{{ANN}}}", f" {ANN}\t", f"{ANN}.", f"<{ANN}>", f"\x00{ANN}\x7f",
+    ANN.replace("-", "_"), ANN.replace("-", "\u2010"), f"{ANN}\xad", f"{ANN[:9]}\u200b{ANN[9:]}", f"\ufeff{ANN}",
+    f"{ANN}\u3164", f"{ANN}\u200b".encode().decode("latin-1"), "".join(chr(ord(each) + 0xFEE0) for each in ANN),
+]  # fmt: skip
 
 
 def untrusted(caller: TenantPrincipal) -> TenantPrincipal:
