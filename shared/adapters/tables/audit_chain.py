@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -40,6 +40,7 @@ _BATCH_EVENTS: Final = 49
 _BATCH_CHARACTERS: Final = 250_000
 """A transaction holds 4 MiB, and JSON in ASCII up to 12 bytes for a character. One event may be longer."""
 _DELETED_AT_ONCE: Final = 100
+_READ_AT_ONCE: Final = 1000
 _MAX_CONFLICTS: Final = 50
 _MONTH: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _UNAVAILABLE: Final = "The audit log could not be stored or read. Retry."
@@ -76,7 +77,10 @@ class TableAuditChain:
 
     async def append(self, period: str, events: Sequence[WaitingEvent]) -> int:
         added = 0
-        for batch in _batches(events):
+        once = dict[str, WaitingEvent]()
+        for event in events:  # somebody may have copied a waiting row
+            once.setdefault(event.event_id, event)
+        for batch in _batches(once.values()):
             async with _translated_errors():
                 added += await self._append(period, batch)
         return added
@@ -151,21 +155,18 @@ class TableAuditChain:
 
     async def remove(self, period: str, last: int) -> int:
         removed = 0
-        async for batch in self._batches_to_remove(period, last):
-            async with _translated_errors():
-                removed += await self._delete(period, batch)
-        return removed
-
-    async def _batches_to_remove(self, period: str, last: int) -> AsyncIterator[list[str]]:
-        """Yield the keys of rows in batches that are not larger than a transaction."""
-        keys: list[str] = []
         async for entry in self.entries(period, 1, last):
-            keys += (entry_key(entry.seq), mark_key(entry.event_id))
-            if len(keys) == _DELETED_AT_ONCE:
-                yield keys
-                keys = []
-        if keys:
-            yield keys
+            first = entry.seq
+            break
+        else:
+            return 0
+        while last >= first:
+            found = [each async for each in self.entries(period, max(first, last - _READ_AT_ONCE + 1), last)]
+            for batch in _batches_to_remove(found):
+                async with _translated_errors():
+                    removed += await self._delete(period, batch)
+            last -= _READ_AT_ONCE
+        return removed
 
     async def _delete(self, period: str, keys: Sequence[str]) -> int:
         try:
@@ -182,7 +183,7 @@ class TableAuditChain:
             return
 
 
-def _batches(events: Sequence[WaitingEvent]) -> Iterator[list[WaitingEvent]]:
+def _batches(events: Iterable[WaitingEvent]) -> Iterator[list[WaitingEvent]]:
     """Split events into parts, each for one transaction."""
     batch, characters = list[WaitingEvent](), 0
     for event in events:
@@ -193,6 +194,13 @@ def _batches(events: Sequence[WaitingEvent]) -> Iterator[list[WaitingEvent]]:
         characters += len(event.text)
     if batch:
         yield batch
+
+
+def _batches_to_remove(entries: Sequence[ChainedEvent]) -> Iterator[list[str]]:
+    """Yield the keys of rows in batches that are not larger than a transaction, the last entries first."""
+    keys = [key for entry in reversed(entries) for key in (entry_key(entry.seq), mark_key(entry.event_id))]
+    for at in range(0, len(keys), _DELETED_AT_ONCE):
+        yield keys[at : at + _DELETED_AT_ONCE]
 
 
 def _spread(fields: Fields) -> Fields:

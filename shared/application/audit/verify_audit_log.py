@@ -42,7 +42,8 @@ class AuditVerified:
 class VerifyAuditLog:
     """Replays a month's chain over its stored rows. Changes nothing.
 
-    Entries that are added meanwhile are not read: the head is read first.
+    Entries that are added meanwhile are not read: the head is read first. If retention begins to delete meanwhile, the
+    month is verified again. It deletes the last entries first. So the first may still be there, and must recompute.
     """
 
     def __init__(self, chain: AuditChain, verifier: ChainVerifier, periods: AuditPeriods) -> None:
@@ -52,8 +53,17 @@ class VerifyAuditLog:
 
     async def __call__(self, period: str) -> AuditVerified:
         """Verify one month, from the end of what retention has deleted of it. Raises `StorageUnavailable`."""
+        while True:
+            deleted = await self._deleted(period)
+            result = await self._verify(period, deleted)
+            if await self._deleted(period) == deleted:
+                return result
+
+    async def _deleted(self, period: str) -> AuditHead | None:
         state = await self._periods.get(period)
-        deleted = state.deleted if state else None
+        return state.deleted if state else None
+
+    async def _verify(self, period: str, deleted: AuditHead | None) -> AuditVerified:
         replay = _Replay(period, self._verifier, deleted or AuditHead(period, 0, audit_genesis(period)))
         try:
             head = await self._chain.head(period)
@@ -69,7 +79,7 @@ class VerifyAuditLog:
         """Compare the rows that make events unique with the entries."""
         found = []
         marks = {event_id: seq async for event_id, seq in self._chain.unique_ids(period) if seq <= last}
-        for event_id, seq in marks.items() - replay.ids.items():
+        for event_id, seq in marks.items() - replay.ids.items() - replay.deleted_ids.items():
             found.append(_at(period, f"U|{event_id}", f"marks an event as entry {seq}, which is not that entry's"))
         for event_id, seq in replay.ids.items():
             if event_id not in marks:
@@ -93,7 +103,11 @@ class _Replay:
         self.seq = start.seq
         self.head = start.head
         self.ids: dict[str, int] = {}
+        self.deleted_ids: dict[str, int] = {}
+        """Entries that are still there while retention deletes them."""
         self.findings: list[AuditFinding] = []
+        self._deleted = AuditHead(period, 0, audit_genesis(period))
+        self._start = start
         self._verifier = verifier
         self._unknown: set[str] = set()
 
@@ -101,10 +115,19 @@ class _Replay:
         """Check the next entry."""
         row = f"E|{entry.seq:016}"
         if entry.seq < self.first:
-            self._note(row, ["retention has deleted this entry, and it is there"])
+            self._add_deleted(row, entry)
             return
         self._note(row, [*entry.faults, *self._problems(entry)])
         self.seq, self.head = entry.seq, entry.sealed.hash
+
+    def _add_deleted(self, row: str, entry: ChainedEvent) -> None:
+        """Check an entry that retention deletes. Others than the first of the month cannot be checked any more."""
+        self.deleted_ids[entry.event_id] = entry.seq
+        is_next = entry.seq == self._deleted.seq + 1 and not entry.faults
+        fault = self._verifier.check(self._deleted.head, entry.sealed).fault
+        self._deleted = AuditHead(self.period, entry.seq, entry.sealed.hash)
+        if fault or not is_next or (entry.seq == self._start.seq and self._deleted != self._start):
+            self._note(row, ["retention has deleted this entry, and it is there"])
 
     def _note(self, row: str, problems: Sequence[str]) -> None:
         self.findings += [_at(self.period, row, each) for each in problems][: _MAX_FINDINGS - len(self.findings)]

@@ -89,7 +89,8 @@ class AuditChain(Protocol):
     async def remove(self, period: str, last: int) -> int:
         """Delete the entries of a month up to number `last`, and their marks. The head stays. Returns their number.
 
-        Idempotent. Several transactions: after an error some are deleted.
+        Idempotent. The last entries are deleted first, so those that are left recompute. Several transactions: after
+        an error some are deleted.
         """
         ...
 

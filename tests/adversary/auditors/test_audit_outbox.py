@@ -16,7 +16,7 @@ from shared.adapters.documents.store import OutboxRow
 from shared.adapters.documents.tenancy import DocumentTenants
 from shared.adapters.tables.audit_chain import AUDIT_LOG_TABLE
 from shared.adapters.tables.documents import TableDocuments
-from shared.adapters.tables.store import Insert, Merge
+from shared.adapters.tables.store import AnswerLost, Insert, Merge
 from shared.application.audit.read_audit_log import AuditCursor, AuditFilter, ReadAuditLog
 from shared.application.sweep import SweepFailed
 from shared.domain.audit.audit_chain import WaitingEvent
@@ -219,3 +219,45 @@ async def test_entries_that_tell_of_no_document_stop_no_comparison() -> None:
     texts = (nested(5000).text, '{"event_id":"x","place":1}', "[]", "x")
     await world.log.log.append(PERIOD, [WaitingEvent(f"{n:032}", AT, text) for n, text in enumerate(texts)])
     assert await world.found() == []
+
+
+async def deleting(log: AuditLog) -> None:
+    """Let retention begin to delete a month of 150 events, and die after its first transaction."""
+    await log.log.append("2026-08", [event_at(datetime(2026, 8, 1, tzinfo=UTC), str(n)) for n in range(150)])
+    log.faulty.on_submit = [None, AnswerLost()]
+    with pytest.raises(SweepFailed):
+        await managed(log).expire()
+    log.faulty.on_submit = []
+    assert 0 < len(await listed(log.log.entries("2026-08", 1, 150))) < 150
+
+
+async def test_a_month_that_retention_has_begun_to_delete_verifies() -> None:
+    log = AuditLog()
+    await deleting(log)
+    assert await log.findings("2026-08") == []
+    assert await managed(log).expire() > 0
+    assert await log.findings("2026-08") == []
+
+
+async def test_an_entry_that_is_edited_while_retention_deletes_is_found() -> None:
+    log = AuditLog()
+    await deleting(log)
+    row = await log.store.get(AUDIT_LOG_TABLE, "2026-08", "E|0000000000000002")
+    assert row is not None
+    await log.store.submit(AUDIT_LOG_TABLE, "2026-08", [Merge(row.key, {"event": "{}"}, row.etag)], "forged")
+    assert await log.findings("2026-08") == ["E|0000000000000002: retention has deleted this entry, and it is there"]
+
+
+async def test_a_deletion_that_begins_during_a_verification_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog()
+    await log.log.append("2026-08", [event_at(datetime(2026, 8, 1, tzinfo=UTC), str(n)) for n in range(3)])
+    head = log.log.head
+
+    async def deleted_after(period: str) -> object:
+        found = await head(period)
+        monkeypatch.setattr(log.log, "head", head)
+        await managed(log).expire()
+        return found
+
+    monkeypatch.setattr(log.log, "head", deleted_after)
+    assert await log.findings("2026-08") == []

@@ -64,6 +64,13 @@ async def test_events_are_chained_in_order_and_once(log: TableAuditChain) -> Non
     assert await verified(log) == []
 
 
+async def test_an_event_that_comes_twice_at_once_is_chained_once(log: TableAuditChain) -> None:
+    first, second = events(2)
+    assert await log.append(PERIOD, [first, second, first, second]) == 2
+    assert [each.event_id for each in await listed(log.entries(PERIOD, 1, 9))] == [first.event_id, second.event_id]
+    assert await verified(log) == []
+
+
 async def test_the_chain_recomputes_from_the_documented_format(log: TableAuditChain) -> None:
     await log.append(PERIOD, events(2, "\u00fc"))
     head = hashlib.sha256(f"{PERIOD}/audit".encode()).hexdigest()
