@@ -124,7 +124,8 @@ class _Common:
 def _read_log(question: Question, files: StoredLog, kept: Sequence[bytes] = ()) -> SignedLog:
     heads = DiskDatedHeads()
     texts = [*(path.read_bytes() for path in question.kept), *kept]
-    return SignedLog(verified=ReadLog(read_public_keys(question.public_keys), heads, texts)(files), heads=heads)
+    verified = ReadLog(read_public_keys(question.public_keys), heads, texts)(files)
+    return SignedLog(verified=verified, heads=heads, newest=None if verified.has_heads else set())
 
 
 def _package_log(question: Question, package: EvidencePackage) -> SignedLog | None:
@@ -138,9 +139,9 @@ def _package_log(question: Question, package: EvidencePackage) -> SignedLog | No
 
 def _common(question: Question, package: EvidencePackage, log: SignedLog | None) -> _Common:
     common = _Common(findings=[_of_package(each) for each in package.faults()])
-    if log is not None and not log.verified.has_heads:
+    if log is not None and log.newest is not None:
         verified, lines = log.verified, package.lines(HEAD_PROOFS)
-        found = add_proved_heads(lines, verified.roots, verified.times, log.heads)
+        found = add_proved_heads(lines, verified.roots, verified.times, log.heads, log.newest)
         common.findings += [_of_log(each) for each in found]
     common.findings += _log_findings(log)
     events = _replay_audit(question, package, log, common)

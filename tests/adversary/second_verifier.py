@@ -76,6 +76,7 @@ class Chain:
         self.seq = seq
         self.hashes = {seq: genesis}
         self.times: dict[int, str] = {}
+        self.kinds: dict[int, str] = {}
 
     def add(self, fields: dict[str, Any]) -> Iterator[str]:
         self.seq += 1
@@ -93,6 +94,7 @@ class Chain:
         self.head = str(fields.get("hash"))
         self.hashes[self.seq] = self.head
         self.times[self.seq] = str(fields.get("timestamp", ""))
+        self.kinds[self.seq] = str(fields.get("kind", ""))
 
 
 class Log:
@@ -105,6 +107,8 @@ class Log:
         self.roots: list[bytes] = []
         self.heads: dict[str, dict[int, str]] = {}
         self.final: set[str] = set()
+        self.signed = 0
+        self.newest: set[str] | None = None if has_heads else set()
         self.at = ""
         self.wrong = [*self._replay()]
 
@@ -141,7 +145,7 @@ class Log:
                 for row in signed:
                     self.heads.setdefault(row["chain"], {})[row["seq"]] = row["head"]
             waiting.clear()
-            self.final, self.at = set(final), leaf["at"]
+            self.final, self.at, self.signed = set(final), leaf["at"], n + 1
         n = len(leaves)
         later = (f"heads/{n:010}.json", f"leaf/{n + 1:010}.json", f"checkpoint/{n + 1:010}")
         if any(self._read(path) is not None for path in later):
@@ -268,6 +272,10 @@ def compare(log: Log, chains: dict[str, Chain], groups: Iterable[str]) -> Iterat
 
 def _beyond(log: Log, name: str, chain: Chain, *, is_final: bool) -> Iterator[str]:
     anchored = max(log.heads.get(name, {0: ""}))
+    if name in log.heads and is_final and chain.kinds.get(anchored, "close") != "close":
+        yield f"{name}: the last head is not that of the entry that closed it"
+    if name in log.heads and not is_final and log.newest is not None and name not in log.newest:
+        yield f"{name}: nothing proves its head in the newest leaf"
     for seq in range(anchored + 1, chain.seq + 1):
         text = chain.times.get(seq, "")
         if is_final or (text and _moment(text) + timedelta(minutes=10) < _moment(log.at)):
@@ -305,7 +313,10 @@ def add_proofs(log: Log, lines: Iterable[bytes]) -> Iterator[str]:
             canonical(head), place["index"], place["size"], path
         ):
             yield f"a proof of {head['chain']} in leaf {row['n']} is wrong"
-        else:
+            continue
+        if row["n"] + 1 == log.signed and log.newest is not None:
+            log.newest.add(head["chain"])
+        if head["seq"] >= 0:
             log.heads.setdefault(head["chain"], {})[head["seq"]] = head["head"]
 
 

@@ -6,7 +6,7 @@ import hashlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Self
 
@@ -22,6 +22,10 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The time of every file, so that the same content gives the same bytes. A zip file knows no earlier one."""
 _MODE: Final = 0o600 << 16
 _CHUNK: Final = 1 << 20
+_OUR_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+_ENCRYPTED: Final = 0x61
+"""Bits of a file: encrypted, encrypted by another method, or a patch of another file."""
+_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError)
 _STORED: Final = (".gz", ".parquet")
 _PERIOD: Final = re.compile(rf"{PERIODS}/(\d{{4}}-\d{{2}})\.gz", re.ASCII)
 _AUDIT_PERIOD: Final = re.compile(rf"{AUDIT}/(\d{{4}}-\d{{2}})\.jsonl", re.ASCII)
@@ -92,11 +96,13 @@ class EvidencePackage:
         self._path = path
         try:
             self._zip = zipfile.ZipFile(path)
-            names = self._zip.namelist()
+            files = self._zip.infolist()
+            _require_ours(files)
             content = self._zip.read(MANIFEST)
             self._manifest = msgspec.json.decode(content, type=_Manifest)
-        except (zipfile.BadZipFile, KeyError, msgspec.DecodeError, zlib.error, NotImplementedError) as error:
+        except (zipfile.BadZipFile, KeyError, ValueError, zlib.error, EOFError, NotImplementedError) as error:
             raise ArchiveDamaged(f"{path} is no evidence package, or is damaged.") from error
+        names = [file.filename for file in files]
         is_ours = self._manifest.format == FORMAT and _written(self._manifest) == content
         if not is_ours or len({*names}) != len(names):
             raise ArchiveDamaged(f"{path} is no evidence package, or names a file twice.")
@@ -138,7 +144,7 @@ class EvidencePackage:
         try:
             with self._zip.open(f"{PERIODS}/{period}.gz") as source, target.open("wb") as file:
                 _copy(source, file)
-        except (zipfile.BadZipFile, zlib.error) as error:
+        except _DAMAGE as error:
             raise ArchiveDamaged(f"{self._path} is damaged.") from error
 
     def log(self) -> StoredLog:
@@ -155,7 +161,7 @@ class EvidencePackage:
             with self._zip.open(name) as file:
                 while line := file.readline(MAX_FILE_BYTES):
                     yield line.rstrip(b"\n")
-        except (zipfile.BadZipFile, zlib.error) as error:
+        except _DAMAGE as error:
             raise ArchiveDamaged(f"{self._path} is damaged.") from error
 
     def read(self, name: str) -> bytes | None:
@@ -166,7 +172,7 @@ class EvidencePackage:
             return b""
         try:
             return self._zip.read(name)
-        except (zipfile.BadZipFile, zlib.error):
+        except _DAMAGE:
             return b""  # its checksum is another: `faults` tells it
 
     def _ends_with_a_line(self, name: str) -> bool:
@@ -186,7 +192,7 @@ class EvidencePackage:
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
                     size += len(chunk)
-        except (zipfile.BadZipFile, zlib.error):
+        except _DAMAGE:
             return -1, ""
         return size, digest.hexdigest()
 
@@ -204,6 +210,14 @@ class PackagedReports:
 
 def _written(manifest: _Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def _require_ours(files: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise `BadZipFile` for files that the gateway never writes: encrypted, compressed by other methods, too large."""
+    for file in files:
+        is_large = file.filename == MANIFEST and file.file_size > MAX_FILE_BYTES
+        if is_large or file.compress_type not in _OUR_METHODS or file.flag_bits & _ENCRYPTED:
+            raise zipfile.BadZipFile
 
 
 def is_package(path: Path) -> bool:

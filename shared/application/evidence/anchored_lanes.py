@@ -10,6 +10,7 @@ from shared.application.ledger.findings import Finding, finding_at
 from shared.application.ports.anchors import DatedHead, DatedHeads
 from shared.application.ports.books import Books, Place, StoredEntry
 from shared.domain.ledger.balance import Lane
+from shared.domain.ledger.entries import EntryKind
 
 INVARIANT: Final = "I2"
 
@@ -17,12 +18,25 @@ INVARIANT: Final = "I2"
 class AnchoredLanes:
     """Checks each lane of a period against the heads of a log, and counts the entries that the heads prove."""
 
-    def __init__(self, books: Books, heads: DatedHeads, *, final: Collection[str], last_at: str) -> None:
-        """`final` has the groups of the log that are final, and `last_at` is the time of its newest leaf."""
+    def __init__(
+        self,
+        books: Books,
+        heads: DatedHeads,
+        *,
+        final: Collection[str],
+        last_at: str,
+        newest: Collection[str] | None = None,
+    ) -> None:
+        """Take the heads of a log.
+
+        - `final` has the groups of the log that are final, and `last_at` is the time of its newest leaf.
+        - `newest` has the chains whose head in the newest leaf is known; `None` if the heads of all leaves are.
+        """
         self._books = books
         self._heads = heads
         self._final = final
         self._last_at = last_at
+        self._newest = newest
         self.anchored = 0
         """The entries up to the newest anchored head of their lane."""
         self.after: dict[str, int] = {}
@@ -57,6 +71,8 @@ class AnchoredLanes:
             yield finding
         if last is not None:
             self.anchored += last.seq
+            if message := await self._left_out(chain, lane, last, is_final=is_final):
+                yield self._at(lane, "", message)
         async for finding in self._unanchored(chain, lane, last, is_final=is_final):
             yield finding
 
@@ -79,6 +95,19 @@ class AnchoredLanes:
                 message = f"entry {head.seq} has another hash than in leaf {head.leaf} ({head.at})"
                 yield self._at(lane, key, f"{message}: it, or an entry before it, was changed afterwards")
                 return  # and so have all later ones
+
+    async def _left_out(self, chain: str, lane: Lane, last: DatedHead, *, is_final: bool) -> str:
+        """Return the reason why the log has later heads of a lane than are known; empty if it has none.
+
+        Whoever makes a package of one tenant chooses the heads that it proves.
+        """
+        if not is_final:
+            is_known = self._newest is None or chain in self._newest
+            return "" if is_known else "the package does not prove the lane's head in the newest leaf"
+        entry = await self._entry(lane, last.seq)
+        if entry is None or entry.sealed.covered.get("kind") == EntryKind.CLOSE.value:
+            return ""  # an entry that is missing is told already
+        return f"the newest head is that of entry {last.seq}, which does not close the lane: later ones are left out"
 
     async def _unanchored(
         self, chain: str, lane: Lane, last: DatedHead | None, *, is_final: bool

@@ -43,7 +43,7 @@ class ExportAnchors:
             for path, content in files.items():
                 package.add(f"{ANCHORS}/{path}", content)
             if tenant is not None:
-                proofs += _proofs(n, heads, tenant, known)
+                proofs += _proofs(n, heads, tenant, known, is_newest=n + 1 == size)
             report(n + 1, size)
         if tenant is not None:
             package.add(HEAD_PROOFS, b"".join(proofs))
@@ -62,10 +62,14 @@ class ExportAnchors:
         return {path: content for path, content in zip(paths, contents, strict=True) if content is not None}
 
 
-def _proofs(n: int, content: bytes, tenant: str, known: dict[str, ChainHead]) -> list[bytes]:
-    """Return a line for each head of the tenant that an earlier leaf did not have."""
+def _proofs(n: int, content: bytes, tenant: str, known: dict[str, ChainHead], *, is_newest: bool) -> list[bytes]:
+    """Return a line for each head of the tenant that an earlier leaf did not have, and for all of the newest leaf.
+
+    Those of the newest leaf prove that no later head was left out.
+    """
     heads = parse_heads(content)
-    own = [index for index, head in enumerate(heads) if _is_of(head.chain, tenant) and known.get(head.chain) != head]
+    of_tenant = [index for index, head in enumerate(heads) if _is_of(head.chain, tenant)]
+    own = [index for index in of_tenant if is_newest or known.get(heads[index].chain) != heads[index]]
     if not own:
         return []
     hashes, lines = [leaf_hash(head.to_bytes()) for head in heads], list[bytes]()

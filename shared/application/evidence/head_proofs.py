@@ -9,21 +9,28 @@ from typing import Any
 
 from shared.application.audit.verify_anchors import AnchorFinding
 from shared.application.ports.anchors import DatedHeads
-from shared.domain.audit.anchor_files import ChainHead
+from shared.domain.audit.anchor_files import UNREAD, ChainHead
 from shared.domain.audit.merkle import is_included
 
 
 def add_proved_heads(
-    lines: Iterable[bytes], roots: Mapping[int, bytes], times: Mapping[int, str], heads: DatedHeads
+    lines: Iterable[bytes], roots: Mapping[int, bytes], times: Mapping[int, str], heads: DatedHeads, newest: set[str]
 ) -> Iterator[AnchorFinding]:
-    """Add each head whose path leads to the root of its leaf. Yields the lines that prove nothing."""
+    """Add each head whose path leads to the root of its leaf. Yields the lines that prove nothing.
+
+    `newest` gets the chains whose head in the newest leaf is proved.
+    """
+    last = max(roots, default=-1)
     for number, line in enumerate(lines, 1):
         proved = _proved(line, roots)
         if proved is None:
             yield AnchorFinding("proofs/heads.jsonl", f"line {number} does not prove that its head is in its leaf")
         else:
             n, head = proved
-            heads.add([head], n, times[n])
+            if n == last:
+                newest.add(head.chain)
+            if head.seq != UNREAD:
+                heads.add([head], n, times[n])
 
 
 def _proved(line: bytes, roots: Mapping[int, bytes]) -> tuple[int, ChainHead] | None:

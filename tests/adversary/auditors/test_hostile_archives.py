@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 
 from shared.cli.__main__ import run
 from tests.tools.finished_month import FinishedMonth, copied, write_month
+from tests.tools.tampering import Package
 
-PROVED, NO_ANSWER = 0, 2
+PROVED, VIOLATED, NO_ANSWER = 0, 1, 2
 Lines = list[bytes]
 
 
@@ -107,3 +109,44 @@ def test_a_small_archive_that_grows_without_an_end_is_refused(
     month.books.write_bytes(gzip.compress(head) + zeros + zeros)
     assert verified(month) == NO_ANSWER
     assert "is damaged or cut off" in capsys.readouterr().err
+
+
+def zipped(month: FinishedMonth, method: int, **contents: bytes) -> None:
+    """Write the package again with a method of compression, and some files with other contents."""
+    files = Package(month.package).files | {f"{name}.json": content for name, content in contents.items()}
+    with zipfile.ZipFile(month.package, "w", method) as file:
+        for name, content in files.items():
+            file.writestr(name, content)
+
+
+def of_other_methods(month: FinishedMonth) -> None:
+    zipped(month, zipfile.ZIP_LZMA)
+
+
+def with_a_manifest_that_grows(month: FinishedMonth) -> None:
+    zipped(month, zipfile.ZIP_DEFLATED, manifest=bytes(65 * 1024 * 1024))
+
+
+def encrypted(month: FinishedMonth) -> None:
+    """Set the bit of encryption in the directory of the zip file."""
+    content = bytearray(month.package.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    month.package.write_bytes(content)
+
+
+@pytest.mark.parametrize("spoil", [of_other_methods, with_a_manifest_that_grows, encrypted])
+def test_a_zip_file_that_we_never_write_is_told(
+    spoil: Callable[[FinishedMonth], None], month: FinishedMonth, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(month)
+    assert run(["verify", "--archive", str(month.package), "--public-key", str(month.public_key)]) == NO_ANSWER
+    assert "is no evidence package, or is damaged" in capsys.readouterr().err
+
+
+def test_half_a_surrogate_pair_in_an_event_is_told(month: FinishedMonth, capsys: pytest.CaptureFixture[str]) -> None:
+    package = Package(month.package)
+    name = "audit/2026-11.jsonl"
+    package.files[name] = package.files[name].replace(b'"seq":1', b'"note":"\\ud800","seq":1')
+    package.write()
+    assert run(["verify", "--archive", str(month.package), "--public-key", str(month.public_key)]) == VIOLATED
+    assert "of the file is not in its canonical form" in capsys.readouterr().out
