@@ -186,6 +186,10 @@ async def test_beyond_a_number_in_a_day_users_share_an_alias(one: Process, monke
     await one.of("invented-1")
     assert one.storage.gets == gets
     assert await one.of("ann", "blue") != rules.SHARED_ALIAS
+    one.clock.seconds = 25  # the process learns that the day is full: it asks for known users only
+    gets = one.storage.gets
+    assert await one.of("invented-20") == rules.SHARED_ALIAS
+    assert one.storage.gets == gets + 2
     one.clock.seconds = timedelta(days=1).total_seconds()
     assert await one.of("invented-1") != rules.SHARED_ALIAS
 
