@@ -247,6 +247,11 @@ async def tenant_entries(req: Request) -> Response:
     return await usage.tenant_entries(req)
 
 
+@app.route("manage/tenants/{tenant}/entries/{rid}/proof", methods=["GET"])
+async def entry_proof(req: Request) -> Response:
+    return await usage.entry_proof(req)
+
+
 @app.route("manage/backends", methods=["GET"])
 async def list_backends(req: Request) -> Response:
     return await backends.list_backends(req)
@@ -345,6 +350,16 @@ async def me(req: Request) -> Response:
 @app.route("me/usage", methods=["GET"])
 async def my_usage(req: Request) -> Response:
     return await tenant.my_usage(req)
+
+
+@app.route("me/entries", methods=["GET"])
+async def my_entries(req: Request) -> Response:
+    return await tenant.my_entries(req)
+
+
+@app.route("me/entries/{rid}/proof", methods=["GET"])
+async def my_entry_proof(req: Request) -> Response:
+    return await tenant.my_entry_proof(req)
 
 
 @app.route("healthz", methods=["GET"])

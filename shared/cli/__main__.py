@@ -11,6 +11,7 @@ from shared.cli.anchors import public_key
 from shared.cli.archive import backup, restore
 from shared.cli.evidence import evidence
 from shared.cli.verify import verify
+from shared.cli.verify_proof import verify_entry_proof
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,7 +29,7 @@ def tallygate() -> None:
     """
 
 
-for _command in (verify, evidence, backup, restore, public_key):
+for _command in (verify, verify_entry_proof, evidence, backup, restore, public_key):
     tallygate.add_command(_command)
 
 

@@ -65,10 +65,10 @@ def print_result(result: Verification) -> None:
         method = METHOD_NAMES[chained.method]
         version = chained.key_version + ("" if chained.is_key_known else " (missing)")
         told = f"{chained.entries} entries: {method}, key version {version}, last {chained.last}"
-        click.echo(f"  {_printable(told)}")
+        click.echo(f"  {printable(told)}")
     _print_findings(result)
     for note in result.notes[:SHOWN_FINDINGS]:
-        click.echo(f"  note: {_printable(note)}")
+        click.echo(f"  note: {printable(note)}")
     if len(result.notes) > SHOWN_FINDINGS:
         click.echo(f"  ... and {len(result.notes) - SHOWN_FINDINGS} more notes; --json prints all")
     if result.proved:
@@ -77,7 +77,7 @@ def print_result(result: Verification) -> None:
             click.echo(f"  {sentence}")
     click.echo("Not checked:")
     for each in result.not_checked:
-        click.echo(f"  {each.invariant:4} {_printable(each.reason)}")
+        click.echo(f"  {each.invariant:4} {printable(each.reason)}")
 
 
 def _print_findings(result: Verification) -> None:
@@ -109,9 +109,9 @@ def as_document(result: Verification) -> dict[str, Any]:
 def _told(result: Verification, finding: Finding) -> str:
     place = " ".join(filter(None, (finding.table, finding.partition, finding.row, finding.property_name)))
     where = f" ({place})" if place else ""
-    return _printable(f"{finding.tenant_id or result.period}: {finding.message}{where}")
+    return printable(f"{finding.tenant_id or result.period}: {finding.message}{where}")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Escape control characters: texts of rows are those of callers, and must not reach a terminal as commands."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

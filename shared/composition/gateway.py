@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from shared.adapters.azure_openai.probe import OpenAIProbe
+from shared.adapters.tables.books import TableBooks
 from shared.application.audit.count_refusals import CountRefusals
 from shared.application.background import Background
 from shared.application.evidence.export_evidence import ExportEvidence
+from shared.application.evidence.prove_entry import ProveEntry
 from shared.application.health.check_readiness import CheckReadiness
 from shared.application.ports.clock import Clock
 from shared.application.routing.bootstrap_catalog import BootstrapCatalog
@@ -44,6 +46,7 @@ class Gateway:
     anchors: Anchors
     audit: Audit
     evidence: ExportEvidence
+    prove_entry: ProveEntry
     readiness: CheckReadiness
     background: Background
     refusals: CountRefusals
@@ -93,6 +96,7 @@ async def _wire(adapters: Adapters) -> Gateway:
         billing=wire_billing(adapters, ledger, sweep),
         anchors=anchors,
         evidence=wire_evidence(adapters, ledger, anchors),
+        prove_entry=ProveEntry(TableBooks(adapters.store), anchors.store, adapters.tenants),
         audit=audit,
         readiness=CheckReadiness(adapters.ledger, adapters.catalog, probe, adapters.clock),
         background=adapters.background,

@@ -16,6 +16,7 @@ from shared.application.audit.anchor_heads import ChainDamaged
 from shared.application.audit.anchor_log import AnchorsBehind, AnchorsDamaged
 from shared.application.billing.build_statement import FileDamaged, PeriodStillOpen
 from shared.application.billing.export_chargeback import LanesNotExported
+from shared.application.evidence.prove_entry import EntryNotProvable, NotAnchoredYet
 from shared.application.ledger.close_period import PeriodNotOver
 from shared.application.ledger.roll_up_usage import EntriesMissing
 from shared.application.ports.anchors import SigningUnavailable
@@ -45,6 +46,8 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.KeyEnded: (409, "key_ended"),
     errors.KeyReplaced: (409, "key_replaced"),
     errors.PriceContradicted: (409, "price_contradicted"),
+    NotAnchoredYet: (409, "not_anchored_yet"),
+    EntryNotProvable: (409, "entry_not_provable"),
     errors.PeriodNotOpen: (409, "period_not_open"),
     PeriodNotOver: (409, "period_not_over"),
     SweepFailed: (409, "period_not_closed"),

@@ -109,6 +109,20 @@ _ME: Final = (
         roles=OWN_DATA,
         query=("period", "group_by"),
     ),
+    Operation(
+        method="GET",
+        path="/me/entries",
+        summary="The calling tenant's ledger entries, newest first",
+        roles=OWN_DATA,
+        query=("period", "from", "to", "user", "application", "limit", "cursor"),
+    ),
+    Operation(
+        method="GET",
+        path="/me/entries/{rid}/proof",
+        summary="A proof that an entry of the calling tenant is anchored",
+        roles=OWN_DATA,
+        query=("period",),
+    ),
 )
 _SERVICE: Final = (
     Operation(method="GET", path="/healthz", summary="Liveness: the process answers", roles=OPEN),
@@ -133,6 +147,7 @@ PARAMETER_EXAMPLES: Final[Mapping[str, str]] = {
     "response": "resp_0123456789abcdef",
     "key": "blue-team-1a2b3c4d",
     "period": "2026-11",
+    "rid": "01930f0e6a1a7c2e8b1d5f3a9c7e4d21",
     "group_by": "deployment,user,application,day",
     "from": "2026-11-01T00:00:00Z",
     "to": "2026-12-01T00:00:00Z",

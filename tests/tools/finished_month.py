@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ from shared.adapters.clock import StorageClock
 from shared.adapters.on_disk.evidence_package import PackageWriter
 from shared.application.ports.evidence import PackageFacts
 from shared.composition.gateway import Gateway, build
-from shared.domain.identifiers import timestamp
+from shared.domain.audit.entry_proof import proof_document
+from shared.domain.identifiers import rid_at, timestamp
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane
 from shared.domain.ledger.entries import EntryKind, Reservation
@@ -61,6 +63,8 @@ class FinishedMonth:
     signing_key: Path
     package: Path
     """The evidence package."""
+    proofs: Path
+    """A folder with the proof of each request of a tenant: `{tenant}-{number}.json`."""
     of_acme: Path
     """The evidence package of one tenant."""
 
@@ -94,6 +98,7 @@ def write_month(folder: Path, key: tuple[Path, Path] | None = None) -> FinishedM
         signing_key=signing,
         package=folder / "evidence.zip",
         of_acme=folder / "acme.zip",
+        proofs=folder / "proofs",
     )
     with environment(AUDIT_SIGNING_KEY_FILE=str(signing), AUDIT_ANCHOR_ORIGIN="tallygate/books"):
         asyncio.run(_write(month))
@@ -172,6 +177,17 @@ class _Month:
         await export_evidence(gateway, month.package, None)
         await export_evidence(gateway, month.of_acme, "acme")
         await copy_anchors(gateway, month.checkpoints)
+        await self._prove_all(month.proofs)
+
+    async def _prove_all(self, folder: Path) -> None:
+        folder.mkdir()
+        for lane in [Lane("acme", PERIOD), Lane("bolt", PERIOD)]:
+            async for entry in self._gateway.ledger.books.entries(lane, 1, 100):
+                if entry.kind in {EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE}:
+                    proof = await self._gateway.prove_entry(lane.tenant_id, PERIOD, entry.rid)
+                    assert proof.entry["seq"] == entry.seq
+                    path = folder / f"{lane.tenant_id}-{entry.seq}.json"
+                    path.write_text(json.dumps(proof_document(proof)))
 
     async def anchor(self, times: int = 1) -> None:
         gateway = self._gateway
@@ -230,7 +246,8 @@ class _Month:
         made = reservation(account.tenant_id, period=account.period)
         ends = timestamp(self._clock.now() + timedelta(hours=1))
         lane = Lane(account.tenant_id, account.period)
-        return replace(made, lane=lane, created=timestamp(self._clock.now()), deadline=ends)
+        rid = rid_at(self._clock.now())
+        return replace(made, rid=rid, lane=lane, created=timestamp(self._clock.now()), deadline=ends)
 
 
 def _tenant(name: str, **fields: Any) -> Tenant:

@@ -154,6 +154,13 @@ _TENANTS: Final = (
         roles=ENTRIES,
         query=("period", "from", "to", "user", "application", "limit", "cursor"),
     ),
+    Operation(
+        method="GET",
+        path="/manage/tenants/{tenant}/entries/{rid}/proof",
+        summary="A proof that an entry is anchored: to be checked with `tallygate verify-proof`",
+        roles=ENTRIES,
+        query=("period",),
+    ),
 )
 _CATALOG: Final = (
     Operation(method="GET", path="/manage/backends", summary="List backends and their health", roles=ADMINISTRATION),

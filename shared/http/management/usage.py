@@ -11,16 +11,18 @@ from starlette.responses import Response
 from shared.application.audit.record_audit import Actor
 from shared.application.billing.report_usage import EntryCursor, EntryFilter, LaneEntry
 from shared.composition.gateway import Gateway
+from shared.domain.audit.entry_proof import proof_document
 from shared.domain.errors import InvalidRequest
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.entries import Attempt, LedgerEntry, Outcome
 from shared.domain.ledger.lanes import MAX_LANES
 from shared.domain.pricing.money import usd
-from shared.http.endpoint import for_managers, list_response
+from shared.http.endpoint import for_managers, json_response, list_response
 from shared.http.management.paths import tenant_id_of
-from shared.http.requests import moment_query, page_query
+from shared.http.requests import moment_query, page_query, path_segment
 from shared.http.usage_report import period_of, usage_response, usd_or_null
 
+_RID_SEGMENT = 4
 _LANE_AND_SEQ = r"\d{1,4}:\d{1,18}"
 _ENTRY_CURSOR = re.compile(rf"{_LANE_AND_SEQ}(,{_LANE_AND_SEQ}){{0,{MAX_LANES}}}", re.ASCII)
 
@@ -34,6 +36,23 @@ async def tenant_usage(gateway: Gateway, request: Request, _: Actor) -> Response
 @for_managers
 async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants/{tenant}/entries?period=&from=&to=&user=&application=&limit=&cursor=`, newest first."""
+    return await entries_response(gateway, request, tenant_id_of(request))
+
+
+@for_managers
+async def entry_proof(gateway: Gateway, request: Request, _: Actor) -> Response:
+    """`GET /manage/tenants/{tenant}/entries/{rid}/proof?period=`."""
+    return await proof_response(gateway, request, tenant_id_of(request), path_segment(request, _RID_SEGMENT))
+
+
+async def proof_response(gateway: Gateway, request: Request, tenant_id: str, rid: str) -> Response:
+    """Answer with the proof of one of a tenant's entries."""
+    proof = await gateway.prove_entry(tenant_id, period_of(gateway, request), rid)
+    return json_response(proof_document(proof))
+
+
+async def entries_response(gateway: Gateway, request: Request, tenant_id: str) -> Response:
+    """Answer with a page of a tenant's entries."""
     limit, cursor = page_query(request)
     chosen = EntryFilter(
         start=moment_query(request, "from"),
@@ -42,7 +61,7 @@ async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Respon
         application=request.query_params.get("application"),
     )
     page = await gateway.billing.usage.entries(
-        tenant_id_of(request), period_of(gateway, request), chosen, _read_cursor(cursor), limit
+        tenant_id, period_of(gateway, request), chosen, _read_cursor(cursor), limit
     )
     return list_response([_entry_document(each) for each in page.entries], _written_cursor(page.next_cursor))
 

@@ -10,8 +10,11 @@ from shared.application.tenancy.principals import TenantPrincipal
 from shared.composition.gateway import Gateway
 from shared.domain.tenancy.tenant import Tenant
 from shared.http.endpoint import for_tenants, json_response
+from shared.http.management.usage import entries_response, proof_response
+from shared.http.requests import path_segment
 from shared.http.usage_report import usage_response
 
+_RID_SEGMENT = 2
 _tenant_json = TypeAdapter(Tenant)
 _ADMINISTRATORS_ONLY = {"contact", "tags", "entra_principals", "address_ranges"}
 
@@ -27,3 +30,16 @@ async def me(_gateway: Gateway, _request: Request, principal: TenantPrincipal) -
 async def my_usage(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
     """`GET /me/usage?period=YYYY-MM&group_by=deployment,user,application,day`."""
     return await usage_response(gateway, request, principal.tenant.tenant_id)
+
+
+@for_tenants
+async def my_entries(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
+    """`GET /me/entries?period=&from=&to=&user=&application=&limit=&cursor=`, newest first."""
+    return await entries_response(gateway, request, principal.tenant.tenant_id)
+
+
+@for_tenants
+async def my_entry_proof(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
+    """`GET /me/entries/{rid}/proof?period=`."""
+    rid = path_segment(request, _RID_SEGMENT)
+    return await proof_response(gateway, request, principal.tenant.tenant_id, rid)

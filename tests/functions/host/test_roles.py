@@ -25,8 +25,11 @@ INVALID = (401, "invalid_token")
 FORBIDDEN = (403, "insufficient_role")
 SUSPENDED = (403, "tenant_suspended")
 SEVERAL = (400, "invalid_request")
-OPEN_TO_SUSPENDED = {"/me", "/me/usage", "/openai/models", "/openai/v1/models", "/openai/v1/models/{model}"}
-"""A suspended tenant may still see its own settings, usage and models."""
+OPEN_TO_SUSPENDED = {
+    "/me", "/me/usage", "/me/entries", "/me/entries/{rid}/proof",
+    "/openai/models", "/openai/v1/models", "/openai/v1/models/{model}",
+}  # fmt: skip
+"""A suspended tenant may still see its own settings, usage, entries and models."""
 USER, TENANT_ADMIN = frozenset({Role.TENANT_USE}), frozenset({Role.TENANT_ADMIN})
 
 
