@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from shared.domain.identity.role import INFERENCE, OPEN, OWN_DATA
+from shared.domain.identity.role import INFERENCE, OPEN, OWN_DATA, OWN_ENTRIES
 from shared.domain.routing.paths import V1
 from shared.http.management.operations import MANAGEMENT_OPERATIONS
 from shared.http.operation import API_VERSION, InferenceOperation, Operation
@@ -113,14 +113,14 @@ _ME: Final = (
         method="GET",
         path="/me/entries",
         summary="The calling tenant's ledger entries, newest first",
-        roles=OWN_DATA,
+        roles=OWN_ENTRIES,
         query=("period", "from", "to", "user", "application", "limit", "cursor"),
     ),
     Operation(
         method="GET",
         path="/me/entries/{rid}/proof",
         summary="A proof that an entry of the calling tenant is anchored",
-        roles=OWN_DATA,
+        roles=OWN_ENTRIES,
         query=("period",),
     ),
 )

@@ -26,7 +26,7 @@ class Role(StrEnum):
     TENANT_ADMIN = "tenant.admin"
     """Manages the keys and aliases of its own tenant, and reads its usage and entries."""
     TENANT_USE = "tenant.use"
-    """Sends inference for its own tenant, and reads its usage. Gateway keys have it."""
+    """Sends inference for its own tenant, and reads its usage and entries. Gateway keys have it."""
     TENANT_USAGE_READ = "tenant.usage.read"
     """Reads the usage of its own tenant. Gateway keys with that scope have it."""
     ANYONE = "anyone"
@@ -41,6 +41,7 @@ Roles: TypeAlias = tuple[Role, ...]
 
 INFERENCE: Final[Roles] = (Role.TENANT_USE, Role.USE)
 OWN_DATA: Final[Roles] = (Role.TENANT_USE, Role.TENANT_ADMIN, Role.TENANT_USAGE_READ)
+OWN_ENTRIES: Final[Roles] = (Role.TENANT_USE, Role.TENANT_ADMIN)
 KEYS: Final[Roles] = (Role.ADMIN, Role.TENANT_ADMIN)
 USERS: Final[Roles] = (Role.ADMIN, Role.TENANT_ADMIN)
 USAGE: Final[Roles] = (Role.ADMIN, Role.BILLING_READ, Role.TENANT_ADMIN)

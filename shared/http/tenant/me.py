@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from shared.application.tenancy.principals import TenantPrincipal
 from shared.composition.gateway import Gateway
+from shared.domain.errors import InsufficientRole
 from shared.domain.tenancy.tenant import Tenant
 from shared.http.endpoint import for_tenants, json_response
 from shared.http.management.usage import entries_response, proof_response
@@ -35,11 +36,21 @@ async def my_usage(gateway: Gateway, request: Request, principal: TenantPrincipa
 @for_tenants
 async def my_entries(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
     """`GET /me/entries?period=&from=&to=&user=&application=&limit=&cursor=`, newest first."""
-    return await entries_response(gateway, request, principal.tenant.tenant_id)
+    return await entries_response(gateway, request, _whole_tenant(principal))
 
 
 @for_tenants
 async def my_entry_proof(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
     """`GET /me/entries/{rid}/proof?period=`."""
     rid = path_segment(request, _RID_SEGMENT)
-    return await proof_response(gateway, request, principal.tenant.tenant_id, rid)
+    return await proof_response(gateway, request, _whole_tenant(principal), rid)
+
+
+def _whole_tenant(principal: TenantPrincipal) -> str:
+    """Return the tenant, if the caller may see what it did with all deployments. Raises `InsufficientRole`.
+
+    A proof shows the entries that follow one, so a part of the entries cannot be proved alone.
+    """
+    if principal.key is not None and principal.key.deployments is not None:
+        raise InsufficientRole("Its key is for some deployments only, and entries are those of the whole tenant.")
+    return principal.tenant.tenant_id

@@ -229,6 +229,18 @@ async def test_a_key_that_reads_usage_sends_no_inference(stack: Stack) -> None:
     assert await stack.entries() == []
 
 
+@pytest.mark.parametrize("settings", [{"scope": "usage.read"}, {"deployments": ["gpt-4o"]}], ids=str)
+async def test_a_restricted_key_sees_no_entries_of_the_tenant(stack: Stack, settings: Any) -> None:
+    await stack.chat(user="ann")
+    await stack.settled()
+    (entry,) = await stack.entries()
+    restricted = (await create(stack, **settings))["key"]
+    for path in ("/me/entries", f"/me/entries/{entry['rid']}/proof"):
+        status, answer = await call(stack, restricted, path)
+        assert (status, answer["error"]["code"]) == (403, "insufficient_role")
+        assert (await call(stack, stack.key, path))[0] != 403
+
+
 async def test_a_stored_response_is_read_by_keys_that_may_call_its_deployment(stack: Stack) -> None:
     url = f"{stack.url}/openai/v1/responses"
     mine, other = await create(stack, deployments=["gpt-4o"]), await create(stack, deployments=["gpt-4o-mini"])
