@@ -26,18 +26,16 @@ class ExportAudit:
         counts: dict[str, int] = {}
         history, log = folder / "configuration", folder / "audit"
         with history.open("wb") as configuration:
-            async for period in self._chain.periods():
-                head = await self._chain.head(period)
-                if head is None:
-                    continue
-                counts[period] = head.seq
+            periods = [period async for period in self._chain.periods()]
+            for head in [head for period in periods if (head := await self._chain.head(period))]:
+                counts[head.period] = head.seq
                 with log.open("wb") as lines:
                     async for line, event in self._lines(head):
                         lines.write(line + b"\n")
                         if is_configuration(event, tenant):
                             configuration.write(event.encode() + b"\n")
                 if tenant is None:
-                    package.add_file(f"{AUDIT}/{period}.jsonl", log)
+                    package.add_file(f"{AUDIT}/{head.period}.jsonl", log)
         package.add_file(CONFIGURATION, history)
         return counts
 

@@ -54,6 +54,7 @@ class ProveEntry:
         self._tenants = tenants
         self._hashes: list[bytes] = []
         self._times: list[str] = []
+        self._reading = asyncio.Lock()
 
     async def __call__(self, tenant_id: str, period: str, rid: str) -> EntryProof:
         """Return the proof of the entry that resolves a reservation.
@@ -95,9 +96,7 @@ class ProveEntry:
         lanes, _ = await self._books.lanes(period, tenant_id)
         for lane in lanes:
             balance = await self._books.balance(lane)
-            if balance is None or balance.meaning is None:
-                continue
-            last = balance.meaning.seq
+            last = balance.meaning.seq if balance and balance.meaning else 0
             first = await self._first_since(lane, since, last)
             async for stored in self._books.entries(lane, first, last):
                 covered = stored.sealed.covered
@@ -118,9 +117,8 @@ class ProveEntry:
         return low
 
     async def _one(self, lane: Lane, seq: int) -> StoredEntry | None:
-        async for stored in self._books.entries(lane, seq, seq):
-            return stored
-        return None
+        found = [stored async for stored in self._books.entries(lane, seq, seq)]
+        return found[0] if found else None
 
     async def _hash_before(self, lane: Lane, seq: int) -> str:
         before = await self._one(lane, seq - 1) if seq > 1 else None
@@ -128,16 +126,15 @@ class ProveEntry:
 
     async def _read_leaves(self) -> None:
         """Read the leaves that are new since the last call."""
-        while True:
-            start = len(self._hashes)
-            found = await asyncio.gather(*(self._anchors.read(leaf_path(start + each)) for each in range(_AT_ONCE)))
-            if len(self._hashes) != start:
-                continue  # another call read them meanwhile
-            for content in found:
-                if content is None:
-                    return
-                self._hashes.append(leaf_hash(content))
-                self._times.append(parse_leaf(content).at)
+        async with self._reading:
+            is_all_read = False
+            while not is_all_read:
+                start = len(self._hashes)
+                paths = [leaf_path(start + each) for each in range(_AT_ONCE)]
+                found = [each for each in await asyncio.gather(*map(self._anchors.read, paths)) if each is not None]
+                self._hashes += map(leaf_hash, found)
+                self._times += [parse_leaf(each).at for each in found]
+                is_all_read = len(found) < _AT_ONCE
 
     async def _anchored(self, chain: str, seq: int, at: str) -> tuple[int, list[ChainHead], int]:
         """Return the first leaf that has the entry or a later one of its chain, its heads, and the head's place."""
