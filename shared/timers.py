@@ -63,10 +63,14 @@ async def reconcile_limits(*, past_due: bool) -> None:
 
 
 async def chain_audit(*, past_due: bool) -> None:
-    """Chain the audit events that wait, record weak settings, and delete what retention has ended."""
+    """Chain the audit events that wait, record weak settings and the baseline, and delete what retention has ended."""
     audit, failures, removed = (await current_gateway()).audit, Failures(), 0
     with failures.collected("the settings"):
         await audit.record_protections()
+    with failures.collected("the baseline"):
+        recorded = await audit.record_baseline()
+        if recorded:
+            logger.info("recorded %d documents that had no audit event (past due: %s)", recorded, past_due)
     with failures.collected("retention"):
         removed = await audit.periods.expire()
     if removed:

@@ -24,6 +24,6 @@ async def check_audit(gateway: Gateway, period: str, tenant: str | None) -> tupl
         for version in log.unknown_keys
     ]
     if documents.unproven:
-        reason = f"{documents.unproven} documents have no event: they are older than the log, or retention deleted it"
+        reason = f"{documents.unproven} documents have no event: the baseline is not complete, or retention deleted it"
         not_checked.append(NotChecked(invariant="I19", reason=reason))
     return found, not_checked

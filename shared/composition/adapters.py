@@ -16,7 +16,12 @@ from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.audit import DocumentOutbox
-from shared.adapters.documents.audit_periods import DocumentAuditPeriods, DocumentProtections, DocumentUnchainedEvents
+from shared.adapters.documents.audit_periods import (
+    DocumentAuditPeriods,
+    DocumentBaseline,
+    DocumentProtections,
+    DocumentUnchainedEvents,
+)
 from shared.adapters.documents.audited_places import DocumentPlaces
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
@@ -83,6 +88,7 @@ class Adapters:
     unchained_events: DocumentUnchainedEvents
     audited_documents: DocumentPlaces
     protections: DocumentProtections
+    baseline: DocumentBaseline
     tokens: CachedTokens
     access_tokens: EntraAccessTokens | None
     secrets: Secrets
@@ -144,6 +150,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             unchained_events=DocumentUnchainedEvents(documents),
             audited_documents=DocumentPlaces(documents),
             protections=DocumentProtections(documents),
+            baseline=DocumentBaseline(documents),
             tokens=tokens,
             access_tokens=verifier,
             secrets=secrets,

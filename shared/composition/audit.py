@@ -8,6 +8,7 @@ from shared.application.audit.chain_events import ChainEvents
 from shared.application.audit.manage_audit_periods import ManageAuditPeriods
 from shared.application.audit.read_audit_log import ReadAuditLog
 from shared.application.audit.record_audit import RecordAudit
+from shared.application.audit.record_baseline import RecordBaseline
 from shared.application.audit.record_protections import RecordProtections
 from shared.application.audit.record_refusals import RecordRefusals
 from shared.application.audit.record_sign_ins import RecordSignIns
@@ -27,6 +28,7 @@ class Audit:
     waiting: WaitingEvents
     unchained: UnchainedEvents
     record_protections: RecordProtections
+    record_baseline: RecordBaseline
     chain_events: ChainEvents
     verify: VerifyAuditLog
     verify_documents: VerifyDocuments
@@ -45,9 +47,14 @@ def wire_audit(adapters: Adapters) -> Audit:
         waiting=adapters.audit_waiting,
         unchained=unchained,
         record_protections=RecordProtections(adapters.protections, clock, weak_settings(settings)),
+        record_baseline=RecordBaseline(
+            adapters.audited_documents, adapters.baseline, adapters.cursors, clock, settings.timer_slice_seconds
+        ),
         chain_events=ChainEvents(adapters.audit_waiting, chain, clock, settings.timer_slice_seconds),
         verify=VerifyAuditLog(chain, adapters.chain, periods),
-        verify_documents=VerifyDocuments(adapters.audited_documents, adapters.audit_waiting, chain, periods),
+        verify_documents=VerifyDocuments(
+            adapters.audited_documents, adapters.audit_waiting, chain, periods, adapters.baseline
+        ),
         read=ReadAuditLog(chain, unchained, clock),
         note_sign_in=RecordSignIns(
             RecordAudit(adapters.audit_outbox, clock), adapters.background, clock, ADMIN_KEY_PRINCIPAL.actor

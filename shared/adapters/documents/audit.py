@@ -74,6 +74,11 @@ class AuditedDocuments:
             raise VersionConflict
         return found
 
+    async def add_event(self, table: str, found: Document, event: AuditEvent) -> None:
+        """Store an event with the version that was read, which had none. Raises `VersionConflict`."""
+        row = _outbox_row(event, _place(table, found), "", found.text)
+        await self._documents.replace(table, found.partition, found.key, found.text, found.etag, row)
+
     async def remove(self, table: str, found: Document, event: AuditEvent) -> None:
         """Delete the version that was read. Raises `VersionConflict`."""
         row = _outbox_row(_after(found, event), _place(table, found), found.text, "")

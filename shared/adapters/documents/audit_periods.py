@@ -1,4 +1,4 @@
-"""States of months, weak settings, and events of earlier versions, as documents in the table `audit`."""
+"""States of months, weak settings, the baseline, and events of earlier versions, as documents in the table `audit`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from shared.adapters.documents.audit import AUDIT_TABLE, PERIODS_PARTITION, SETTINGS_PARTITION, AuditedDocuments
-from shared.adapters.documents.codec import from_json
+from shared.adapters.documents.codec import from_json, to_document
 from shared.adapters.documents.store import Documents
 from shared.application.ports.audit import UnchainedEvent
 from shared.domain.audit.audit_period import AuditPeriod
+from shared.domain.audit.baseline import Baseline
 from shared.domain.audit.events import AuditEvent
 from shared.domain.audit.protections import WeakSettings
 
 _WEAK: Final = "weak"
+_BASELINE: Final = "baseline"
 _MOST_OF_A_MONTH: Final = 10_000
 """Events of one month that are read. Earlier versions had one for each change over the management API."""
 
@@ -64,3 +66,17 @@ class DocumentProtections:
 
     async def replace(self, changed: WeakSettings, event: AuditEvent) -> None:
         await self._audited.put(AUDIT_TABLE, SETTINGS_PARTITION, _WEAK, changed, event)
+
+
+class DocumentBaseline:
+    """Implements `StoredBaseline`."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+        self._audited = AuditedDocuments(documents)
+
+    async def is_complete(self) -> bool:
+        return await self._documents.get(AUDIT_TABLE, SETTINGS_PARTITION, _BASELINE) is not None
+
+    async def complete(self, baseline: Baseline, event: AuditEvent) -> None:
+        await self._audited.insert(AUDIT_TABLE, SETTINGS_PARTITION, _BASELINE, to_document(baseline), event)

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from shared.adapters.documents.audit import AUDIT_TABLE, PERIODS_PARTITION, SETTINGS_PARTITION, sha256_of
-from shared.adapters.documents.store import Document, Documents
+from shared.adapters.documents.audit import (
+    AUDIT_TABLE,
+    PERIODS_PARTITION,
+    SETTINGS_PARTITION,
+    AuditedDocuments,
+    sha256_of,
+)
+from shared.adapters.documents.store import Document, Documents, name_of
 from shared.application.ports.audit import AuditedDocument, DocumentPlace
+from shared.domain.audit.events import AuditEvent
+from shared.domain.errors import VersionConflict
 
 _AUDITED: Final = (
     ("tenants", None),
@@ -26,6 +34,7 @@ class DocumentPlaces:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self._audited = AuditedDocuments(documents)
 
     async def all(self) -> AsyncIterator[AuditedDocument]:
         for table, partition in _AUDITED:
@@ -37,8 +46,26 @@ class DocumentPlaces:
         found = await self._documents.get(table, partition, row)
         return _audited(table, found) if found else None
 
+    async def add_event(self, document: AuditedDocument, event: AuditEvent) -> None:
+        table, partition, row = document.place
+        found = await self._documents.get(table, partition, row)
+        if found is None or _audited(table, found) != document:
+            raise VersionConflict
+        await self._audited.add_event(table, found, event)
+
 
 def _audited(table: str, document: Document) -> AuditedDocument:
     return AuditedDocument(
-        place=(table, document.partition, document.key), sha256=sha256_of(document.text), event_id=document.event_id
+        place=(table, document.partition, document.key),
+        target=_target(table, document),
+        sha256=sha256_of(document.text),
+        event_id=document.event_id,
     )
+
+
+def _target(table: str, document: Document) -> str:
+    """Return the name of an object. The partition is a tenant, a model, or the kind of the object."""
+    owner, name = name_of(document.partition), name_of(document.key)
+    if table == "tenants":
+        return owner
+    return f"{owner}/{name}" if (table, None) in _AUDITED else name

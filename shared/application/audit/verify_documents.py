@@ -15,6 +15,7 @@ from shared.application.ports.audit import (
     AuditedDocuments,
     AuditPeriods,
     DocumentPlace,
+    StoredBaseline,
     WaitingEvents,
 )
 from shared.domain.identifiers import BillingPeriod, moment_of
@@ -46,7 +47,7 @@ class DocumentFinding:
 class DocumentsVerified:
     """The documents that were changed without an event, and the number of those of which a state is not proved.
 
-    Those are the documents of earlier versions, and those whose events retention has deleted.
+    Those are documents without an event until the baseline is complete, and those whose events retention has deleted.
     """
 
     findings: list[DocumentFinding]
@@ -60,8 +61,14 @@ class VerifyDocuments:
     """
 
     def __init__(
-        self, documents: AuditedDocuments, waiting: WaitingEvents, chain: AuditChain, periods: AuditPeriods
+        self,
+        documents: AuditedDocuments,
+        waiting: WaitingEvents,
+        chain: AuditChain,
+        periods: AuditPeriods,
+        baseline: StoredBaseline,
     ) -> None:
+        self._baseline = baseline
         self._documents = documents
         self._waiting = waiting
         self._chain = chain
@@ -69,6 +76,7 @@ class VerifyDocuments:
 
     async def __call__(self) -> DocumentsVerified:
         """Compare all documents. Raises `StorageUnavailable`."""
+        is_complete = await self._baseline.is_complete()
         stored = {each.place: each async for each in self._documents.all()}
         told = await self._events()
         deleted = _Deleted(await self._deleted_months())
@@ -77,12 +85,14 @@ class VerifyDocuments:
             document, events = stored.get(place), sorted(told.get(place, {}).values(), key=lambda each: each.event_id)
             named = document.event_id if document else ""
             problem = _problem(document, events)
+            if is_complete and not (events or named):
+                problem = "the document has no event, and the baseline is complete"
             # A document that has changed since it was read is not compared: the events are older or newer than it.
             if problem and deleted.has_one_after(events[-1].event_id if events else "", document):
                 unproven += 1
             elif problem and await self._documents.get(place) == document:
                 findings.append(DocumentFinding(place=place, message=problem))
-            unproven += not (events or named)
+            unproven += not (events or named or is_complete)
             findings += [
                 DocumentFinding(
                     place=place, message=f"the document was changed between the events {two[0]} and {two[1]}"

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from shared.domain.audit.audit_chain import AuditHead, ChainedEvent, WaitingEvent
 from shared.domain.audit.audit_period import AuditPeriod
+from shared.domain.audit.baseline import Baseline
 from shared.domain.audit.events import AuditEvent
 from shared.domain.audit.protections import WeakSettings
 from shared.domain.values import record, value
@@ -139,6 +140,8 @@ class AuditedDocument:
     """A stored document whose changes are audited."""
 
     place: DocumentPlace
+    target: str
+    """The name of the object, as events have it."""
     sha256: str
     """SHA-256 of its text."""
     event_id: str
@@ -154,6 +157,22 @@ class AuditedDocuments(Protocol):
 
     async def get(self, place: DocumentPlace) -> AuditedDocument | None:
         """Return the document at a place; `None` if there is none."""
+        ...
+
+    async def add_event(self, document: AuditedDocument, event: AuditEvent) -> None:
+        """Store an event with an unchanged document that has none. Raises `VersionConflict` if it is another by now."""
+        ...
+
+
+class StoredBaseline(Protocol):
+    """The end of the baseline. All methods raise `StorageUnavailable`."""
+
+    async def is_complete(self) -> bool:
+        """Tell whether it is stored, with whatever content."""
+        ...
+
+    async def complete(self, baseline: Baseline, event: AuditEvent) -> None:
+        """Store it together with its event. Raises `AlreadyExists`."""
         ...
 
 

@@ -14,6 +14,7 @@ from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane, LaneState
 from shared.domain.ledger.operations import TransferOut
+from tests.functions.audit.test_audit_log import documents_of
 from tests.tools.ledgers import charge, reservation
 from tests.tools.stack import AzuriteAccount, Stack, eventually, running_azurite
 
@@ -79,7 +80,9 @@ async def test_audit_events_are_chained(stack_on_tables: Stack, caplog: pytest.L
     caplog.set_level("INFO")
     stack = stack_on_tables
     gateway = await stack.gateway()
+    await (await documents_of(stack)).insert("credentials", "old", "k", "{}")
     assert await start(stack, "chain_audit") == 202
+    await eventually(lambda: "recorded 1 documents that had no audit event (past due: False)" in caplog.text)
     await eventually(lambda: "audit events (past due: False)" in caplog.text)
     await timers.chain_audit(past_due=True)
     assert "past due: True" not in caplog.text

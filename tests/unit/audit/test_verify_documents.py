@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.documents.audit_periods import DocumentAuditPeriods
+from shared.adapters.documents.audit_periods import DocumentAuditPeriods, DocumentBaseline
 from shared.adapters.documents.audited_places import DocumentPlaces
 from shared.adapters.documents.codec import to_json
 from shared.adapters.documents.pricing import DocumentPrices
@@ -52,8 +52,9 @@ class World:
 
     def verify(self) -> VerifyDocuments:
         documents = self.log.documents
-        periods = DocumentAuditPeriods(documents)
-        return VerifyDocuments(DocumentPlaces(documents), DocumentWaitingEvents(documents), self.log.log, periods)
+        periods, baseline = DocumentAuditPeriods(documents), DocumentBaseline(documents)
+        waiting = DocumentWaitingEvents(documents)
+        return VerifyDocuments(DocumentPlaces(documents), waiting, self.log.log, periods, baseline)
 
     async def found(self) -> list[str]:
         verified = await self.verify()()
