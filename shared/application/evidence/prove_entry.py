@@ -24,6 +24,8 @@ from shared.domain.errors import GatewayError, NotFound
 from shared.domain.identifiers import moment_of, timestamp
 from shared.domain.ledger.balance import Lane
 
+MAX_SEARCHED: Final = 10_000
+"""Entries of a lane that are read from the time on that the id states. So an invented id costs little."""
 MAX_FOLLOWERS: Final = 2000
 """A busy lane has more between two anchors. An evidence package proves those."""
 _TERMINAL: Final = ("charge", "void", "expire")
@@ -98,7 +100,7 @@ class ProveEntry:
             balance = await self._books.balance(lane)
             last = balance.meaning.seq if balance and balance.meaning else 0
             first = await self._first_since(lane, since, last)
-            async for stored in self._books.entries(lane, first, last):
+            async for stored in self._books.entries(lane, first, min(last, first + MAX_SEARCHED - 1)):
                 covered = stored.sealed.covered
                 if covered.get("rid") == rid and covered.get("kind") in _TERMINAL:
                     return lane, stored
@@ -132,8 +134,9 @@ class ProveEntry:
                 start = len(self._hashes)
                 paths = [leaf_path(start + each) for each in range(_AT_ONCE)]
                 found = [each for each in await asyncio.gather(*map(self._anchors.read, paths)) if each is not None]
+                times = [parse_leaf(each).at for each in found]  # first: an unreadable leaf must not part both lists
                 self._hashes += map(leaf_hash, found)
-                self._times += [parse_leaf(each).at for each in found]
+                self._times += times
                 is_all_read = len(found) < _AT_ONCE
 
     async def _anchored(self, chain: str, seq: int, at: str) -> tuple[int, list[ChainHead], int]:

@@ -43,6 +43,16 @@ async def test_an_entry_is_not_provable_before_it_is_anchored(stack: Stack) -> N
         assert (status, refused["error"]["code"]) == (404, "not_found")
 
 
+async def test_an_invented_id_does_not_read_a_whole_lane(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        assert (await stack.chat())[0] == 200
+    await stack.settled()
+    rids = [each["rid"] for each in await stack.entries() if each["kind"] == "charge"]
+    monkeypatch.setattr(prove_entry, "MAX_SEARCHED", 2)
+    found = [(await asked(stack, f"/me/entries/{rid}/proof"))[0] for rid in rids]
+    assert found == [409, 409, 404]  # all were made within the time by which clocks may differ
+
+
 @pytest.fixture
 def stack_settings(tmp_path: Path) -> dict[str, str]:
     return {"AUDIT_SIGNING_KEY_FILE": str(write_key(tmp_path)[0])}
