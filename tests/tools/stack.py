@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,7 @@ PRIVACY_KEY = "test-privacy-key-test-privacy-key"
 SIMULATOR_KEY = "test-simulator-key"
 HOST_KEY = "test-host-key"
 API_VERSION = "2024-10-21"
+_PORTS = range(12_000, 32_000)
 _TOKENS = {"input": "2.50", "cached_input": "1.25", "output": "10.00"}
 PRICES: dict[str, dict[str, str]] = {
     "gpt-4o": _TOKENS,
@@ -343,10 +344,15 @@ def indexed_functions() -> tuple[list[HttpFunction], list[TimerFunction]]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port for a server that starts a little later.
+
+    It lies below the ports that the system gives to others, so that no other server takes it meanwhile.
+    """
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def await_port(port: int, process: subprocess.Popen[bytes], seconds: float = 60) -> None:

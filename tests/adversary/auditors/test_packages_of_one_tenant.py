@@ -115,7 +115,7 @@ async def _write(month: FinishedMonth, then: Callable[[_Month, Gateway], object]
 
 def open_month(folder: Path, then: Callable[[_Month, Gateway], object]) -> FinishedMonth:
     signing, public = write_key(folder)
-    names = ("books", "early", "checkpoints", "package", "of_acme")
+    names = ("books", "early", "checkpoints", "package", "proofs", "of_acme")
     month = FinishedMonth(**{name: folder / name for name in names}, public_key=public, signing_key=signing)
     with environment(AUDIT_SIGNING_KEY_FILE=str(signing), AUDIT_ANCHOR_ORIGIN="tallygate/books"):
         asyncio.run(_write(month, then))

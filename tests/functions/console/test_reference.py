@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from shared.domain.identity.role import INFERENCE, OWN_DATA
+from shared.domain.identity.role import INFERENCE, OWN_DATA, OWN_ENTRIES
 from shared.http.operation import InferenceOperation
 from shared.http.operation_table import INFERENCE_OPERATIONS, OPERATIONS, PARAMETER_EXAMPLES
 from tests.functions.inference.test_operations import form
@@ -52,7 +52,7 @@ async def test_every_operation_tells_its_roles_and_where_a_header_names_the_tena
         assert found.get("x-roles", ["anyone"]) == [*operation.roles]
         assert bool(found["security"]) != operation.is_open
         headers = [each["name"] for each in found["parameters"] if each["in"] == "header"]
-        is_named = operation.roles in (INFERENCE, OWN_DATA)
+        is_named = operation.roles in (INFERENCE, OWN_DATA, OWN_ENTRIES)
         assert headers == (["x-gateway-tenant"] if is_named else [])
 
 
