@@ -89,13 +89,15 @@ def _cards(
 ) -> Iterator[str]:
     final = [statements for _, statements in periods if statements]
     bills = [bill for statements in final for bill in statements.statements]
-    figures = [
-        ("Total", f"{usd_of_cents(sum(each.cost_cents for each in final))} USD"),
-        ("Tokens", _number(sum(bill.tokens_used for bill in bills))),
-        ("Requests", _number(sum(bill.requests for bill in bills))),
-        ("Ledger entries", _number(sum(bill.entries for bill in bills))),
-        ("Signed anchors", _number(leaves)),
-    ]
+    figures = [("Signed anchors", _number(leaves))]
+    if final:  # a period without statements has entries, but no bills to add up
+        figures = [
+            ("Total", f"{usd_of_cents(sum(each.cost_cents for each in final))} USD"),
+            ("Tokens", _number(sum(bill.tokens_used for bill in bills))),
+            ("Requests", _number(sum(bill.requests for bill in bills))),
+            ("Ledger entries", _number(sum(bill.entries for bill in bills))),
+            *figures,
+        ]
     if events:
         figures.append(("Audit events", _number(sum(count for _, count in events))))
     yield "<div class=cards>"

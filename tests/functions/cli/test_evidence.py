@@ -121,6 +121,7 @@ def test_a_gateway_without_books_writes_a_package_that_says_so(tmp_path: Path, c
     assert [each["tenants"] for each in document["periods"]] == [0, 0]
     page = Package(tmp_path / "e.zip").files["summary.html"].decode()
     assert "no final statement yet" in page
+    assert "Ledger entries" not in page  # nothing is added up, which would look like no consumption
     assert "<p>There is none.</p>" in page
 
 
