@@ -60,5 +60,7 @@ def wire_audit(adapters: Adapters) -> Audit:
             RecordAudit(adapters.audit_outbox, clock), adapters.background, clock, ADMIN_KEY_PRINCIPAL.actor
         ),
         record_refusals=RecordRefusals(adapters.audit_outbox, adapters.background, clock),
-        periods=ManageAuditPeriods(chain, periods, adapters.cursors, clock, settings.audit_retention_months),
+        periods=ManageAuditPeriods(
+            chain, adapters.unchained_events, periods, adapters.cursors, clock, settings.audit_retention_months
+        ),
     )

@@ -43,14 +43,36 @@ class DocumentUnchainedEvents:
         self._documents = documents
 
     async def first_period(self) -> str | None:
-        found = await self._documents.list(AUDIT_TABLE, limit=1)
+        return await self._period_after("")
+
+    async def of_month(self, period: str) -> Sequence[UnchainedEvent]:
+        found = await self._documents.list(AUDIT_TABLE, partition=_partition(period), limit=_MOST_OF_A_MONTH)
+        return [UnchainedEvent(each.key, json.loads(each.text)) for each in found]
+
+    async def periods(self, end: str) -> Sequence[str]:
+        found: list[str] = []
+        period = await self._period_after("")
+        while period is not None and period < end:
+            found.append(period)
+            period = await self._period_after(_partition(period))
+        return found
+
+    async def remove(self, period: str) -> int:
+        removed = 0
+        while found := await self._documents.list(AUDIT_TABLE, partition=_partition(period), limit=_MOST_OF_A_MONTH):
+            for each in found:
+                await self._documents.remove(AUDIT_TABLE, each.partition, each.key)
+            removed += len(found)
+        return removed
+
+    async def _period_after(self, partition: str) -> str | None:
+        found = await self._documents.list(AUDIT_TABLE, after=partition, limit=1)
         name = found[0].partition if found else ""
         return f"{name[:4]}-{name[4:]}" if name.isdigit() else None
 
-    async def of_month(self, period: str) -> Sequence[UnchainedEvent]:
-        partition = period.replace("-", "")
-        found = await self._documents.list(AUDIT_TABLE, partition=partition, limit=_MOST_OF_A_MONTH)
-        return [UnchainedEvent(each.key, json.loads(each.text)) for each in found]
+
+def _partition(period: str) -> str:
+    return period.replace("-", "")
 
 
 class DocumentProtections:

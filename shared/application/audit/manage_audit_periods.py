@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Final
 
 from shared.application.audit.record_audit import Actor
-from shared.application.ports.audit import AuditChain, AuditPeriods
+from shared.application.ports.audit import AuditChain, AuditPeriods, UnchainedEvents
 from shared.application.ports.clock import Clock
 from shared.application.ports.jobs import SweepCursors
 from shared.application.sweep import Failures
+from shared.domain.audit.audit_chain import AuditHead
 from shared.domain.audit.audit_period import AuditPeriod
 from shared.domain.errors import VersionConflict
 from shared.domain.identifiers import BillingPeriod
@@ -27,10 +28,17 @@ class ManageAuditPeriods:
     """
 
     def __init__(
-        self, chain: AuditChain, periods: AuditPeriods, cursors: SweepCursors, clock: Clock, retention_months: int
+        self,
+        chain: AuditChain,
+        unchained: UnchainedEvents,
+        periods: AuditPeriods,
+        cursors: SweepCursors,
+        clock: Clock,
+        retention_months: int,
     ) -> None:
         """`retention_months` of 0 keeps everything for ever."""
         self._chain = chain
+        self._unchained = unchained
         self._periods = periods
         self._cursors = cursors
         self._clock = clock
@@ -62,14 +70,15 @@ class ManageAuditPeriods:
     async def expire(self) -> int:
         """Delete the events of months that ended longer ago than the retention, but of those on hold.
 
-        Returns their number. The head of each chain stays, and the deletion is an event. Raises `SweepFailed` for
-        months that failed, once all others are done.
+        Those of earlier versions are deleted, too. Returns the number of events. The head of each chain stays, and the
+        deletion is an event. Raises `SweepFailed` for months that failed, once all others are done.
         """
         due = self._due()
         if not self._retention_months or await self._cursors.get(_JOB) == due:
             return 0
         failures, removed = Failures(), 0
-        async for period in self._chain.periods("", due):
+        chained = {period async for period in self._chain.periods("", due)}
+        for period in sorted(chained.union(await self._unchained.periods(due))):
             with failures.collected(f"the log of {period}"):
                 removed += await self._expire(period)
         failures.raise_any()
@@ -87,15 +96,16 @@ class ManageAuditPeriods:
         while True:
             before, head, now = await self._periods.get(period), await self._chain.head(period), self._clock.now()
             state = before or AuditPeriod(period=period)
-            if state.hold_since is not None or head is None:
+            if state.hold_since is not None:
                 return 0
-            if state.deleted != head:
-                after = replace(state, deleted_at=now, deleted_seq=head.seq, deleted_head=head.head)
+            end = head or AuditHead(period, 0, "")
+            if state.deleted_at is None or state.deleted_seq != end.seq:
+                after = replace(state, deleted_at=now, deleted_seq=end.seq, deleted_head=end.head)
                 try:
                     await self._store(_RETENTION, "audit.delete", now, before, after)
                 except VersionConflict:  # such as a hold at the same time
                     continue
-            return await self._chain.remove(period, head.seq)
+            return await self._unchained.remove(period) + await self._chain.remove(period, end.seq)
 
     async def _store(
         self, actor: Actor, action: str, now: datetime, before: AuditPeriod | None, after: AuditPeriod

@@ -115,6 +115,14 @@ class UnchainedEvents(Protocol):
         """Return at most 10,000 events of a month, in the order of their ids."""
         ...
 
+    async def periods(self, end: str) -> Sequence[str]:
+        """Return the months before `end` that have such events, ascending."""
+        ...
+
+    async def remove(self, period: str) -> int:
+        """Delete all events of a month. Returns their number. Idempotent; after an error some are deleted."""
+        ...
+
 
 class AuditPeriods(Protocol):
     """The states of months of the log. All methods raise `StorageUnavailable`."""

@@ -24,5 +24,5 @@ class AuditPeriod:
 
     @property
     def deleted(self) -> AuditHead | None:
-        """The end of what retention has deleted; `None` if it has deleted nothing."""
-        return AuditHead(self.period, self.deleted_seq, self.deleted_head) if self.deleted_at else None
+        """The end of what retention has deleted of the chain; `None` if it has deleted nothing of it."""
+        return AuditHead(self.period, self.deleted_seq, self.deleted_head) if self.deleted_seq else None

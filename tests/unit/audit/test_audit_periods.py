@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.documents.audit_periods import DocumentAuditPeriods
+from shared.adapters.documents.audit_periods import DocumentAuditPeriods, DocumentUnchainedEvents
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.tables.store import AnswerLost
 from shared.application.audit.manage_audit_periods import ManageAuditPeriods
@@ -22,7 +22,8 @@ ANN = Actor(name="ann", reason="case 1")
 
 def managed(log: AuditLog, months: int = 1) -> ManageAuditPeriods:
     periods, cursors = DocumentAuditPeriods(log.documents), DocumentCursors(log.documents)
-    return ManageAuditPeriods(log.log, periods, cursors, log.clock, months)
+    unchained = DocumentUnchainedEvents(log.documents)
+    return ManageAuditPeriods(log.log, unchained, periods, cursors, log.clock, months)
 
 
 async def log_of(*periods: BillingPeriod) -> AuditLog:
@@ -53,6 +54,32 @@ async def test_a_month_is_deleted_once_and_its_event_comes_first() -> None:
         assert await managed(log).expire() == deleted
     assert [await remaining(log, period) for period in (OCTOBER, SEPTEMBER)] == [3, 0]
     assert await actions(log) == ["audit.delete"]
+
+
+async def test_events_of_earlier_versions_are_deleted_with_their_month() -> None:
+    log = await log_of(SEPTEMBER)
+    for month in ("202607", "202609", "202610"):
+        for name in "ab":
+            await log.documents.insert("audit", month, f"event-{name}", "{}")
+    await managed(log).hold(BillingPeriod(2026, 7), ANN)
+    unchained = DocumentUnchainedEvents(log.documents)
+    assert [await managed(log).expire(), await unchained.periods("2027-01")] == [5, ["2026-07", "2026-10"]]
+    await managed(log).release(BillingPeriod(2026, 7), ANN)
+    assert [await managed(log).expire(), await unchained.periods("2027-01")] == [2, ["2026-10"]]
+    assert await managed(log).expire() == 0
+    assert sorted(await actions(log)) == ["audit.delete", "audit.delete", "audit.hold", "audit.release"]
+    assert await log.findings("2026-07") == []
+
+
+async def test_a_late_event_of_a_month_without_a_chain_is_deleted_by_a_later_run() -> None:
+    log = await log_of()
+    await log.documents.insert("audit", "202609", "event", "{}")
+    assert await managed(log).expire() == 1
+    await log.log.append("2026-09", [event_at(SEPTEMBER.start, "late")])
+    assert await log.findings("2026-09") == []
+    log.clock.seconds = 3600 * 24 * 30
+    assert await managed(log).expire() == 1
+    assert await log.findings("2026-09") == []
 
 
 async def test_a_deletion_that_was_cut_off_is_finished_without_a_second_event() -> None:
