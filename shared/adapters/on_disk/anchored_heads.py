@@ -12,7 +12,8 @@ class DiskHeads:
     """Implements `AnchoredHeads`. SQLite deletes the file with the object."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
+        # The garbage collector may close it in another thread.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("create table heads (chain text, seq int, head text, primary key (chain, seq))")
         self._database.execute("begin")  # never committed: a transaction for each head would be slow
 

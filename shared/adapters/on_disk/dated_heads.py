@@ -19,7 +19,8 @@ class DiskDatedHeads:
     """Implements `DatedHeads`. SQLite deletes the file with the object."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
+        # The garbage collector may close it in another thread.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute(_SCHEMA)
         self._database.execute("begin")  # never committed: a transaction for each leaf would be slow
 

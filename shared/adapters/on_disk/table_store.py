@@ -121,7 +121,8 @@ class DiskSet:
     """A set of strings in a temporary file. SQLite deletes the file with the object."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)
+        # The garbage collector may close it in another thread.
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._database.execute("create table members (name text primary key) without rowid")
         self._database.execute("begin")  # never committed: a transaction for each member would be slow
 
