@@ -1,98 +1,114 @@
-"""The work of the timer functions. Running one late, twice, concurrently or by hand is harmless."""
+"""The work of the timer functions. Running one late, twice, concurrently or by hand is harmless.
+
+Each returns counts of what it did, which stand in its line of the log and in `GET /manage/status`.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial, wraps
+from typing import Final, Protocol, TypeAlias
 
+from shared.application.structured_log import MESSAGE, log_event
 from shared.application.sweep import Failures
+from shared.composition.gateway import Gateway
 from shared.composition.process import current_gateway
 
-logger = logging.getLogger("tallygate")
+Counts: TypeAlias = Mapping[str, int]
+PERIOD: Final = "gateway.period"
+FILES: Final = "gateway.files"
 
 
-async def reset_monthly_quotas(*, past_due: bool) -> None:
+class Timer(Protocol):
+    """The work of a timer function, as `function_app.py` calls it."""
+
+    async def __call__(self, *, past_due: bool) -> None: ...
+
+
+def timer(work: Callable[[Gateway], Awaitable[Counts]]) -> Timer:
+    """Make a timer of its work. It is named as its function in `function_app.py`."""
+
+    @wraps(work)
+    async def run(*, past_due: bool) -> None:
+        gateway = await current_gateway()
+        await gateway.health.run_timer(work.__name__, partial(work, gateway), past_due=past_due)
+
+    return run
+
+
+@timer
+async def reset_monthly_quotas(gateway: Gateway) -> Counts:
     """Open the current period for all tenants, from day 25 also the next, and begin to close the previous one."""
-    gateway = await current_gateway()
-    opened = await gateway.ledger.open_period()
-    logger.info("opened the period for %d tenants (past due: %s)", opened, past_due)
+    return {"tenants_opened": await gateway.ledger.open_period()}
 
 
-async def export_chargeback(*, past_due: bool) -> None:
+@timer
+async def export_chargeback(gateway: Gateway) -> Counts:
     """Close every period whose grace time is over, and write its statements."""
-    gateway = await current_gateway()
-    for period, files in (await gateway.billing.export_chargeback()).items():
+    exported = await gateway.billing.export_chargeback()
+    for period, files in exported.items():
         written = ", ".join(f"{file.name} {file.sha256}" for file in files)
-        logger.info("period %s: exported %s (past due: %s)", period, written or "nothing yet", past_due)
+        log_event(logging.INFO, "gateway.period.exported", {PERIOD: str(period), FILES: written})
+    return {"periods": len(exported), "files_written": sum(map(len, exported.values()))}
 
 
-async def expire_reservations(*, past_due: bool) -> None:
+@timer
+async def expire_reservations(gateway: Gateway) -> Counts:
     """Expire the reservations past their deadline."""
-    gateway = await current_gateway()
-    expired = await gateway.ledger.expire_reservations()
-    if expired:
-        logger.warning("expired %d reservations (past due: %s)", expired, past_due)
+    return {"reservations_expired": await gateway.ledger.expire_reservations()}
 
 
-async def level_lanes(*, past_due: bool) -> None:
+@timer
+async def level_lanes(gateway: Gateway) -> Counts:
     """Complete the transfers between lanes that a process left half done when it died."""
-    gateway = await current_gateway()
-    completed = await gateway.ledger.level_lanes()
-    if completed:
-        logger.warning("completed %d transfers between lanes (past due: %s)", completed, past_due)
+    return {"transfers_completed": await gateway.ledger.level_lanes()}
 
 
-async def settle_background_responses(*, past_due: bool) -> None:
+@timer
+async def settle_background_responses(gateway: Gateway) -> Counts:
     """Book the responses that upstream has completed in the background."""
-    gateway = await current_gateway()
-    settled = await gateway.inference.settle_background()
-    if settled:
-        logger.info("settled %d background responses (past due: %s)", settled, past_due)
+    return {"responses_settled": await gateway.inference.settle_background()}
 
 
-async def reconcile_limits(*, past_due: bool) -> None:
+@timer
+async def reconcile_limits(gateway: Gateway) -> Counts:
     """Correct limits in the books, and rows in the index of principals, by the tenants' documents."""
-    gateway = await current_gateway()
-    try:
-        corrected = await gateway.tenancy.reconcile_limits()
-        if corrected:
-            logger.warning("corrected the limits of %d periods (past due: %s)", corrected, past_due)
-    finally:
-        repaired = await gateway.tenancy.reconcile_principals()
-        if repaired:
-            logger.info("added or removed %d rows of principals (past due: %s)", repaired, past_due)
+    counts, failures = {}, Failures()
+    with failures.collected("limits"):
+        counts["limits_corrected"] = await gateway.tenancy.reconcile_limits()
+    with failures.collected("principals"):
+        counts["principals_repaired"] = await gateway.tenancy.reconcile_principals()
+    failures.raise_any()
+    return counts
 
 
-async def chain_audit(*, past_due: bool) -> None:
+@timer
+async def chain_audit(gateway: Gateway) -> Counts:
     """Chain the audit events that wait, record weak settings and the baseline, and delete what retention has ended."""
-    audit, failures, removed = (await current_gateway()).audit, Failures(), 0
+    audit, counts, failures = gateway.audit, {}, Failures()
     with failures.collected("the settings"):
         await audit.record_protections()
     with failures.collected("the baseline"):
-        recorded = await audit.record_baseline()
-        if recorded:
-            logger.info("recorded %d documents that had no audit event (past due: %s)", recorded, past_due)
+        counts["documents_recorded"] = await audit.record_baseline()
     with failures.collected("retention"):
-        removed = await audit.periods.expire()
-    if removed:
-        logger.warning("deleted %d audit events, because their retention is over (past due: %s)", removed, past_due)
-    chained = await audit.chain_events()
-    if chained:
-        logger.info("chained %d audit events (past due: %s)", chained, past_due)
+        counts["events_deleted"] = await audit.periods.expire()
+    counts["events_chained"] = await audit.chain_events()
     failures.raise_any()
+    return counts
 
 
-async def roll_up_usage(*, past_due: bool) -> None:
+@timer
+async def roll_up_usage(gateway: Gateway) -> Counts:
     """Sum new entries into rollups."""
-    gateway = await current_gateway()
-    added = await gateway.ledger.roll_up_usage()
-    logger.info("rolled up %d entries (past due: %s)", added, past_due)
+    return {"entries_rolled_up": await gateway.ledger.roll_up_usage()}
 
 
-async def anchor_audit(*, past_due: bool) -> None:
+@timer
+async def anchor_audit(gateway: Gateway) -> Counts:
     """Anchor the heads of all hash chains."""
-    gateway = await current_gateway()
     if gateway.anchors.anchor_heads is None:
-        logger.warning("nothing is anchored: AUDIT_SIGNING_KEY_NAME is not set (past due: %s)", past_due)
-        return
+        log_event(logging.WARNING, "gateway.anchors.off", {MESSAGE: "AUDIT_SIGNING_KEY_NAME is not set"})
+        return {}
     anchored = await gateway.anchors.anchor_heads()
-    logger.info("anchored %d heads in leaf %d (past due: %s)", anchored.heads, anchored.size - 1, past_due)
+    return {"heads_anchored": anchored.heads, "leaves": anchored.size}

@@ -28,6 +28,7 @@ from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.principals import DocumentPrincipals
 from shared.adapters.documents.pseudonyms import DocumentPseudonyms
 from shared.adapters.documents.routing import DocumentCatalog, DocumentHints
+from shared.adapters.documents.store import Documents
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentKeyUses, DocumentTenants
 from shared.adapters.documents.waiting_events import DocumentWaitingEvents
 from shared.adapters.identity.access_tokens import EntraAccessTokens
@@ -64,6 +65,7 @@ class Adapters:
     clock: Clock
     chain: HashChain
     store: InspectableStore
+    documents: Documents
     ledger: TableLedger
     rollups: TableRollups
     responses: TableResponses
@@ -126,6 +128,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             clock=clock,
             chain=chain,
             store=store,
+            documents=documents,
             ledger=TableLedger(store, chain, clock),
             rollups=TableRollups(store),
             responses=TableResponses(store, clock),

@@ -6,13 +6,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from shared.adapters.azure_openai.probe import OpenAIProbe
 from shared.adapters.tables.books import TableBooks
 from shared.application.audit.count_refusals import CountRefusals
 from shared.application.background import Background
 from shared.application.evidence.export_evidence import ExportEvidence
 from shared.application.evidence.prove_entry import ProveEntry
-from shared.application.health.check_readiness import CheckReadiness
 from shared.application.ports.clock import Clock
 from shared.application.routing.bootstrap_catalog import BootstrapCatalog
 from shared.application.sweep import Sweep
@@ -21,6 +19,7 @@ from shared.composition.anchors import Anchors, wire_anchors
 from shared.composition.audit import Audit, wire_audit
 from shared.composition.billing import Billing, wire_billing
 from shared.composition.evidence import wire_evidence
+from shared.composition.health import Health, wire_health
 from shared.composition.inference import Inference, wire_inference
 from shared.composition.ledger import LedgerJobs, wire_ledger
 from shared.composition.pricing import Pricing, wire_pricing
@@ -47,7 +46,7 @@ class Gateway:
     audit: Audit
     evidence: ExportEvidence
     prove_entry: ProveEntry
-    readiness: CheckReadiness
+    health: Health
     background: Background
     refusals: CountRefusals
     resources: AsyncExitStack
@@ -83,7 +82,6 @@ async def _wire(adapters: Adapters) -> Gateway:
     await _create_first_backend(settings, routing.bootstrap)
     tenancy = wire_tenancy(adapters, sweep)
     ledger = wire_ledger(adapters, pricing, sweep)
-    probe = OpenAIProbe(adapters.tokens, adapters.backend_keys)
     anchors = wire_anchors(adapters)
     return Gateway(
         settings=settings,
@@ -98,7 +96,7 @@ async def _wire(adapters: Adapters) -> Gateway:
         evidence=wire_evidence(adapters, ledger, anchors),
         prove_entry=ProveEntry(TableBooks(adapters.store), anchors.store, adapters.tenants),
         audit=audit,
-        readiness=CheckReadiness(adapters.ledger, adapters.catalog, probe, adapters.clock),
+        health=wire_health(adapters),
         background=adapters.background,
         refusals=CountRefusals(adapters.clock, audit.record_refusals),
         resources=adapters.resources,

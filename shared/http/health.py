@@ -21,7 +21,7 @@ async def healthz(request: Request) -> Response:  # noqa: ARG001 - a route
 @endpoint
 async def readyz(gateway: Gateway, _request: Request, _request_id: str) -> Response:
     """Serve `GET /readyz`: 200 if ledger, configuration and at least one backend can be reached, else 503."""
-    readiness = await gateway.readiness()
+    readiness = await gateway.health.readiness()
     status, code = ("ready", 200) if readiness.is_ready else ("not_ready", 503)
     checks = asdict(readiness)
     if not readiness.is_ready:

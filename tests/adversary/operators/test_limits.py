@@ -167,7 +167,7 @@ async def test_the_timer_corrects_limits(stack: Stack, caplog: pytest.LogCapture
     await tenants._tenants.replace(replace(found.value, monthly_quota_tokens=100), "*", told())
     await timers.reconcile_limits(past_due=False)
     assert (await stack.usage())["quota_tokens"] == 100
-    assert "corrected the limits of 1 periods" in caplog.text
+    assert '"gateway.timer.count.limits_corrected": 1' in caplog.text
     await timers.reconcile_limits(past_due=False)
     assert [entry["kind"] for entry in await stack.entries()] == ["charge", EntryKind.LIMIT]
 

@@ -60,10 +60,10 @@ async def test_the_timer_anchors_what_the_gateway_has_booked(
         await stack.chat()
         async with stack.session.post(f"{stack.url}/admin/functions/anchor_audit", json={}) as response:
             assert response.status == 202
-        await eventually(lambda: "anchored 1 heads in leaf 0" in caplog.text)
+        await eventually(lambda: '"gateway.timer.count.leaves": 1' in caplog.text)
         await stack.chat()
         await timers.anchor_audit(past_due=True)
-        assert "anchored 1 heads in leaf 1 (past due: True)" in caplog.text
+        assert '"gateway.timer.count.leaves": 2' in caplog.text
         replay = await replayed(stack)
         assert (replay.origin, replay.signed_size) == (f"tallygate/{ACCOUNT}", 2)
         (head,) = replay.heads.values()
@@ -98,7 +98,7 @@ async def test_witnesses_get_the_checkpoint_and_all_files(
 
 async def test_a_gateway_without_a_key_says_that_nothing_is_anchored(stack: Stack, caplog: Any) -> None:
     await timers.anchor_audit(past_due=False)
-    assert "nothing is anchored" in caplog.text
+    assert "gateway.anchors.off" in caplog.text
     assert (await stack.gateway()).anchors.signer is None
 
 
