@@ -24,6 +24,7 @@ from shared.application.audit.record_audit import Actor
 from shared.application.ports.clock import Clock
 from shared.application.sweep import Sweep
 from shared.composition.adapters import Adapters, connect
+from shared.composition.alerts import wire_alerts
 from shared.composition.tenancy import wire_tenancy
 from shared.domain.errors import InvalidToken
 from shared.domain.identity.authority import authority_of
@@ -78,7 +79,8 @@ async def _calls(adapters: Adapters) -> dict[str, Call]:
     verified = VerifiedTokens()
     verifier = _verifier(entra, verified, adapters.clock)
     sweep = Sweep(adapters.cursors, adapters.clock, 60)
-    tenancy = wire_tenancy(replace(adapters, access_tokens=verifier), sweep)
+    alerts = wire_alerts(adapters)
+    tenancy = wire_tenancy(replace(adapters, access_tokens=verifier), sweep, alerts.raise_alert)
     actor = Actor(name="bench")
     named = {PrincipalKind.APPLICATION: application.client_id, PrincipalKind.GROUP: groups[0]}
     tenant = Tenant(

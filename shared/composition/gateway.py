@@ -15,6 +15,7 @@ from shared.application.ports.clock import Clock
 from shared.application.routing.bootstrap_catalog import BootstrapCatalog
 from shared.application.sweep import Sweep
 from shared.composition.adapters import Adapters, connect
+from shared.composition.alerts import Alerts, wire_alerts
 from shared.composition.anchors import Anchors, wire_anchors
 from shared.composition.audit import Audit, wire_audit
 from shared.composition.billing import Billing, wire_billing
@@ -42,6 +43,7 @@ class Gateway:
     pricing: Pricing
     ledger: LedgerJobs
     billing: Billing
+    alerts: Alerts
     anchors: Anchors
     audit: Audit
     evidence: ExportEvidence
@@ -80,7 +82,8 @@ async def _wire(adapters: Adapters) -> Gateway:
     audit = wire_audit(adapters)
     routing = wire_routing(adapters)
     await _create_first_backend(settings, routing.bootstrap)
-    tenancy = wire_tenancy(adapters, sweep)
+    alerts = wire_alerts(adapters)
+    tenancy = wire_tenancy(adapters, sweep, alerts.raise_alert)
     ledger = wire_ledger(adapters, pricing, sweep)
     anchors = wire_anchors(adapters)
     return Gateway(
@@ -92,6 +95,7 @@ async def _wire(adapters: Adapters) -> Gateway:
         pricing=pricing,
         ledger=ledger,
         billing=wire_billing(adapters, ledger, sweep),
+        alerts=alerts,
         anchors=anchors,
         evidence=wire_evidence(adapters, ledger, anchors),
         prove_entry=ProveEntry(TableBooks(adapters.store), anchors.store, adapters.tenants),

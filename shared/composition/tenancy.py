@@ -50,11 +50,10 @@ def _admin_key_name(adapters: Adapters) -> str:
     return name
 
 
-def wire_tenancy(adapters: Adapters, sweep: Sweep) -> Tenancy:
+def wire_tenancy(adapters: Adapters, sweep: Sweep, raise_alert: RaiseAlert) -> Tenancy:
     """Make the use cases of tenancy. They share `authenticate`, which forgets a tenant that they change."""
     tenants, keys, clock = adapters.tenants, adapters.keys, adapters.clock
     admin_key = AdminKey(adapters.secrets, _admin_key_name(adapters))
-    raise_alert = RaiseAlert(adapters.alerts, clock, adapters.background)
     watch = WatchKeys(NoteKeyUse(adapters.key_uses, clock, adapters.background), raise_alert)
     memberships = Memberships(tenants, adapters.principals, clock)
     privacy_keys = PrivacyKeys(adapters.secrets, adapters.secret_names.privacy)

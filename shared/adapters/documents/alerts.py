@@ -30,9 +30,9 @@ class DocumentAlerts:
 def _event(alert: Alert) -> dict[str, object]:
     """Render an alert as an event of CloudEvents 1.0: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
 
-    Events are stored: their members never change names or meanings.
+    Events are stored: their members never change names or meanings. Those of earlier versions have no severity.
     """
-    return {
+    event: dict[str, object] = {
         "specversion": "1.0",
         "id": alert.event_id,
         "source": "/tallygate",
@@ -40,5 +40,7 @@ def _event(alert: Alert) -> dict[str, object]:
         "subject": alert.subject,
         "time": timestamp(alert.at),
         "datacontenttype": "application/json",
+        "severity": alert.severity,
         "data": alert.data,
     }
+    return {**event, "tenantid": alert.tenant_id} if alert.tenant_id else event

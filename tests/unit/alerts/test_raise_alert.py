@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
+
+import pytest
 
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.application.alerts.raise_alert import RaiseAlert
+from shared.application.alerts.store_alert import StoreAlert
 from shared.application.background import Background
 from shared.domain.alerts.alert import Alert, AlertKind
+from shared.domain.alerts.severity import AlertSeverity
 from shared.domain.errors import StorageUnavailable
 from tests.tools.ledgers import ManualClock
 from tests.tools.watched_keys import stored_alerts
@@ -40,10 +46,14 @@ class Raised:
 
     def __post_init__(self) -> None:
         self.outbox = CountedAlerts(self.documents)
-        self.raise_alert = RaiseAlert(self.outbox, self.clock, self.background)
+        self.raise_alert = RaiseAlert(StoreAlert(self.outbox), self.clock, self.background)
 
     async def __call__(self, name: str, tenant: str = "acme") -> None:
         self.raise_alert(AlertKind.KEY_ADDRESS_REFUSED, tenant, name, f"tenants/{tenant}", {})
+        await self.background.drain()
+
+    async def of_platform(self, name: str, kind: AlertKind = AlertKind.BACKEND_MISCONFIGURED) -> None:
+        self.raise_alert.of_platform(kind, name, f"backends/{name}", {})
         await self.background.drain()
 
     async def kinds(self) -> Counter[str]:
@@ -82,3 +92,59 @@ async def test_an_alert_that_could_not_be_stored_is_tried_again_by_the_next_even
         await raised("key")
     assert await raised.kinds() == {"key.address_refused": 1}
     assert raised.outbox.calls == 2
+
+
+async def test_the_platform_gets_twenty_alerts_of_a_kind_an_hour_beside_those_of_tenants() -> None:
+    raised = Raised()
+    for number in range(30):
+        await raised.of_platform(f"backend-{number}")
+    await raised.of_platform("eu", AlertKind.REGION_DOWN)
+    await raised("key")
+    assert await raised.kinds() == {
+        "backend.misconfigured": 20,
+        "alerts.suppressed": 1,
+        "region.down": 1,
+        "key.address_refused": 1,
+    }
+    (suppressed,) = [each for each in await stored_alerts(raised.documents) if "suppressed" in each["type"]]
+    assert (suppressed["subject"], suppressed["data"]) == ("platform", {"kind": "backend.misconfigured"})
+    assert "tenantid" not in suppressed
+
+
+async def test_the_process_that_stored_an_alert_writes_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tallygate")
+    one = Raised()
+    two = Raised(documents=one.documents)
+    for raised in (one, two):
+        await raised("key")
+        await raised.of_platform("eu-1")
+    found = [each for each in caplog.records if each.getMessage().startswith("gateway.alert ")]
+    lines = [json.loads(each.getMessage().partition(" ")[2]) for each in found]
+    assert lines == [
+        {
+            "gateway.alert.kind": "key.address_refused",
+            "gateway.alert.subject": "tenants/acme",
+            "gateway.alert.severity": "warning",
+            "gateway.tenant": "acme",
+        },
+        {
+            "gateway.alert.kind": "backend.misconfigured",
+            "gateway.alert.subject": "backends/eu-1",
+            "gateway.alert.severity": "error",
+        },
+    ]
+    assert [each.levelno for each in found] == [logging.WARNING, logging.ERROR]
+
+
+async def test_an_event_states_its_severity_and_its_tenant() -> None:
+    raised = Raised()
+    await raised("key")
+    (event,) = await stored_alerts(raised.documents)
+    assert (event["severity"], event["tenantid"]) == ("warning", "acme")
+
+
+def test_severities_ascend() -> None:
+    assert AlertSeverity.ERROR.reaches(AlertSeverity.ERROR)
+    assert AlertSeverity.CRITICAL.reaches(AlertSeverity.INFO)
+    assert not AlertSeverity.WARNING.reaches(AlertSeverity.ERROR)
+    assert {kind.severity for kind in AlertKind} == {*AlertSeverity}

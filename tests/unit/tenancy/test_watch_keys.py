@@ -158,6 +158,8 @@ async def test_a_refused_address_is_an_alert_once_an_hour_for_each_network() -> 
         "type": "tallygate.key.address_refused",
         "subject": f"tenants/acme/keys/{key.key_id}",
         "time": "2026-11-22T12:00:00.000Z",
+        "severity": "warning",
+        "tenantid": "acme",
         "datacontenttype": "application/json",
         "data": {"tenant_id": "acme", "key_id": key.key_id, "label": "jobs", "owner": "ann", "network": HOME},
     }
