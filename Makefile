@@ -6,6 +6,7 @@
 # make adversary      the attacks: hostile callers, lying upstreams, forgetful operators, forged books
 # make check          format, lint, types, import contracts
 # make format         format and fix what can be fixed
+# make package        dist/gateway.zip, which is deployed: the same bytes from the same sources, with its SHA-256
 # make verify         the books of the running gateway against every invariant; PERIOD=YYYY-MM
 # make simulate       the ledger under seeded faults and crashes; COUNT=10000 schedules from FIRST=0
 # make soak           real processes under faults and kills for SECONDS=600
@@ -24,7 +25,7 @@ UNIT := -m pytest -n $${PYTEST_WORKERS:-auto} tests/unit
 UNIT_313 := .venv-conformance/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit unit-313 prove adversary check format bench simulate soak verify lock hooks clean
+.PHONY: help setup run test unit unit-313 prove adversary check format bench simulate soak verify package lock hooks clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -85,6 +86,9 @@ endif
 verify:
 	$(SETUP) run
 	@$(BIN)/python -m local.verify $(if $(PERIOD),--period $(PERIOD))
+
+package:
+	@$(PYTHON) -m local.package
 
 simulate:
 	$(SETUP) development

@@ -13,9 +13,12 @@ from local.setup.steps import ROOT
 
 NEEDED_BY = {
     "clients": ("tests/clients",),
-    "conformance": ("tests/functions/host", "tests/adversary/operators"),
-    "azurite": ("tests/adversary", "tests/clients", "tests/contract", "tests/e2e", "tests/functions", "tests/upgrade"),
-}
+    "conformance": ("tests/deployment", "tests/functions/host", "tests/adversary/operators"),
+    "azurite": (
+        "tests/adversary", "tests/clients", "tests/contract", "tests/deployment", "tests/e2e", "tests/functions",
+        "tests/upgrade",
+    ),
+}  # fmt: skip
 """Paths of tests, by what `local.setup` installs for them."""
 _SELECTING = {
     "--lf",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,15 +29,21 @@ def step(title: str) -> Iterator[None]:
     print(f"  {title:<60}{time.monotonic() - began:6.1f} s", flush=True)
 
 
-def run(name: str, command: Command, cwd: Path = ROOT) -> None:
-    """Run a command; its output goes to `.tools/log/NAME.log`. Raises `StepFailed` with the end of that log."""
+def run(name: str, command: Command, cwd: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
+    """Run a command; its output goes to `.tools/log/NAME.log`. Raises `StepFailed` with the end of that log.
+
+    `environment` is set beside that of this process.
+    """
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{name}.log"
     try:
         with log.open("ab") as output:
             output.write(f"\n$ {' '.join(map(str, command))}\n".encode())
             output.flush()
-            subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True)
+            variables = {**os.environ, **(environment or {})}
+            subprocess.run(
+                command, cwd=cwd, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=True
+            )
     except OSError as error:
         raise StepFailed(f"{command[0]} could not be run: {error}") from None
     except subprocess.CalledProcessError as error:

@@ -6,9 +6,11 @@ import inspect
 import re
 import subprocess
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import function_app
+from local.package.ignored import DEPLOYED, patterns
 from tests.tools.stack import indexed_functions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +49,13 @@ def test_files_are_short_unless_a_reason_is_given() -> None:
     paths = [ROOT / "function_app.py", *(ROOT / "shared").rglob("*.py")]
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in paths}
     assert {path for path, lines in lengths.items() if lines > MAX_LINES} == LONGER.keys()
+
+
+def test_every_tracked_file_at_the_top_is_deployed_or_ignored() -> None:
+    # `make package` stops at a file that it does not know
+    top = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
+    ignored = patterns(ROOT)
+    assert {name for name in top if not any(fnmatchcase(name, each) for each in ignored)} == set(DEPLOYED)
 
 
 def test_no_key_and_no_registry_address_is_committed() -> None:

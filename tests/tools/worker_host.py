@@ -1,6 +1,7 @@
 """Serve function_app.py through Microsoft's Python worker library, as the Functions host drives it.
 
-Run it by the conformance environment's Python 3.13: `python -m tests.tools.worker_host PORT`. The library's message
+Run it by the conformance environment's Python 3.13: `python -m tests.tools.worker_host PORT [APP]`. `APP` is the folder
+of the app, by default this checkout; its own packages go before those of the environment. The library's message
 classes are generated from gRPC definitions that are not on PyPI. Plain objects replace them, because the library only
 reads and writes their attributes. Like the Functions host, this module matches routes itself.
 """
@@ -62,7 +63,8 @@ class Protos:
 class WorkerHost:
     """The host: asks the worker for its functions, routes requests and invokes functions."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: Path) -> None:
+        self._app = app
         self._protos = Protos()
         self._ids: dict[str, str] = {}
         self._timers: dict[str, str] = {}
@@ -73,7 +75,7 @@ class WorkerHost:
         from azure_functions_runtime import functions_metadata_request, worker_init_request
 
         answer = await worker_init_request(
-            self._message("worker_init_request", capabilities={}, function_app_directory=str(ROOT))
+            self._message("worker_init_request", capabilities={}, function_app_directory=str(self._app))
         )
         if answer.result.status != Protos.StatusResult.Success:
             raise SystemExit(f"the worker refused the app: {answer.result.exception.message}")
@@ -175,11 +177,12 @@ def _kept_by_the_worker() -> list[Any]:
 
 
 async def main() -> None:
-    sys.path.insert(0, str(ROOT))
-    os.chdir(ROOT)
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT
+    sys.path[:0] = [str(folder), str(folder / ".python_packages" / "lib" / "site-packages")]
+    os.chdir(folder)
     # as the worker does: it sends every line from INFO on to the host
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    host = WorkerHost()
+    host = WorkerHost(folder)
     await host.start()
     app = web.Application(client_max_size=104_857_600)
     app.router.add_route("*", "/{path:.*}", host.handle)

@@ -47,4 +47,4 @@ def test_another_file_may_be_named(tmp_path: Path) -> None:
 def test_the_file_is_ignored_by_git_and_not_deployed() -> None:
     root = Path(__file__).resolve().parents[3]
     assert ".env" in (root / ".gitignore").read_text().splitlines()
-    assert ".env*" in (root / ".funcignore").read_text().splitlines()
+    assert "/.env*" in (root / ".funcignore").read_text().splitlines()

@@ -1,0 +1,1 @@
+"""Build the package that is deployed: `make package`."""
