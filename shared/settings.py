@@ -30,6 +30,7 @@ from shared.setting_rules import (
 )
 from shared.setting_rules import listed as listed  # for those who read settings
 from shared.setting_rules import refuse as _refuse
+from shared.telemetry_settings import TelemetrySettings
 
 _REQUEST_SECONDS: Final = (
     "queue_timeout_seconds",
@@ -45,7 +46,7 @@ _STATED_SECRETS: Final = (*NAMES, *(f"{name}_secret_name" for name in NAMES))
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
 
-class Settings(PrivacySettings, AnchorSettings, AuditSettings, FirstBackendSettings):
+class Settings(TelemetrySettings, PrivacySettings, AnchorSettings, AuditSettings, FirstBackendSettings):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(

@@ -45,9 +45,11 @@ from shared.application.ports.anchors import AnchorStore
 from shared.application.ports.billing import ReportStore
 from shared.application.ports.clock import Clock
 from shared.application.ports.secrets import Secrets
+from shared.application.ports.telemetry import Telemetry
 from shared.composition.identity import access_tokens
 from shared.composition.secrets import SecretNames, open_secrets
 from shared.composition.storage import open_storage
+from shared.composition.telemetry import open_telemetry
 from shared.domain.audit.hash_chain import HashChain
 from shared.settings import Settings
 
@@ -99,6 +101,7 @@ class Adapters:
     upstream: AiohttpUpstream
     tokenizer: SplintrTokenizer
     background: Background
+    telemetry: Telemetry
     resources: AsyncExitStack
 
 
@@ -168,6 +171,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             ),
             tokenizer=SplintrTokenizer(),
             background=Background(),
+            telemetry=open_telemetry(settings),
             resources=opened.pop_all(),
         )
 

@@ -12,6 +12,7 @@ from shared.application.background import Background
 from shared.application.evidence.export_evidence import ExportEvidence
 from shared.application.evidence.prove_entry import ProveEntry
 from shared.application.ports.clock import Clock
+from shared.application.ports.telemetry import Telemetry
 from shared.application.routing.bootstrap_catalog import BootstrapCatalog
 from shared.application.sweep import Sweep
 from shared.composition.adapters import Adapters, connect
@@ -50,6 +51,7 @@ class Gateway:
     prove_entry: ProveEntry
     health: Health
     background: Background
+    telemetry: Telemetry
     refusals: CountRefusals
     resources: AsyncExitStack
 
@@ -102,6 +104,7 @@ async def _wire(adapters: Adapters) -> Gateway:
         audit=audit,
         health=wire_health(adapters),
         background=adapters.background,
+        telemetry=adapters.telemetry,
         refusals=CountRefusals(adapters.clock, audit.record_refusals),
         resources=adapters.resources,
     )

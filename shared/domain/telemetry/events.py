@@ -1,0 +1,187 @@
+"""All events of the log: their names, and what they mean. This is the one table of them.
+
+Fields are named in `shared/application/structured_log.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.domain.values import record
+
+_PER_SECOND: Final = 10
+
+
+@record
+class Event:
+    """One kind of log line."""
+
+    name: str
+    meaning: str
+    fields: tuple[str, ...] = ()
+    """The fields beside `gateway.request_id` and `gateway.lines_left_out`, which any line may have."""
+    per_second: int | None = _PER_SECOND
+    """The most lines a second of one process; `None` for events whose number something else bounds."""
+
+
+STARTED: Final = Event(
+    name="gateway.started",
+    meaning="a process has built its gateway; the line has its settings, without secrets",
+    fields=("gateway.version", "gateway.instance", "gateway.settings"),
+    per_second=None,
+)
+MISCONFIGURED: Final = Event(
+    name="gateway.misconfigured",
+    meaning="an error: settings are missing or wrong, so that every request gets 503; the message names them",
+    fields=("error.message",),
+    per_second=1,
+)
+START_FAILED: Final = Event(
+    name="gateway.start_failed",
+    meaning="an error: the gateway could not be built, for example because a vault cannot be read; it tries again",
+    fields=("error.message", "exception.type", "exception.cause"),
+    per_second=1,
+)
+BREAKER_CHANGED: Final = Event(
+    name="gateway.breaker.changed",
+    meaning="a circuit breaker opened or closed; the message is the cause, the request is the one that met it",
+    fields=("gateway.backend", "gateway.state", "error.message"),
+)
+FAILOVER: Final = Event(
+    name="gateway.failover",
+    meaning="an attempt failed, and another backend is asked",
+    fields=("gateway.tenant", "gateway.backend", "gateway.to_backend", "error.type", "error.message"),
+)
+SPILLOVER: Final = Event(
+    name="gateway.spillover",
+    meaning="Azure served an attempt by its own spillover, and it was priced as the configured deployment",
+    fields=("gateway.tenant", "gateway.backend", "error.message"),
+)
+SPILLED: Final = Event(
+    name="gateway.backend.spilled",
+    meaning="an error: Azure served a request by a spillover deployment that the backend does not state",
+    fields=("gateway.tenant", "gateway.backend", "error.message"),
+)
+SPILL_FAILED: Final = Event(
+    name="gateway.backend.spill_failed",
+    meaning="Azure could not spill over to its deployment",
+    fields=("gateway.tenant", "gateway.backend", "error.message"),
+)
+REQUEST_REFUSED: Final = Event(
+    name="gateway.request.refused",
+    meaning="a refusal that only configuration can end: `unpriced_model` or `residency_violation`",
+    fields=("http.response.status_code", "error.type", "gateway.tenant", "error.message"),
+)
+REQUEST_FAILED: Final = Event(
+    name="gateway.request.failed",
+    meaning="a request was answered with 5xx, or broke off by a defect; message and cause say why",
+    fields=(
+        "http.response.status_code",
+        "error.type",
+        "gateway.tenant",
+        "error.message",
+        "exception.type",
+        "exception.cause",
+        "exception.stacktrace",
+    ),
+)
+STREAM_FAILED: Final = Event(
+    name="gateway.stream.failed",
+    meaning="a stream that had begun ended with an error",
+    fields=("gateway.tenant", "gateway.backend", "error.type", "error.message"),
+)
+REFUSALS_COUNTED: Final = Event(
+    name="gateway.refusals",
+    meaning="the requests that were refused in one minute, by reason and tenant",
+    fields=("error.type", "gateway.tenant", "client.address", "gateway.minute", "gateway.count"),
+    per_second=None,
+)
+REFUSALS_LOST: Final = Event(
+    name="gateway.refusals.lost",
+    meaning="an error: counts of refusals are not in the audit log, because storage could not be reached",
+    fields=("gateway.count",),
+    per_second=None,
+)
+BACKGROUND_FAILED: Final = Event(
+    name="gateway.background.failed",
+    meaning="an error: work that outlives its request failed",
+    fields=("exception.type", "exception.cause", "exception.stacktrace", "error.message"),
+)
+NOT_READY: Final = Event(
+    name="gateway.not_ready",
+    meaning="`GET /readyz` answered 503, because of the named checks",
+    fields=("http.response.status_code", "error.message"),
+    per_second=1,
+)
+TIMER_FINISHED: Final = Event(
+    name="gateway.timer.finished",
+    meaning="a timer's run ended; the line has its duration and its counts",
+    fields=("gateway.timer", "gateway.duration_ms", "gateway.counts", "gateway.past_due"),
+    per_second=None,
+)
+TIMER_FAILED: Final = Event(
+    name="gateway.timer.failed",
+    meaning="an error: a timer's run failed; the next run repeats it",
+    fields=(
+        "gateway.timer",
+        "gateway.duration_ms",
+        "gateway.past_due",
+        "error.message",
+        "exception.type",
+        "exception.cause",
+        "exception.stacktrace",
+    ),
+    per_second=None,
+)
+CONFIGURATION_CHANGED: Final = Event(
+    name="gateway.configuration.changed",
+    meaning="a tenant, backend, deployment or price was changed; the audit log has the values",
+    fields=("gateway.action", "gateway.subject", "gateway.actor"),
+)
+KEY_CHANGED: Final = Event(
+    name="gateway.key.changed",
+    meaning="a key was created, changed, rotated or revoked",
+    fields=("gateway.action", "gateway.subject", "gateway.actor"),
+)
+SLOW_COMMIT: Final = Event(
+    name="gateway.ledger.slow_commit",
+    meaning="a commit of the ledger took longer than a second",
+    fields=("gateway.tenant", "gateway.duration_ms", "gateway.result"),
+)
+ALERT: Final = Event(
+    name="gateway.alert",
+    meaning="an alert was stored. E-mail hangs on this line by a log alert",
+    fields=("gateway.kind", "gateway.subject", "gateway.severity"),
+    per_second=None,
+)
+ALERT_DEAD: Final = Event(
+    name="gateway.alert.dead",
+    meaning="an error: an alert could not be delivered to a sink and is not tried again",
+    fields=("gateway.kind", "gateway.subject", "gateway.sink", "error.message"),
+    per_second=None,
+)
+EVENTS: Final = (
+    STARTED,
+    MISCONFIGURED,
+    START_FAILED,
+    BREAKER_CHANGED,
+    FAILOVER,
+    SPILLOVER,
+    SPILLED,
+    SPILL_FAILED,
+    REQUEST_REFUSED,
+    REQUEST_FAILED,
+    STREAM_FAILED,
+    REFUSALS_COUNTED,
+    REFUSALS_LOST,
+    BACKGROUND_FAILED,
+    NOT_READY,
+    TIMER_FINISHED,
+    TIMER_FAILED,
+    CONFIGURATION_CHANGED,
+    KEY_CHANGED,
+    SLOW_COMMIT,
+    ALERT,
+    ALERT_DEAD,
+)
+BY_NAME: Final = {event.name: event for event in EVENTS}
