@@ -62,3 +62,19 @@ def test_no_other_module_spells_the_name_of_an_instrument() -> None:
         if text in names - {each.name for each in EVENTS}
     ]
     assert found == []
+
+
+def logged(source: str) -> Iterator[str]:
+    """Yield the names of events that a module logs."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log_event":
+            (name,) = [each for each in node.args[1:2] if isinstance(each, ast.Constant)] or [None]
+            if name is not None and isinstance(name.value, str):
+                yield name.value
+
+
+def test_every_event_that_is_logged_is_in_the_table() -> None:
+    names = {each.name for each in EVENTS}
+    found = {name for path in SHARED.rglob("*.py") for name in logged(path.read_text())}
+    assert found - names == set()
+    assert "gateway.request.failed" in found

@@ -116,7 +116,7 @@ NOT_READY: Final = Event(
 TIMER_FINISHED: Final = Event(
     name="gateway.timer.finished",
     meaning="a timer's run ended; the line has its duration and its counts",
-    fields=("gateway.timer", "gateway.duration_ms", "gateway.counts", "gateway.past_due"),
+    fields=("gateway.timer", "gateway.timer.past_due", "gateway.timer.duration_ms", "gateway.timer.count.*"),
     per_second=None,
 )
 TIMER_FAILED: Final = Event(
@@ -124,13 +124,31 @@ TIMER_FAILED: Final = Event(
     meaning="an error: a timer's run failed; the next run repeats it",
     fields=(
         "gateway.timer",
-        "gateway.duration_ms",
-        "gateway.past_due",
+        "gateway.timer.past_due",
+        "gateway.timer.duration_ms",
         "error.message",
         "exception.type",
         "exception.cause",
         "exception.stacktrace",
     ),
+    per_second=None,
+)
+TIMER_NOT_NOTED: Final = Event(
+    name="gateway.timer.not_noted",
+    meaning="a timer's run is not in storage, because that could not be reached",
+    fields=("gateway.timer", "error.message", "exception.type", "exception.cause", "exception.stacktrace"),
+    per_second=None,
+)
+PERIOD_EXPORTED: Final = Event(
+    name="gateway.period.exported",
+    meaning="the statements of a period were written; the line names them with their digests",
+    fields=("gateway.period", "gateway.files"),
+    per_second=None,
+)
+ANCHORS_OFF: Final = Event(
+    name="gateway.anchors.off",
+    meaning="nothing is anchored, because no key is set that signs",
+    fields=("error.message",),
     per_second=None,
 )
 CONFIGURATION_CHANGED: Final = Event(
@@ -151,13 +169,13 @@ SLOW_COMMIT: Final = Event(
 ALERT: Final = Event(
     name="gateway.alert",
     meaning="an alert was stored. E-mail hangs on this line by a log alert",
-    fields=("gateway.kind", "gateway.subject", "gateway.severity"),
+    fields=("gateway.alert.kind", "gateway.alert.subject", "gateway.alert.severity", "gateway.tenant"),
     per_second=None,
 )
 ALERT_DEAD: Final = Event(
     name="gateway.alert.dead",
     meaning="an error: an alert could not be delivered to a sink and is not tried again",
-    fields=("gateway.kind", "gateway.subject", "gateway.sink", "error.message"),
+    fields=("gateway.alert.kind", "gateway.alert.subject", "gateway.alert.sink", "error.message"),
     per_second=None,
 )
 EVENTS: Final = (
@@ -178,6 +196,9 @@ EVENTS: Final = (
     NOT_READY,
     TIMER_FINISHED,
     TIMER_FAILED,
+    TIMER_NOT_NOTED,
+    PERIOD_EXPORTED,
+    ANCHORS_OFF,
     CONFIGURATION_CHANGED,
     KEY_CHANGED,
     SLOW_COMMIT,
