@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from shared.application.structured_log import line_bounds
 from tests.tools.suite_minutes import SuiteMinutes
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ settings.load_profile("shared machine")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SuiteMinutes(), "suite minutes")
+
+
+@pytest.fixture(autouse=True)
+def unbounded_lines() -> None:
+    """Let no test lose a log line because the one before wrote many in the same second."""
+    line_bounds.clear()
 
 
 @pytest.fixture(scope="session")

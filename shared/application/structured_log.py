@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from traceback import format_tb
 from typing import Final
 
 from shared.domain.errors import GatewayError
+from shared.domain.telemetry.events import BY_NAME
 
 REQUEST: Final = "gateway.request_id"
 TENANT: Final = "gateway.tenant"
 BACKEND: Final = "gateway.backend"
 COUNT: Final = "gateway.count"
+LEFT_OUT: Final = "gateway.lines_left_out"
 ERROR: Final = "error.type"
 MESSAGE: Final = "error.message"
 SOURCE: Final = "client.address"
+STATE: Final = "gateway.state"
 STATUS: Final = "http.response.status_code"
 """Names of fields: OpenTelemetry's where it has them. https://opentelemetry.io/docs/specs/semconv/registry/attributes/"""
 
@@ -26,11 +30,54 @@ request_id: Final = ContextVar("request_id", default="")
 _logger: Final = logging.getLogger("tallygate")
 
 
+class LineBounds:
+    """Counts the lines of each event in the current second, and those that were left out since the last line."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._written: dict[str, int] = {}
+        self._left_out: dict[str, int] = {}
+
+    def admit(self, event: str, per_second: int) -> bool:
+        """Tell whether a line may be written. A line that may not is counted."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._written = second, {}
+        written = self._written.get(event, 0)
+        if written >= per_second:
+            self._left_out[event] = self._left_out.get(event, 0) + 1
+            return False
+        self._written[event] = written + 1
+        return True
+
+    def take_left_out(self, event: str) -> int:
+        """Return the number of lines that were left out since it was last asked for."""
+        return self._left_out.pop(event, 0)
+
+    def clear(self) -> None:
+        """Forget all counts."""
+        self._written.clear()
+        self._left_out.clear()
+
+
+line_bounds: Final = LineBounds()
+"""The bounds of this process. Events that are not in the table have none."""
+
+
 def log_event(level: int, event: str, fields: Mapping[str, str | int]) -> None:
     """Write one line: the name of the event, and its fields as a JSON object in ASCII, which escapes all controls.
 
-    Adds the id of the request. An exporter of OpenTelemetry finds the fields as attributes of the record.
+    Adds the id of the request, and the number of lines of this event that its bound has left out. An exporter of
+    OpenTelemetry finds the fields as attributes of the record.
     """
+    if not _logger.isEnabledFor(level):
+        return
+    declared = BY_NAME.get(event)
+    if declared is not None and declared.per_second is not None:
+        if not line_bounds.admit(event, declared.per_second):
+            return
+        if left_out := line_bounds.take_left_out(event):
+            fields = {**fields, LEFT_OUT: left_out}
     if REQUEST not in fields and (current := request_id.get()):
         fields = {REQUEST: current, **fields}
     _logger.log(level, "%s %s", event, json.dumps(fields), extra={"event.name": event, **fields})

@@ -68,8 +68,8 @@ def logged(source: str) -> Iterator[str]:
     """Yield the names of events that a module logs."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "log_event":
-            (name,) = [each for each in node.args[1:2] if isinstance(each, ast.Constant)] or [None]
-            if name is not None and isinstance(name.value, str):
+            name = node.args[1]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
                 yield name.value
 
 

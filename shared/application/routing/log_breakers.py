@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from shared.application.structured_log import BACKEND, MESSAGE, log_event
+from shared.application.structured_log import BACKEND, MESSAGE, STATE, log_event
 from shared.domain.routing.backend_health import BackendHealth
 
 
@@ -19,7 +19,9 @@ class BreakerLog:
         name = health.backend_id
         if health.open_until is not None and name not in self._open:
             self._open.add(name)
-            log_event(logging.WARNING, "gateway.breaker.opened", {BACKEND: name, MESSAGE: health.reason})
+            log_event(
+                logging.WARNING, "gateway.breaker.changed", {BACKEND: name, STATE: "open", MESSAGE: health.reason}
+            )
         elif health.open_until is None and name in self._open:
             self._open.remove(name)
-            log_event(logging.INFO, "gateway.breaker.closed", {BACKEND: name})
+            log_event(logging.INFO, "gateway.breaker.changed", {BACKEND: name, STATE: "closed"})

@@ -130,17 +130,18 @@ async def test_breakers_that_open_and_close_name_the_request_and_the_cause(
 ) -> None:
     await stack.fault(kind="status", status=429, headers={"retry-after-ms": "1"})
     _, headers, _ = await stack.chat()
-    (opened,) = events(caplog, "gateway.breaker.opened")
+    (opened,) = events(caplog, "gateway.breaker.changed")
     assert opened == {
         "gateway.request_id": headers["x-gateway-request-id"],
         "gateway.backend": "se-gpt-4o",
+        "gateway.state": "open",
         "error.message": "status 429",
     }
     ids = [headers["x-gateway-request-id"]]
-    while not (closed := events(caplog, "gateway.breaker.closed")):
+    while not (closed := events(caplog, "gateway.breaker.changed")[1:]):
         _, headers, _ = await stack.chat()
         ids.append(headers["x-gateway-request-id"])
-    assert closed == [{"gateway.request_id": ids[-1], "gateway.backend": "se-gpt-4o"}]
+    assert closed == [{"gateway.request_id": ids[-1], "gateway.backend": "se-gpt-4o", "gateway.state": "closed"}]
 
 
 @pytest.mark.parametrize("stack_settings", [{"AZURE_OPENAI_API_KEY": "wrong"}], indirect=True)
