@@ -31,6 +31,7 @@ from shared.setting_rules import (
 from shared.setting_rules import listed as listed  # for those who read settings
 from shared.setting_rules import refuse as _refuse
 from shared.telemetry_settings import TelemetrySettings
+from shared.workload_identity_settings import WorkloadIdentitySettings
 
 _REQUEST_SECONDS: Final = (
     "queue_timeout_seconds",
@@ -46,7 +47,14 @@ _STATED_SECRETS: Final = (*NAMES, *(f"{name}_secret_name" for name in NAMES))
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
 
-class Settings(TelemetrySettings, PrivacySettings, AnchorSettings, AuditSettings, FirstBackendSettings):
+class Settings(
+    TelemetrySettings,
+    PrivacySettings,
+    AnchorSettings,
+    AuditSettings,
+    FirstBackendSettings,
+    WorkloadIdentitySettings,
+):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
     model_config = SettingsConfigDict(
@@ -67,7 +75,6 @@ class Settings(TelemetrySettings, PrivacySettings, AnchorSettings, AuditSettings
 
     use_managed_identity: bool = True
     """`false` uses the identity of a developer (`DefaultAzureCredential`)."""
-    azure_client_id: str = ""
     azure_openai_api_key: SecretStr = SecretStr("")
     """Key for the backends whose `auth` is `api_key` and that name no secret. Where set, it goes before the vault's."""
 

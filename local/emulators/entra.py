@@ -1,7 +1,7 @@
 """An emulated Entra ID, over TLS: discovery, signing keys, tokens of both versions, managed identities and faults.
 
-It issues tokens as Entra does to applications with a secret, to people by password and by device code, and to managed
-identities of App Service. azure-identity gets them from it unmodified.
+It issues tokens as Entra does to applications with a secret or the token of a Kubernetes service account, to people by
+password and by device code, and to managed identities of App Service. azure-identity gets them from it unmodified.
 Source: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 """
 
@@ -22,6 +22,7 @@ from local.emulators.entra_objects import Application, Person, SigningKey, encod
 LIFETIME_SECONDS = 4500
 MOST_GROUPS = 200
 """A token names no groups if there are more."""
+_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -51,6 +52,9 @@ class EmulatedEntra:
     """All are published. The first signs."""
     applications: list[Application] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
+    resource_issuer: str = ""
+    """What the issuer of tokens for other services begins with, in place of this address: the public cloud's is
+    `https://sts.windows.net/`, and Azurite takes no other."""
     identity_header: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     """The header that App Service hands to the app, and without which its endpoint gives no token."""
     fault: Fault = field(default_factory=Fault)
@@ -90,8 +94,9 @@ class EmulatedEntra:
         now = int(time.time())
         claims = {
             "aud": audience or (self.gateway_id if version == "2.0" else f"api://{self.gateway_id}"),
-            "iss": self.issuer(version), "iat": now - 300, "nbf": now - 300, "exp": now + LIFETIME_SECONDS,
-            "oid": caller.object_id, "tid": self.directory_id, "uti": secrets.token_urlsafe(16), "ver": version,
+            "iss": self._issuer_of(version, audience), "iat": now - 300, "nbf": now - 300,
+            "exp": now + LIFETIME_SECONDS, "oid": caller.object_id, "tid": self.directory_id,
+            "uti": secrets.token_urlsafe(16), "ver": version,
         }  # fmt: skip
         of_caller = _application(caller) if isinstance(caller, Application) else self._person(caller)
         application = caller if isinstance(caller, Application) else (client or self.applications[0])
@@ -99,6 +104,10 @@ class EmulatedEntra:
         if audience:  # the roles of the gateway's registration mean nothing to another service
             of_caller.pop("roles", None)
         return {**claims, **names_client, **of_caller}
+
+    def _issuer_of(self, version: str, audience: str) -> str:
+        own = f"{self.resource_issuer}{self.directory_id}/"
+        return own if self.resource_issuer and audience else self.issuer(version)
 
     def signed(
         self, claims: dict[str, Any] | bytes, header: dict[str, Any] | None = None, key: SigningKey | None = None
@@ -214,7 +223,7 @@ class EmulatedEntra:
     def _client(self, form: dict[str, str], *, needs_secret: bool) -> Application:
         for each in self.applications:
             if each.client_id == form.get("client_id") and (
-                each.secret == form.get("client_secret") or not needs_secret
+                each.secret == form.get("client_secret") or not needs_secret or _is_federated(each, form)
             ):
                 return each
         raise _refusal("invalid_client")
@@ -235,6 +244,12 @@ class EmulatedEntra:
         elif person.groups:
             claims["groups"] = list(person.groups)
         return claims
+
+
+def _is_federated(application: Application, form: dict[str, str]) -> bool:
+    """Tell whether a token of a service account that the application trusts stands in for its secret."""
+    is_assertion = form.get("client_assertion_type") == _ASSERTION
+    return is_assertion and any(each.has_issued(form.get("client_assertion", "")) for each in application.trusts)
 
 
 def _application(application: Application) -> dict[str, Any]:

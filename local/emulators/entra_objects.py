@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 BITS = 2048
+EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
+"""The audience of a token that is exchanged for one of Entra."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,37 @@ class SigningKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServiceAccount:
+    """An account of a Kubernetes cluster, and the cluster's key, which Entra reads from the issuer's documents.
+
+    https://learn.microsoft.com/entra/workload-id/workload-identity-federation
+    """
+
+    subject: str = "system:serviceaccount:tallygate:gateway"
+    issuer: str = "https://oidc.cluster.example/"
+    key: SigningKey = field(default_factory=SigningKey.new)
+
+    def token(self, *, audience: str = EXCHANGE_AUDIENCE, lifetime_seconds: int = 3600, **claims: Any) -> str:
+        """Return a token as the cluster projects it into a pod."""
+        now = int(time.time())
+        usual = {"aud": [audience], "iss": self.issuer, "sub": self.subject, "iat": now, "exp": now + lifetime_seconds}
+        signed = f"{encoded({'alg': 'RS256', 'kid': self.key.key_id})}.{encoded({**usual, **claims})}"
+        return f"{signed}.{encoded(self.key.sign(signed.encode()))}"
+
+    def has_issued(self, token: str) -> bool:
+        """Tell whether Entra would take a token: signature, issuer, subject, audience and expiry."""
+        required = ["exp", "iss", "sub", "aud"]
+        try:
+            claims = jwt.decode(
+                token, self.key.private.public_key(), ["RS256"], issuer=self.issuer, audience=EXCHANGE_AUDIENCE,
+                options={"require": required},
+            )  # fmt: skip
+        except jwt.InvalidTokenError:
+            return False
+        return bool(claims["sub"] == self.subject)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Application:
     """A client application and its service principal in the directory."""
 
@@ -49,6 +84,8 @@ class Application:
     roles: tuple[str, ...] = ()
     resource_id: str = ""
     """The Azure resource whose managed identity it is; empty for a registered application."""
+    trusts: tuple[ServiceAccount, ...] = ()
+    """Its federated credentials: the accounts whose tokens it takes in place of a secret."""
 
 
 @dataclass(frozen=True, kw_only=True)

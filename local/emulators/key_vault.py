@@ -44,6 +44,8 @@ class EmulatedVault:
     url: str
     resource: str = ""
     """The resource that its challenge names; by default the part of its host that the SDK accepts."""
+    tenant_id: str = TENANT_ID
+    """The directory that its challenge names, whose identities may read it."""
     status: int = 0
     """Answer every authorized request with this status; 0 for none."""
     retry_after: str = ""
@@ -93,7 +95,8 @@ class EmulatedVault:
         claims = claims_of(token)
         if scheme != "Bearer" or claims.get("aud") != self.resource or claims.get("exp", 0) < time.time():
             self.challenges += 1
-            asked = f'Bearer authorization="https://login.microsoftonline.com/{TENANT_ID}", resource="{self.resource}"'
+            directory = f"https://login.microsoftonline.com/{self.tenant_id}"
+            asked = f'Bearer authorization="{directory}", resource="{self.resource}"'
             return web.json_response(
                 _error("Unauthorized", "AKV10000: Request is missing a Bearer or PoP token."),
                 status=401,

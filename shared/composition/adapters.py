@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -32,7 +33,7 @@ from shared.adapters.documents.store import Documents
 from shared.adapters.documents.tenancy import DocumentKeys, DocumentKeyUses, DocumentTenants
 from shared.adapters.documents.waiting_events import DocumentWaitingEvents
 from shared.adapters.identity.access_tokens import EntraAccessTokens
-from shared.adapters.identity.credentials import CachedTokens, developer_identity, managed_identity
+from shared.adapters.identity.credentials import CachedTokens, developer_identity, federated_identity, managed_identity
 from shared.adapters.tables.audit_chain import TableAuditChain
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.responses import TableResponses
@@ -225,5 +226,14 @@ def _timeouts(settings: Settings) -> UpstreamTimeouts:
 
 
 def _credential(settings: Settings, authority: str) -> AsyncTokenCredential:
-    choose = managed_identity if settings.use_managed_identity else developer_identity
-    return choose(settings.azure_client_id, authority)
+    """Make the credential of the process: a developer's, that of a service account in Kubernetes, or the platform's."""
+    if not settings.use_managed_identity:
+        return developer_identity(settings.azure_client_id, authority)
+    if settings.azure_federated_token_file:
+        return federated_identity(
+            settings.azure_client_id,
+            settings.azure_tenant_id,
+            settings.azure_authority_host,
+            Path(settings.azure_federated_token_file),
+        )
+    return managed_identity(settings.azure_client_id, authority)

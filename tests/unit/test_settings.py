@@ -211,6 +211,37 @@ def test_a_host_that_allows_little_needs_shorter_requests(monkeypatch: pytest.Mo
     read(monkeypatch, AzureFunctionsJobHost__functionTimeout="00:10:00", BACKEND_TOTAL_TIMEOUT_SECONDS="300")
 
 
+FEDERATED = {
+    "AZURE_FEDERATED_TOKEN_FILE": "/var/run/secrets/azure/tokens/azure-identity-token",
+    "AZURE_CLIENT_ID": "11111111-1111-1111-1111-111111111111",
+    "AZURE_TENANT_ID": "22222222-2222-2222-2222-222222222222",
+    "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.us/",
+}
+"""What the webhook of workload identity adds to a pod."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"AZURE_CLIENT_ID": ""}, "AZURE_CLIENT_ID is required with AZURE_FEDERATED_TOKEN_FILE"),
+        ({"AZURE_TENANT_ID": ""}, "AZURE_TENANT_ID is required with AZURE_FEDERATED_TOKEN_FILE"),
+        ({"AZURE_AUTHORITY_HOST": "http://login.microsoftonline.com"}, "AZURE_AUTHORITY_HOST must be an https URL"),
+        ({"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/common"}, "AZURE_AUTHORITY_HOST must be an https"),
+    ],
+)
+def test_a_token_of_a_service_account_needs_the_identity_that_it_is_exchanged_for(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str
+) -> None:
+    read(monkeypatch, **FEDERATED)
+    read(monkeypatch, **{**FEDERATED, "AZURE_AUTHORITY_HOST": ""})
+    with pytest.raises(SettingsInvalid, match=message):
+        read(monkeypatch, **{**FEDERATED, **changes})
+
+
+def test_the_variables_of_a_developer_are_no_concern_without_a_token_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    read(monkeypatch, AZURE_TENANT_ID="contoso", AZURE_AUTHORITY_HOST="login.microsoftonline.com")
+
+
 VAULT = "https://tallygate.vault.azure.net"
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from shared.domain.errors import StorageUnavailable
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 
 REFRESH_AHEAD_SECONDS = 300
 """A token is refreshed this long before it expires."""
+
+_FEW_RETRIES: Final[Mapping[str, Any]] = {"retry_total": 2, "retry_backoff_factor": 0.2, "connection_timeout": 5}
+"""For an identity provider over the network. The SDK's own retries take minutes, while requests wait."""
 
 
 class TokenProvider(Protocol):
@@ -104,6 +109,32 @@ def managed_identity(client_id: str, authority: str) -> AsyncTokenCredential:  #
     from azure.identity.aio import ManagedIdentityCredential
 
     return ManagedIdentityCredential(client_id=client_id or None)
+
+
+def federated_identity(client_id: str, directory_id: str, authority: str, token_file: Path) -> AsyncTokenCredential:
+    """Return the identity that trusts a Kubernetes service account, whose token is in a file. Its cloud is `authority`.
+
+    The file is read for each exchange, because Kubernetes renews it. An empty `authority` is that of the public cloud.
+    """
+    from azure.identity.aio import ClientAssertionCredential
+
+    return ClientAssertionCredential(
+        directory_id,
+        client_id,
+        partial(_service_account_token, token_file),
+        authority=authority or None,
+        **_FEW_RETRIES,
+    )
+
+
+def _service_account_token(file: Path) -> str:
+    """Raise an error of the SDK if there is no token, because its clients expect no other."""
+    from azure.identity import CredentialUnavailableError
+
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise CredentialUnavailableError("The token of the service account cannot be read.") from error
 
 
 def developer_identity(client_id: str, authority: str) -> AsyncTokenCredential:
