@@ -53,7 +53,7 @@ class EmulatedEntra:
     applications: list[Application] = field(default_factory=list)
     people: list[Person] = field(default_factory=list)
     resource_issuer: str = ""
-    """What the issuer of tokens for other services begins with, in place of this address: the public cloud's is
+    """The beginning of the issuer of tokens for other services, in place of this address. The public cloud's is
     `https://sts.windows.net/`, and Azurite takes no other."""
     identity_header: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     """The header that App Service hands to the app, and without which its endpoint gives no token."""

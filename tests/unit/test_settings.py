@@ -217,7 +217,7 @@ FEDERATED = {
     "AZURE_TENANT_ID": "22222222-2222-2222-2222-222222222222",
     "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.us/",
 }
-"""What the webhook of workload identity adds to a pod."""
+"""The variables that the webhook of workload identity adds to a pod."""
 
 
 @pytest.mark.parametrize(
