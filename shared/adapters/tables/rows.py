@@ -34,6 +34,7 @@ RESERVATION_RANGE = ("P|", "P}")
 TRANSFER_RANGE = ("G|", "G}")
 REGISTRY_TABLE = "registry"
 _AMOUNT: Final = Codec(Amount)
+_TRANSFERS: Final[Mapping[FieldValue, type[TransferOut | TransferIn]]] = {"out": TransferOut, "in": TransferIn}
 
 INT64_FIELDS: Final = frozenset(
     field.name for field in (*ENTRY_FIELDS, *BALANCE.fields, *RESERVATION.fields, *ROLLUP.fields) if field.is_int64
@@ -136,8 +137,10 @@ def transfer_fields(transfer: Transfer) -> Fields:
 
 
 def transfer_from(key: str, fields: Mapping[str, FieldValue]) -> Transfer:
-    """Build a transfer from its row `G`."""
-    kind = TransferOut if fields["direction"] == "out" else TransferIn
+    """Build a transfer from its row `G`. Raises `RowsDamaged` for a direction that the gateway does not know."""
+    kind = _TRANSFERS.get(fields["direction"])
+    if kind is None:
+        raise RowsDamaged(f"The direction of the transfer {key} is {fields['direction']!r}, not 'out' or 'in'.")
     return kind(key.partition("|")[2], int(fields["other"]), _AMOUNT.read(fields))
 
 

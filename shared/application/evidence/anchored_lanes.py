@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping, Set
 from typing import Final
 
 from shared.application.audit.verify_anchors import LONGEST_GAP, moment_of
@@ -16,7 +16,10 @@ INVARIANT: Final = "I2"
 
 
 class AnchoredLanes:
-    """Checks each lane of a period against the heads of a log, and counts the entries that the heads prove."""
+    """Checks each lane of a period against the heads of a log.
+
+    Implements `AnchoredHashes` afterwards, for the verification of the lanes: it has the hashes that are in their lane.
+    """
 
     def __init__(
         self,
@@ -37,8 +40,8 @@ class AnchoredLanes:
         self._final = final
         self._last_at = last_at
         self._newest = newest
-        self.anchored = 0
-        """The entries up to the newest anchored head of their lane."""
+        self._differing: set[str] = set()
+        """The chains that have not all anchored heads. They are told already."""
         self.after: dict[str, int] = {}
         """By chain, the number of entries that are newer than the newest leaf."""
         self.empty_lanes: list[str] = []
@@ -58,6 +61,14 @@ class AnchoredLanes:
             async for finding in self._lane(chain, lane, is_final=group in self._final):
                 yield finding
 
+    def of(self, chain: str) -> Mapping[int, str]:
+        """Return the hashes of a lane's anchored entries; none if the lane has not all of them."""
+        return {} if chain in self._differing else {head.seq: head.head for head in self._heads.of(chain)}
+
+    def chains(self) -> Set[str]:
+        """Return no lanes: those that are missing are told already."""
+        return frozenset()
+
     def _missing(self, chain: str, period: str) -> Finding:
         head = self._heads.last(chain)
         partition = chain.rpartition("/")[2]
@@ -68,11 +79,10 @@ class AnchoredLanes:
     async def _lane(self, chain: str, lane: Lane, *, is_final: bool) -> AsyncIterator[Finding]:
         last = self._heads.last(chain)
         async for finding in self._anchored(chain, lane):
+            self._differing.add(chain)
             yield finding
-        if last is not None:
-            self.anchored += last.seq
-            if message := await self._left_out(chain, lane, last, is_final=is_final):
-                yield self._at(lane, "", message)
+        if last is not None and (message := await self._left_out(chain, lane, last, is_final=is_final)):
+            yield self._at(lane, "", message)
         async for finding in self._unanchored(chain, lane, last, is_final=is_final):
             yield finding
 

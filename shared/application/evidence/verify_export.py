@@ -100,19 +100,21 @@ class VerifyExport:
         self._only = only
         self._needs_sha256 = needs_sha256
         self._result = ExportResult()
-        self._unprovable = 0
 
     async def __call__(self, report: Progress) -> ExportResult:
         """Verify. Reports progress in tenants."""
         result, period = self._result, self._files.period
         result.not_checked += UNCHECKED_IN_FILES
-        self._result.findings += self._strange_tables()
-        await self._check_ledger(period, report)
-        lanes = await self._check_anchors(period)
+        result.findings += self._strange_tables()
+        lanes, wrong = await self._compare_with_anchors(period)
+        await self._check_ledger(period, report, lanes)
+        result.findings += wrong
+        if lanes:
+            self._report_anchors(lanes)
         await self._check_statements(period)
-        self._report_chain(lanes)
-        if lanes and not result.findings:
-            result.proved += _proved(period, lanes.anchored - self._unprovable, self._log)
+        self._report_chain()
+        if not result.findings:
+            result.proved += _proved(period, result.chained, self._log)
         return result
 
     def _strange_tables(self) -> list[Finding]:
@@ -127,30 +129,31 @@ class VerifyExport:
             for name in sorted(self._files.registries - {self._files.period})
         ]
 
-    async def _check_ledger(self, period: str, report: Progress) -> None:
+    async def _check_ledger(self, period: str, report: Progress, anchored: AnchoredLanes | None) -> None:
         result, verify = self._result, self._verify_ledger
         total = await verify.count_tenants(period, self._only)
-        async for name, found in verify(period, self._only):
+        async for name, found in verify(period, self._only, anchored):
             result.tenants += bool(name)
             result.findings += found
             report(result.tenants, total)
         result.chained = verify.chained
-        if lanes := len(verify.unproven):
-            reason = f"limit0 of {lanes} lanes: an earlier version changed their limit first"
-            result.not_checked.append(NotChecked(invariant="I8", reason=reason))
+        result.not_checked += verify.not_checked()
 
-    async def _check_anchors(self, period: str) -> AnchoredLanes | None:
-        result = self._result
+    async def _compare_with_anchors(self, period: str) -> tuple[AnchoredLanes | None, list[Finding]]:
+        """Compare the lanes with the log of heads, if there is one. Returns also what is wrong."""
         if self._log is None:
             reason = "a complete rollback: if all rows are as they were earlier, only checkpoints show it"
-            result.not_checked.append(NotChecked(invariant=_LOG, reason=reason))
-            return None
+            self._result.not_checked.append(NotChecked(invariant=_LOG, reason=reason))
+            return None, []
         verified, newest = self._log.verified, self._log.newest
-        result.notes += verified.notes
         lanes = AnchoredLanes(
             self._files.books, self._log.heads, final=verified.final, last_at=verified.last_at, newest=newest
         )
-        result.findings += [finding async for finding in lanes(period, self._only)]
+        return lanes, [finding async for finding in lanes(period, self._only)]
+
+    def _report_anchors(self, lanes: AnchoredLanes) -> None:
+        """Say which entries no leaf has, and what no log of heads can prove."""
+        result, log = self._result, self._log
         for chain, count in lanes.after.items():
             told = f"the last {count} entries" if count > 1 else "the last entry"
             reason = f"{told} of {chain.rpartition('/')[2]}: no leaf has them yet"
@@ -159,10 +162,11 @@ class VerifyExport:
             reason = f"{len(lanes.empty_lanes)} lanes without entries: no leaf has them"
             result.not_checked.append(NotChecked(invariant=_LOG, reason=reason))
         result.not_checked += BEYOND_PROOF
-        if newest is not None:
-            reason = f"lanes of {self._only} that the package leaves out: only a package of all tenants shows them"
-            result.not_checked.append(NotChecked(invariant=_LOG, reason=reason))
-        return lanes
+        if log is not None:
+            result.notes += log.verified.notes
+            if log.newest is not None:
+                reason = f"lanes of {self._only} that the package leaves out: only a package of all tenants shows them"
+                result.not_checked.append(NotChecked(invariant=_LOG, reason=reason))
 
     async def _check_statements(self, period: str) -> None:
         result = self._result
@@ -178,8 +182,8 @@ class VerifyExport:
             reason = str(error)
         result.not_checked.append(NotChecked(invariant="I12", reason=reason, is_all=True))
 
-    def _report_chain(self, lanes: AnchoredLanes | None) -> None:
-        """Say of which entries the chain was not checked. A mac adds nothing to an entry that is anchored."""
+    def _report_chain(self) -> None:
+        """Say of which entries nobody could check the chain, or the mac."""
         result = self._result
         for row in result.chained.rows():
             if row.method == HMAC and self._needs_sha256:
@@ -187,24 +191,21 @@ class VerifyExport:
                 place = Place(table=f"ledger{self._files.period.replace('-', '')}", partition="")
                 result.findings.append(finding_at(place, "I2", message, ""))
             elif not row.is_key_known:
-                is_hmac = row.method == HMAC
-                self._unprovable += row.entries if is_hmac else 0
-                is_open = is_hmac or lanes is None
-                result.not_checked.append(NotChecked(invariant="I2", reason=reason_of(row), is_open=is_open))
+                result.not_checked.append(NotChecked(invariant="I2", reason=reason_of(row), is_open=row.is_open))
 
 
-def _proved(period: str, entries: int, log: SignedLog | None) -> Sequence[str]:
+def _proved(period: str, chained: ChainReport, log: SignedLog | None) -> Sequence[str]:
     verified = log.verified if log else None
     if verified is None or not verified.signed_leaves:
         return ()
-    chains = f"ledger/{period}/"
+    entries = chained.anchored
     told = [
         f"The log {verified.origin} has {verified.signed_leaves} leaves, {verified.first_at} to {verified.last_at}.",
         "Each checkpoint is signed by a key that you gave, and contains all earlier leaves.",
-        f"{max(entries, 0)} entries are as they were when their heads were anchored: none was changed or removed.",
+        f"{entries} entries are as they were when their heads were anchored: none was changed or removed.",
     ]
     if verified.has_heads:
         told.append("No lane that was anchored is missing.")
-    if group_of(chains) in verified.final:
+    if group_of(f"ledger/{period}/") in verified.final:
         told.append(f"All lanes of {period} were closed and anchored. Nothing was added afterwards.")
     return [*told, "Balances, costs and rollups are those of the entries, as far as the invariants above hold."]

@@ -33,10 +33,14 @@ _Key: TypeAlias = tuple[str, str, bool, bool]
 """Method, key version, whether the key is known, and whether the entries are open."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ChainReport:
     """Counts entries by method and key version, in one lane or in many."""
 
+    anchored: int = 0
+    """The entries that an anchored head binds: it is theirs, or all hashes from there to it could be computed."""
+    _bound: int = 0
+    """The entries that the next anchored head binds."""
     _counts: dict[_Key, tuple[int, str]] = field(default_factory=dict)
     _waiting: dict[_Key, tuple[int, str]] = field(default_factory=dict)
     """Entries whose macs nobody could check. The next anchored head proves them, if the chain up to it is checked."""
@@ -46,15 +50,20 @@ class ChainReport:
         said = timestamp if _TIMESTAMP.fullmatch(timestamp) else ""  # no other text of whoever writes rows is reported
         is_open = not link.is_key_known
         key = link.method, link.key_version, link.is_key_known, is_open
+        self._bound += 1
         if link.fault or (is_open and link.method == HMAC):
             # Its hash may be any text, so it does not bind the entries before it: later anchors do not prove them.
             self._settle(is_open=True)
+            self._bound = 0
         _count(self._waiting if is_open and link.method == SHA256 and not link.fault else self._counts, key, 1, said)
         if is_anchored:
             self._settle(is_open=False)
+            self.anchored += self._bound
+            self._bound = 0
 
     def merge(self, other: ChainReport) -> None:
         """Count the entries of another report, too."""
+        self.anchored += other.anchored
         for counts in (other._counts, other._waiting):
             for key, (entries, last) in counts.items():
                 _count(self._counts, key, entries, last)
@@ -97,5 +106,5 @@ def reason_of(row: ChainedEntries) -> str:
     version, entries = row.key_version, f"{row.entries} entries" if row.entries > 1 else "1 entry"
     if row.method == HMAC:
         return f"{entries} cannot be proved without key version {version}, which is missing"
-    anchored = "" if row.is_open else "; anchors prove them"
-    return f"mac not checked of {entries}: key version {version} is not known{anchored}"
+    told = f"mac not checked of {entries}: key version {version} is not known"
+    return told if row.is_open else f"{told}; without it a mac is no evidence, but anchors prove these entries"

@@ -13,14 +13,14 @@ from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import RECENT_COMMITS, Balance, LaneState
 from shared.domain.ledger.entries import EntryKind
 from shared.domain.ledger.operations import TransferOut
-from shared.domain.values import value
+from shared.domain.values import record
 
 T = TypeVar("T", Amount, Limit)
 BALANCE_ROW = "B"
 WATERMARK_ROW = "W"
 
 
-@value
+@record
 class LaneSnapshot:
     """Everything that a lane stored when it was read, except its entries."""
 
@@ -28,6 +28,8 @@ class LaneSnapshot:
     rows: LaneRows
     mark: int
     """The watermark before the other rows were read."""
+    digest: str
+    """The digest of the balance's row."""
 
 
 def compare_lane(books: LaneBooks, snapshot: LaneSnapshot) -> list[Finding]:
@@ -35,17 +37,18 @@ def compare_lane(books: LaneBooks, snapshot: LaneSnapshot) -> list[Finding]:
 
     Those of the comparison are not kept, because the lane may be read again.
     """
-    comparison = _Comparison(books, snapshot.balance, snapshot.rows)
+    comparison = _Comparison(books=books, balance=snapshot.balance, rows=snapshot.rows, digest=snapshot.digest)
     return [*books.violations, *findings_of(snapshot.rows.faults, "I15"), *comparison.violations()]
 
 
-@value
+@record
 class _Comparison:
     """The sums of a lane's entries, and what they are compared with."""
 
     books: LaneBooks
     balance: Balance
     rows: LaneRows
+    digest: str
 
     def violations(self) -> Iterator[Finding]:
         yield from self._sums()
@@ -128,6 +131,8 @@ class _Comparison:
             yield self._wrong("I9", message, "state")
         elif has_close and not is_closed:
             yield self._wrong("I9", f"the last entry is close, but the lane is {self.balance.state}", "state")
+        if self.books.closed_balance not in {"", self.digest}:
+            yield self._wrong("I9", "the balance is not the one that the close left", "")
 
     def _holds(self) -> Iterator[Finding]:
         for rid, hold in self.rows.holds.items():

@@ -62,6 +62,8 @@ class LaneBooks:
     was_lowered: bool = False
     """A limit entry has a lower limit than was in force before it."""
     last_kind: EntryKind | None = None
+    closed_balance: str = ""
+    """The SHA-256 that the close states of the balance; empty if there is none, or one of an earlier version."""
     commits: int = 0
     """The number of commits that wrote an entry."""
     recent_commits: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=RECENT_COMMITS))
@@ -92,6 +94,7 @@ class LaneBooks:
             self._violate("I9", stored.key, f"entry {entry.seq} follows the close")
         self.used += entry.amount
         self.last_kind = entry.kind
+        self.closed_balance = entry.balance_sha256
         self._count_commit(entry)
         if entry.kind in _TERMINAL:
             self._add_terminal(entry, stored.key)

@@ -10,16 +10,18 @@ from typing import Protocol
 from shared.application.audit.ledger_heads import chain_of, lane_of_chain
 from shared.application.ledger.chain_report import ChainReport
 from shared.application.ledger.compare_lane import LaneSnapshot, compare_lane
-from shared.application.ledger.findings import Finding, finding_at, findings_of
+from shared.application.ledger.findings import Finding, NotChecked, finding_at, findings_of
 from shared.application.ledger.lane_books import LaneBooks, StringSet
 from shared.application.ledger.transfers import Transfers
-from shared.application.ports.anchors import AnchoredHeads
+from shared.application.ports.anchors import AnchoredHashes
 from shared.application.ports.books import Books, Fault
 from shared.domain.audit.hash_chain import ChainVerifier
-from shared.domain.ledger.balance import Balance, Lane, LaneState
+from shared.domain.ledger.balance import Balance, Lane, LaneState, balance_digest
+from shared.domain.ledger.entries import EntryKind
 from shared.domain.ledger.lanes import lane_limit
 from shared.domain.pricing.price import Price
 from shared.domain.pricing.price_book import PriceBook
+from shared.domain.stored_fields import FieldValue
 
 _MAX_READINGS = 20
 
@@ -53,13 +55,15 @@ class VerifyLedger:
         self._chain = chain
         self._new_set = new_set
         self._key_ends = key_ends or {}
-        self.unproven: list[Lane] = []
-        """The verified lanes whose `limit0` nothing proves: their first limit entry is of an earlier version."""
+        self._unproven_limits = 0
+        """The number of lanes whose `limit0` nothing proves: their first limit entry is of an earlier version."""
+        self._unproven_balances = 0
+        """The number of lanes whose close does not state the balance: an earlier version closed them."""
         self.chained = ChainReport()
         """The methods and key versions of the entries in the verified lanes."""
 
     async def __call__(
-        self, period: str, only: str | None = None, anchored: AnchoredHeads | None = None
+        self, period: str, only: str | None = None, anchored: AnchoredHashes | None = None
     ) -> AsyncIterator[tuple[str, list[Finding]]]:
         """Yield each tenant, or only the tenant `only`, with the violations in its books.
 
@@ -77,13 +81,23 @@ class VerifyLedger:
         if found:
             yield "", found
 
+    def not_checked(self) -> Iterator[NotChecked]:
+        """Yield what the rows of the verified lanes do not prove, beside their chains."""
+        if lanes := self._unproven_limits:
+            yield NotChecked(
+                invariant="I8", reason=f"limit0 of {lanes} lanes: an earlier version changed their limit first"
+            )
+        if lanes := self._unproven_balances:
+            reason = f"recent commits and limits a minute of {lanes} closed lanes: an earlier version closed them"
+            yield NotChecked(invariant="I9", reason=reason)
+
     async def count_tenants(self, period: str, only: str | None = None) -> int:
         """Count the tenants that a verification of the period reads. Raises `LedgerUnavailable`."""
         lanes, _ = await self._books.lanes(period, only)
         return len({lane.tenant_id for lane in lanes})
 
     def _vanished(
-        self, lanes: Container[Lane], period: str, only: str | None, anchored: AnchoredHeads | None
+        self, lanes: Container[Lane], period: str, only: str | None, anchored: AnchoredHashes | None
     ) -> Iterator[Finding]:
         """Yield the lanes of the period that were anchored, and that have no rows."""
         for chain in sorted(anchored.chains()) if anchored else ():
@@ -92,7 +106,7 @@ class VerifyLedger:
                 yield finding_at(self._books.place(lane), "I2", "the lane was anchored, and has no rows")
 
     async def _tenant(
-        self, lanes: Mapping[Lane, bool], prices: PriceBook, anchored: AnchoredHeads | None
+        self, lanes: Mapping[Lane, bool], prices: PriceBook, anchored: AnchoredHashes | None
     ) -> list[Finding]:
         """Read a tenant's lanes until all invariants hold, or nothing changed during the reading.
 
@@ -112,10 +126,10 @@ class VerifyLedger:
         return [*found, finding_at(self._books.place(vault), "I4", message)]
 
     def _report(self, tenant: _TenantBooks) -> None:
-        for lane, books in tenant.books.items():
+        for books in tenant.books.values():
             self.chained.merge(books.chained)
-            if not books.is_limit0_proven:
-                self.unproven.append(lane)
+            self._unproven_limits += not books.is_limit0_proven
+            self._unproven_balances += books.last_kind is EntryKind.CLOSE and not books.closed_balance
 
     async def _lane(self, lane: Lane, tenant: _TenantBooks) -> list[Finding]:
         """Read a lane, or read on in it, into its books and a snapshot. Returns the violations in it."""
@@ -125,7 +139,7 @@ class VerifyLedger:
         if lane not in tenant.books:
             tenant.books[lane] = self._open_books(lane, stored.meaning, tenant)
         books = tenant.books[lane]
-        snapshot = tenant.snapshots[lane] = await self._read(lane, stored.meaning, books)
+        snapshot = tenant.snapshots[lane] = await self._read(lane, stored.meaning, stored.fields, books)
         return [*findings_of(stored.faults, "I15"), *compare_lane(books, snapshot), *books.anchored_beyond()]
 
     async def _without_balance(self, lane: Lane, faults: Sequence[Fault] | None) -> list[Finding]:
@@ -158,7 +172,9 @@ class VerifyLedger:
             anchored=tenant.anchored.of(chain_of(lane)) if tenant.anchored else {},
         )
 
-    async def _read(self, lane: Lane, balance: Balance, books: LaneBooks) -> LaneSnapshot:
+    async def _read(
+        self, lane: Lane, balance: Balance, row: Mapping[str, FieldValue], books: LaneBooks
+    ) -> LaneSnapshot:
         """Add the new entries of a lane to its books, and return everything else that it stores."""
         mark = await self._books.watermark(lane)
         async for stored in self._books.entries(lane, books.watermark + 1, min(mark, books.seq)):
@@ -167,7 +183,8 @@ class VerifyLedger:
         books.watermark = mark
         async for stored in self._books.entries(lane, books.seq + 1, balance.seq):
             books.add(stored)
-        return LaneSnapshot(balance, await self._books.others(lane, balance.seq), mark)
+        rows = await self._books.others(lane, balance.seq)
+        return LaneSnapshot(balance=balance, rows=rows, mark=mark, digest=balance_digest(row))
 
     async def _is_unchanged(self, lanes: Mapping[Lane, bool], tenant: _TenantBooks) -> bool:
         """Tell whether all lanes are still as they were read, so that no violation is of a change in progress."""
@@ -187,7 +204,7 @@ class _TenantBooks:
     """The books of a tenant's lanes, which grow with each reading, and the latest snapshot of each lane."""
 
     prices: PriceBook
-    anchored: AnchoredHeads | None
+    anchored: AnchoredHashes | None
     transfers: Transfers = field(default_factory=Transfers)
     books: dict[Lane, LaneBooks] = field(default_factory=dict)
     snapshots: dict[Lane, LaneSnapshot] = field(default_factory=dict)

@@ -84,12 +84,8 @@ class Witness(Protocol):
         ...
 
 
-class AnchoredHeads(Protocol):
-    """The heads of one kind of chains in all leaves, which may not fit into memory."""
-
-    def add(self, heads: Iterable[ChainHead]) -> None:
-        """Add heads. Harmless for one that was added before."""
-        ...
+class AnchoredHashes(Protocol):
+    """The hashes of the anchored entries of one kind of chains."""
 
     def of(self, chain: str) -> Mapping[int, str]:
         """Return the hashes of a chain's anchored entries, by number."""
@@ -97,6 +93,14 @@ class AnchoredHeads(Protocol):
 
     def chains(self) -> Set[str]:
         """Return the names of all chains."""
+        ...
+
+
+class AnchoredHeads(AnchoredHashes, Protocol):
+    """The heads of one kind of chains in all leaves, which may not fit into memory."""
+
+    def add(self, heads: Iterable[ChainHead]) -> None:
+        """Add heads. Harmless for one that was added before."""
         ...
 
 

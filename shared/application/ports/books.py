@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from dataclasses import field
 from typing import Generic, Protocol, TypeVar
 
 from shared.domain.audit.hash_chain import Sealed
@@ -12,6 +13,7 @@ from shared.domain.ledger.entries import LedgerEntry, Reservation
 from shared.domain.ledger.operations import Transfer
 from shared.domain.ledger.rollup import Rollup, RollupKey
 from shared.domain.pricing.usage import Usage
+from shared.domain.stored_fields import FieldValue
 from shared.domain.values import record, value
 
 T = TypeVar("T")
@@ -41,6 +43,8 @@ class Stored(Generic[T]):
 
     meaning: T | None
     faults: Sequence[Fault] = ()
+    fields: Mapping[str, FieldValue] = field(default_factory=dict)
+    """All properties of the row; empty if it cannot be read."""
 
 
 @record

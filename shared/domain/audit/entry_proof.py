@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from shared.domain.audit.anchor_files import ChainHead, Leaf, parse_leaf
-from shared.domain.audit.hash_chain import SHA256, ChainVerifier, Sealed
+from shared.domain.audit.hash_chain import DIGEST, SHA256, ChainVerifier, Sealed
 from shared.domain.audit.merkle import is_included
 from shared.domain.stored_fields import Fields
 from shared.domain.values import record
@@ -72,6 +72,8 @@ def read_proof(document: Any) -> EntryProof:
         head = document["head"]
         if head["chain"] != document["lane"]:
             raise ProofInvalid("The head is of another chain.")
+        if not DIGEST.fullmatch(str(document["previous"])):
+            raise ProofInvalid("The hash before the entry is not one.")
         return EntryProof(
             entry=dict(document["entry"]),
             previous=str(document["previous"]),

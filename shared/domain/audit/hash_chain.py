@@ -27,7 +27,8 @@ FIRST_VERSION: Final = "0"
 """The version of the only chain key that earlier versions had."""
 KEY_VERSION: Final = re.compile(r"[0-9a-z]{1,32}")
 DISCONTINUED: Final = "does not continue the chain"
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+"""The form of hashes and macs."""
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 Encode: TypeAlias = Callable[[Mapping[str, FieldValue]], bytes]
@@ -116,7 +117,7 @@ class ChainVerifier:
         if key is not None:
             expected = hmac.digest(key, previous.encode() + self._encode(sealed.covered), "sha256").hex()
             fault = fault or ("" if expected == sealed.hash else DISCONTINUED)
-        elif not _DIGEST.fullmatch(sealed.hash):
+        elif not DIGEST.fullmatch(sealed.hash):
             fault = fault or DISCONTINUED
         return Link(method=HMAC, key_version=FIRST_VERSION, is_key_known=key is not None, fault=fault)
 
@@ -129,7 +130,7 @@ class ChainVerifier:
             fault = DISCONTINUED
         elif not version:
             fault, wrong = "names no version of the chain key", "key_version"
-        elif not _DIGEST.fullmatch(sealed.mac):
+        elif not DIGEST.fullmatch(sealed.mac):
             fault, wrong = "has no mac", "mac"
         elif key is not None and _mac(key, sealed.hash) != sealed.mac:
             fault, wrong = f"has a mac that key version {version} did not make", "mac"

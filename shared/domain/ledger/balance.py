@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from shared.domain.audit.hash_chain import canonical
 from shared.domain.ledger.amounts import NO_LIMITS, NOTHING, Amount, Limit
 from shared.domain.pricing.money import MAX_PERIOD_PUSD
 from shared.domain.rate_limit import Arrivals, RateLimits
-from shared.domain.stored_fields import Codec, stored
+from shared.domain.stored_fields import Codec, FieldValue, stored
 from shared.domain.values import fact
 
 RECENT_COMMITS = 32
@@ -167,3 +170,14 @@ class Refusal(StrEnum):
 
 BALANCE = Codec(Balance)
 """The row `B`."""
+_FOLLOWS_FROM_ENTRIES = frozenset({"head", "seq"})
+
+
+def balance_digest(row: Mapping[str, FieldValue]) -> str:
+    """Return the SHA-256 that the close of a lane states of the balance that it leaves.
+
+    - It does not cover `head` and `seq`, which follow from the entries: the hash of the close is the head.
+    - Values that are zero or empty are left out: earlier versions wrote some that are absent now, and stay in the row.
+    """
+    covered = {name: plain for name, plain in row.items() if plain and name not in _FOLLOWS_FROM_ENTRIES}
+    return hashlib.sha256(canonical(covered)).hexdigest()

@@ -13,7 +13,7 @@ from shared.domain.audit.hash_chain import HashChain
 from shared.domain.errors import GatewayError, InvalidRequest, PeriodNotOpen
 from shared.domain.identifiers import timestamp
 from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS, NOTHING, Amount, Limit
-from shared.domain.ledger.balance import RECENT_COMMITS, Balance, LaneState, Refusal
+from shared.domain.ledger.balance import BALANCE, RECENT_COMMITS, Balance, LaneState, Refusal, balance_digest
 from shared.domain.ledger.changes import (
     Change,
     DeleteMarker,
@@ -219,8 +219,19 @@ class Plan:
     def _close(self) -> None:
         if self.balance.open_reservations:
             raise ReservationsOpen(f"{self.balance.open_reservations} reservations are still open.")
-        self._append(EntryKind.CLOSE)
-        self.balance.state = LaneState.CLOSED
+        balance = self.balance
+        balance.state = LaneState.CLOSED
+        balance.seq += 1
+        entry = LedgerEntry(
+            seq=balance.seq,
+            kind=EntryKind.CLOSE,
+            timestamp=self.at,
+            commit_id=self.commit_id,
+            balance_sha256=balance_digest(BALANCE.write(balance)),
+        )
+        fields = entry.fields()
+        balance.head = self.chain.seal(balance.head, fields)
+        self.changes.append(InsertEntry(balance.seq, fields))
 
     def _book(self, reservation: Reservation, outcome: Outcome, kind: EntryKind, reference: str = "") -> None:
         self.balance.used += outcome.amount
@@ -271,10 +282,10 @@ def plan_commit(
 ) -> Plan:
     """Plan a commit of `operations`, in this order, to a lane whose balance is `base`. Does not change `base`."""
     balance = base.copy()
-    plan = Plan(balance=balance, commit_id=commit_id, now=now, chain=chain)
-    for operation in operations:
-        plan.apply(operation)
     balance.version += 1
     # After a lost answer, the recent ids tell if this commit was stored.
     balance.recent = (commit_id, *base.recent[: RECENT_COMMITS - 1])
+    plan = Plan(balance=balance, commit_id=commit_id, now=now, chain=chain)
+    for operation in operations:
+        plan.apply(operation)
     return plan

@@ -140,6 +140,11 @@ class LedgerEntry:
         "adjustment: `{period}/{rid}` that it corrects; transfer: `{other lane}/{xid}`; grant: `grant/{grant_id}`",
         default="",
     )
+    balance_sha256: str = stored(
+        "of a close: SHA-256 of the balance that it leaves, in canonical JSON without `head`, `seq` and what is zero "
+        "or empty; absent in entries of earlier versions",
+        default="",
+    )
     method: str = stored("method of the hash chain: `sha256`; absent in entries of earlier versions", default="")
     key_version: str = stored("version of the chain key that made the `mac`; absent without a method", default="")
     hash: str = ""
@@ -169,12 +174,12 @@ USAGE: Final = Codec(Usage, prefix="usage_")
 RESERVATION: Final = Codec(Reservation)
 """The row `P`, but for the id of the commit that wrote it."""
 _PREVIOUS_LIMIT: Final = Codec(Limit, prefix="before_")
-_OPTIONAL: Final = frozenset({"attempt", "outcome", "limit", "previous_limit", "transferred"})
+_OPTIONAL: Final = frozenset({"attempt", "outcome", "limit", "previous_limit", "transferred", "balance_sha256"})
 _CHANGES_OF_A_LANE: Final[Mapping[EntryKind, frozenset[str]]] = {
     EntryKind.LIMIT: frozenset({"limit", "previous_limit"}),
     EntryKind.TRANSFER_OUT: frozenset({"transferred"}),
     EntryKind.TRANSFER_IN: frozenset({"transferred"}),
-    EntryKind.CLOSE: frozenset(),
+    EntryKind.CLOSE: frozenset({"balance_sha256"}),
 }
 """The optional fields of entries that are not about an attempt. All others have `attempt` and `outcome`."""
 _ATTEMPTED: Final = frozenset({"attempt", "outcome"})

@@ -314,12 +314,36 @@ TAMPERINGS: dict[str, Tampering] = {
         lambda t: t.write(LEDGER, {**t.row(LEDGER, "hot|00", key_of(t, "G|", "hot|00")), "RowKey": "G|0"}),
         "I8", partition="hot|00", row="G|0",
     ),
+    "a transfer has no direction": Tampering(
+        lambda t: t.change(LEDGER, "hot|01", key_of(t, "G|", "hot|01"), direction="aside"),
+        "I15", partition="hot|01", row=None,
+    ),
+    "a marker lacks a sum of zero": Tampering(
+        lambda t: t.change(LEDGER, ACME, key_of(t, "X|"), pusd=None), "I15", row=None, property_name="pusd"
+    ),
+    "a marker has a sum of zero that none has": Tampering(
+        lambda t: t.change(LEDGER, ACME, key_of(t, "X|"), usage_images=int64(0)),
+        "I15", row=None, property_name="usage_images",
+    ),
+    "a closed lane has another recent commit": Tampering(
+        lambda t: t.change(
+            CLOSED_LEDGER, ACME, "B", recent=t.row(CLOSED_LEDGER, ACME, "B")["recent"].replace(",", ",x", 1)
+        ),
+        "I9", CLOSED_LEDGER, period=CLOSED,
+    ),
+    "a closed lane has another limit a minute": Tampering(
+        change_of("B", table=CLOSED_LEDGER, requests_arrival=int64(5)), "I9", CLOSED_LEDGER, period=CLOSED
+    ),
     "a row is of no kind": Tampering(
         lambda t: t.write(LEDGER, {"PartitionKey": ACME, "RowKey": "Z|1"}), "I15", row="Z|1"
     ),
     # rollups
     "a rollup says less": Tampering(
         lambda t: t.change(ROLLUP, ACME, key_of(t, "R|", table=ROLLUP), requests=0), "I11", ROLLUP, row=None
+    ),
+    "a rollup lacks a sum of zero": Tampering(
+        lambda t: t.change(ROLLUP, ACME, key_of(t, "R|", table=ROLLUP), usage_images=None),
+        "I15", ROLLUP, row=None, property_name="usage_images",
     ),
     "a rollup is deleted": Tampering(
         lambda t: t.delete(ROLLUP, ACME, key_of(t, "R|", table=ROLLUP)), "I11", ROLLUP, row=None

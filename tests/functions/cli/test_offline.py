@@ -16,6 +16,7 @@ import pytest
 
 from shared.cli.__main__ import run
 from tests.tools.finished_month import PERIOD, FinishedMonth, copied, write_key, write_month
+from tests.tools.tampering import Books
 
 ROOT = Path(__file__).resolve().parents[3]
 PROVED, VIOLATED, NO_ANSWER = 0, 1, 2
@@ -52,6 +53,31 @@ def test_a_finished_month_is_proved_without_a_secret(month: FinishedMonth, capsy
     assert f"  All lanes of {PERIOD} were closed and anchored. Nothing was added afterwards." in told
     assert "  I2   mac not checked of 30 entries: key version 0 is not known" in told
     assert "that its owner keeps no second log" in told
+
+
+def test_entries_that_nothing_binds_to_an_anchor_are_not_counted_as_proved(
+    month: FinishedMonth, capsys: Captured
+) -> None:
+    """Somebody turns an entry into one of an earlier version, with the same hash."""
+    books = Books.read(month.books.read_bytes())
+    fields = books.entries("bolt|00")[2][3]
+    for name in ("method", "key_version", "mac"):
+        fields.pop(name)
+    month.books.write_bytes(books.content())
+    status, document = verified(capsys, month)
+    assert (status, document["findings"]) == (NO_ANSWER, [])
+    sentence = "29 entries are as they were when their heads were anchored: none was changed or removed."
+    assert sentence in document["proved"]
+
+
+def test_a_lane_that_an_earlier_version_closed_is_told(month: FinishedMonth, capsys: Captured) -> None:
+    books = Books.read(month.books.read_bytes())
+    books.entries("bolt|00")[-1][3].pop("balance_sha256")
+    books.rechain("bolt|00", PERIOD)
+    month.books.write_bytes(books.content())
+    assert run(["verify", "--archive", str(month.books)]) == NO_ANSWER
+    told = capsys.readouterr().out
+    assert "I9   recent commits and limits a minute of 1 closed lanes: an earlier version closed them" in told
 
 
 def test_one_tenant_is_proved_alone(month: FinishedMonth, capsys: Captured) -> None:

@@ -90,6 +90,8 @@ def test_every_value_of_a_proof_matters(month: FinishedMonth, tmp_path: Path, ca
         (lambda proof: proof["heads"]["path"].clear(), "not among the heads"),
         (lambda proof: proof["head"].update(closed=True), "not among the heads"),
         (lambda proof: proof["entry"].update(seq="1"), "continue the chain"),
+        (lambda proof: proof.update(previous=proof["previous"].upper()), "The hash before the entry is not one"),
+        (lambda proof: proof.update(previous=f"{proof['previous']} "), "The hash before the entry is not one"),
     ],
 )
 def test_a_proof_that_proves_nothing_tells_why(

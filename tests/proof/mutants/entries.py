@@ -102,7 +102,7 @@ MUTANTS = [
         _CHAIN,
         {
             "a mac is not compared": condition("_mac", False),
-            "a missing mac is none of a version": condition("_DIGEST", False),
+            "a missing mac is none of a version": condition("DIGEST", False),
             "a key version may be any text": condition("KEY_VERSION", True),
         },
     ),

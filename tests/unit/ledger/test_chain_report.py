@@ -42,11 +42,34 @@ def test_an_anchor_proves_the_entries_that_checked_ones_bind_to_it(
         assert sum(row.entries for row in rows if row.is_open and row.method == "hmac") == links.count(UNKNOWABLE)
 
 
+@pytest.mark.parametrize(
+    ("links", "heads", "proved"),
+    [
+        ([SIGNED, SIGNED, SIGNED], {2}, 2),
+        ([LOST, EARLIER, LOST], {3}, 3),
+        ([SIGNED, UNKNOWABLE, SIGNED], {3}, 1),
+        ([SIGNED, UNKNOWABLE, SIGNED], {1, 2, 3}, 2),
+        ([SIGNED, EDITED, SIGNED], {2}, 0),
+        ([SIGNED], set(), 0),
+    ],
+)
+def test_only_entries_that_computed_hashes_bind_to_an_anchor_are_counted_as_proved(
+    links: list[Link], heads: set[int], proved: int
+) -> None:
+    made, all_lanes = ChainReport(), ChainReport()
+    for seq, link in enumerate(links, start=1):
+        made.add(link, EARLY, is_anchored=seq in heads)
+    for _ in range(2):
+        all_lanes.merge(made)
+    assert (made.anchored, all_lanes.anchored) == (proved, 2 * proved)
+
+
 def test_a_missing_key_of_anchored_entries_is_told_and_leaves_nothing_open() -> None:
     made = ChainReport()
     made.add(LOST, EARLY, is_anchored=True)
     (told,) = made.unproven()
-    reason = "mac not checked of 1 entry: key version 9 is not known; anchors prove them"
+    reason = "mac not checked of 1 entry: key version 9 is not known; without it a mac is no evidence, but "
+    reason += "anchors prove these entries"
     assert (told.reason, told.is_open) == (reason, False)
 
 

@@ -35,6 +35,7 @@ def test_entries_read_back_from_their_fields() -> None:
             seq=2, kind=EntryKind.LIMIT, timestamp="t", commit_id="c", limit=Limit(None, 0), actor="boss", reason="why"
         ),
         LedgerEntry(seq=3, kind=EntryKind.CLOSE, timestamp="t", commit_id="c"),
+        LedgerEntry(seq=4, kind=EntryKind.CLOSE, timestamp="t", commit_id="c", balance_sha256="0" * 64),
     ]
     for entry in entries:
         assert LedgerEntry.from_fields(entry.fields()) == entry
