@@ -13,6 +13,7 @@ from local.setup.steps import ROOT
 
 NEEDED_BY = {
     "clients": ("tests/clients",),
+    "kusto": ("tests/infra",),
     "conformance": ("tests/deployment", "tests/functions/host", "tests/adversary/operators"),
     "azurite": (
         "tests/adversary", "tests/clients", "tests/contract", "tests/deployment", "tests/e2e", "tests/functions",

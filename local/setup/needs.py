@@ -12,7 +12,7 @@ from pathlib import Path
 
 from local.setup import node_packages, python_packages
 from local.setup.launcher import write_launcher
-from local.setup.node_packages import AZURITE, NODE_CLIENTS, NODE_FROM_PYPI, NodeFolder, find_node
+from local.setup.node_packages import AZURITE, KUSTO, NODE_CLIENTS, NODE_FROM_PYPI, NodeFolder, find_node
 from local.setup.python_packages import VirtualEnvironment
 from local.setup.steps import LOGS, ROOT
 
@@ -34,6 +34,7 @@ NEEDS: dict[str, tuple[VirtualEnvironment | NodeFolder, ...]] = {
     "azurite": (AZURITE,),
     "conformance": (CONFORMANCE,),
     "clients": (CLIENTS, NODE_CLIENTS),
+    "kusto": (KUSTO,),
 }
 
 

@@ -38,6 +38,7 @@ class NodeFolder:
 AZURITE = NodeFolder("Azurite, the storage emulator", TOOLS / "azurite", ROOT / "local" / "azurite")
 AZURITE_SERVER = AZURITE.modules / "azurite" / "dist" / "src" / "azurite.js"
 NODE_CLIENTS = NodeFolder("the OpenAI SDK for Node", TOOLS / "clients", ROOT / "tests" / "clients" / "node")
+KUSTO = NodeFolder("the Kusto language service", TOOLS / "kusto", ROOT / "tests" / "infra" / "kusto")
 
 
 def find_node() -> tuple[str, str] | None:

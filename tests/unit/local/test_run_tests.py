@@ -7,7 +7,7 @@ import pytest
 from local.run_tests import NEEDED_BY, Plan, plan
 from local.setup.steps import ROOT
 
-EVERYTHING = ("clients", "conformance", "azurite")
+EVERYTHING = ("clients", "kusto", "conformance", "azurite")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,7 @@ EVERYTHING = ("clients", "conformance", "azurite")
         (("tests/unit/local/test_run_tests.py::test_plan[x]", "-x"), Plan((), is_whole=False)),
         (("tests/architecture", "tests/contract"), Plan(("azurite",), is_whole=False)),
         (("tests/e2e",), Plan(("azurite",), is_whole=False)),
+        (("tests/infra",), Plan(("kusto",), is_whole=False)),
         (("tests/functions",), Plan(("conformance", "azurite"), is_whole=False)),
         (("tests/functions/tenancy",), Plan(("azurite",), is_whole=False)),
         (("tests/functions/host/test_conformance.py",), Plan(("conformance", "azurite"), is_whole=False)),

@@ -105,4 +105,4 @@ def test_an_unknown_need_is_refused_with_the_known_ones() -> None:
     command = [sys.executable, "-m", "local.setup", "everything"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert "run, development, azurite, conformance, clients, not ['everything']" in ended.stderr
+    assert "run, development, azurite, conformance, clients, kusto, not ['everything']" in ended.stderr

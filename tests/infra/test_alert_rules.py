@@ -1,0 +1,104 @@
+"""The queries of the alert rules: they are Kusto, and name only what the gateway emits."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from shared.domain.alerts.alert import AlertKind
+from shared.http.errors import STATUSES
+from tests.infra.bicep_values import BicepValues
+from tests.infra.kusto_queries import ALERT_QUERIES, ROOT, Analysis, analyse
+
+MODULE = ROOT / "infra" / "modules" / "alert-rules.bicep"
+RULES: dict[str, dict[str, Any]] = {rule["name"]: rule for rule in BicepValues(MODULE)["rules"]}
+SCOPED = '_ResourceId =~ "APPLICATION_INSIGHTS_ID"'
+
+
+@pytest.fixture(scope="module")
+def analyses() -> dict[str, Analysis]:
+    return analyse(ALERT_QUERIES)
+
+
+def test_each_rule_has_the_query_of_its_name_and_no_query_is_left_over() -> None:
+    assert {name: rule["query"] for name, rule in RULES.items()} == ALERT_QUERIES
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_query_of_a_rule_has_no_diagnostics(analyses: dict[str, Analysis], name: str) -> None:
+    assert analyses[name].diagnostics == []
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_query_of_a_rule_reads_only_what_is_emitted(analyses: dict[str, Analysis], name: str) -> None:
+    assert analyses[name].pipelines
+    assert [each for pipeline in analyses[name].pipelines for each in pipeline.objections()] == []
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_result_has_the_value_and_the_dimensions_of_the_rule(analyses: dict[str, Analysis], name: str) -> None:
+    rule, columns = RULES[name], analyses[name].columns
+    assert list(columns) == [*rule["dimensions"], "value"]
+    assert columns["value"] in {"real", "long"}
+    assert {columns[dimension] for dimension in rule["dimensions"]} <= {"string"}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_sees_only_the_gateway_that_it_was_made_for(analyses: dict[str, Analysis], name: str) -> None:
+    assert ALERT_QUERIES[name].count(SCOPED) == len(analyses[name].pipelines)
+
+
+def test_the_queries_compare_with_codes_of_errors_and_kinds_of_alerts(analyses: dict[str, Analysis]) -> None:
+    read = [pipeline.texts for analysis in analyses.values() for pipeline in analysis.pipelines]
+    reasons = {text for texts in read for text in texts.get("reason", [])}
+    kinds = {text for texts in read for text in texts.get("gateway.alert.kind", []) + texts.get("alert", [])}
+    assert reasons == {"no_backend_available", "ledger_unavailable", "unpriced_model"}
+    assert reasons <= {code for _, code in STATUSES.values()}
+    assert kinds <= {kind.value for kind in AlertKind}
+
+
+def test_each_alert_of_the_gateway_is_told_by_one_rule(analyses: dict[str, Analysis]) -> None:
+    told: list[str] = []
+    for name, analysis in analyses.items():
+        for pipeline in analysis.pipelines:
+            if name != "gateway-alert":
+                told += pipeline.texts.get("gateway.alert.kind", []) + pipeline.texts.get("alert", [])
+    (others,) = analyses["gateway-alert"].pipelines
+    assert sorted(told) == sorted(others.texts["alert"])
+
+
+def test_rules_of_single_events_count_each_line_in_one_evaluation() -> None:
+    for name, rule in RULES.items():
+        counts_arrivals = "ingestion_time() > ago(5m)" in ALERT_QUERIES[name]
+        assert counts_arrivals == (not rule["endsByItself"]), name
+        if counts_arrivals:
+            assert (rule["frequency"], rule["window"]) == ("PT5M", "PT30M")
+
+
+def test_a_query_that_names_what_does_not_exist_is_found() -> None:
+    wrong = {
+        "a column": "AppMetrics | where Nme == 'gateway.tokens'",
+        "a function": "AppMetrics | where Name == 'gateway.tokens' | summarize median(Sum)",
+        "a metric": "AppMetrics | where Name == 'gateway.token' | summarize sum(Sum)",
+        "a dimension": "AppMetrics | where Name == 'gateway.tokens' | project tostring(Properties.region)",
+        "an event": "AppTraces | where tostring(Properties['event.name']) == 'gateway.alerts' | count",
+        "a field": "AppTraces | where tostring(Properties['event.name']) == 'gateway.alert' "
+        "| project tostring(Properties['gateway.kind'])",
+        "no name": "AppMetrics | summarize sum(Sum)",
+        "a join": "AppMetrics | where Name == 'gateway.tokens' | project t = tostring(Properties.tenant) "
+        "| join kind=inner (AppMetrics | where Name == 'gateway.failovers' "
+        "| project t = tostring(Properties.tenant)) on t",
+    }
+    found = analyse(wrong)
+    for name, analysis in found.items():
+        objections = [each for pipeline in analysis.pipelines for each in pipeline.objections()]
+        assert analysis.diagnostics or objections, name
+    assert found["a join"].diagnostics == []
+
+
+def test_the_page_lists_each_rule_with_its_severity() -> None:
+    page = (ROOT / "docs" / "reference" / "monitoring.md").read_text()
+    rows = re.findall(r"^\| `([\w-]+)` \| (\d) \|", page, re.MULTILINE)
+    assert rows == [(name, str(rule["severity"])) for name, rule in RULES.items()]
