@@ -73,8 +73,10 @@ async def settle_background_responses(gateway: Gateway) -> Counts:
 
 @timer
 async def reconcile_limits(gateway: Gateway) -> Counts:
-    """Correct limits in the books, and rows in the index of principals, by the tenants' documents."""
+    """Correct limits in the books and the index of principals, and finish grants whose process died."""
     counts, failures = {}, Failures()
+    with failures.collected("grants"):
+        counts["grants_finished"] = await gateway.tenancy.finish_grants()
     with failures.collected("limits"):
         counts["limits_corrected"] = await gateway.tenancy.reconcile_limits()
     with failures.collected("principals"):

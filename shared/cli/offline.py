@@ -35,6 +35,7 @@ from shared.application.evidence.billed_books import BilledBooks
 from shared.application.evidence.head_proofs import add_proved_heads
 from shared.application.evidence.replay_audit import ReplayAudit
 from shared.application.evidence.verify_export import ExportFiles, ExportResult, SignedLog, VerifyExport
+from shared.application.ledger.audited_limits import AuditedLimits
 from shared.application.ledger.findings import Finding, NotChecked
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.cli.verification import ALWAYS_UNCHECKED, Verification
@@ -77,7 +78,8 @@ async def verify_files(question: Question, report: Progress) -> list[Verificatio
     package = EvidencePackage(question.archive)
     log = _package_log(question, package)
     common = _common(question, package, log)
-    results = [each async for each in _verify_periods(question, package, log, report)]
+    limits = None if package.facts.tenant else common.limits
+    results = [each async for each in _verify_periods(question, package, log, limits, report)]
     there = {period for period, _ in results}
     results += [(period, ExportResult()) for period in package.facts.periods or [""] if period not in there]
     for period, result in results:
@@ -103,6 +105,7 @@ class _Common:
     findings: list[Finding] = field(default_factory=list)
     not_checked: list[NotChecked] = field(default_factory=list)
     proved: list[str] = field(default_factory=list)
+    limits: AuditedLimits = field(default_factory=AuditedLimits)
     manifests: list[tuple[str, str]] = field(default_factory=list)
     """The periods whose statements were written, and the SHA-256 of their manifests, as the audit log states them."""
 
@@ -175,7 +178,7 @@ def _replay_audit(
     verifier = ChainVerifier(question.chain_keys, encode_canonical)
     history, counts = hashlib.sha256(), list[tuple[str, int]]()
     for period in package.audit_periods():
-        replay = ReplayAudit(period, verifier, log.heads if log else None, DiskSet, history)
+        replay = ReplayAudit(period, verifier, log.heads if log else None, DiskSet, history, common.limits)
         common.findings += replay(package.lines(f"{AUDIT}/{period}.jsonl"))
         common.not_checked += replay.not_checked()
         common.manifests += replay.manifests
@@ -184,7 +187,7 @@ def _replay_audit(
     common.findings += missing_audit_logs(log, package)
     if package.facts.tenant is not None:
         reason = "events of a single tenant are a copy: only the whole audit log can be proved"
-        common.not_checked.append(NotChecked(invariant="I18", reason=reason, is_all=True))
+        common.not_checked += [NotChecked(invariant=each, reason=reason, is_all=True) for each in ("I18", "I21")]
         return counts
     if package.digest(CONFIGURATION)[1] != history.hexdigest():
         common.findings.append(_of_package(f"{CONFIGURATION} is not what the audit log has of changes"))
@@ -204,13 +207,17 @@ def missing_audit_logs(log: SignedLog | None, package: EvidencePackage) -> Itera
 
 
 async def _verify_periods(
-    question: Question, package: EvidencePackage, log: SignedLog | None, report: Progress
+    question: Question,
+    package: EvidencePackage,
+    log: SignedLog | None,
+    limits: AuditedLimits | None,
+    report: Progress,
 ) -> AsyncIterator[tuple[str, ExportResult]]:
     with TemporaryDirectory() as folder:
         books = Path(folder) / "books.gz"
         for period in package.periods():
             package.extract_books(period, books)
-            result, stated = await _verify_books(question, books, log, package, report)
+            result, stated = await _verify_books(question, books, log, package, report, limits)
             if stated != period:
                 message = f"the books of {period} are those of {stated}"
                 result.findings.append(_of_package(message))
@@ -218,7 +225,12 @@ async def _verify_periods(
 
 
 async def _verify_books(
-    question: Question, path: Path, log: SignedLog | None, package: EvidencePackage | None, report: Progress
+    question: Question,
+    path: Path,
+    log: SignedLog | None,
+    package: EvidencePackage | None,
+    report: Progress,
+    limits: AuditedLimits | None = None,
 ) -> tuple[ExportResult, str]:
     """Restore an archive into a temporary file, and verify its rows. Returns also its period."""
     store, prices = SqliteTableStore(), DocumentPrices(InMemoryDocuments())
@@ -238,6 +250,7 @@ async def _verify_books(
             VerifyLedger(books, prices, chain, DiskSet, question.key_ends),
             log,
             statements,
+            limits,
             only=question.tenant or (package.facts.tenant if package else None),
             needs_sha256=question.needs_sha256,
         )

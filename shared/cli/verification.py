@@ -31,7 +31,7 @@ class Verification:
     findings: Sequence[Finding]
     not_checked: Sequence[NotChecked]
     notes: Sequence[str] = ()
-    """Facts about anchors that are no violation by themselves, such as times without one."""
+    """Facts that are no violation by themselves, such as times without an anchor, or grants without an entry."""
     proved: Sequence[str] = ()
     """Sentences for somebody who does not know the invariants. Empty if something is wrong."""
 

@@ -188,8 +188,9 @@ async def _verify_period(
         not_checked = [*anchors.not_checked, *_ONLINE_UNCHECKED, *_unproven(gateway.ledger.verify)]
         not_checked += documents.not_checked
         audited, unaudited = await check_audit(gateway, period, tenant)
-        findings += audited
-        not_checked += unaudited
+        limits = await gateway.ledger.verify_limits(gateway.ledger.verify.booked_limits, period, tenant)
+        findings += [*audited, *limits.findings]
+        not_checked += [*unaudited, *limits.not_checked()]
         findings += findings_of(await gateway.ledger.price_records.faults(), "I10", "")
         findings += await gateway.ledger.verify_promises(period, acknowledged or (), tenant)
         if acknowledged is None:
@@ -201,7 +202,7 @@ async def _verify_period(
     finally:
         await gateway.aclose()
     result = _verification(gateway.ledger.verify, period, tenants, findings, not_checked)
-    return replace(result, notes=anchors.notes)
+    return replace(result, notes=[*anchors.notes, *limits.notes])
 
 
 async def _verify_statements(

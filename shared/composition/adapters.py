@@ -24,6 +24,7 @@ from shared.adapters.documents.audit_periods import (
     DocumentUnchainedEvents,
 )
 from shared.adapters.documents.audited_places import DocumentPlaces
+from shared.adapters.documents.grants import DocumentGrantRequests
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
 from shared.adapters.documents.principals import DocumentPrincipals
@@ -81,6 +82,7 @@ class Adapters:
     alerts: DocumentAlerts
     principals: DocumentPrincipals
     pseudonyms: DocumentPseudonyms
+    grant_requests: DocumentGrantRequests
     catalog: DocumentCatalog
     hints: DocumentHints
     prices: DocumentPrices
@@ -145,6 +147,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             alerts=DocumentAlerts(documents),
             principals=DocumentPrincipals(documents),
             pseudonyms=DocumentPseudonyms(documents),
+            grant_requests=DocumentGrantRequests(documents),
             catalog=DocumentCatalog(documents),
             hints=DocumentHints(documents),
             prices=DocumentPrices(documents),

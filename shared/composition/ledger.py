@@ -15,6 +15,7 @@ from shared.application.ledger.level_lanes import LevelLanes
 from shared.application.ledger.open_period import OpenPeriod
 from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
+from shared.application.ledger.verify_limits import VerifyLimits
 from shared.application.ledger.verify_promises import VerifyPromises
 from shared.application.ledger.verify_tenants import VerifyTenants
 from shared.application.ports.ledger import Ledger
@@ -37,6 +38,7 @@ class LedgerJobs:
     expire_reservations: ExpireReservations
     verify: VerifyLedger
     verify_tenants: VerifyTenants
+    verify_limits: VerifyLimits
     verify_promises: VerifyPromises
     price_records: PriceRecords
     archive: PeriodArchive
@@ -54,6 +56,7 @@ def wire_ledger(adapters: Adapters, pricing: Pricing, sweep: Sweep) -> LedgerJob
         expire_reservations=ExpireReservations(tenants, ledger, pricing.book, clock, sweep),
         verify=VerifyLedger(stored, adapters.price_records, adapters.chain, DiskSet, ends),
         verify_tenants=VerifyTenants(tenants, stored, clock),
+        verify_limits=VerifyLimits(adapters.audit_waiting, adapters.audit_chain, adapters.audit_periods),
         price_records=adapters.price_records,
         verify_promises=VerifyPromises(stored, clock),
         archive=PeriodArchive(adapters.store, adapters.prices),

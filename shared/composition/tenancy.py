@@ -11,6 +11,7 @@ from shared.application.sweep import Sweep
 from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
+from shared.application.tenancy.grant_quota import FinishGrants, GrantQuota
 from shared.application.tenancy.index_principals import IndexPrincipals, ReconcilePrincipals
 from shared.application.tenancy.manage_keys import ManageKeys
 from shared.application.tenancy.manage_pseudonyms import ManagePseudonyms
@@ -33,6 +34,7 @@ class Tenancy:
 
     authenticate: Authenticate
     tenants: ManageTenants
+    finish_grants: FinishGrants
     keys: ManageKeys
     rotate_key: RotateKey
     privacy_keys: PrivacyKeys
@@ -62,19 +64,20 @@ def wire_tenancy(adapters: Adapters, sweep: Sweep, raise_alert: RaiseAlert) -> T
     index = IndexPrincipals(adapters.principals, memberships)
     manage_keys = ManageKeys(tenants, keys, adapters.key_uses, authenticate, clock)
     apply_limit = ApplyLimit(tenants, adapters.ledger, clock)
+    grant_quota = GrantQuota(adapters.grant_requests, adapters.ledger, clock)
     return Tenancy(
         authenticate=authenticate,
         tenants=ManageTenants(
             tenants,
             adapters.catalog,
-            adapters.ledger,
+            grant_quota,
             apply_limit,
             authenticate,
             index,
             privacy_keys,
-            adapters.audit_outbox,
             clock,
         ),
+        finish_grants=FinishGrants(adapters.grant_requests, tenants, grant_quota, clock),
         keys=manage_keys,
         rotate_key=RotateKey(keys, manage_keys, authenticate, clock),
         privacy_keys=privacy_keys,

@@ -17,7 +17,8 @@ from shared.domain.tenancy.grant import TenantGrant
 from shared.domain.values import ValueObject
 
 AUDIT_TABLE: Final = "audit"
-OUTBOX_TABLES: Final = (AUDIT_TABLE, "tenants", "credentials", "backends", "prices", "pseudonyms")
+GRANTS_TABLE: Final = "grants"
+OUTBOX_TABLES: Final = (AUDIT_TABLE, "tenants", "credentials", "backends", "prices", "pseudonyms", GRANTS_TABLE)
 """The tables in which events wait to be chained."""
 PERIODS_PARTITION: Final = "periods"
 SETTINGS_PARTITION: Final = "settings"

@@ -37,6 +37,7 @@ from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
 from shared.domain.ledger.entries import LedgerEntry, Outcome, Reservation
+from shared.domain.ledger.grants import Granted
 from shared.domain.ledger.operations import (
     Adjust,
     Ask,
@@ -114,16 +115,19 @@ class TableLedger:
         return balance
 
     async def grant(self, account: Account, grant_id: str, amount: Amount, actor: str, reason: str) -> Limit:
-        if (granted := await self._grants.find(account.vault, grant_id)) is None:
+        if (granted := await self.granted(account, grant_id)) is None:
             operation = Grant(grant_id=grant_id, amount=amount, actor=actor, reason=reason)
             await self.committer(account.vault, account).submit(operation)
             # Another process may have granted the id meanwhile; then it is found here.
-            granted = await self._grants.find(account.vault, grant_id)
+            granted = await self.granted(account, grant_id)
         if granted is None:
             raise RowsDamaged(f"The grant '{grant_id}' in {account.period} has a mark and no entry.")
         if granted.amount != amount:
             raise AlreadyExists(f"The grant '{grant_id}' was made with another amount in {account.period}.")
         return granted.limit
+
+    async def granted(self, account: Account, grant_id: str) -> Granted | None:
+        return await self._grants.find(account.vault, grant_id)
 
     async def level_lanes(self, account: Account) -> int:
         recovered = await self._hot.recover(account.vault)

@@ -17,7 +17,8 @@ from shared.domain.errors import AlreadyExists, VersionConflict
 from shared.domain.identifiers import timestamp
 
 _GATEWAY: Final = Actor(name="gateway")
-_JOB: Final = "baseline"
+BASELINE: Final = "baseline"
+"""The action of the event that tells a document as it was found."""
 _PASSED: Final = "baseline-passed"
 """The cursor that holds the time at which every document first had an event."""
 _WAIT: Final = timedelta(hours=1)
@@ -56,7 +57,7 @@ class RecordBaseline:
         now = self._clock.now()
         if self._is_complete or timestamp(now - _WAIT) < passed <= timestamp(now):
             return 0
-        swept = await self._sweep(_JOB, self._without_event(), self._record, lambda each: "/".join(each.place))
+        swept = await self._sweep(BASELINE, self._without_event(), self._record, lambda each: "/".join(each.place))
         if swept.is_complete and passed:
             event = _GATEWAY.event(
                 self._clock.now(), "baseline.complete", "documents", after=Baseline(completed_at=now)
@@ -77,7 +78,7 @@ class RecordBaseline:
         found: AuditedDocument | None = document
         while found is not None and not found.event_id:
             with suppress(VersionConflict):  # it has changed
-                await self._documents.add_event(found, _GATEWAY.event(self._clock.now(), "baseline", found.target))
+                await self._documents.add_event(found, _GATEWAY.event(self._clock.now(), BASELINE, found.target))
                 return 1
             found = await self._documents.get(document.place)
         return 0

@@ -21,7 +21,7 @@ from shared.application.ports.audit import (
 from shared.domain.identifiers import BillingPeriod, moment_of
 from shared.domain.values import record
 
-_MOST_WAITING: Final = 100_000
+MOST_WAITING: Final = 100_000
 _PLACE: Final = 3
 """Table, partition and row. A row may hold further slashes."""
 
@@ -115,7 +115,7 @@ class VerifyDocuments:
         """Return the events of each place, by id. Waiting ones are read first, because they become chained ones."""
         told: defaultdict[DocumentPlace, dict[str, _Told]] = defaultdict(dict)
         for table in self._waiting.tables:
-            for row in await self._waiting.waiting(table, _MOST_WAITING):
+            for row in await self._waiting.waiting(table, MOST_WAITING):
                 if row.event is not None:
                     _add(told, row.event.text)
         async for period in self._chain.periods():

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Protocol
 
+from shared.application.ledger.audited_limits import AuditedLimits
 from shared.application.ledger.findings import Finding, NotChecked
 from shared.application.ledger.lane_books import StringSet
 from shared.application.ports.anchors import DatedHead, DatedHeads
@@ -49,12 +50,17 @@ class ReplayAudit:
         heads: DatedHeads | None,
         new_set: Callable[[], StringSet],
         history: Digest,
+        limits: AuditedLimits,
     ) -> None:
-        """`heads` are those of a signed log; `None` if there is none. `history` gets the history of configuration."""
+        """`heads` are those of a signed log; `None` if there is none.
+
+        `history` gets the history of configuration, and `limits` all events.
+        """
         self._period = period
         self._verifier = verifier
         self._ids = new_set()
         self._history = history
+        self._limits = limits
         chain = f"audit/{period}"
         self._anchors = heads.of(chain) if heads else iter(())
         self._next = next(self._anchors, _END)
@@ -104,6 +110,7 @@ class ReplayAudit:
         match deleted:
             case {"seq": int(seq), "head": str(head)} if seq > 0:
                 self.seq = self.deleted = seq
+                self._limits.deleted_months.add(self._period)
                 self._head = head
                 yield from self._compare()
             case _ if deleted != {"seq": 0, "head": self._head}:
@@ -137,6 +144,7 @@ class ReplayAudit:
 
     def _note(self, row: dict[str, Any]) -> None:
         text = str(row.get("event", ""))
+        self._limits.add(text)
         if is_configuration(text):
             self._history.update(text.encode() + b"\n")
         match _object(text.encode()):

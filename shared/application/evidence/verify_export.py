@@ -9,6 +9,7 @@ from typing import Final
 from shared.application.billing.verify_statements import VerifyStatements
 from shared.application.evidence.anchored_lanes import AnchoredLanes
 from shared.application.evidence.anchored_log import LogVerified
+from shared.application.ledger.audited_limits import AuditedLimits
 from shared.application.ledger.chain_report import ChainReport, reason_of
 from shared.application.ledger.findings import Finding, NotChecked, finding_at
 from shared.application.ledger.verify_ledger import VerifyLedger
@@ -35,6 +36,7 @@ OUTSIDE_OF_A_PACKAGE: Final = (
     NotChecked(invariant="I12", reason="an archive has no statements", is_all=True),
     NotChecked(invariant="I18", reason="an archive has no audit log", is_all=True),
     NotChecked(invariant="I20", reason="an archive is no evidence package", is_all=True),
+    NotChecked(invariant="I21", reason="an archive has no audit log", is_all=True),
 )
 BEYOND_PROOF: Final = (
     NotChecked(invariant=_LOG, reason="that an entry was true when it was made: compare with the bills of Azure"),
@@ -88,15 +90,20 @@ class VerifyExport:
         verify_ledger: VerifyLedger,
         log: SignedLog | None,
         statements: VerifyStatements | None,
+        limits: AuditedLimits | None = None,
         *,
         only: str | None = None,
         needs_sha256: bool = False,
     ) -> None:
-        """`only` names the one tenant to check. `needs_sha256` makes every entry with an HMAC a violation."""
+        """`limits` are those of the audit log, if there is one. `only` names the one tenant to check.
+
+        `needs_sha256` makes every entry with an HMAC a violation.
+        """
         self._files = files
         self._verify_ledger = verify_ledger
         self._log = log
         self._statements = statements
+        self._limits = limits
         self._only = only
         self._needs_sha256 = needs_sha256
         self._result = ExportResult()
@@ -112,6 +119,7 @@ class VerifyExport:
         if lanes:
             self._report_anchors(lanes)
         await self._check_statements(period)
+        self._check_limits(period)
         self._report_chain()
         if not result.findings:
             result.proved += _proved(period, result.chained, self._log)
@@ -181,6 +189,13 @@ class VerifyExport:
         except LedgerUnavailable as error:  # rows that cannot be read are findings of their own
             reason = str(error)
         result.not_checked.append(NotChecked(invariant="I12", reason=reason, is_all=True))
+
+    def _check_limits(self, period: str) -> None:
+        if self._limits is not None:
+            compared = self._limits.compare(self._verify_ledger.booked_limits, period, self._only)
+            self._result.findings += compared.findings
+            self._result.not_checked += compared.not_checked()
+            self._result.notes += compared.notes
 
     def _report_chain(self) -> None:
         """Say of which entries nobody could check the chain, or the mac."""

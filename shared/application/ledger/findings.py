@@ -28,6 +28,7 @@ INVARIANTS = {
     "I18": "the audit log recomputes, and has each event once",
     "I19": "each document is as its newest event left it",
     "I20": "an evidence package has the files that its manifest names, and they agree with each other",
+    "I21": "each grant and each new limit in the books has the audit event that tells it",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from shared.application.ledger.audited_limits import BookedLimit
 from shared.application.ledger.chain_report import ChainReport
 from shared.application.ledger.findings import Finding, finding_at, findings_of
 from shared.application.ledger.transfers import Transfers
@@ -17,6 +18,7 @@ from shared.domain.ledger.amounts import NOTHING, Amount, Limit
 from shared.domain.ledger.balance import RECENT_COMMITS, Lane
 from shared.domain.ledger.entries import EntryKind, LedgerEntry
 from shared.domain.ledger.entry_cost import charges
+from shared.domain.ledger.grants import grant_of_reference
 from shared.domain.ledger.rollup import Rollup, RollupKey, rollup_of
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import NOTHING_USED, Usage
@@ -56,6 +58,8 @@ class LaneBooks:
     excess: Amount = NOTHING
     transferred: Amount = NOTHING
     granted: Amount = NOTHING
+    booked_limits: list[BookedLimit] = field(default_factory=list)
+    """The limit entries, if the lane is the vault."""
     limit_entries: int = 0
     is_limit0_proven: bool = True
     """The first limit entry tells the limit before it, or there is none."""
@@ -116,6 +120,19 @@ class LaneBooks:
         if last > self.seq:
             message = f"entry {last} was anchored, and the lane ends at entry {self.seq}"
             yield finding_at(self.place("B"), "I2", message)
+
+    def opening(self, limit: Limit) -> BookedLimit:
+        """Return the limit under which the lane was opened, which no entry tells. Its time is that of the period."""
+        return BookedLimit(
+            tenant_id=self.lane.tenant_id,
+            period=self.lane.period,
+            seq=0,
+            timestamp=self.lane.period,
+            limit=limit,
+            granted=NOTHING,
+            grant_id="",
+            place=self.place("B", "limit0_tokens"),
+        )
 
     def place(self, row: str, property_name: str = "") -> Place:
         """Return the place of a row of the lane."""
@@ -202,10 +219,27 @@ class LaneBooks:
                 "I8", key, f"the limit before entry {entry.seq} was {entry.previous_limit}, not {before}", name
             )
         self.limit_entries += 1
+        granted = NOTHING
         if stored.mark:
-            self.granted += Amount(_change(before.tokens, limit.tokens), _change(before.pusd, limit.pusd))
+            granted = Amount(_change(before.tokens, limit.tokens), _change(before.pusd, limit.pusd))
+            self.granted += granted
+        self._keep_limit(entry, limit, granted, stored)
         for old, new in ((before.tokens, limit.tokens), (before.pusd, limit.pusd)):
             self.was_lowered |= new is not None and (old is None or new < old)
+
+    def _keep_limit(self, entry: LedgerEntry, limit: Limit, granted: Amount, stored: StoredEntry) -> None:
+        self.booked_limits.append(
+            BookedLimit(
+                tenant_id=self.lane.tenant_id,
+                period=self.lane.period,
+                seq=entry.seq,
+                timestamp=entry.timestamp,
+                limit=limit.plus(NOTHING - self.granted),
+                granted=granted,
+                grant_id=grant_of_reference(entry.reference) if stored.mark else "",
+                place=self.place(stored.key),
+            )
+        )
 
     def _check_cost(self, entry: LedgerEntry, key: str) -> None:
         if entry.attempt is None or entry.outcome is None:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Protocol
 
 from shared.application.audit.ledger_heads import chain_of, lane_of_chain
+from shared.application.ledger.audited_limits import BookedLimit
 from shared.application.ledger.chain_report import ChainReport
 from shared.application.ledger.compare_lane import LaneSnapshot, compare_lane
 from shared.application.ledger.findings import Finding, NotChecked, finding_at, findings_of
@@ -59,6 +60,8 @@ class VerifyLedger:
         """The number of lanes whose `limit0` nothing proves: their first limit entry is of an earlier version."""
         self._unproven_balances = 0
         """The number of lanes whose close does not state the balance: an earlier version closed them."""
+        self.booked_limits: list[BookedLimit] = []
+        """The limits of all verified vaults: at their opening, and after each limit entry."""
         self.chained = ChainReport()
         """The methods and key versions of the entries in the verified lanes."""
 
@@ -130,6 +133,9 @@ class VerifyLedger:
             self.chained.merge(books.chained)
             self._unproven_limits += not books.is_limit0_proven
             self._unproven_balances += books.last_kind is EntryKind.CLOSE and not books.closed_balance
+            if books.lane == books.lane.vault and books.lane in tenant.snapshots:
+                self.booked_limits.append(books.opening(tenant.snapshots[books.lane].balance.limit0))
+                self.booked_limits += books.booked_limits
 
     async def _lane(self, lane: Lane, tenant: _TenantBooks) -> list[Finding]:
         """Read a lane, or read on in it, into its books and a snapshot. Returns the violations in it."""

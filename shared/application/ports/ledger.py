@@ -9,6 +9,7 @@ from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Balance, Lane
 from shared.domain.ledger.entries import LedgerEntry, Outcome, Reservation
+from shared.domain.ledger.grants import Granted
 from shared.domain.ledger.rollup import Rollup, RollupKey
 from shared.domain.rate_limit import RateLimits
 from shared.domain.values import value
@@ -80,6 +81,10 @@ class Ledger(Protocol):
         was granted with another amount, `InvalidRequest` for a unit without a limit, and `PeriodNotOpen` if the period
         is closed.
         """
+        ...
+
+    async def granted(self, account: Account, grant_id: str) -> Granted | None:
+        """Return a grant of the account's period; `None` if its id was not granted in it."""
         ...
 
     async def level_lanes(self, account: Account) -> int:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from shared.domain.audit.events import AuditEvent
+from shared.domain.tenancy.grant import GrantName, RequestedGrant
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import value
@@ -63,6 +64,37 @@ class TenantDirectory(Protocol):
 
     async def list_readable(self, limit: int, cursor: str | None) -> tuple[TenantPage, str | None]:
         """Return a page as `list` does, with the ids of those whose documents cannot be read."""
+        ...
+
+
+class GrantRequests(Protocol):
+    """The grants that were asked for, and of which nobody knows yet whether the ledger has booked them.
+
+    Each method is atomic and raises `StorageUnavailable`.
+    """
+
+    async def add(self, requested: RequestedGrant, event: AuditEvent) -> Versioned[RequestedGrant]:
+        """Store a request together with its event. Raises `AlreadyExists` if one of its name is stored."""
+        ...
+
+    async def find(self, name: GrantName) -> Versioned[RequestedGrant] | None:
+        """Return a request; `None` if there is none. Raises `RowsDamaged` if it cannot be read."""
+        ...
+
+    async def take_over(self, found: Versioned[RequestedGrant]) -> Versioned[RequestedGrant]:
+        """Give a request a new version, so that no other process ends it. Raises `VersionConflict`."""
+        ...
+
+    async def remove(self, found: Versioned[RequestedGrant]) -> None:
+        """Delete a request that is booked. Raises `VersionConflict` if another process has it by now."""
+        ...
+
+    async def refuse(self, found: Versioned[RequestedGrant], event: AuditEvent) -> None:
+        """Delete a request together with the event of its refusal. Raises `VersionConflict` as `remove` does."""
+        ...
+
+    async def names(self) -> Sequence[GrantName]:
+        """Return the names of all requests, also of those that cannot be read."""
         ...
 
 

@@ -7,21 +7,20 @@ from contextlib import suppress
 from dataclasses import replace
 
 from shared.application.audit.record_audit import Actor
-from shared.application.ports.audit import AuditOutbox
 from shared.application.ports.clock import Clock
-from shared.application.ports.ledger import Ledger
 from shared.application.ports.routing import CatalogStore
 from shared.application.ports.tenancy import TenantDirectory, Versioned
 from shared.application.routing.check_servable import check_tenant
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
+from shared.application.tenancy.grant_quota import GrantQuota
 from shared.application.tenancy.index_principals import IndexPrincipals
 from shared.application.tenancy.privacy_keys import PrivacyKeys
-from shared.domain.errors import AlreadyExists, InvalidRequest, NotFound, PeriodNotOpen, VersionConflict
+from shared.domain.errors import InvalidRequest, NotFound, VersionConflict
 from shared.domain.identifiers import BillingPeriod, new_rid
-from shared.domain.ledger.amounts import Amount, Limit
+from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Account
-from shared.domain.tenancy.grant import TenantGrant
+from shared.domain.tenancy.grant import RequestedGrant, TenantGrant
 from shared.domain.tenancy.tenant import Tenant, TenantState
 
 
@@ -32,22 +31,20 @@ class ManageTenants:
         self,
         tenants: TenantDirectory,
         catalog: CatalogStore,
-        ledger: Ledger,
+        grant_quota: GrantQuota,
         apply_limit: ApplyLimit,
         authenticate: Authenticate,
         index: IndexPrincipals,
         privacy_keys: PrivacyKeys,
-        outbox: AuditOutbox,
         clock: Clock,
     ) -> None:
         self._tenants = tenants
         self._catalog = catalog
-        self._ledger = ledger
+        self._grant_quota = grant_quota
         self._apply_limit = apply_limit
         self._authenticate = authenticate
         self._index = index
         self._privacy_keys = privacy_keys
-        self._outbox = outbox
         self._clock = clock
 
     async def register(self, tenant: Tenant, actor: Actor) -> Versioned[Tenant]:
@@ -122,37 +119,26 @@ class ManageTenants:
         """Raise the limit of the current period, or of the next, by an entry; an id is granted once in a period.
 
         Without an id it gets a new one. Raises `NotFound`, `InvalidRequest`, `PeriodNotOpen`, and `AlreadyExists` for
-        an id that was granted with another amount.
-
-        The event is stored before the entry, so no grant lacks one. Its id follows from the grant, so that a repetition
-        stores no second one.
+        an id that was granted with another amount. After `StorageUnavailable` or `LedgerUnavailable` the grant may be
+        booked later.
         """
         tenant = (await self.get(tenant_id)).value
         named = self._grantable(tenant, period)
         if amount == Amount():
             raise InvalidRequest("Name 'tokens' or 'usd' to grant.", "tokens")
         account = Account(tenant_id=tenant_id, period=named, limit=tenant.limit)
-        wanted = TenantGrant(
-            period=named, grant_id=grant_id or new_rid(), amount=amount, reason=reason, limit=tenant.limit
+        requested = RequestedGrant(
+            tenant_id=tenant_id,
+            period=named,
+            grant_id=grant_id or new_rid(),
+            tokens=amount.tokens,
+            pusd=amount.pusd,
+            actor=actor.name,
+            reason=reason,
+            requested_at=self._clock.now(),
         )
-        limit = await self._granted(account, wanted, replace(actor, reason=reason))
-        return replace(wanted, limit=limit)
-
-    async def _granted(self, account: Account, wanted: TenantGrant, actor: Actor) -> Limit:
-        """Store the event of a grant, then its entry. Withdraws the event if the ledger refuses the grant."""
-        now = self._clock.now()
-        event = actor.event(now, "tenant.grant", account.tenant_id, after=wanted)
-        event = replace(event, event_id=wanted.event_id(account.tenant_id, BillingPeriod.containing(now)))
-        is_new = False
-        with suppress(AlreadyExists):  # a repetition
-            await self._outbox.append(event)
-            is_new = True
-        try:
-            return await self._ledger.grant(account, wanted.grant_id, wanted.amount, actor.name, wanted.reason)
-        except (AlreadyExists, InvalidRequest, PeriodNotOpen):
-            if is_new:
-                await self._outbox.withdraw(event)
-            raise
+        limit = await self._grant_quota(account, requested, actor)
+        return TenantGrant(period=named, grant_id=requested.grant_id, amount=amount, reason=reason, limit=limit)
 
     def _grantable(self, tenant: Tenant, period: str | None) -> str:
         """Return the period, by default the current one.

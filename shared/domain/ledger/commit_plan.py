@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from shared.domain.audit.hash_chain import HashChain
-from shared.domain.errors import GatewayError, InvalidRequest, PeriodNotOpen
+from shared.domain.errors import GatewayError, PeriodNotOpen
 from shared.domain.identifiers import timestamp
-from shared.domain.ledger.amounts import MAX_PERIOD_TOKENS, NOTHING, Amount, Limit
+from shared.domain.ledger.amounts import NOTHING, Amount, Limit
 from shared.domain.ledger.balance import BALANCE, RECENT_COMMITS, Balance, LaneState, Refusal, balance_digest
 from shared.domain.ledger.changes import (
     Change,
@@ -27,7 +27,7 @@ from shared.domain.ledger.changes import (
 )
 from shared.domain.ledger.entries import Attempt, EntryKind, LedgerEntry, Outcome, Reservation
 from shared.domain.ledger.entry_cost import corrected_charge
-from shared.domain.ledger.grants import grant_reference
+from shared.domain.ledger.grants import grant_reference, raised_limit
 from shared.domain.ledger.lanes import available
 from shared.domain.ledger.operations import (
     Adjust,
@@ -52,7 +52,6 @@ from shared.domain.ledger.operations import (
     TransferIn,
     TransferOut,
 )
-from shared.domain.pricing.money import MAX_PERIOD_PUSD
 
 
 @dataclass(slots=True, kw_only=True)
@@ -191,17 +190,8 @@ class Plan:
         balance.owner, balance.owner_until = operation.owner, operation.until
 
     def _grant(self, operation: Grant) -> None:
-        balance, amount = self.balance, operation.amount
-        limit = balance.limit.plus(amount)
-        for name, added, total, most in (
-            ("tokens", amount.tokens, limit.tokens, MAX_PERIOD_TOKENS),
-            ("usd", amount.pusd, limit.pusd, MAX_PERIOD_PUSD),
-        ):
-            if added and total is None:
-                raise InvalidRequest(f"The tenant has no limit in {name}, so there is nothing to grant.", name)
-            if total is not None and total > most:
-                raise InvalidRequest(f"The grant would raise the limit in {name} above the ledger's maximum.", name)
-        balance.granted += amount
+        limit = raised_limit(self.balance.limit, operation.amount)
+        self.balance.granted += operation.amount
         self.changes.append(InsertGrantMark(operation.grant_id))
         self._change_limit(limit, operation, grant_reference(operation.grant_id))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+from datetime import datetime
+from typing import TypeAlias
 
-from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.values import record
+
+GrantName: TypeAlias = tuple[str, str]
+"""Tenant id, and `{period}|{grant id}`."""
 
 
 @record
@@ -19,7 +22,26 @@ class TenantGrant:
     reason: str
     limit: Limit
 
-    def event_id(self, tenant_id: str, month: BillingPeriod) -> str:
-        """Return the id of the audit event that tells this grant in a month: equal for equal grants."""
-        named = (tenant_id, self.period, self.grant_id, self.amount.tokens, self.amount.pusd, month)
-        return hashlib.sha256("|".join(map(str, named)).encode()).hexdigest()[:32]
+
+@record
+class RequestedGrant:
+    """A grant that an administrator has asked for, and of which nobody knows yet whether the ledger has booked it."""
+
+    tenant_id: str
+    period: str
+    grant_id: str
+    tokens: int
+    pusd: int
+    actor: str
+    reason: str
+    requested_at: datetime
+
+    @property
+    def amount(self) -> Amount:
+        """The amount to be granted."""
+        return Amount(self.tokens, self.pusd)
+
+    @property
+    def name(self) -> GrantName:
+        """The name of the grant among those of all tenants."""
+        return self.tenant_id, f"{self.period}|{self.grant_id}"

@@ -19,6 +19,7 @@ from shared.adapters.on_disk import evidence_package, log_files
 from shared.adapters.on_disk.dated_heads import DiskDatedHeads
 from shared.application.evidence.head_proofs import add_proved_heads
 from shared.application.evidence.replay_audit import ReplayAudit, is_configuration
+from shared.application.ledger.audited_limits import AuditedLimits
 from shared.cli.__main__ import run
 from shared.domain.audit.anchor_files import ChainHead
 from shared.domain.audit.audit_chain import audit_genesis
@@ -199,7 +200,7 @@ def audit_lines(*event_ids: str, deleted: int = 0) -> list[bytes]:
 
 def replayed(lines: list[bytes], heads: DiskDatedHeads | None = None, period: str = PERIOD) -> tuple[str, str]:
     """Return what is wrong, and what is not checked."""
-    replay = ReplayAudit(period, ChainVerifier({}), heads, set, hashlib.sha256())
+    replay = ReplayAudit(period, ChainVerifier({}), heads, set, hashlib.sha256(), AuditedLimits())
     found = "\n".join(each.message for each in replay(lines))
     return found, "\n".join(each.reason for each in replay.not_checked())
 
