@@ -79,7 +79,7 @@ def within(act: Callable[[Gateway, MonthClock], Awaitable[None]]) -> None:
 def test_what_administrators_do_is_told_by_events_waiting_or_chained() -> None:
     async def act(gateway: Gateway, _: MonthClock) -> None:
         await change_rightly(gateway)
-        for _ in range(2):
+        for _round in range(2):
             for period in (PERIOD, "2026-11"):
                 found = await compared(gateway, period)
                 assert (found.findings, found.unproven, found.notes) == ([], 0, [])
