@@ -37,7 +37,7 @@ class BookedLimit:
     limit: Limit
     """The limit after the entry, without what was granted."""
     granted: Amount
-    """What the entry grants."""
+    """The amount that the entry grants."""
     grant_id: str
     """Empty if the entry is no grant."""
     place: Place
@@ -48,7 +48,7 @@ class BookedLimit:
         return f"entry {self.seq}" if self.seq else "the opening of the period"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class AuditedLimits:
     """The grants and the limits of tenants that audit events tell. Events may come in any order."""
 
