@@ -520,9 +520,10 @@ module booksEndpoints 'modules/private-endpoint.bicep' = if (isPrivate) {
     tags: allTags
     subnetId: endpointsSubnet
     targetId: books.outputs.id
+    zoneIds: dns!.outputs.zoneIds
     groups: [
-      { groupId: 'table', zoneIds: [dns!.outputs.zoneIds[zoneNames.table]] }
-      { groupId: 'blob', zoneIds: [dns!.outputs.zoneIds[zoneNames.blob]] }
+      { groupId: 'table', zones: [zoneNames.table] }
+      { groupId: 'blob', zones: [zoneNames.blob] }
     ]
   }
 }
@@ -579,7 +580,8 @@ module vaultEndpoints 'modules/private-endpoint.bicep' = if (isPrivate) {
     tags: allTags
     subnetId: endpointsSubnet
     targetId: keys.outputs.id
-    groups: [{ groupId: 'vault', zoneIds: [dns!.outputs.zoneIds[zoneNames.vault]] }]
+    zoneIds: dns!.outputs.zoneIds
+    groups: [{ groupId: 'vault', zones: [zoneNames.vault] }]
   }
 }
 
@@ -631,7 +633,8 @@ module openAiEndpoints 'modules/private-endpoint.bicep' = [
       tags: allTags
       subnetId: endpointsSubnet
       targetId: models[index].outputs.id
-      groups: [{ groupId: 'account', zoneIds: map(cloud.openAiZones, zone => (dns!.outputs.zoneIds[zone])) }]
+      zoneIds: dns!.outputs.zoneIds
+      groups: [{ groupId: 'account', zones: cloud.openAiZones }]
     }
   }
 ]
@@ -668,10 +671,11 @@ module hostEndpoints 'modules/private-endpoint.bicep' = if (isPrivate) {
     tags: allTags
     subnetId: endpointsSubnet
     targetId: host.outputs.id
+    zoneIds: dns!.outputs.zoneIds
     groups: [
-      { groupId: 'blob', zoneIds: [dns!.outputs.zoneIds[zoneNames.blob]] }
-      { groupId: 'queue', zoneIds: [dns!.outputs.zoneIds[zoneNames.queue]] }
-      { groupId: 'table', zoneIds: [dns!.outputs.zoneIds[zoneNames.table]] }
+      { groupId: 'blob', zones: [zoneNames.blob] }
+      { groupId: 'queue', zones: [zoneNames.queue] }
+      { groupId: 'table', zones: [zoneNames.table] }
     ]
   }
 }
@@ -760,7 +764,8 @@ module appEndpoints 'modules/private-endpoint.bicep' = if (isPrivate) {
     tags: allTags
     subnetId: endpointsSubnet
     targetId: isFlex ? flexApp!.outputs.id : premiumApp!.outputs.id
-    groups: [{ groupId: 'sites', zoneIds: [dns!.outputs.zoneIds[zoneNames.site]] }]
+    zoneIds: dns!.outputs.zoneIds
+    groups: [{ groupId: 'sites', zones: [zoneNames.site] }]
   }
 }
 

@@ -198,6 +198,6 @@ type endpointGroup = {
   @description('Sub-resource of the target, such as blob, vault, account or sites.')
   groupId: string
 
-  @description('Resource ids of the private DNS zones.')
-  zoneIds: string[]
+  @description('Names of the private DNS zones.')
+  zones: string[]
 }

@@ -110,7 +110,7 @@ output backends backend[] = [
     spillover_deployment: empty(each.?spilloverDeploymentName)
       ? null
       : first(map(
-          filter(ordinary, other => other.name == each.?spilloverDeploymentName),
+          filter(ordinary, other => (other.name == each.?spilloverDeploymentName)),
           other => { deployment: other.name, sku: other.sku, model: other.model, model_version: other.version }
         ))
   }

@@ -1,5 +1,5 @@
 // Private endpoints of one resource: one for each of its groups, with their names in DNS.
-import { endpointGroup, tagSet } from '../types.bicep'
+import { endpointGroup, tagSet, zoneIdSet } from '../types.bicep'
 
 @description('Name of the resource, with which the names of its endpoints begin.')
 @minLength(1)
@@ -16,6 +16,9 @@ param subnetId string
 
 @description('Resource id of the target.')
 param targetId string
+
+@description('Resource ids of private DNS zones, by name.')
+param zoneIds zoneIdSet
 
 @description('Groups of the target.')
 param groups endpointGroup[]
@@ -47,9 +50,9 @@ resource zoneGroups 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@202
     name: 'default'
     properties: {
       privateDnsZoneConfigs: [
-        for zoneId in group.zoneIds: {
-          name: replace(last(split(zoneId, '/')), '.', '-')
-          properties: { privateDnsZoneId: zoneId }
+        for zone in group.zones: {
+          name: replace(zone, '.', '-')
+          properties: { privateDnsZoneId: zoneIds[zone] }
         }
       ]
     }
