@@ -114,7 +114,7 @@ def account_key_problem(text: str) -> str | None:
 def endpoint_problem(text: str) -> str | None:
     """Refuse an endpoint of a storage account that is no URL, or that sends data in the clear to another machine."""
     url = _url(text)
-    if url is None or "your-account" in (url.hostname or ""):
+    if url is None:
         return "must be a URL such as https://ACCOUNT.table.core.windows.net"
     if url.scheme == "http" and not is_loopback(text):
         return "must be https, but for an emulator on this machine"
@@ -134,7 +134,7 @@ def is_loopback(endpoint: str) -> bool:
 
 
 def _url(text: str) -> SplitResult | None:
-    """Return the parts of an http URL with a host and a path only; `None` for anything else."""
+    """Return the parts of an http URL with a host and a path only; `None` for anything else, and for a placeholder."""
     try:
         url = urlsplit(text)
         host = url.hostname or ""
@@ -143,4 +143,5 @@ def _url(text: str) -> SplitResult | None:
             ip_address(host)
     except ValueError:
         return None
-    return url if is_plain and url.scheme in ("http", "https") else None
+    is_placeholder = host.startswith("your-")
+    return url if is_plain and not is_placeholder and url.scheme in ("http", "https") else None

@@ -122,6 +122,7 @@ ENDPOINTS = [
     "https://\u00fcber.example", "https://[v1.x]", "https://*.core.windows.net", "https://" + "x" * 64,
     "https://x:port", "https://x:0", "https://[::1", "http://x.table.core.windows.net", "http://10.0.0.1:10002/x",
     "http://localhost.evil.example/x", "http://127.0.0.1.evil.example/x", "https://YOUR-ACCOUNT.table.core.windows.net",
+    "https://YOUR-BOOKS-ACCOUNT.table.core.windows.net",
 ]  # fmt: skip
 
 
@@ -259,6 +260,7 @@ def test_a_key_vault_is_at_an_address_of_azure(monkeypatch: pytest.MonkeyPatch, 
         "http://x.vault.azure.net", "https://vault.azure.net.evil.example", "https://xvault.azure.net", "https://evil.example",
         "https://x.vault.azure.net/secrets", "https://user@x.vault.azure.net", "x.vault.azure.net", "http://127.0.0.1:8443",
         "https://x.vault.azure.net\\@evil.example", "https://x.vault.azure.net?y", "https://vault.azure.net",
+        "https://YOUR-VAULT.vault.azure.net",
     ],
 )  # fmt: skip
 def test_a_token_is_sent_to_no_other_host(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
