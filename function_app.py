@@ -13,7 +13,7 @@ from shared.http import health, openapi, unknown_path
 from shared.http.console import reference
 from shared.http.inference import models, stored_responses
 from shared.http.inference import routes as inference
-from shared.http.management import audit, backends, deployments, keys, periods, prices, tenants, usage, users
+from shared.http.management import audit, backends, deployments, keys, periods, prices, status, tenants, usage, users
 from shared.http.tenant import me as tenant
 
 worker.quiet_loggers()
@@ -342,6 +342,11 @@ async def export_period(req: Request) -> Response:
     return await periods.export_period(req)
 
 
+@app.route("manage/status", methods=["GET"])
+async def get_status(req: Request) -> Response:
+    return await status.get_status(req)
+
+
 @app.route("me", methods=["GET"])
 async def me(req: Request) -> Response:
     return await tenant.me(req)
@@ -431,3 +436,13 @@ async def roll_up_usage(timer: func.TimerRequest) -> None:
 @app.timer_trigger(schedule="0 1-59/5 * * * *", arg_name="timer")
 async def anchor_audit(timer: func.TimerRequest) -> None:
     await timers.anchor_audit(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="40 4-59/5 * * * *", arg_name="timer")
+async def report_health(timer: func.TimerRequest) -> None:
+    await timers.report_health(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="20 20 * * * *", arg_name="timer")
+async def verify_books(timer: func.TimerRequest) -> None:
+    await timers.verify_books(past_due=timer.past_due)

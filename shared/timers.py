@@ -107,6 +107,18 @@ async def roll_up_usage(gateway: Gateway) -> Counts:
 
 
 @timer
+async def report_health(gateway: Gateway) -> Counts:
+    """Raise an alert for each timer that is late, and tell the gauges of telemetry."""
+    return {"timers_late": await gateway.health.report()}
+
+
+@timer
+async def verify_books(gateway: Gateway) -> Counts:
+    """Verify the books of the current period, tenant after tenant."""
+    return {"violations": await gateway.health.verify_books()}
+
+
+@timer
 async def anchor_audit(gateway: Gateway) -> Counts:
     """Anchor the heads of all hash chains."""
     if gateway.anchors.anchor_heads is None:

@@ -88,6 +88,7 @@ async def _wire(adapters: Adapters) -> Gateway:
     tenancy = wire_tenancy(adapters, sweep, alerts.raise_alert)
     ledger = wire_ledger(adapters, pricing, sweep)
     anchors = wire_anchors(adapters)
+    billing = wire_billing(adapters, ledger, sweep)
     return Gateway(
         settings=settings,
         clock=adapters.clock,
@@ -96,13 +97,13 @@ async def _wire(adapters: Adapters) -> Gateway:
         tenancy=tenancy,
         pricing=pricing,
         ledger=ledger,
-        billing=wire_billing(adapters, ledger, sweep),
+        billing=billing,
         alerts=alerts,
         anchors=anchors,
         evidence=wire_evidence(adapters, ledger, anchors),
         prove_entry=ProveEntry(TableBooks(adapters.store), anchors.store, adapters.tenants),
         audit=audit,
-        health=wire_health(adapters),
+        health=wire_health(adapters, ledger, audit, billing, pricing, alerts),
         background=adapters.background,
         telemetry=adapters.telemetry,
         refusals=CountRefusals(adapters.clock, audit.record_refusals),

@@ -47,20 +47,26 @@ class LedgerJobs:
 def wire_ledger(adapters: Adapters, pricing: Pricing, sweep: Sweep) -> LedgerJobs:
     """Make the use cases of the ledger."""
     ledger, clock, tenants = adapters.ledger, adapters.clock, adapters.tenants
-    stored, ends = TableBooks(adapters.store), adapters.settings.chain_key_ends
+    stored = TableBooks(adapters.store)
     return LedgerJobs(
         books=ledger,
         open_period=OpenPeriod(tenants, ledger, clock, sweep),
         roll_up_usage=RollUpUsage(ledger, adapters.rollups, clock, sweep),
         level_lanes=LevelLanes(ledger, clock, sweep),
         expire_reservations=ExpireReservations(tenants, ledger, pricing.book, clock, sweep),
-        verify=VerifyLedger(stored, adapters.price_records, adapters.chain, DiskSet, ends),
+        verify=new_verification(adapters),
         verify_tenants=VerifyTenants(tenants, stored, clock),
         verify_limits=VerifyLimits(adapters.audit_waiting, adapters.audit_chain, adapters.audit_periods),
         price_records=adapters.price_records,
         verify_promises=VerifyPromises(stored, clock),
         archive=PeriodArchive(adapters.store, adapters.prices),
     )
+
+
+def new_verification(adapters: Adapters) -> VerifyLedger:
+    """Make the use case that verifies lanes. Each keeps what it has read, so one is made for each verification."""
+    ends = adapters.settings.chain_key_ends
+    return VerifyLedger(TableBooks(adapters.store), adapters.price_records, adapters.chain, DiskSet, ends)
 
 
 async def readable_chain_keys(settings: Settings) -> Mapping[str, bytes]:

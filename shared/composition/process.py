@@ -34,7 +34,22 @@ def current_gateway() -> asyncio.Future[Gateway]:
     if _gateway is None or (_gateway.done() and _gateway.exception() is not None):
         _gateway = asyncio.create_task(build(read_settings(generate=True)))
         _gateway.add_done_callback(settle_heap)
+        _gateway.add_done_callback(_keep_telling)
     return _gateway if _gateway.done() else asyncio.shield(_gateway)
+
+
+def _keep_telling(built: asyncio.Task[Gateway]) -> None:
+    """Let a gateway that was built tell other processes every minute that it lives, until it is closed."""
+    if built.cancelled() or built.exception() is not None:
+        return
+    gateway = built.result()
+    telling = asyncio.create_task(gateway.health.tell_instance.keep_telling())
+
+    async def end() -> None:
+        telling.cancel()
+        await asyncio.wait([telling])
+
+    gateway.resources.push_async_callback(end)
 
 
 def settle_heap(_: object = None) -> None:

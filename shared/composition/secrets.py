@@ -39,6 +39,12 @@ class SecretNames:
         """The names of the secrets that prove or protect something of the gateway itself."""
         return (self.admin, self.chain, self.privacy)
 
+    def of_vault(self, settings: Settings) -> tuple[str, ...]:
+        """Return the gateway's own secrets that are read from a vault."""
+        named = {settings.admin_api_key_secret_name, settings.audit_chain_key_secret_name}
+        named.add(settings.privacy_key_secret_name)
+        return tuple(name for name in self.own if name in named and name)
+
     @classmethod
     def of(cls, settings: Settings) -> SecretNames:
         """Return the names of the secrets that the settings state, and else those of the vault."""

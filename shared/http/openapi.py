@@ -14,6 +14,7 @@ from shared.application.tenancy.memberships import TENANT_HEADER
 from shared.http.endpoint import json_response
 from shared.http.operation import API_VERSION, MULTIPART, Operation
 from shared.http.operation_table import OPERATIONS, PARAMETER_EXAMPLES
+from shared.version import VERSION
 
 _SCHEMA: Final = "#/components/schemas/{model}"
 _FILE: Final = {"file": {"type": "string", "contentMediaType": "application/octet-stream"}}
@@ -55,7 +56,7 @@ def document() -> dict[str, Any]:
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Tallygate", "version": "0.1.0", "description": "A metered gateway to Azure OpenAI."},
+        "info": {"title": "Tallygate", "version": VERSION, "description": "A metered gateway to Azure OpenAI."},
         "paths": paths,
         "components": {"schemas": schemas["$defs"] | {"Error": _ERROR}, "securitySchemes": keys},
     }

@@ -30,6 +30,8 @@ from shared.domain.errors import StorageUnavailable
 SERVICE_VERSION: Final = "2020-12-06"
 """https://learn.microsoft.com/rest/api/storageservices/versioning-for-the-azure-storage-services"""
 TIMEOUT_SECONDS: Final = 3.0
+STORAGE_SCOPE: Final = "https://storage.azure.com/.default"
+"""The scope of tokens for tables and blobs, in every cloud."""
 _HEADERS: Final = {
     "Accept": "application/json;odata=nometadata",
     "DataServiceVersion": "3.0;NetFx",
@@ -88,7 +90,7 @@ class BearerToken:
         self._tokens = tokens
 
     async def headers(self, path: str) -> dict[str, str]:  # noqa: ARG002 - a token covers every path
-        token = await self._tokens.token("https://storage.azure.com/.default")
+        token = await self._tokens.token(STORAGE_SCOPE)
         return {"x-ms-date": _date(int(time.time())), "Authorization": f"Bearer {token}"}
 
 

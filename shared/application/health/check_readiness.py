@@ -2,56 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
 from shared.application.cached_value import Cached
+from shared.application.health.parts import Check
 from shared.application.ports.clock import Clock
-from shared.application.ports.ledger import Ledger
-from shared.application.ports.routing import BackendProbe, CatalogStore
-from shared.domain.errors import StorageUnavailable
-from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger.balance import Lane
-from shared.domain.values import value
+from shared.application.structured_log import fields_of, log_event
+from shared.domain.errors import GatewayError
+from shared.domain.health.readiness import PartState, PartStates
 
-_NO_TENANT = "0"
-
-
-@value
-class Readiness:
-    """The parts that can be reached; `backend` means at least one of them."""
-
-    ledger: bool = False
-    configuration: bool = False
-    backend: bool = False
-
-    @property
-    def is_ready(self) -> bool:
-        """Return whether requests can be served."""
-        return self.ledger and self.configuration and self.backend
+PART: Final = "gateway.part"
+CHECK_SECONDS: Final = 6.0
+"""The longest time of a check. A part that is silent for longer has failed."""
 
 
 class CheckReadiness:
-    """Asks the ledger, the configuration store and the backends; an answer is kept for some seconds."""
+    """Checks all parts at once, in the background. A caller waits only if the last result is older than 25 s."""
 
-    def __init__(self, ledger: Ledger, catalog: CatalogStore, probe: BackendProbe, clock: Clock) -> None:
-        self._ledger = ledger
-        self._catalog = catalog
-        self._probe = probe
-        self._clock = clock
-        self._checks = Cached(self._check, clock)
+    def __init__(self, checks: Mapping[str, Check], clock: Clock, check_seconds: float = CHECK_SECONDS) -> None:
+        self._checks = checks
+        self._check_seconds = check_seconds
+        self._states = Cached(self._check_all, clock)
 
-    async def __call__(self) -> Readiness:
-        """Return the parts that can be reached, as of at most some seconds ago."""
-        return await self._checks.get()
+    async def __call__(self) -> PartStates:
+        """Return the state of each part. Raises nothing."""
+        return await self._states.get()
 
-    async def _check(self) -> Readiness:
+    async def _check_all(self) -> PartStates:
+        states = await asyncio.gather(*(self._check(part, check) for part, check in self._checks.items()))
+        return PartStates(dict(zip(self._checks, states, strict=True)))
+
+    async def _check(self, part: str, check: Check) -> PartState:
         try:
-            await self._ledger.balance(Lane(_NO_TENANT, str(BillingPeriod.containing(self._clock.now()))))
-        except StorageUnavailable:
-            return Readiness()
-        try:
-            backends = (await self._catalog.load()).backends.values()
-        except StorageUnavailable:
-            return Readiness(ledger=True)
-        for backend in backends:
-            if await self._probe.reachable(backend):
-                return Readiness(ledger=True, configuration=True, backend=True)
-        return Readiness(ledger=True, configuration=True)
+            async with asyncio.timeout(self._check_seconds):
+                return await check()
+        except (GatewayError, TimeoutError):
+            return PartState.FAILED
+        except Exception as error:  # noqa: BLE001 - a defect, which must not hide the other parts
+            log_event(logging.ERROR, "gateway.check.failed", {PART: part, **fields_of(error)})
+            return PartState.FAILED

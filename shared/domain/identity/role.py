@@ -48,6 +48,7 @@ USAGE: Final[Roles] = (Role.ADMIN, Role.BILLING_READ, Role.TENANT_ADMIN)
 ENTRIES: Final[Roles] = (Role.ADMIN, Role.BILLING_READ, Role.AUDIT_READ, Role.TENANT_ADMIN)
 BILLING: Final[Roles] = (Role.ADMIN, Role.BILLING_READ)
 AUDIT: Final[Roles] = (Role.ADMIN, Role.AUDIT_READ)
+OPERATION: Final[Roles] = (Role.ADMIN, Role.AUDIT_READ, Role.BILLING_READ)
 ADMINISTRATION: Final[Roles] = (Role.ADMIN,)
 OPEN: Final[Roles] = (Role.ANYONE,)
 

@@ -113,6 +113,11 @@ class PriceBook:
             card = self._cards[version] = RateCard.of(version, rows)
         return card
 
+    def has_price(self, key: PriceKey, at: datetime) -> bool:
+        """Tell if any row is a price of `key` at the moment `at`, whatever its meter and its variant."""
+        rows = self._by_model.get(key.model, ())
+        return any(row.effective_from <= at and _is_for(row, key) for row in rows)
+
     def _rates(self, sku: PriceKey, rows: Sequence[Price], basis: Basis, named_tier: str) -> Rates:
         required = named_tier or STANDARD_TIER
         tiers = {required, *(row.service_tier or STANDARD_TIER for row in rows)}
@@ -158,11 +163,14 @@ NO_PRICES: Final = PriceBook(())
 
 
 def _matches(price: Price, sku: PriceKey, variant: str) -> bool:
+    return _is_for(price, sku) and (price.variant is None or plain_variant(price.variant) == variant)
+
+
+def _is_for(price: Price, key: PriceKey) -> bool:
     return (
-        price.model_version in (None, sku.model_version)
-        and (price.variant is None or plain_variant(price.variant) == variant)
-        and price.sku in (None, sku.sku)
-        and price.region in (None, sku.region)
+        price.model_version in (None, key.model_version)
+        and price.sku in (None, key.sku)
+        and price.region in (None, key.region)
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from shared import definitions
-from shared.domain.identity.role import ADMINISTRATION, AUDIT, BILLING, ENTRIES, KEYS, USAGE, USERS
+from shared.domain.identity.role import ADMINISTRATION, AUDIT, BILLING, ENTRIES, KEYS, OPERATION, USAGE, USERS
 from shared.http.management import key_models, models, user_models
 from shared.http.management.price_model import PriceInsertion
 from shared.http.operation import Operation
@@ -287,4 +287,13 @@ def _with_reason(operation: Operation) -> Operation:
     return replace(operation, query=(*operation.query, "reason")) if is_change and not has_reason else operation
 
 
-MANAGEMENT_OPERATIONS: Final = tuple(map(_with_reason, (*_TENANTS, *_CATALOG, *_PERIODS, *_AUDIT)))
+_STATUS: Final = (
+    Operation(
+        method="GET",
+        path="/manage/status",
+        summary="The state of the gateway: checks, instances, timers, anchors, verifications, problems",
+        roles=OPERATION,
+    ),
+)
+
+MANAGEMENT_OPERATIONS: Final = tuple(map(_with_reason, (*_TENANTS, *_CATALOG, *_PERIODS, *_AUDIT, *_STATUS)))

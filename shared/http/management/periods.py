@@ -22,7 +22,7 @@ _ACCEPTED = 202
 @for_managers
 async def list_periods(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/periods`, the latest first."""
-    return list_response([_status_document(status) for status in await gateway.billing.periods.list()])
+    return list_response([status_document(status) for status in await gateway.billing.periods.list()])
 
 
 @for_managers
@@ -30,7 +30,7 @@ async def close_period(gateway: Gateway, request: Request, actor: Actor) -> Resp
     """`POST /manage/periods/{period}/close`. 202 if the work goes on after the answer."""
     status = await gateway.billing.periods.close(period_of(request), actor)
     is_closed = status.state in (PeriodState.CLOSED, PeriodState.EXPORTED)
-    return json_response(_status_document(status), 200 if is_closed else _ACCEPTED)
+    return json_response(status_document(status), 200 if is_closed else _ACCEPTED)
 
 
 @for_managers
@@ -42,7 +42,7 @@ async def export_period(gateway: Gateway, request: Request, actor: Actor) -> Res
     return json_response(document, _ACCEPTED if files is None else 200)
 
 
-def _status_document(status: PeriodStatus) -> dict[str, object]:
+def status_document(status: PeriodStatus) -> dict[str, object]:
     return {
         "period": str(status.period),
         "state": status.state,

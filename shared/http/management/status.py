@@ -1,0 +1,65 @@
+"""The management route of the gateway's own state."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.application.audit.record_audit import Actor
+from shared.application.health.show_status import GatewayStatus
+from shared.composition.gateway import Gateway
+from shared.domain.health.instance import Instance
+from shared.domain.health.timer_run import TimerState
+from shared.domain.health.verification import Verification
+from shared.domain.identifiers import timestamp
+from shared.http.endpoint import for_managers, json_response
+from shared.http.management.periods import status_document
+from shared.version import VERSION
+
+_instances: Final = TypeAdapter(list[Instance])
+_verifications: Final = TypeAdapter(list[Verification])
+
+
+@for_managers
+async def get_status(gateway: Gateway, _request: Request, _: Actor) -> Response:
+    """`GET /manage/status`."""
+    status = await gateway.health.status()
+    return json_response({"version": VERSION, "instance": gateway.settings.website_instance_id, **_document(status)})
+
+
+def _document(status: GatewayStatus) -> dict[str, object]:
+    return {
+        "at": timestamp(status.at),
+        "status": status.parts.readiness,
+        "checks": status.parts.parts,
+        "instances": _instances.dump_python([*status.instances], mode="json"),
+        "timers": [_timer_document(each) for each in status.timers],
+        "anchors": {"age_seconds": _whole(status.anchors_age_seconds)},
+        "verifications": _verifications.dump_python([*status.verifications], mode="json"),
+        "problems": [{"object": each.subject, "message": each.message} for each in status.problems],
+        "periods_due": [status_document(each) for each in status.periods_due],
+    }
+
+
+def _timer_document(timer: TimerState) -> dict[str, object]:
+    run = timer.run
+    return {
+        "timer": timer.timer,
+        "schedule": timer.schedule,
+        "is_late": timer.is_late,
+        "age_seconds": _whole(timer.age_seconds),
+        "started_at": run and timestamp(run.started_at),
+        "succeeded_at": run and run.succeeded_at and timestamp(run.succeeded_at),
+        "duration_seconds": run and run.seconds,
+        "instance": run and run.instance,
+        "counts": run.counts if run else {},
+        "failures": run.failures if run else 0,
+        "error": (run and run.error) or None,
+    }
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)

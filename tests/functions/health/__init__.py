@@ -1,0 +1,1 @@
+"""The gateway tells its own state: checks, timers, instances, and verified books."""

@@ -1,0 +1,172 @@
+"""`GET /readyz` and `GET /manage/status`, and the timers that report and verify."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared import timers
+from shared.adapters.tables.audit_chain import AUDIT_LOG_TABLE
+from shared.adapters.tables.rows import partition_of, table_of
+from shared.adapters.tables.store import Row
+from shared.application.health.verify_books import AUDIT_LOG
+from shared.composition.gateway import Gateway
+from shared.domain.health.schedules import SCHEDULES
+from shared.domain.health.verification import Verification
+from shared.domain.identifiers import BillingPeriod, timestamp
+from shared.domain.ledger.amounts import Limit
+from shared.domain.ledger.balance import Account, Lane
+from shared.version import VERSION
+from tests.tools.stack import Stack, bare_stack, running_azurite
+
+CHECKS = {
+    "configuration": "ok", "ledger": "ok", "identity": "unused", "vault": "unused", "backends": "ok", "timers": "ok"
+}  # fmt: skip
+
+
+def damage(gateway: Gateway, table: str, partition: str, key: str, **fields: Any) -> None:
+    """Change the first row of a partition whose key begins so."""
+    books: Any = gateway.ledger.books
+    rows = books._store._tables[table][partition]
+    first = min(each for each in rows if each.startswith(key))
+    rows[first] = Row(first, {**rows[first].fields, **fields}, "edited")
+
+
+async def ready(stack: Stack) -> tuple[int, dict[str, Any]]:
+    async with stack.session.get(f"{stack.url}/readyz") as response:
+        return response.status, await response.json()
+
+
+async def status(stack: Stack) -> dict[str, Any]:
+    found: dict[str, Any] = await stack.manage("GET", "/manage/status")
+    return found
+
+
+async def test_a_process_whose_parts_work_is_ready(stack: Stack) -> None:
+    assert await ready(stack) == (200, {"status": "ready", "checks": CHECKS})
+
+
+@pytest.mark.parametrize("stack_settings", [{"AZURE_OPENAI_API_KEY": "wrong"}], indirect=True)
+async def test_a_dead_backend_takes_no_process_out(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    assert await ready(stack) == (200, {"status": "degraded", "checks": {**CHECKS, "backends": "failed"}})
+    assert "gateway.degraded" in caplog.text
+
+
+async def test_a_ledger_that_cannot_be_read_takes_the_process_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running_azurite(tmp_path) as account:
+        pass
+    async with bare_stack(monkeypatch, tmp_path, account.settings) as stack:
+        code, answer = await ready(stack)
+    failed = {"configuration": "failed", "ledger": "failed", "backends": "failed", "timers": "failed"}
+    assert (code, answer) == (503, {"status": "not_ready", "checks": {**CHECKS, **failed}})
+    assert "gateway.not_ready" in caplog.text
+
+
+async def test_the_status_of_a_new_gateway(stack: Stack) -> None:
+    found = await status(stack)
+    assert (found["version"], found["status"], found["checks"]) == (VERSION, "ready", CHECKS)
+    assert [each["name"] for each in found["instances"]] == [found["instance"]]
+    assert {each["timer"]: each["schedule"] for each in found["timers"]} == SCHEDULES
+    assert found["timers"][0] == {
+        "timer": "reset_monthly_quotas", "schedule": SCHEDULES["reset_monthly_quotas"], "is_late": False,
+        "age_seconds": None, "started_at": None, "succeeded_at": None, "duration_seconds": None, "instance": None,
+        "counts": {}, "failures": 0, "error": None,
+    }  # fmt: skip
+    assert (found["anchors"], found["verifications"], found["problems"]) == ({"age_seconds": None}, [], [])
+    assert found["periods_due"] == []
+
+
+async def test_the_status_tells_the_last_run_of_a_timer(stack: Stack) -> None:
+    await stack.chat()
+    await timers.roll_up_usage(past_due=False)
+    found = {each["timer"]: each for each in (await status(stack))["timers"]}["roll_up_usage"]
+    assert (found["counts"], found["failures"], found["error"]) == ({"entries_rolled_up": 1}, 0, None)
+    assert found["succeeded_at"] == found["started_at"] <= timestamp((await stack.gateway()).clock.now())
+
+
+async def test_the_status_names_what_is_unpriced_drained_or_down(stack: Stack) -> None:
+    await stack.backend("eastus", model="gpt-unpriced")
+    await stack.backend("japaneast", weight=0)
+    await stack.manage("PUT", "/manage/deployments/new", {"backends": ["eastus"]})
+    await stack.manage("PUT", "/manage/deployments/gpt-4o-mini", {"backends": ["se-gpt-4o-mini", "japaneast"]})
+    gateway = await stack.gateway()
+    problems = {each["object"]: each["message"] for each in (await status(stack))["problems"]}
+    assert problems == {"backends/eastus": "no price of its model 'gpt-unpriced' is known"}
+    await stack.fault(kind="status", status=500, count=None)
+    for _ in range(12):
+        await stack.chat()
+    await gateway.background.drain()
+    problems = {each["object"]: each["message"] for each in (await status(stack))["problems"]}
+    assert problems["backends/se-gpt-4o"].startswith("is down: ")
+    assert problems["deployments/gpt-4o"] == "all its backends are down"
+
+
+async def test_a_period_that_is_due_and_not_exported_is_named(stack: Stack) -> None:
+    gateway = await stack.gateway()
+    due = BillingPeriod.containing(gateway.clock.now() - timedelta(days=80))
+    await gateway.ledger.books.open(Account(tenant_id=stack.tenant, period=str(due), limit=Limit()))
+    (period,) = (await status(stack))["periods_due"]
+    assert (period["period"], period["state"]) == (str(due), "closing")
+
+
+async def test_books_that_hold_are_verified_without_a_finding(stack: Stack) -> None:
+    await stack.chat()
+    await timers.chain_audit(past_due=False)
+    await timers.verify_books(past_due=False)
+    found = {each["name"]: each for each in (await status(stack))["verifications"]}
+    assert (found[stack.tenant]["entries"], found[stack.tenant]["finding_count"]) == (1, 0)
+    assert found[AUDIT_LOG]["entries"] > 0
+
+
+async def test_damaged_books_raise_an_alert(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    await stack.chat()
+    gateway = await stack.gateway()
+    lane = Lane(stack.tenant, str(BillingPeriod.containing(gateway.clock.now())))
+    damage(gateway, table_of(lane.period), partition_of(lane), "E|", used_tokens=1)
+    for _ in range(2):
+        await timers.verify_books(past_due=False)
+    found = {each["name"]: each for each in (await status(stack))["verifications"]}[stack.tenant]
+    assert found["finding_count"] > 0
+    assert found["findings"][0].startswith("I")
+    assert caplog.text.count('"gateway.alert.kind": "verification.failed"') == 1
+
+
+async def test_books_that_are_too_large_are_left_to_the_command(stack: Stack) -> None:
+    await stack.chat()
+    await timers.chain_audit(past_due=False)
+    gateway = await stack.gateway()
+    gateway.health.verify_books._most_entries = 0
+    await timers.verify_books(past_due=False)
+    found = (await status(stack))["verifications"]
+    assert {each["skipped"] for each in found} == {"more than 0 entries: run `tallygate verify`"}
+
+
+async def test_verifications_of_older_periods_are_forgotten(stack: Stack) -> None:
+    gateway = await stack.gateway()
+    now = gateway.clock.now()
+    old = BillingPeriod.containing(now).previous().previous()
+    noted: Any = gateway.health.verify_books._verifications
+    await noted.note("gone", Verification(name="gone", period=str(old), at=now, entries=1))
+    await timers.verify_books(past_due=False)
+    assert "gone" not in await noted.all()
+
+
+@pytest.mark.parametrize(("row", "fields"), [("B", {"seq": "many"}), ("E|", {"event_id": "other"})])
+async def test_a_damaged_audit_log_is_a_finding_of_its_own(stack: Stack, row: str, fields: dict[str, Any]) -> None:
+    await timers.chain_audit(past_due=False)
+    gateway = await stack.gateway()
+    damage(gateway, AUDIT_LOG_TABLE, str(BillingPeriod.containing(gateway.clock.now())), row, **fields)
+    await timers.verify_books(past_due=False)
+    found = {each["name"]: each for each in (await status(stack))["verifications"]}[AUDIT_LOG]
+    assert found["findings"][0].startswith("I18: ")
+
+
+async def test_late_timers_are_reported(stack: Stack) -> None:
+    await timers.report_health(past_due=False)
+    found = {each["timer"]: each for each in (await status(stack))["timers"]}["report_health"]
+    assert found["counts"] == {"timers_late": 0}
