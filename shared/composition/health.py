@@ -19,6 +19,7 @@ from shared.application.health.parts import (
     timers_check,
     vault_check,
 )
+from shared.application.health.publish_gauges import PublishGauges
 from shared.application.health.report_health import ReportHealth
 from shared.application.health.run_timer import RunTimer
 from shared.application.health.show_status import ShowStatus
@@ -62,11 +63,12 @@ def wire_health(
     tell_instance = TellInstance(instances, clock, name, VERSION)
     readiness = _readiness(adapters, watch)
     problems = FindProblems(adapters.catalog, adapters.hints, pricing.book, clock)
+    gauges = PublishGauges(adapters.telemetry, problems, verifications, ledger.books, clock)
     return Health(
         readiness=readiness,
-        run_timer=RunTimer(runs, clock, name),
+        run_timer=RunTimer(runs, clock, name, adapters.telemetry),
         tell_instance=tell_instance,
-        report=ReportHealth(watch, tell_instance, alerts.store, clock),
+        report=ReportHealth(watch, gauges, tell_instance, alerts.store, clock),
         verify_books=VerifyBooks(
             ledger.books,
             partial(new_verification, adapters),

@@ -9,6 +9,7 @@ from typing import Final
 
 from shared.application.ports.clock import Clock
 from shared.application.ports.health import States
+from shared.application.ports.telemetry import Telemetry
 from shared.application.structured_log import fields_of, log_event
 from shared.domain.errors import StorageUnavailable
 from shared.domain.health.timer_run import TimerRun
@@ -22,12 +23,13 @@ REPAIRS: Final = frozenset({"reservations_expired", "transfers_completed", "limi
 
 
 class RunTimer:
-    """Runs the work of timer functions, on any instance."""
+    """Runs the work of timer functions, on any instance. Exports telemetry after each, because the instance may end."""
 
-    def __init__(self, runs: States[TimerRun], clock: Clock, instance: str) -> None:
+    def __init__(self, runs: States[TimerRun], clock: Clock, instance: str, telemetry: Telemetry) -> None:
         self._runs = runs
         self._clock = clock
         self._instance = instance
+        self._telemetry = telemetry
 
     async def __call__(self, timer: str, work: Callable[[], Awaitable[Mapping[str, int]]], *, past_due: bool) -> None:
         """Run a timer's work, which returns counts by name. Raises its errors, so that the host sees them."""
@@ -46,6 +48,7 @@ class RunTimer:
         }
         _tell(fields, counts, failure)
         await self._note(timer, started_at, seconds, counts, failure)
+        await self._telemetry.flush()
         if failure is not None:
             raise failure
 

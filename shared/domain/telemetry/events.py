@@ -113,6 +113,24 @@ NOT_READY: Final = Event(
     fields=("http.response.status_code", "error.message"),
     per_second=1,
 )
+DEGRADED: Final = Event(
+    name="gateway.degraded",
+    meaning="`GET /readyz` answered 200, and the named checks failed",
+    fields=("http.response.status_code", "error.message"),
+    per_second=1,
+)
+CHECK_FAILED: Final = Event(
+    name="gateway.check.failed",
+    meaning="an error: a check of `GET /readyz` failed by a defect",
+    fields=("gateway.part", "error.message", "exception.type", "exception.cause", "exception.stacktrace"),
+    per_second=1,
+)
+INSTANCE_NOT_NOTED: Final = Event(
+    name="gateway.instance.not_noted",
+    meaning="a process could not store that it lives, because storage could not be reached",
+    fields=("error.message", "exception.type", "exception.cause", "exception.stacktrace"),
+    per_second=1,
+)
 TIMER_FINISHED: Final = Event(
     name="gateway.timer.finished",
     meaning="a timer's run ended; the line has its duration and its counts",
@@ -194,6 +212,9 @@ EVENTS: Final = (
     REFUSALS_LOST,
     BACKGROUND_FAILED,
     NOT_READY,
+    DEGRADED,
+    CHECK_FAILED,
+    INSTANCE_NOT_NOTED,
     TIMER_FINISHED,
     TIMER_FAILED,
     TIMER_NOT_NOTED,

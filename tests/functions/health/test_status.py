@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from shared.adapters.tables.audit_chain import AUDIT_LOG_TABLE
 from shared.adapters.tables.rows import partition_of, table_of
 from shared.adapters.tables.store import Row
 from shared.application.health.verify_books import AUDIT_LOG
+from shared.application.sweep import SweepFailed
 from shared.composition.gateway import Gateway
 from shared.domain.health.schedules import SCHEDULES
 from shared.domain.health.verification import Verification
@@ -20,6 +22,7 @@ from shared.domain.identifiers import BillingPeriod, timestamp
 from shared.domain.ledger.amounts import Limit
 from shared.domain.ledger.balance import Account, Lane
 from shared.version import VERSION
+from tests.tools.ledgers import FaultyStore
 from tests.tools.stack import Stack, bare_stack, running_azurite
 
 CHECKS = {
@@ -33,6 +36,10 @@ def damage(gateway: Gateway, table: str, partition: str, key: str, **fields: Any
     rows = books._store._tables[table][partition]
     first = min(each for each in rows if each.startswith(key))
     rows[first] = Row(first, {**rows[first].fields, **fields}, "edited")
+
+
+async def anchored() -> Mapping[str, int]:
+    return {"leaves": 1}
 
 
 async def ready(stack: Stack) -> tuple[int, dict[str, Any]]:
@@ -164,6 +171,37 @@ async def test_a_damaged_audit_log_is_a_finding_of_its_own(stack: Stack, row: st
     await timers.verify_books(past_due=False)
     found = {each["name"]: each for each in (await status(stack))["verifications"]}[AUDIT_LOG]
     assert found["findings"][0].startswith("I18: ")
+
+
+@pytest.mark.parametrize("stack_settings", [{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}], indirect=True)
+async def test_the_gauges_of_telemetry_follow_the_state(stack: Stack) -> None:
+    await stack.chat()
+    await timers.expire_reservations(past_due=False)
+    await timers.verify_books(past_due=False)
+    await timers.report_health(past_due=False)
+    measured: Any = (await stack.gateway()).telemetry
+    gauges = measured.gauges
+    assert gauges["gateway.backends.unavailable"][("gpt-4o",)] == 0
+    assert 0 <= gauges["gateway.timer.age_seconds"][("expire_reservations",)] < 60
+    assert ("roll_up_usage",) not in gauges["gateway.timer.age_seconds"]
+    assert (gauges["gateway.reservations.open"], gauges["gateway.verification.findings"]) == ({(): 0}, {(): 0})
+    assert gauges["gateway.anchors.age_seconds"] == {}
+    await (await stack.gateway()).health.run_timer("anchor_audit", anchored, past_due=False)
+    await timers.report_health(past_due=False)
+    assert 0 <= gauges["gateway.anchors.age_seconds"][()] < 60
+
+
+@pytest.mark.parametrize("stack_settings", [{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}], indirect=True)
+async def test_a_gauge_that_cannot_be_read_hides_no_other(stack: Stack) -> None:
+    gateway = await stack.gateway()
+    books: Any = gateway.ledger.books
+    store, books._store = books._store, FaultyStore(books._store, is_down=True)
+    await timers.anchor_audit(past_due=False)
+    with pytest.raises(SweepFailed, match="reservations"):
+        await timers.report_health(past_due=False)
+    books._store = store
+    measured: Any = gateway.telemetry
+    assert measured.gauges["gateway.verification.findings"] == {(): 0}
 
 
 async def test_late_timers_are_reported(stack: Stack) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.health import DocumentStates
@@ -27,6 +29,13 @@ START = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 def run(timer: str, at: datetime, **fields: object) -> TimerRun:
     facts = {"timer": timer, "instance": "i", "started_at": at, "seconds": 1.0, **fields}
     return TimerRun(**facts).after(None)  # type: ignore[arg-type]
+
+
+class NoGauges:
+    """Gauges that nobody reads."""
+
+    async def __call__(self, timers: Sequence[TimerState]) -> None:
+        return
 
 
 class World:
@@ -113,7 +122,8 @@ async def test_an_alert_a_day_tells_of_each_late_timer() -> None:
     world = World()
     instances = DocumentStates(world.documents, "instances", Instance)
     tell = TellInstance(instances, world.clock, "i-1", "1")
-    report = ReportHealth(world.watch, tell, StoreAlert(DocumentAlerts(world.documents)), world.clock)
+    gauges: Any = NoGauges()
+    report = ReportHealth(world.watch, gauges, tell, StoreAlert(DocumentAlerts(world.documents)), world.clock)
     failed = TimerRun(timer="level_lanes", instance="i", started_at=START, seconds=1.0, error="LedgerUnavailable")
     await world.runs.note("level_lanes", failed.after(run("level_lanes", START)))
     assert await report() == 0
