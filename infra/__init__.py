@@ -1,0 +1,1 @@
+"""Infrastructure of the gateway, and the programs that `azd` runs around it."""
