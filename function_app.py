@@ -446,3 +446,8 @@ async def report_health(timer: func.TimerRequest) -> None:
 @app.timer_trigger(schedule="20 20 * * * *", arg_name="timer")
 async def verify_books(timer: func.TimerRequest) -> None:
     await timers.verify_books(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="10 50 * * * *", arg_name="timer")
+async def describe_tenants(timer: func.TimerRequest) -> None:
+    await timers.describe_tenants(past_due=timer.past_due)

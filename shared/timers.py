@@ -86,6 +86,12 @@ async def reconcile_limits(gateway: Gateway) -> Counts:
 
 
 @timer
+async def describe_tenants(gateway: Gateway) -> Counts:
+    """Write the cost center of each tenant into the log."""
+    return {"tenants_described": await gateway.tenancy.describe_tenants()}
+
+
+@timer
 async def chain_audit(gateway: Gateway) -> Counts:
     """Chain the audit events that wait, record weak settings and the baseline, and delete what retention has ended."""
     audit, counts, failures = gateway.audit, {}, Failures()

@@ -11,6 +11,7 @@ from shared.application.sweep import Sweep
 from shared.application.tenancy.admin_key import AdminKey
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
+from shared.application.tenancy.describe_tenants import DescribeTenants
 from shared.application.tenancy.grant_quota import FinishGrants, GrantQuota
 from shared.application.tenancy.index_principals import IndexPrincipals, ReconcilePrincipals
 from shared.application.tenancy.manage_keys import ManageKeys
@@ -34,6 +35,7 @@ class Tenancy:
 
     authenticate: Authenticate
     tenants: ManageTenants
+    describe_tenants: DescribeTenants
     finish_grants: FinishGrants
     keys: ManageKeys
     rotate_key: RotateKey
@@ -77,6 +79,7 @@ def wire_tenancy(adapters: Adapters, sweep: Sweep, raise_alert: RaiseAlert) -> T
             privacy_keys,
             clock,
         ),
+        describe_tenants=DescribeTenants(tenants),
         finish_grants=FinishGrants(adapters.grant_requests, tenants, grant_quota, clock),
         keys=manage_keys,
         rotate_key=RotateKey(keys, manage_keys, authenticate, clock),

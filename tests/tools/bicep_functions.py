@@ -75,6 +75,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "string": lambda value: value if isinstance(value, str) else json.dumps(value),
     "subscriptionResourceId": _subscription_resource_id,
     "take": lambda values, count: values[:count],
+    "tenantResourceId": lambda kind, name: f"/providers/{kind}/{name}",
     "toLower": str.lower,
     "toObject": _to_object,
     "toUpper": str.upper,

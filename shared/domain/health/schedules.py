@@ -18,6 +18,7 @@ SCHEDULES: Final[Mapping[str, str]] = {
     "anchor_audit": "0 1-59/5 * * * *",
     "report_health": "40 4-59/5 * * * *",
     "verify_books": "20 20 * * * *",
+    "describe_tenants": "10 50 * * * *",
 }
 """By timer: six fields, seconds first."""
 GRACE: Final = timedelta(minutes=15)

@@ -174,6 +174,12 @@ CONFIGURATION_CHANGED: Final = Event(
     meaning="a tenant, backend, deployment or price was changed; the audit log has the values",
     fields=("gateway.action", "gateway.subject", "gateway.actor"),
 )
+TENANT_DESCRIBED: Final = Event(
+    name="gateway.tenant.described",
+    meaning="the cost center of a tenant, once an hour; dashboards join it with metrics",
+    fields=("gateway.tenant", "gateway.cost_center"),
+    per_second=None,
+)
 KEY_CHANGED: Final = Event(
     name="gateway.key.changed",
     meaning="a key was created, changed, rotated or revoked",
@@ -221,6 +227,7 @@ EVENTS: Final = (
     PERIOD_EXPORTED,
     ANCHORS_OFF,
     CONFIGURATION_CHANGED,
+    TENANT_DESCRIBED,
     KEY_CHANGED,
     SLOW_COMMIT,
     ALERT,

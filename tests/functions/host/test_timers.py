@@ -14,6 +14,7 @@ from shared.domain.identifiers import BillingPeriod, new_rid
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Lane, LaneState
 from shared.domain.ledger.operations import TransferOut
+from shared.domain.telemetry.events import TENANT_DESCRIBED as DESCRIBED
 from tests.functions.audit.test_audit_log import documents_of
 from tests.tools.ledgers import charge, reservation
 from tests.tools.stack import AzuriteAccount, Stack, eventually, running_azurite
@@ -41,6 +42,19 @@ async def test_the_monthly_reset_opens_the_period_for_every_tenant(stack_on_tabl
     assert await start(stack, "RESET_monthly_quotas") == 202
     assert await start(stack, "expire_reservations") == 202
     assert await start(stack, "no_such_function") == 404
+
+
+async def test_the_timer_describes_each_tenant_for_dashboards(
+    stack_on_tables: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = stack_on_tables
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"cost_center": "CC-7"})
+    with caplog.at_level("INFO", logger="tallygate"):
+        await timers.describe_tenants(past_due=False)
+    lines = [record.__dict__ for record in caplog.records if record.__dict__.get("event.name") == DESCRIBED.name]
+    described = {line["gateway.tenant"]: line["gateway.cost_center"] for line in lines}
+    assert described[stack.tenant] == "CC-7"
+    assert all(set(DESCRIBED.fields) <= line.keys() for line in lines)
 
 
 async def test_the_timer_expires_reservations_past_their_deadline(
