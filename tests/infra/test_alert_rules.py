@@ -102,3 +102,18 @@ def test_the_page_lists_each_rule_with_its_severity() -> None:
     page = (ROOT / "docs" / "reference" / "monitoring.md").read_text()
     rows = re.findall(r"^\| `([\w-]+)` \| (\d) \|", page, re.MULTILINE)
     assert rows == [(name, str(rule["severity"])) for name, rule in RULES.items()]
+
+
+def test_the_runbook_has_a_section_for_each_rule_that_tells_meaning_and_steps() -> None:
+    page = (ROOT / "docs" / "guide" / "runbook.md").read_text("utf-8")
+    sections = dict(re.findall(r"^## ([a-z-]+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    assert [*sections] == [*RULES]
+    assert all("**Means.**" in text for text in sections.values())
+    assert all("**Do.**" in text or "| do |" in text for text in sections.values())
+
+
+def test_the_runbook_names_each_kind_of_alert_that_has_no_rule_of_its_own(analyses: dict[str, Analysis]) -> None:
+    page = (ROOT / "docs" / "guide" / "runbook.md").read_text("utf-8")
+    (others,) = analyses["gateway-alert"].pipelines
+    with_rules = {AlertKind(kind) for kind in others.texts["alert"]}
+    assert [kind for kind in {*AlertKind} - with_rules if f"`{kind}`" not in page] == []
