@@ -55,6 +55,10 @@ param logAnalyticsWorkspaceId string
 @description('Zone in which private endpoints are registered; empty if they are not.')
 param privateDnsZoneId string
 
+// A scope is read also where the module is left out, so that an empty id needs a place, too.
+var workspaceParts = split(logAnalyticsWorkspaceId, '/')
+var zoneParts = split(privateDnsZoneId, '/')
+
 resource assignment 'Microsoft.Authorization/policyAssignments@2025-03-01' = {
   name: 'tallygate-guardrails'
   location: location
@@ -80,9 +84,9 @@ resource roles 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
 
 module workspaceRole 'workspace-role.bicep' = if (!empty(logAnalyticsWorkspaceId)) {
   name: 'policy-workspace-role-${uniqueString(resourceGroup().id)}'
-  scope: resourceGroup(split(logAnalyticsWorkspaceId, '/')[2], split(logAnalyticsWorkspaceId, '/')[4])
+  scope: resourceGroup(workspaceParts[?2] ?? subscription().subscriptionId, workspaceParts[?4] ?? resourceGroup().name)
   params: {
-    workspaceName: last(split(logAnalyticsWorkspaceId, '/'))
+    workspaceName: last(workspaceParts)
     principalId: assignment.identity.principalId
     roleId: '92aaf0da-9dab-42b6-94a3-d43ce8d16293'
   }
@@ -90,9 +94,9 @@ module workspaceRole 'workspace-role.bicep' = if (!empty(logAnalyticsWorkspaceId
 
 module zoneRole 'zone-role.bicep' = if (!empty(privateDnsZoneId)) {
   name: 'policy-zone-role-${uniqueString(resourceGroup().id)}'
-  scope: resourceGroup(split(privateDnsZoneId, '/')[2], split(privateDnsZoneId, '/')[4])
+  scope: resourceGroup(zoneParts[?2] ?? subscription().subscriptionId, zoneParts[?4] ?? resourceGroup().name)
   params: {
-    zoneName: last(split(privateDnsZoneId, '/'))
+    zoneName: last(zoneParts)
     principalId: assignment.identity.principalId
     roleId: '4d97b98b-1d4f-4787-a291-c67834d212e7'
   }

@@ -18,8 +18,11 @@ param enforcement string = 'audit'
 
 // ---- residency and models
 
+@description('A data zone of Azure OpenAI.')
+type dataZone = 'eu' | 'us' | 'apac' | 'usgov'
+
 @description('Data zones whose regions are allowed: those that the tenants allow. With additionalLocations empty, too, all are.')
-param zones ('eu' | 'us' | 'apac' | 'usgov')[] = []
+param zones dataZone[] = []
 
 @description('Allowed regions beside those of the zones.')
 param additionalLocations string[] = []
@@ -165,6 +168,10 @@ var remediationRoles = concat(
   empty(privateDnsZoneId) ? [] : [networkContributor]
 )
 
+// A scope is read also where the module is left out, so that an empty id needs a place, too.
+var workspaceParts = split(logAnalyticsWorkspaceId, '/')
+var zoneParts = split(privateDnsZoneId, '/')
+
 var initiative = loadJsonContent('initiative.json')
 var customDefinitions = [
   { name: 'deployment-skus', definition: loadJsonContent('definitions/deployment-skus.json') }
@@ -261,9 +268,9 @@ resource subscriptionRoles 'Microsoft.Authorization/roleAssignments@2022-04-01' 
 
 module subscriptionWorkspaceRole 'workspace-role.bicep' = if (empty(resourceGroupNames) && !empty(logAnalyticsWorkspaceId)) {
   name: 'policy-workspace-role'
-  scope: resourceGroup(split(logAnalyticsWorkspaceId, '/')[2], split(logAnalyticsWorkspaceId, '/')[4])
+  scope: resourceGroup(workspaceParts[?2] ?? subscription().subscriptionId, workspaceParts[?4] ?? 'none')
   params: {
-    workspaceName: last(split(logAnalyticsWorkspaceId, '/'))
+    workspaceName: last(workspaceParts)
     principalId: subscriptionAssignment!.identity.principalId
     roleId: logAnalyticsContributor
   }
@@ -271,9 +278,9 @@ module subscriptionWorkspaceRole 'workspace-role.bicep' = if (empty(resourceGrou
 
 module subscriptionZoneRole 'zone-role.bicep' = if (empty(resourceGroupNames) && !empty(privateDnsZoneId)) {
   name: 'policy-zone-role'
-  scope: resourceGroup(split(privateDnsZoneId, '/')[2], split(privateDnsZoneId, '/')[4])
+  scope: resourceGroup(zoneParts[?2] ?? subscription().subscriptionId, zoneParts[?4] ?? 'none')
   params: {
-    zoneName: last(split(privateDnsZoneId, '/'))
+    zoneName: last(zoneParts)
     principalId: subscriptionAssignment!.identity.principalId
     roleId: networkContributor
   }

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from shared.domain.alerts.alert import AlertKind
 from shared.http.errors import STATUSES
-from tests.infra.bicep_values import BicepValues
 from tests.infra.kusto_queries import ALERT_QUERIES, ROOT, Analysis, analyse
+from tests.tools.bicep import BicepSources
+from tests.tools.bicep_evaluation import evaluated
 
-MODULE = ROOT / "infra" / "modules" / "alert-rules.bicep"
-RULES: dict[str, dict[str, Any]] = {rule["name"]: rule for rule in BicepValues(MODULE)["rules"]}
+INSIGHTS = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Insights/components/first"
+GIVEN = {
+    "location": "swedencentral",
+    "tags": {},
+    "workspaceId": "/subscriptions/s/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/logs",
+    "applicationInsightsId": INSIGHTS,
+    "actionGroupId": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Insights/actionGroups/people",
+}
+
+
+def deployed(**parameters: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the properties of the rules that the module makes, by the names that stand in the runbook."""
+    template = evaluated(BicepSources(), "infra/modules/alert-rules.bicep", GIVEN | parameters)
+    rules = template.of("Microsoft.Insights/scheduledQueryRules")
+    return {each.properties["actions"]["customProperties"]["rule"]: each.properties for each in rules}
+
+
+RULES = deployed()
 SCOPED = '_ResourceId =~ "APPLICATION_INSIGHTS_ID"'
 
 
@@ -23,7 +41,22 @@ def analyses() -> dict[str, Analysis]:
 
 
 def test_each_rule_has_the_query_of_its_name_and_no_query_is_left_over() -> None:
-    assert {name: rule["query"] for name, rule in RULES.items()} == ALERT_QUERIES
+    queries = {name: rule["criteria"]["allOf"][0]["query"] for name, rule in RULES.items()}
+    assert queries == {
+        name: query.replace("APPLICATION_INSIGHTS_ID", INSIGHTS) for name, query in ALERT_QUERIES.items()
+    }
+
+
+def test_a_rule_tells_the_action_group_and_names_its_section_of_the_runbook() -> None:
+    rules = deployed(runbookUrl="https://example.com/runbook", disabledRules=["error-rate"])
+    for name, rule in rules.items():
+        assert rule["actions"]["actionGroups"] == [GIVEN["actionGroupId"]]
+        link = f"https://example.com/runbook#{name}"
+        assert rule["actions"]["customProperties"]["runbook"] == link
+        assert rule["description"].endswith(link)
+        assert rule["enabled"] == (name != "error-rate")
+        assert rule["scopes"] == [GIVEN["workspaceId"]]
+    assert all(f"section {name} of the runbook" in rule["description"] for name, rule in RULES.items())
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -39,10 +72,11 @@ def test_the_query_of_a_rule_reads_only_what_is_emitted(analyses: dict[str, Anal
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_result_has_the_value_and_the_dimensions_of_the_rule(analyses: dict[str, Analysis], name: str) -> None:
-    rule, columns = RULES[name], analyses[name].columns
-    assert list(columns) == [*rule["dimensions"], "value"]
+    (condition,) = RULES[name]["criteria"]["allOf"]
+    dimensions, columns = [each["name"] for each in condition["dimensions"]], analyses[name].columns
+    assert list(columns) == [*dimensions, condition["metricMeasureColumn"]]
     assert columns["value"] in {"real", "long"}
-    assert {columns[dimension] for dimension in rule["dimensions"]} <= {"string"}
+    assert {columns[dimension] for dimension in dimensions} <= {"string"}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -72,9 +106,9 @@ def test_each_alert_of_the_gateway_is_told_by_one_rule(analyses: dict[str, Analy
 def test_rules_of_single_events_count_each_line_in_one_evaluation() -> None:
     for name, rule in RULES.items():
         counts_arrivals = "ingestion_time() > ago(5m)" in ALERT_QUERIES[name]
-        assert counts_arrivals == (not rule["endsByItself"]), name
+        assert counts_arrivals == (not rule["autoMitigate"]), name
         if counts_arrivals:
-            assert (rule["frequency"], rule["window"]) == ("PT5M", "PT30M")
+            assert (rule["evaluationFrequency"], rule["windowSize"]) == ("PT5M", "PT30M")
 
 
 def test_a_query_that_names_what_does_not_exist_is_found() -> None:

@@ -12,11 +12,13 @@ import pytest
 
 from shared.domain.routing.known_values import DATA_ZONES
 from shared.domain.routing.residency import SKUS, Processing
-from tests.infra.bicep_values import BicepValues
-from tests.infra.built_in_policies import BUILT_INS
+from tests.infra.built_in_policies import BUILT_INS, LOG_ANALYTICS_CONTRIBUTOR, NETWORK_CONTRIBUTOR
+from tests.tools.bicep import BicepSources
+from tests.tools.bicep_evaluation import Template, evaluated
 
 FOLDER = Path(__file__).parents[2] / "infra" / "policy"
-MAIN = FOLDER / "main.bicep"
+MAIN = "infra/policy/main.bicep"
+SOURCES = BicepSources()
 INITIATIVE = json.loads((FOLDER / "initiative.json").read_text())
 CUSTOM = {path.stem: json.loads(path.read_text())["properties"] for path in (FOLDER / "definitions").glob("*.json")}
 REFERENCES = INITIATIVE["builtIns"] + INITIATIVE["custom"]
@@ -44,10 +46,24 @@ def effect_parameter(reference: dict[str, Any]) -> str:
     return name
 
 
+def deployed(**parameters: Any) -> Template:
+    return evaluated(SOURCES, MAIN, {"location": "swedencentral", **parameters})
+
+
+def values_in(template: Template) -> dict[str, Any]:
+    """Return the values that an assignment gives to the parameters of the initiative."""
+    (assignment,) = template.of("Microsoft.Authorization/policyAssignments")
+    return {name: each["value"] for name, each in assignment.properties["parameters"].items()}
+
+
 def assigned(**parameters: Any) -> dict[str, Any]:
-    """Return the values that the template gives to the parameters of the initiative."""
-    values = BicepValues(MAIN, **parameters)["initiativeParameters"]
-    return {name: each["value"] for name, each in values.items()}
+    return values_in(deployed(**parameters))
+
+
+def roles_in(template: Template) -> list[tuple[str, str]]:
+    """Return the roles that are granted, each with its scope."""
+    granted = template.of("Microsoft.Authorization/roleAssignments")
+    return sorted((each.properties["roleDefinitionId"].rpartition("/")[2], each.scope_id) for each in granted)
 
 
 @pytest.mark.parametrize("reference", INITIATIVE["builtIns"], ids=lambda each: str(each["id"]))
@@ -164,13 +180,19 @@ def test_the_allowed_locations_are_the_regions_of_the_allowed_zones() -> None:
     values = assigned(enforcement="deny", zones=["eu", "us"], additionalLocations=["uksouth"])
     assert set(values["listOfAllowedLocations"]) == DATA_ZONES["eu"] | DATA_ZONES["us"] | {"uksouth"}
     assert values["locationsEffect"] == "Deny"
-    table = BicepValues(MAIN)["regionsOfZones"]
-    assert {zone: frozenset(regions) for zone, regions in table.items()} == DATA_ZONES
 
 
-def test_a_role_is_granted_only_for_a_remediation_that_is_active() -> None:
+@pytest.mark.parametrize("zone", DATA_ZONES)
+def test_each_zone_has_the_regions_of_the_products_own_table(zone: str) -> None:
+    assert set(assigned(zones=[zone])["listOfAllowedLocations"]) == DATA_ZONES[zone]
+
+
+@pytest.mark.parametrize("groups", [[], ["rg-gateway"]])
+def test_a_role_is_granted_only_for_a_remediation_that_is_active(groups: list[str]) -> None:
     for choice in every_choice():
-        values, granted = assigned(**choice), BicepValues(MAIN, **choice)["remediationRoles"]
+        template = deployed(resourceGroupNames=groups, **choice)
+        (assignment,) = template.of("Microsoft.Authorization/policyAssignments")
+        values, scope = values_in(template), assignment.scope_id
         needed = {
             BUILT_INS[reference["definition"]].remediation_role
             for reference in INITIATIVE["builtIns"]
@@ -179,13 +201,19 @@ def test_a_role_is_granted_only_for_a_remediation_that_is_active() -> None:
         if values["costCenterInheritance"] == "Modify":
             rule = CUSTOM["cost-center-tag-inherited"]["policyRule"]["then"]
             needed |= {role.rpartition("/")[2] for role in rule["details"]["roleDefinitionIds"]}
-        assert sorted(granted) == sorted(role for role in needed if role), choice
+        wanted = [(role, scope) for role in needed if role]
+        wanted += [(LOG_ANALYTICS_CONTRIBUTOR, WORKSPACE_ID)] if values["logAnalytics"] else []
+        wanted += [(NETWORK_CONTRIBUTOR, ZONE_ID)] if values["privateDnsZoneId"] else []
+        assert roles_in(template) == sorted(wanted), choice
+        assert assignment.body["identity"]["type"] == ("SystemAssigned" if needed else "None")
 
 
-def test_the_template_passes_the_roles_of_the_workspace_and_the_zone() -> None:
-    text = (FOLDER / "assignment.bicep").read_text()
-    values = BicepValues(MAIN)
-    assert text.count(values["logAnalyticsContributor"]) == text.count(values["networkContributor"]) == 1
+def test_the_initiative_is_assigned_to_each_group_or_else_to_the_subscription() -> None:
+    groups = deployed(resourceGroupNames=["first", "second"]).of("Microsoft.Authorization/policyAssignments")
+    (whole,) = deployed().of("Microsoft.Authorization/policyAssignments")
+    assert [each.scope_id for each in groups] == [
+        f"{whole.scope_id}/resourceGroups/{name}" for name in ("first", "second")
+    ]
 
 
 def test_the_module_takes_each_parameter_of_the_initiative() -> None:
@@ -195,9 +223,24 @@ def test_the_module_takes_each_parameter_of_the_initiative() -> None:
     assert declared == {name: kinds[each["type"]] for name, each in INITIATIVE["parameters"].items()}
 
 
-def test_every_definition_is_deployed() -> None:
-    deployed = BicepValues(MAIN)["customDefinitions"]
-    assert {each["name"]: each["definition"]["properties"] for each in deployed} == CUSTOM
+def test_every_definition_and_every_reference_is_deployed() -> None:
+    template = deployed()
+    definitions = {
+        each.name.removeprefix("tallygate-"): {**each.properties}
+        for each in template.of("Microsoft.Authorization/policyDefinitions")
+    }
+    assert definitions == CUSTOM
+    (initiative,) = template.of("Microsoft.Authorization/policySetDefinitions")
+    referred = {each["policyDefinitionReferenceId"]: each for each in initiative.properties["policyDefinitions"]}
+    ids = {each.id for each in template.of("Microsoft.Authorization/policyDefinitions")}
+    for reference in REFERENCES:
+        made = referred[reference["id"]]
+        assert made["parameters"] == reference["parameters"]
+        assert made.get("definitionVersion") == reference.get("version")
+        is_built_in = made["policyDefinitionId"].startswith("/providers/")
+        assert is_built_in == (reference["definition"] in BUILT_INS)
+        assert is_built_in or made["policyDefinitionId"] in ids
+    assert len(referred) == len(REFERENCES)
 
 
 STRICTEST = ("Deny", "Modify", "DeployIfNotExists", "AuditIfNotExists", "Audit")
@@ -219,4 +262,4 @@ def test_the_page_lists_each_rule_with_its_strictest_effect() -> None:
 def test_the_page_lists_each_parameter_of_the_template() -> None:
     page = (FOLDER.parents[1] / "docs" / "reference" / "policies.md").read_text()
     section = page.split("## Parameters")[1].split("## Rules")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(BicepValues(MAIN).parameters)
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(SOURCES.file(MAIN).parameters)

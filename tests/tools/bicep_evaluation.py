@@ -221,7 +221,10 @@ class _Instance:
                     scope_id=parent["id"] if parent else scope_id,
                 )
             )  # fmt: skip
-        return {"id": resource_id, "name": values["name"], "properties": RuntimeText(f"{resource_id}:properties")}
+        known = {"id": resource_id, "name": values["name"], "properties": RuntimeText(f"{resource_id}:properties")}
+        if values.get("identity", {}).get("type", "None") != "None":
+            known["identity"] = RuntimeText(f"{resource_id}:identity")
+        return known
 
     def _module(self, declared: Declaration, body: Node, local: dict[str, Any]) -> Any:
         path = self._file.beside(declared.target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,10 +46,12 @@ class _Checker:
         checks: Mapping[str, Callable[[Node, Any, str], None]] = {
             "type": self._inner,
             "parenthesized_expression": self._inner,
+            "parenthesized_type": self._inner,
             "nullable_type": self._nullable,
             "primitive_type": _check_primitive,
             "array_type": self._array,
             "union_type": _check_union,
+            "binary_expression": _check_union,
             "identifier": self._named,
             "object": self._object,
         }
@@ -118,8 +121,8 @@ def _require(name: str, value: Any, what: str) -> None:
 
 
 def _check_union(node: Node, value: Any, what: str) -> None:
-    """The grammar puts the question mark of a nullable union at its last member."""
-    allowed = {literal(each) or text_of(each).strip("?'") for each in named(node)}
+    """The grammar nests unions, and takes those in parentheses as operations."""
+    allowed = set(re.findall(r"'([^']*)'", text_of(node)))
     is_nullable = text_of(node).endswith("?")
     if value not in allowed and not (value is None and is_nullable):
         raise TypeProblem(f"{what} must be one of {sorted(allowed)}, is {value!r}")
