@@ -13,7 +13,19 @@ from shared.http import health, openapi, unknown_path
 from shared.http.console import reference
 from shared.http.inference import models, stored_responses
 from shared.http.inference import routes as inference
-from shared.http.management import audit, backends, deployments, keys, periods, prices, status, tenants, usage, users
+from shared.http.management import (
+    alerts,
+    audit,
+    backends,
+    deployments,
+    keys,
+    periods,
+    prices,
+    status,
+    tenants,
+    usage,
+    users,
+)
 from shared.http.tenant import me as tenant
 
 worker.quiet_loggers()
@@ -347,6 +359,71 @@ async def get_status(req: Request) -> Response:
     return await status.get_status(req)
 
 
+@app.route("manage/alerts", methods=["GET"])
+async def list_alerts(req: Request) -> Response:
+    return await alerts.list_alerts(req)
+
+
+@app.route("manage/alerts/test", methods=["POST"])
+async def test_alerts(req: Request) -> Response:
+    return await alerts.test_alerts(req)
+
+
+@app.route("manage/alerts/sinks", methods=["GET"])
+async def list_sinks(req: Request) -> Response:
+    return await alerts.list_sinks(req)
+
+
+@app.route("manage/alerts/sinks/{sink}", methods=["GET"])
+async def get_sink(req: Request) -> Response:
+    return await alerts.get_sink(req)
+
+
+@app.route("manage/alerts/sinks/{sink}", methods=["PUT"])
+async def put_sink(req: Request) -> Response:
+    return await alerts.put_sink(req)
+
+
+@app.route("manage/alerts/sinks/{sink}", methods=["DELETE"])
+async def remove_sink(req: Request) -> Response:
+    return await alerts.remove_sink(req)
+
+
+@app.route("manage/alerts/sinks/{sink}/redeliver", methods=["POST"])
+async def redeliver(req: Request) -> Response:
+    return await alerts.redeliver(req)
+
+
+@app.route("manage/tenants/{tenant}/alerts", methods=["GET"])
+async def list_tenant_alerts(req: Request) -> Response:
+    return await alerts.list_tenant_alerts(req)
+
+
+@app.route("manage/tenants/{tenant}/alerts/sinks", methods=["GET"])
+async def list_tenant_sinks(req: Request) -> Response:
+    return await alerts.list_tenant_sinks(req)
+
+
+@app.route("manage/tenants/{tenant}/alerts/sinks/{sink}", methods=["GET"])
+async def get_tenant_sink(req: Request) -> Response:
+    return await alerts.get_tenant_sink(req)
+
+
+@app.route("manage/tenants/{tenant}/alerts/sinks/{sink}", methods=["PUT"])
+async def put_tenant_sink(req: Request) -> Response:
+    return await alerts.put_tenant_sink(req)
+
+
+@app.route("manage/tenants/{tenant}/alerts/sinks/{sink}", methods=["DELETE"])
+async def remove_tenant_sink(req: Request) -> Response:
+    return await alerts.remove_tenant_sink(req)
+
+
+@app.route("manage/tenants/{tenant}/alerts/sinks/{sink}/redeliver", methods=["POST"])
+async def redeliver_of_tenant(req: Request) -> Response:
+    return await alerts.redeliver_of_tenant(req)
+
+
 @app.route("me", methods=["GET"])
 async def me(req: Request) -> Response:
     return await tenant.me(req)
@@ -365,6 +442,11 @@ async def my_entries(req: Request) -> Response:
 @app.route("me/entries/{rid}/proof", methods=["GET"])
 async def my_entry_proof(req: Request) -> Response:
     return await tenant.my_entry_proof(req)
+
+
+@app.route("me/alerts", methods=["GET"])
+async def my_alerts(req: Request) -> Response:
+    return await tenant.my_alerts(req)
 
 
 @app.route("healthz", methods=["GET"])
@@ -451,3 +533,8 @@ async def verify_books(timer: func.TimerRequest) -> None:
 @app.timer_trigger(schedule="10 50 * * * *", arg_name="timer")
 async def describe_tenants(timer: func.TimerRequest) -> None:
     await timers.describe_tenants(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="20 * * * * *", arg_name="timer")
+async def deliver_alerts(timer: func.TimerRequest) -> None:
+    await timers.deliver_alerts(past_due=timer.past_due)

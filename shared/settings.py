@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsConfigDict
 
+from shared.alert_settings import AlertSettings
 from shared.anchor_settings import AnchorSettings
 from shared.audit_settings import AuditSettings
 from shared.domain.routing.endpoints import is_host_suffix
@@ -52,6 +53,7 @@ class Settings(
     PrivacySettings,
     AnchorSettings,
     AuditSettings,
+    AlertSettings,
     FirstBackendSettings,
     WorkloadIdentitySettings,
 ):

@@ -132,3 +132,10 @@ async def anchor_audit(gateway: Gateway) -> Counts:
         return {}
     anchored = await gateway.anchors.anchor_heads()
     return {"heads_anchored": anchored.heads, "leaves": anchored.size}
+
+
+@timer
+async def deliver_alerts(gateway: Gateway) -> Counts:
+    """Hand new alerts to the sinks that want them, and send what is due."""
+    done = await gateway.alerts.deliver()
+    return {"alerts_fanned_out": done.fanned_out, "alerts_delivered": done.delivered}

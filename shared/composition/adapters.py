@@ -15,6 +15,7 @@ from shared.adapters.azure_openai.tokenizer import SplintrTokenizer
 from shared.adapters.azure_openai.upstream import AiohttpUpstream, UpstreamTimeouts
 from shared.adapters.canonical_json import encode_canonical
 from shared.adapters.clock import StorageClock
+from shared.adapters.documents.alert_sinks import DocumentSinks
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.audit import DocumentOutbox
 from shared.adapters.documents.audit_periods import (
@@ -24,6 +25,7 @@ from shared.adapters.documents.audit_periods import (
     DocumentUnchainedEvents,
 )
 from shared.adapters.documents.audited_places import DocumentPlaces
+from shared.adapters.documents.deliveries import DocumentDeliveries
 from shared.adapters.documents.grants import DocumentGrantRequests
 from shared.adapters.documents.jobs import DocumentCursors
 from shared.adapters.documents.pricing import DocumentPrices, InspectedPrices
@@ -80,6 +82,8 @@ class Adapters:
     keys: DocumentKeys
     key_uses: DocumentKeyUses
     alerts: DocumentAlerts
+    alert_deliveries: DocumentDeliveries
+    alert_sinks: DocumentSinks
     principals: DocumentPrincipals
     pseudonyms: DocumentPseudonyms
     grant_requests: DocumentGrantRequests
@@ -145,6 +149,8 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             keys=DocumentKeys(documents),
             key_uses=DocumentKeyUses(documents),
             alerts=DocumentAlerts(documents),
+            alert_deliveries=DocumentDeliveries(documents),
+            alert_sinks=DocumentSinks(documents),
             principals=DocumentPrincipals(documents),
             pseudonyms=DocumentPseudonyms(documents),
             grant_requests=DocumentGrantRequests(documents),

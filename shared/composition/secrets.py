@@ -64,6 +64,7 @@ def open_secrets(
 ) -> Secrets:
     """Make the secrets of this process. `resources` closes the vault. Sends no request."""
     stated = {
+        **settings.stated_alert_secrets,
         _STATED_BACKEND_KEY: settings.azure_openai_api_key.get_secret_value(),
         _STATED_ADMIN_KEY: settings.admin_api_key.get_secret_value(),
         _STATED_PRIVACY_KEY: settings.privacy_key.get_secret_value(),

@@ -19,6 +19,7 @@ from shared.application.billing.export_chargeback import LanesNotExported
 from shared.application.evidence.prove_entry import EntryNotProvable, NotAnchoredYet
 from shared.application.ledger.close_period import PeriodNotOver
 from shared.application.ledger.roll_up_usage import EntriesMissing
+from shared.application.ports.alerts import SinkFailed
 from shared.application.ports.anchors import SigningUnavailable
 from shared.application.sweep import SweepFailed
 from shared.domain import errors
@@ -85,6 +86,7 @@ NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
     AnchorsDamaged: "only the timer that anchors meets it",
     AnchorsBehind: "only the timer that anchors meets it",
     ChainDamaged: "only the timer that anchors meets it",
+    SinkFailed: "only the timer that delivers alerts meets it, and a test of sinks tells it",
     SigningUnavailable: "only the timer that anchors and the command line meet it",
 }
 """Errors that no caller gets, with the reason. If one escapes all the same, the answer is `INTERNAL_ERROR`."""

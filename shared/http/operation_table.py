@@ -123,6 +123,13 @@ _ME: Final = (
         roles=OWN_ENTRIES,
         query=("period",),
     ),
+    Operation(
+        method="GET",
+        path="/me/alerts",
+        summary="Alerts about the calling tenant, newest first",
+        roles=OWN_ENTRIES,
+        query=("limit",),
+    ),
 )
 _SERVICE: Final = (
     Operation(method="GET", path="/healthz", summary="Liveness: the process answers", roles=OPEN),
@@ -156,5 +163,6 @@ PARAMETER_EXAMPLES: Final[Mapping[str, str]] = {
     "object": "blue-team",
     "action": "tenant",
     "format": "csv",
+    "sink": "ops",
 }
 """By name, for the parameters of paths and queries."""

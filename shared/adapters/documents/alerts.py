@@ -1,46 +1,106 @@
-"""The outbox of alerts as documents in the table `alerts`."""
+"""The outbox of alerts as documents in the table `alerts`, and the log of those that were fanned out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
-from shared.adapters.documents.codec import to_json
-from shared.adapters.documents.store import Documents, key_of
+from shared.adapters.cloud_events import event_json, read_event
+from shared.adapters.documents.deliveries import TABLE, DocumentDeliveries, row_key
+from shared.adapters.documents.store import Document, Documents
 from shared.domain.alerts.alert import Alert
+from shared.domain.alerts.event import AlertEvent
+from shared.domain.alerts.sink import SinkId
 from shared.domain.errors import AlreadyExists
 from shared.domain.identifiers import timestamp
 
-_TABLE: Final = "alerts"
+_LOG: Final = "alertlog"
+_NEVER_A_KIND: Final = "~"
+"""The partitions of kinds begin with a letter, all others with this."""
+_DAMAGED: Final = "~damaged"
+_PLATFORM: Final = "~platform"
+"""The partition of the log for events that are about no tenant."""
+_PAGE: Final = 500
 
 
 class DocumentAlerts:
-    """Implements `AlertOutbox`, with a partition for each kind. The id of an event is its key, so it is stored once."""
+    """Implements `AlertOutbox`.
+
+    - An alert is first a row in the partition of its kind, as all versions write it.
+    - When it is fanned out, it becomes a row of the log, in the partition of its tenant, and its first row is deleted.
+    """
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self._deliveries = DocumentDeliveries(documents)
 
     async def add(self, alert: Alert) -> bool:
+        if await self.find(alert.tenant_id, alert.kind, alert.event_id) is not None:
+            return False
         try:
-            await self._documents.insert(_TABLE, alert.kind, key_of(alert.event_id), to_json(_event(alert)))
+            await self._documents.insert(TABLE, alert.kind, row_key(alert.event_id), event_json(alert))
         except AlreadyExists:
             return False
         return True
 
+    async def raised(self, limit: int) -> tuple[Sequence[AlertEvent], Sequence[str]]:
+        events: list[AlertEvent] = []
+        set_aside: list[str] = []
+        for document in await self._documents.list(TABLE, before=_NEVER_A_KIND, limit=limit):
+            event = _read(document)
+            if event is None:
+                await self._set_aside(document)
+                set_aside.append(f"{document.partition}/{document.key}")
+            else:
+                events.append(event)
+        return events, set_aside
 
-def _event(alert: Alert) -> dict[str, object]:
-    """Render an alert as an event of CloudEvents 1.0: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+    async def fan_out(self, event: AlertEvent, sinks: Sequence[SinkId], at: datetime) -> None:
+        if await self.find(event.tenant_id, event.kind, event.event_id) is None:
+            for sink in sinks:
+                await self._deliveries.add(sink, event, at)
+            with suppress(AlreadyExists):
+                await self._documents.insert(_LOG, _owner(event.tenant_id), row_key(event.name), event.document)
+        await self._documents.remove(TABLE, event.kind, row_key(event.event_id))
 
-    Events are stored: their members never change names or meanings. Those of earlier versions have no severity.
-    """
-    event: dict[str, object] = {
-        "specversion": "1.0",
-        "id": alert.event_id,
-        "source": "/tallygate",
-        "type": f"tallygate.{alert.kind}",
-        "subject": alert.subject,
-        "time": timestamp(alert.at),
-        "datacontenttype": "application/json",
-        "severity": alert.severity,
-        "data": alert.data,
-    }
-    return {**event, "tenantid": alert.tenant_id} if alert.tenant_id else event
+    async def find(self, tenant_id: str, kind: str, event_id: str) -> AlertEvent | None:
+        found = await self._documents.get(_LOG, _owner(tenant_id), row_key(f"{kind}:{event_id}"))
+        return read_event(found.text) if found else None
+
+    async def of_owner(self, tenant_id: str) -> Sequence[AlertEvent]:
+        found = await self._documents.list(_LOG, partition=_owner(tenant_id))
+        return sorted((read_event(each.text) for each in found), key=lambda event: event.at, reverse=True)
+
+    async def forget(self, before: datetime, limit: int) -> int:
+        removed, partition, earliest = 0, "", timestamp(before)
+        while first := await self._documents.list(_LOG, after=partition, limit=1):
+            partition, after = first[0].partition, ""
+            while page := await self._documents.list(_LOG, partition=partition, after=after, limit=_PAGE):
+                after = page[-1].key
+                for document in page:
+                    if read_event(document.text).at < earliest:
+                        await self._documents.remove(_LOG, partition, document.key)
+                        removed += 1
+                        if removed == limit:
+                            return removed
+        return removed
+
+    async def _set_aside(self, document: Document) -> None:
+        await self._documents.put(TABLE, _DAMAGED, row_key(f"{document.partition}/{document.key}"), document.text)
+        await self._documents.remove(TABLE, document.partition, document.key)
+
+
+def _owner(tenant_id: str) -> str:
+    return tenant_id or _PLATFORM
+
+
+def _read(document: Document) -> AlertEvent | None:
+    """Read a row of the partition of a kind; `None` for one that the gateway did not write."""
+    try:
+        event = read_event(document.text)
+    except ValueError:
+        return None
+    is_in_place = event.kind == document.partition and row_key(event.event_id) == document.key
+    return event if is_in_place else None

@@ -18,7 +18,17 @@ from shared.domain.values import ValueObject
 
 AUDIT_TABLE: Final = "audit"
 GRANTS_TABLE: Final = "grants"
-OUTBOX_TABLES: Final = (AUDIT_TABLE, "tenants", "credentials", "backends", "prices", "pseudonyms", GRANTS_TABLE)
+OUTBOX_TABLES: Final = (
+    AUDIT_TABLE,
+    "tenants",
+    "credentials",
+    "backends",
+    "prices",
+    "pseudonyms",
+    GRANTS_TABLE,
+    "alerts",
+    "alertsinks",
+)
 """The tables in which events wait to be chained."""
 PERIODS_PARTITION: Final = "periods"
 SETTINGS_PARTITION: Final = "settings"

@@ -23,6 +23,7 @@ _AUDITED: Final = (
     ("backends", "backend"),
     ("backends", "deployment"),
     ("prices", None),
+    ("alertsinks", None),
     (AUDIT_TABLE, PERIODS_PARTITION),
     (AUDIT_TABLE, SETTINGS_PARTITION),
 )

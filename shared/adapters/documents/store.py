@@ -110,11 +110,18 @@ class Documents(Protocol):
         ...
 
     async def list(
-        self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
+        self,
+        table: str,
+        *,
+        partition: str | None = None,
+        after: str = "",
+        before: str = "",
+        limit: int | None = None,
     ) -> list[Document]:
         """Read at most `limit` documents, ordered by partition and key; none if the table is missing.
 
-        Reads one partition, or all whose names come after `after`.
+        Reads one partition, or all. `after` and `before` bound the keys of the one, or the names of all; both are
+        exclusive, and an empty text is no bound.
         """
         ...
 

@@ -69,12 +69,20 @@ class InMemoryDocuments:
         self._events.pop((event.table, event.partition, event.event_id), None)
 
     async def list(
-        self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
+        self,
+        table: str,
+        *,
+        partition: str | None = None,
+        after: str = "",
+        before: str = "",
+        limit: int | None = None,
     ) -> list[Document]:
         chosen = (
             row
-            for (in_table, of_partition, _), row in sorted(self._rows.items())
-            if in_table == table and (of_partition == partition if partition is not None else of_partition > after)
+            for (in_table, of_partition, key), row in sorted(self._rows.items())
+            if in_table == table
+            and partition in (None, of_partition)
+            and _is_between(after, of_partition if partition is None else key, before)
         )
         return list(islice(chosen, limit))
 
@@ -88,3 +96,7 @@ class InMemoryDocuments:
                 table=table, partition=partition, event_id=event_id, text=event.text
             )
         return etag
+
+
+def _is_between(after: str, name: str, before: str) -> bool:
+    return name > after and (not before or name < before)

@@ -110,16 +110,20 @@ class TableDocuments:
         await self.remove(event.table, event.partition, OUTBOX + event.event_id)
 
     async def list(
-        self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
+        self,
+        table: str,
+        *,
+        partition: str | None = None,
+        after: str = "",
+        before: str = "",
+        limit: int | None = None,
     ) -> list[Document]:
         client = self._service.get_table_client(table)
-        condition = "PartitionKey eq @key" if partition is not None else "PartitionKey gt @key"
-        condition = f"{condition} and {_NO_OUTBOX}"
-        key = after if partition is None else partition
+        condition, bounds = _chosen(partition, after, before)
         found: list[Document] = []
         try:
             async with _translated_errors():
-                async for entity in client.query_entities(condition, parameters={"key": key}, results_per_page=limit):
+                async for entity in client.query_entities(condition, parameters=bounds, results_per_page=limit):
                     found.append(_document(entity))
                     if len(found) == limit:
                         break
@@ -142,6 +146,18 @@ class TableDocuments:
             await self._service.create_table_if_not_exists(table)
             self._known_tables.add(table)
         return self._service.get_table_client(table)
+
+
+def _chosen(partition: str | None, after: str, before: str) -> tuple[str, dict[str, str]]:
+    """Return the condition of a list, and its parameters."""
+    name = "PartitionKey" if partition is None else "RowKey"
+    stated = [
+        ("PartitionKey eq @partition", "partition", partition or ""),
+        (f"{name} gt @after", "after", after),
+        (f"{name} lt @before", "before", before),
+    ]
+    used = [each for each in stated if each[2] or (each[1] == "partition" and partition is not None)]
+    return " and ".join([*(each[0] for each in used), _NO_OUTBOX]), {each[1]: each[2] for each in used}
 
 
 def _entity(partition: str, key: str, text: str, event: OutboxRow | None = None) -> dict[str, str]:

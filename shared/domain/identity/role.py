@@ -44,6 +44,7 @@ OWN_DATA: Final[Roles] = (Role.TENANT_USE, Role.TENANT_ADMIN, Role.TENANT_USAGE_
 OWN_ENTRIES: Final[Roles] = (Role.TENANT_USE, Role.TENANT_ADMIN)
 KEYS: Final[Roles] = (Role.ADMIN, Role.TENANT_ADMIN)
 USERS: Final[Roles] = (Role.ADMIN, Role.TENANT_ADMIN)
+ALERTS: Final[Roles] = (Role.ADMIN, Role.TENANT_ADMIN)
 USAGE: Final[Roles] = (Role.ADMIN, Role.BILLING_READ, Role.TENANT_ADMIN)
 ENTRIES: Final[Roles] = (Role.ADMIN, Role.BILLING_READ, Role.AUDIT_READ, Role.TENANT_ADMIN)
 BILLING: Final[Roles] = (Role.ADMIN, Role.BILLING_READ)

@@ -202,6 +202,17 @@ ALERT_DEAD: Final = Event(
     fields=("gateway.alert.kind", "gateway.alert.subject", "gateway.alert.sink", "error.message"),
     per_second=None,
 )
+ALERT_UNDELIVERED: Final = Event(
+    name="gateway.alert.undelivered",
+    meaning="a warning: a sink did not take that many alerts in this run; the message has the last cause",
+    fields=("gateway.alert.sink", "gateway.count", "error.message"),
+    per_second=None,
+)
+ALERT_DAMAGED: Final = Event(
+    name="gateway.alert.damaged",
+    meaning="an error: a row of alerts, or the document of a sink, cannot be read; something else wrote it",
+    fields=("gateway.alert.sink", "error.message"),
+)
 EVENTS: Final = (
     STARTED,
     MISCONFIGURED,
@@ -232,5 +243,7 @@ EVENTS: Final = (
     SLOW_COMMIT,
     ALERT,
     ALERT_DEAD,
+    ALERT_UNDELIVERED,
+    ALERT_DAMAGED,
 )
 BY_NAME: Final = {event.name: event for event in EVENTS}

@@ -8,6 +8,7 @@ from typing import Final
 from shared import definitions
 from shared.domain.identity.role import ADMINISTRATION, AUDIT, BILLING, ENTRIES, KEYS, OPERATION, USAGE, USERS
 from shared.http.management import key_models, models, user_models
+from shared.http.management.alert_operations import ALERT_OPERATIONS
 from shared.http.management.price_model import PriceInsertion
 from shared.http.operation import Operation
 
@@ -296,4 +297,6 @@ _STATUS: Final = (
     ),
 )
 
-MANAGEMENT_OPERATIONS: Final = tuple(map(_with_reason, (*_TENANTS, *_CATALOG, *_PERIODS, *_AUDIT, *_STATUS)))
+MANAGEMENT_OPERATIONS: Final = tuple(
+    map(_with_reason, (*_TENANTS, *_CATALOG, *_PERIODS, *_AUDIT, *_STATUS, *ALERT_OPERATIONS))
+)

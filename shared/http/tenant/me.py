@@ -11,6 +11,7 @@ from shared.composition.gateway import Gateway
 from shared.domain.errors import InsufficientRole
 from shared.domain.tenancy.tenant import Tenant
 from shared.http.endpoint import for_tenants, json_response
+from shared.http.management.alerts import alerts_response
 from shared.http.management.usage import entries_response, proof_response
 from shared.http.requests import path_segment
 from shared.http.usage_report import usage_response
@@ -44,6 +45,12 @@ async def my_entry_proof(gateway: Gateway, request: Request, principal: TenantPr
     """`GET /me/entries/{rid}/proof?period=`."""
     rid = path_segment(request, _RID_SEGMENT)
     return await proof_response(gateway, request, _whole_tenant(principal), rid)
+
+
+@for_tenants
+async def my_alerts(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
+    """`GET /me/alerts?limit=`, newest first."""
+    return await alerts_response(gateway, request, _whole_tenant(principal))
 
 
 def _whole_tenant(principal: TenantPrincipal) -> str:

@@ -59,10 +59,16 @@ class CountedDocuments(InMemoryDocuments):
         return await super().get(table, partition, key)
 
     async def list(
-        self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
+        self,
+        table: str,
+        *,
+        partition: str | None = None,
+        after: str = "",
+        before: str = "",
+        limit: int | None = None,
     ) -> list[Document]:
         self.lists += 1
-        return await super().list(table, partition=partition, after=after, limit=limit)
+        return await super().list(table, partition=partition, after=after, before=before, limit=limit)
 
 
 @dataclass(slots=True)

@@ -50,7 +50,13 @@ class CountedDocuments(InMemoryDocuments):
         return await super().get(table, partition, key)
 
     async def list(
-        self, table: str, *, partition: str | None = None, after: str = "", limit: int | None = None
+        self,
+        table: str,
+        *,
+        partition: str | None = None,
+        after: str = "",
+        before: str = "",
+        limit: int | None = None,
     ) -> list[Document]:
         if table == "principals":
             self.partitions += partition is not None
@@ -58,7 +64,7 @@ class CountedDocuments(InMemoryDocuments):
             await self.gate.wait()
             if self.is_down:
                 raise StorageUnavailable
-        return await super().list(table, partition=partition, after=after, limit=limit)
+        return await super().list(table, partition=partition, after=after, before=before, limit=limit)
 
 
 @dataclass(slots=True)

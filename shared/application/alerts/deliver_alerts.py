@@ -1,0 +1,192 @@
+"""Deliver the alerts in the outbox to their sinks: each once as a rule, and at least once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from shared.application.alerts.end_deliveries import SINK, EndDeliveries
+from shared.application.ports.alerts import AlertDeliveries, AlertOutbox, AlertSender, SinkDirectory, SinkFailed
+from shared.application.ports.clock import Clock
+from shared.application.structured_log import COUNT, MESSAGE, log_event
+from shared.application.sweep import Failures
+from shared.domain.alerts.delivery import Delivery
+from shared.domain.alerts.sink import AlertSink
+from shared.domain.values import value
+
+LEASE: Final = timedelta(minutes=2)
+"""The time for which a process that begins a try has the delivery. It is longer than any try."""
+SLICE_SECONDS: Final = 40.0
+"""The time of a run after which no further try begins, so that the next run is not late."""
+_SINKS_AT_ONCE: Final = 8
+_TRIES_AT_ONCE: Final = 4
+"""Requests to one sink at the same time."""
+_PAGE: Final = 500
+_FAILURES_IN_A_ROW: Final = 3
+"""A sink that could not be reached so often is left alone until the next run."""
+
+
+@value
+class Delivered:
+    """The result of one run."""
+
+    fanned_out: int
+    delivered: int
+
+
+class DeliverAlerts:
+    """The use case of the timer `deliver_alerts`. Running late, twice or never is harmless.
+
+    - An event first becomes one delivery for each sink that wants it.
+    - A delivery is leased by its ETag before it is sent. A process that dies leaves it to the next one.
+    - A sink that fails or stalls delays no other, and a delivery that fails delays no other for long.
+    """
+
+    def __init__(
+        self,
+        outbox: AlertOutbox,
+        deliveries: AlertDeliveries,
+        sinks: SinkDirectory,
+        sender: AlertSender,
+        end: EndDeliveries,
+        clock: Clock,
+        of_settings: Sequence[AlertSink] = (),
+    ) -> None:
+        """`of_settings` are the platform's sinks that settings define, beside those that are stored."""
+        self._outbox = outbox
+        self._deliveries = deliveries
+        self._sinks = sinks
+        self._sender = sender
+        self._end = end
+        self._clock = clock
+        self._of_settings = of_settings
+
+    async def __call__(self) -> Delivered:
+        """Fan out what was raised, and try what is due. Raises `SweepFailed` at the end for what storage refused."""
+        failures, ends_at = Failures(), self._clock.monotonic() + SLICE_SECONDS
+        sinks = await self.configured()
+        fanned_out = 0
+        with failures.collected("the outbox"):
+            fanned_out = await self._fan_out(sinks, ends_at)
+        turns = asyncio.Semaphore(_SINKS_AT_ONCE)
+        counts: list[int] = []
+
+        async def serve(sink: AlertSink) -> None:
+            async with turns:
+                with failures.collected(sink.sink_id.path):
+                    counts.append(await self._serve(sink, ends_at, failures))
+
+        await asyncio.gather(*(serve(sink) for sink in sinks if sink.enabled))
+        failures.raise_any()
+        return Delivered(fanned_out, sum(counts))
+
+    async def configured(self) -> list[AlertSink]:
+        """Return all sinks. Those that cannot be read get a log line, and nothing else waits for them."""
+        stored, damaged = await self._sinks.all()
+        for each in damaged:
+            log_event(logging.ERROR, "gateway.alert.damaged", {SINK: each, MESSAGE: "The sink cannot be read."})
+        return [*self._of_settings, *stored]
+
+    async def _fan_out(self, sinks: Sequence[AlertSink], ends_at: float) -> int:
+        done = 0
+        while self._clock.monotonic() < ends_at:
+            events, set_aside = await self._outbox.raised(_PAGE)
+            for each in set_aside:
+                log_event(logging.ERROR, "gateway.alert.damaged", {MESSAGE: f"The row {each} holds no event."})
+            for event in events:
+                wanting = [sink.sink_id for sink in sinks if sink.wants(event)]
+                await self._outbox.fan_out(event, wanting, self._clock.now())
+            done += len(events)
+            if not events and not set_aside:
+                break
+        return done
+
+    async def _serve(self, sink: AlertSink, ends_at: float, failures: Failures) -> int:
+        """Try what is due for one sink, the longest waiting first. Returns the number of events that arrived."""
+        run = _Run(batches=deque(self._batches(sink, await self._due(sink))))
+
+        async def worker() -> None:
+            while run.batches and self._clock.monotonic() < ends_at and run.in_a_row < _FAILURES_IN_A_ROW:
+                batch = run.batches.popleft()
+                with failures.collected(sink.sink_id.path):
+                    await self._try(sink, batch, run)
+
+        await asyncio.gather(*(worker() for _ in range(_TRIES_AT_ONCE)))
+        if run.reasons:
+            fields: dict[str, str | int] = {SINK: sink.sink_id.path, COUNT: len(run.reasons), MESSAGE: run.reasons[-1]}
+            log_event(logging.WARNING, "gateway.alert.undelivered", fields)
+        return run.delivered
+
+    async def _due(self, sink: AlertSink) -> list[Delivery]:
+        now, after = self._clock.now(), ""
+        due: list[Delivery] = []
+        while True:
+            page, after = await self._deliveries.waiting(sink.sink_id, _PAGE, after)
+            due += [delivery for delivery in page if delivery.due <= now]
+            if not after:
+                return sorted(due, key=lambda each: each.due)
+
+    def _batches(self, sink: AlertSink, due: Sequence[Delivery]) -> list[list[Delivery]]:
+        size = self._sender.batch_size(sink)
+        return [[*due[at : at + size]] for at in range(0, len(due), size)]
+
+    async def _try(self, sink: AlertSink, batch: Sequence[Delivery], run: _Run) -> None:
+        """Send a batch once. If the sink refuses several events at once, each is sent alone: one may be the cause."""
+        leased = [each for each in [await self._leased(delivery) for delivery in batch] if each is not None]
+        if not leased:
+            return
+        try:
+            await self._sender.send(sink, [each.event for each in leased])
+        except SinkFailed as failure:
+            if len(leased) > 1 and failure.is_reachable:
+                for each in leased:
+                    await self._send_alone(sink, each, run)
+            else:
+                await self._failed(leased, failure, run)
+        else:
+            await self._succeeded(leased, run)
+
+    async def _send_alone(self, sink: AlertSink, delivery: Delivery, run: _Run) -> None:
+        try:
+            await self._sender.send(sink, [delivery.event])
+        except SinkFailed as failure:
+            await self._failed([delivery], failure, run)
+        else:
+            await self._succeeded([delivery], run)
+
+    async def _leased(self, delivery: Delivery) -> Delivery | None:
+        """Begin a try of a delivery, unless it is over or another process is faster."""
+        now = self._clock.now()
+        if delivery.is_too_old(now):
+            await self._end.give_up(delivery, "It waited too long.")
+            return None
+        if await self._deliveries.was_delivered(delivery):
+            await self._deliveries.delivered(delivery, now)
+            return None
+        return await self._deliveries.lease(delivery, now + LEASE)
+
+    async def _succeeded(self, deliveries: Sequence[Delivery], run: _Run) -> None:
+        run.in_a_row = 0
+        run.delivered += len(deliveries)
+        for each in deliveries:
+            await self._deliveries.delivered(each, self._clock.now())
+
+    async def _failed(self, deliveries: Sequence[Delivery], failure: SinkFailed, run: _Run) -> None:
+        run.in_a_row = 0 if failure.is_reachable else run.in_a_row + 1
+        run.reasons += [str(failure)] * len(deliveries)
+        for each in deliveries:
+            await self._end.failed(each, failure)
+
+
+class _Run:
+    """The work of one run at one sink."""
+
+    def __init__(self, batches: deque[list[Delivery]]) -> None:
+        self.batches = batches
+        self.delivered = 0
+        self.in_a_row = 0
+        self.reasons: list[str] = []

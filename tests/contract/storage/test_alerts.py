@@ -1,0 +1,225 @@
+"""One suite of the outbox of alerts, their deliveries and their sinks, over memory and Azurite."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from shared.adapters.documents.alert_sinks import DocumentSinks
+from shared.adapters.documents.alerts import DocumentAlerts
+from shared.adapters.documents.deliveries import DocumentDeliveries
+from shared.adapters.documents.store import Documents, key_of
+from shared.application.ports.alerts import Backlog
+from shared.domain.alerts.alert import AlertKind
+from shared.domain.alerts.delivery import Delivery, GivenUp
+from shared.domain.alerts.severity import AlertSeverity
+from shared.domain.alerts.sink import AlertSink, SinkId, SinkType
+from shared.domain.errors import VersionConflict
+from tests.tools.alert_receivers import alert, event
+from tests.tools.events import told, waiting
+from tests.tools.ledgers import NOW
+
+LATER = NOW + timedelta(minutes=2)
+
+
+@pytest.fixture
+def tenant() -> str:
+    return f"t-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def sink(tenant: str) -> SinkId:
+    return SinkId(tenant, "ops")
+
+
+async def only(documents: Documents, sink: SinkId) -> Delivery:
+    (found,), _ = await DocumentDeliveries(documents).waiting(sink, 10)
+    return found
+
+
+async def names_raised(documents: Documents, tenant: str) -> list[str]:
+    events, _ = await DocumentAlerts(documents).raised(1000)
+    return [each.name for each in events if each.tenant_id == tenant]
+
+
+async def test_an_alert_is_stored_once_and_becomes_one_delivery_for_each_sink(
+    documents: Documents, tenant: str
+) -> None:
+    outbox, sinks = DocumentAlerts(documents), [SinkId("", f"p-{tenant}"), SinkId(tenant, "ops")]
+    raised = alert(f"{tenant}:2026-11:usd:80", tenant=tenant, threshold="80")
+    assert await outbox.add(raised)
+    assert not await outbox.add(raised)
+    assert await names_raised(documents, tenant) == [f"budget.threshold:{tenant}:2026-11:usd:80"]
+    assert await outbox.find(tenant, raised.kind, raised.event_id) is None
+    stored = event(f"{tenant}:2026-11:usd:80", tenant=tenant, threshold="80")
+    await asyncio.gather(*(outbox.fan_out(stored, sinks, NOW) for _ in range(3)))
+    await outbox.fan_out(stored, [SinkId("", "later")], NOW)
+    for each in sinks:
+        delivery = await only(documents, each)
+        assert (delivery.event, delivery.attempts, delivery.due, delivery.stored_at) == (stored, 0, NOW, NOW)
+    assert (await DocumentDeliveries(documents).waiting(SinkId("", "later"), 10))[0] == []
+    assert await names_raised(documents, tenant) == []
+    assert not await outbox.add(raised)
+    assert await outbox.find(tenant, raised.kind, raised.event_id) == stored
+    assert list(await outbox.of_owner(tenant)) == [stored]
+
+
+async def test_a_row_of_an_earlier_version_is_fanned_out_like_any_other(documents: Documents, sink: SinkId) -> None:
+    outbox, tenant = DocumentAlerts(documents), sink.tenant_id
+    earlier = {
+        "specversion": "1.0",
+        "id": f"{tenant}-1:203.0.113.7:2026-11-22T12",
+        "source": "/tallygate",
+        "type": "tallygate.key.address_refused",
+        "subject": f"tenants/{tenant}/keys/{tenant}-1",
+        "time": "2026-11-22T12:00:00.000Z",
+        "datacontenttype": "application/json",
+        "data": {"tenant_id": tenant, "key_id": f"{tenant}-1", "network": "203.0.113.7"},
+    }
+    row = ("alerts", "key.address_refused", key_of(str(earlier["id"])), json.dumps(earlier))
+    await documents.insert(*row)
+    events, _ = await outbox.raised(1000)
+    (found,) = [each for each in events if each.tenant_id == tenant]
+    assert (found.severity, found.kind) == (AlertSeverity.WARNING, "key.address_refused")
+    await outbox.fan_out(found, [sink], NOW)
+    await documents.insert(*row)  # a process of an earlier version, which does not know the log, sees it again
+    await outbox.fan_out(found, [sink], LATER)
+    assert (await only(documents, sink)).stored_at == NOW
+    assert await names_raised(documents, tenant) == []
+
+
+async def test_rows_that_something_else_wrote_are_set_aside(documents: Documents, tenant: str) -> None:
+    outbox = DocumentAlerts(documents)
+    foreign = json.dumps({"id": "other", "type": "tallygate.a", "subject": "", "time": ""})
+    for key, text in ((f"{tenant}-1", "nonsense"), (f"{tenant}-2", foreign), (f"{tenant}-3", "[]")):
+        await documents.insert("alerts", "a.kind", key, text)
+    assert await outbox.add(alert("sound", tenant=tenant))
+    _, set_aside = await outbox.raised(1000)
+    assert {f"a.kind/{tenant}-{number}" for number in (1, 2, 3)} <= {*set_aside}
+    assert not [each for each in (await outbox.raised(1000))[1] if tenant in each]
+    kept = await documents.list("alerts", partition="~damaged")
+    assert sorted(each.text for each in kept if tenant in each.key) == sorted(["nonsense", foreign, "[]"])
+    assert await names_raised(documents, tenant) == ["budget.threshold:sound"]
+
+
+async def test_only_one_process_gets_the_lease_of_a_delivery(documents: Documents, sink: SinkId) -> None:
+    deliveries = DocumentDeliveries(documents)
+    await deliveries.add(sink, event(tenant=sink.tenant_id), NOW)
+    delivery = await only(documents, sink)
+    leased = [each for each in [await deliveries.lease(delivery, LATER) for _ in range(3)] if each is not None]
+    assert [(each.attempts, each.due) for each in leased] == [(1, LATER)]
+    assert await only(documents, sink) == leased[0]
+    await deliveries.postpone(leased[0], NOW + timedelta(minutes=9))
+    await deliveries.postpone(leased[0], NOW)  # a process whose lease is over changes nothing
+    assert (await only(documents, sink)).due == NOW + timedelta(minutes=9)
+
+
+async def test_a_delivery_ends_once_and_is_remembered(documents: Documents, sink: SinkId) -> None:
+    deliveries, sent = DocumentDeliveries(documents), event(tenant=sink.tenant_id)
+    await deliveries.add(sink, sent, NOW)
+    delivery = await only(documents, sink)
+    assert not await deliveries.was_delivered(delivery)
+    for _ in range(2):
+        await deliveries.delivered(delivery, NOW)
+    assert await deliveries.was_delivered(delivery)
+    assert (await deliveries.waiting(sink, 10))[0] == []
+    await deliveries.add(sink, sent, NOW)  # by a process that had stopped for a while
+    await deliveries.delivered(await only(documents, sink), NOW)
+    assert (await deliveries.waiting(sink, 10))[0] == []
+    assert await deliveries.backlog(sink) == Backlog(0, 0)
+
+
+async def test_a_delivery_that_is_given_up_is_audited_and_can_be_revived(documents: Documents, sink: SinkId) -> None:
+    deliveries = DocumentDeliveries(documents)
+    for name in ("one", "two"):
+        await deliveries.add(sink, event(name, tenant=sink.tenant_id), NOW)
+    first, second = (await deliveries.waiting(sink, 10))[0]
+    leased = await deliveries.lease(first, LATER)
+    assert leased is not None
+    dead = GivenUp(kind="k", alert=sink.tenant_id, subject="s", attempts=7, cause="The sink answered 500.")
+    assert await deliveries.give_up(leased, NOW, dead.cause, told(after=dead))
+    assert not await deliveries.give_up(leased, NOW, dead.cause, told(after=dead))
+    told_of = [each["after"] for each in await waiting(documents) if sink.tenant_id in str(each["after"])]
+    assert [each["attempts"] for each in told_of] == [7]
+    assert await deliveries.backlog(sink) == Backlog(1, 1)
+    assert await deliveries.revive(sink, LATER, 10) == 1
+    revived, kept = (await deliveries.waiting(sink, 10))[0]
+    assert (revived.event, revived.attempts, revived.due, revived.stored_at) == (first.event, 0, LATER, LATER)
+    assert kept == second
+    assert await deliveries.revive(sink, LATER, 10) == 0
+
+
+async def test_deliveries_are_read_in_pages_and_unreadable_ones_are_left_out(
+    documents: Documents, sink: SinkId
+) -> None:
+    deliveries, names, after = DocumentDeliveries(documents), [], ""
+    for number in range(5):
+        await deliveries.add(sink, event(f"n{number}", tenant=sink.tenant_id), NOW)
+    await documents.insert("alerts", f"~sink|{sink.tenant_id}|ops", "a-foreign-row", "nonsense")
+    while True:
+        page, after = await deliveries.waiting(sink, 2, after)
+        names += [each.event.event_id for each in page]
+        if not after:
+            break
+    assert names == [f"n{number}" for number in range(5)]
+
+
+async def test_what_ended_is_forgotten_after_a_time_and_what_waits_too(documents: Documents, sink: SinkId) -> None:
+    deliveries, outbox = DocumentDeliveries(documents), DocumentAlerts(documents)
+    for name, at in (("old", NOW - timedelta(days=40)), ("new", NOW)):
+        stored = event(name, tenant=sink.tenant_id)
+        await outbox.fan_out(stored, [sink], at)
+        delivery = next(each for each in (await deliveries.waiting(sink, 10))[0] if each.event == stored)
+        await deliveries.delivered(delivery, at)
+    await deliveries.add(sink, event("waits", tenant=sink.tenant_id), NOW - timedelta(days=40))
+    await documents.insert("alerts", f"~sink|{sink.tenant_id}|ops", "a-foreign-row", "nonsense")
+    before = NOW - timedelta(days=30)
+    assert await deliveries.forget(before, 1) == 1
+    assert await deliveries.forget(before, 100) >= 1
+    left = await documents.list("alerts", partition=f"~sink|{sink.tenant_id}|ops")
+    assert [each.key for each in left] == ["a-foreign-row", f"~done|{key_of('budget.threshold:new')}"]
+    assert len(await outbox.of_owner(sink.tenant_id)) == 2
+    assert await outbox.forget(NOW - timedelta(days=1), 100) == 0
+    assert await outbox.forget(NOW + timedelta(days=1), 1) == 1
+    assert await outbox.forget(NOW + timedelta(days=1), 1000) >= 1
+    assert await outbox.of_owner(sink.tenant_id) == []
+
+
+async def test_a_long_name_is_stored_under_its_hash(documents: Documents, sink: SinkId) -> None:
+    outbox, name = DocumentAlerts(documents), "ü" * 300
+    assert await outbox.add(alert(name, AlertKind.MODEL_UNPRICED, sink.tenant_id))
+    (found,) = [each for each in (await outbox.raised(1000))[0] if each.tenant_id == sink.tenant_id]
+    await outbox.fan_out(found, [sink], NOW)
+    assert (await only(documents, sink)).event.event_id == name
+    assert not await outbox.add(alert(name, AlertKind.MODEL_UNPRICED, sink.tenant_id))
+
+
+async def test_a_sink_is_inserted_replaced_and_removed_by_version(documents: Documents, sink: SinkId) -> None:
+    sinks = DocumentSinks(documents)
+    stored = AlertSink(name="ops", tenant_id=sink.tenant_id, type=SinkType.SLACK, address_secret="a", kinds=("b.c",))
+    assert await sinks.get(sink) is None
+    first = await sinks.put(stored, None, told(after=stored))
+    with pytest.raises(VersionConflict):
+        await sinks.put(stored, None, told(after=stored))
+    changed = replace(stored, enabled=False, minimum_severity=AlertSeverity.ERROR)
+    second = await sinks.put(changed, first, told(before=stored, after=changed))
+    assert await sinks.get(sink) == (changed, second)
+    assert await sinks.of_owner(sink.tenant_id) == [(changed, second)]
+    with pytest.raises(VersionConflict):
+        await sinks.put(stored, first, told())
+    with pytest.raises(VersionConflict):
+        await sinks.remove(sink, first, told())
+    await documents.insert("alertsinks", sink.tenant_id, "damaged", "nonsense")
+    found, damaged = await sinks.all()
+    assert changed in found
+    assert f"{sink.tenant_id}/damaged" in damaged
+    await documents.remove("alertsinks", sink.tenant_id, "damaged")
+    await sinks.remove(sink, second, told(before=changed))
+    assert await sinks.of_owner(sink.tenant_id) == []
+    with pytest.raises(VersionConflict):
+        await sinks.remove(sink, second, told())

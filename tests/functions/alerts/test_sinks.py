@@ -1,0 +1,196 @@
+"""Sinks over the management API: who may configure them, what is refused, and the test that nobody waits for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared import timers
+from shared.domain.alerts.alert import AlertKind
+from tests.tools.alert_receivers import SIGNING_SECRET, Receiver, alert, event, running_receiver
+from tests.tools.events import waiting
+from tests.tools.stack import ADMIN_KEY, Stack
+
+SINKS = "/manage/alerts/sinks"
+WEBHOOK = {"type": "webhook", "address_secret": "ops-address", "signing_secret": "ops-key"}
+TEAMS = {"type": "teams", "address_secret": "ops-address", "kinds": ["budget.threshold"]}
+
+
+def secrets_of(receiver: Receiver) -> str:
+    return json.dumps({"ops-address": receiver.url, "ops-key": SIGNING_SECRET, "gone-address": "https://x.example/"})
+
+
+@pytest.fixture
+async def receiver(monkeypatch: pytest.MonkeyPatch) -> Any:
+    async with running_receiver() as running:
+        monkeypatch.setenv("ALERT_SECRETS", secrets_of(running))
+        yield running
+
+
+async def test_a_sink_is_put_read_changed_and_removed(receiver: Receiver, stack: Stack) -> None:
+    created = await stack.manage("PUT", f"{SINKS}/ops", WEBHOOK)
+    assert created == {
+        "name": "ops",
+        "type": "webhook",
+        "tenant_id": "",
+        "endpoint": "",
+        "address_secret": "ops-address",
+        "signing_secret": "ops-key",
+        "kinds": [],
+        "minimum_severity": "info",
+        "enabled": True,
+        "source": "api",
+        "waiting": 0,
+        "dead": 0,
+    }
+    async with stack.session.get(f"{stack.url}{SINKS}/ops", headers={"api-key": ADMIN_KEY}) as response:
+        etag = response.headers["ETag"]
+    changed = await stack.manage("PUT", f"{SINKS}/ops", {**WEBHOOK, "enabled": False}, if_match=etag)
+    assert not changed["enabled"]
+    assert await stack.manage("PUT", f"{SINKS}/ops", {**WEBHOOK, "enabled": False}) == changed
+    for method, body in (("PUT", WEBHOOK), ("DELETE", None)):
+        refused = await stack.manage(method, f"{SINKS}/ops", body, if_match=etag, status=412)
+        assert refused["error"]["code"] == "version_conflict"
+    await stack.manage("PUT", f"{SINKS}/new", WEBHOOK, if_match=etag, status=412)
+    assert [each["name"] for each in (await stack.manage("GET", SINKS))["data"]] == ["ops"]
+    await stack.manage("DELETE", f"{SINKS}/ops")
+    for method in ("GET", "DELETE"):
+        await stack.manage(method, f"{SINKS}/ops", status=404)
+    events = await waiting((await stack.gateway()).alerts.outbox._documents)  # type: ignore[attr-defined]
+    assert [each["action"] for each in events if each["action"].startswith("sink.")] == [
+        "sink.put",
+        "sink.put",
+        "sink.remove",
+    ]
+    assert "SECRET" not in json.dumps(events)
+
+
+@pytest.mark.parametrize(
+    ("definition", "param"),
+    [
+        ({"type": "webhook", "address_secret": "ops-address"}, "signing_secret"),
+        ({"type": "webhook", "signing_secret": "ops-key"}, "address_secret"),
+        ({"type": "slack", "address_secret": "ops-address", "signing_secret": "ops-key"}, "signing_secret"),
+        ({"type": "slack", "address_secret": "ops-address", "endpoint": "https://x.example/"}, "endpoint"),
+        ({"type": "event_grid"}, "endpoint"),
+        ({"type": "event_grid", "endpoint": "https://evil.example/api/events"}, "endpoint"),
+        ({"type": "teams", "address_secret": "gone-address"}, "address_secret"),
+        ({"type": "teams", "address_secret": "unknown"}, None),
+        ({"type": "webhook", "address_secret": "ops-address", "signing_secret": "gone-address"}, "signing_secret"),
+        ({**WEBHOOK, "kinds": ["no.such.kind"]}, "kinds.0"),
+        ({**WEBHOOK, "address_secret": "ADMIN_API_KEY"}, "address_secret"),
+        ({**WEBHOOK, "type": "pager"}, "type"),
+        ({**WEBHOOK, "color": "red"}, "color"),
+    ],
+)
+async def test_a_sink_that_cannot_work_is_refused(
+    receiver: Receiver, stack: Stack, definition: dict[str, Any], param: str | None
+) -> None:
+    refused = await stack.manage("PUT", f"{SINKS}/ops", definition, status=400)
+    assert refused["error"]["param"] == param
+    assert "x.example" not in json.dumps(refused)
+
+
+async def test_names_of_sinks_are_plain(receiver: Receiver, stack: Stack) -> None:
+    for name in ("Ops", "-ops", "a" * 41, "a%2Fb", "%7Esink"):
+        await stack.manage("PUT", f"{SINKS}/{name}", WEBHOOK, status=400)
+
+
+async def test_an_owner_has_twenty_sinks_at_most(receiver: Receiver, stack: Stack) -> None:
+    for number in range(20):
+        await stack.manage("PUT", f"{SINKS}/s{number}", TEAMS)
+    await stack.manage("PUT", f"{SINKS}/s20", TEAMS, status=400)
+    await stack.manage("PUT", f"{SINKS}/s0", WEBHOOK)
+
+
+async def test_a_tenant_gets_its_own_alerts_and_sees_no_other(receiver: Receiver, stack: Stack) -> None:
+    other_key = await stack.register("other")
+    path = f"/manage/tenants/{stack.tenant}/alerts/sinks"
+    await stack.manage("PUT", f"{path}/ops", TEAMS)
+    await stack.manage("PUT", "/manage/tenants/nobody/alerts/sinks/ops", TEAMS, status=404)
+    await stack.manage("GET", "/manage/tenants/nobody/alerts/sinks", status=404)
+    gateway = await stack.gateway()
+    assert await gateway.alerts.store(alert("mine", tenant=stack.tenant))
+    assert await gateway.alerts.store(alert("filtered", AlertKind.KEY_EXPIRES_SOON, stack.tenant))
+    assert await gateway.alerts.store(alert("other", tenant="other"))
+    assert await gateway.alerts.store(alert("platform", AlertKind.POOL_DOWN, ""))
+    await timers.deliver_alerts(past_due=False)
+    assert [json.loads(each.body)["type"] for each in receiver.arrivals] == ["message"]
+    for key, names in ((stack.key, {"mine", "filtered"}), (other_key, {"other"})):
+        async with stack.session.get(f"{stack.url}/me/alerts", headers={"api-key": key}) as response:
+            assert {each["id"] for each in (await response.json())["data"]} == names
+    listed = await stack.manage("GET", f"/manage/tenants/{stack.tenant}/alerts?limit=1")
+    assert len(listed["data"]) == 1
+    assert [each["id"] for each in (await stack.manage("GET", "/manage/alerts"))["data"]] == ["platform"]
+    await stack.manage("GET", "/manage/alerts?cursor=x", status=400)
+    assert (await stack.manage("GET", f"{path}/ops"))["tenant_id"] == stack.tenant
+    assert [each["name"] for each in (await stack.manage("GET", path))["data"]] == ["ops"]
+    await stack.manage("DELETE", f"{path}/ops")
+
+
+async def test_a_test_tells_at_once_which_sink_took_it(
+    receiver: Receiver, stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    await stack.manage("PUT", f"{SINKS}/ops", WEBHOOK)
+    await stack.manage("PUT", f"{SINKS}/off", {**TEAMS, "enabled": False})
+    tested = await stack.manage("POST", "/manage/alerts/test", {})
+    (result,) = tested["sinks"]
+    assert (tested["delivered"], result["sink"], result["delivered"], result["reason"]) == (True, "ops", True, None)
+    (arrival,) = receiver.arrivals
+    assert arrival.json["type"] == "tallygate.alerts.test"
+    assert arrival.json["severity"] == "info"
+    receiver.answering(500)
+    failed = await stack.manage("POST", "/manage/alerts/test", {"sink": "off"})
+    assert [(each["sink"], each["reason"]) for each in failed["sinks"]] == [("off", "The sink answered 500.")]
+    assert not failed["delivered"]
+    await timers.deliver_alerts(past_due=False)
+    assert len(receiver.arrivals) == 2
+    assert '"gateway.alert.kind": "alerts.test"' in caplog.text
+    assert "SECRET" not in caplog.text + json.dumps(failed)
+    await stack.manage("POST", "/manage/alerts/test", {"sink": "unknown"}, status=404)
+    await stack.manage("POST", "/manage/alerts/test", {"tenant_id": "unknown"}, status=404)
+    of_tenant = await stack.manage("POST", "/manage/alerts/test", {"tenant_id": stack.tenant})
+    assert of_tenant == {"delivered": True, "sinks": []}
+
+
+async def test_what_was_given_up_is_sent_again_when_an_operator_asks(receiver: Receiver, stack: Stack) -> None:
+    path = f"/manage/tenants/{stack.tenant}/alerts/sinks/ops"
+    for sink in (f"{SINKS}/ops", path):
+        await stack.manage("PUT", sink, WEBHOOK)
+    assert await (await stack.gateway()).alerts.store(alert("one", tenant=stack.tenant))
+    receiver.answering(410)
+    await timers.deliver_alerts(past_due=False)
+    assert (await stack.manage("GET", path))["dead"] == 1
+    receiver.answer = None
+    for sink in (f"{SINKS}/ops", path):
+        assert await stack.manage("POST", f"{sink}/redeliver") == {"redelivered": 1}
+    await timers.deliver_alerts(past_due=False)
+    assert receiver.ids == ["one"] * 4
+    assert (await stack.manage("GET", path))["dead"] == 0
+    await stack.manage("POST", f"{SINKS}/unknown/redeliver", status=404)
+
+
+@pytest.mark.parametrize(
+    "stack_settings",
+    [{"ALERT_EVENT_GRID_ENDPOINT": "https://t.westeurope-1.eventgrid.azure.net/api/events"}],
+    indirect=True,
+)
+async def test_the_settings_define_a_sink_that_nobody_changes(receiver: Receiver, stack: Stack) -> None:
+    (sink,) = (await stack.manage("GET", SINKS))["data"]
+    assert (sink["name"], sink["type"], sink["source"]) == ("settings", "event_grid", "settings")
+    assert await stack.manage("GET", f"{SINKS}/settings") == sink
+    await stack.manage("PUT", f"{SINKS}/settings", WEBHOOK, status=400)
+    await stack.manage("DELETE", f"{SINKS}/settings", status=400)
+
+
+async def test_only_administrators_configure_sinks(receiver: Receiver, stack: Stack) -> None:
+    for method, path in (("GET", SINKS), ("PUT", f"{SINKS}/ops"), ("POST", "/manage/alerts/test")):
+        async with stack.session.request(method, f"{stack.url}{path}", headers={"api-key": stack.key}) as response:
+            assert response.status == 403
+
+
+def test_events_have_a_name_that_is_unique_among_kinds() -> None:
+    assert event().name != event(kind=AlertKind.POOL_DOWN).name

@@ -1,0 +1,334 @@
+"""One run of the timer that delivers alerts: who gets what, what is tried again, and what stops nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from shared.adapters.documents.alert_sinks import DocumentSinks
+from shared.adapters.documents.alerts import DocumentAlerts
+from shared.adapters.documents.deliveries import DocumentDeliveries
+from shared.adapters.documents.store import Document
+from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.application.alerts.deliver_alerts import LEASE, DeliverAlerts, Delivered
+from shared.application.alerts.end_deliveries import EndDeliveries
+from shared.application.ports.alerts import Backlog, SinkFailed
+from shared.application.sweep import SweepFailed
+from shared.domain.alerts.event import AlertEvent
+from shared.domain.alerts.sink import AlertSink, SinkId, SinkType
+from shared.domain.errors import StorageUnavailable
+from tests.tools.alert_receivers import alert
+from tests.tools.events import told, waiting
+from tests.tools.ledgers import NOW, ManualClock
+from tests.tools.stack import eventually
+
+OPS, ACME = SinkId("", "ops"), SinkId("acme", "hooks")
+REFUSED = SinkFailed("The sink answered 400.")
+DOWN = SinkFailed("The sink answered 503.", is_reachable=False)
+
+
+@dataclass(slots=True)
+class ScriptedSender:
+    """Remembers what was sent, and fails as a test says."""
+
+    sent: list[tuple[str, list[str]]] = field(default_factory=list)
+    fails: Callable[[AlertSink, Sequence[AlertEvent]], SinkFailed | None] = lambda *_: None
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    def batch_size(self, sink: AlertSink) -> int:
+        return 3 if sink.type is SinkType.EVENT_GRID else 1
+
+    async def send(self, sink: AlertSink, events: Sequence[AlertEvent]) -> None:
+        self.sent.append((sink.name, [each.event_id for each in events]))
+        if sink.name in self.gates:
+            await self.gates[sink.name].wait()
+        failure = self.fails(sink, events)
+        if failure is not None:
+            raise failure
+
+    async def check(self, sink: AlertSink) -> None:
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class Delivering:
+    documents: InMemoryDocuments = field(default_factory=InMemoryDocuments)
+    clock: ManualClock = field(default_factory=ManualClock)
+    sender: ScriptedSender = field(default_factory=ScriptedSender)
+    of_settings: tuple[AlertSink, ...] = ()
+    outbox: DocumentAlerts = field(init=False)
+    deliveries: DocumentDeliveries = field(init=False)
+    run: DeliverAlerts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.outbox, self.deliveries = DocumentAlerts(self.documents), DocumentDeliveries(self.documents)
+        self.run = DeliverAlerts(
+            self.outbox,
+            self.deliveries,
+            DocumentSinks(self.documents),
+            self.sender,
+            EndDeliveries(self.deliveries, self.clock),
+            self.clock,
+            self.of_settings,
+        )
+
+    async def with_sinks(self, *sinks: SinkId, type_: SinkType = SinkType.SLACK) -> Delivering:
+        for each in sinks:
+            sink = AlertSink(name=each.name, tenant_id=each.tenant_id, type=type_)
+            await DocumentSinks(self.documents).put(sink, None, told(after=sink))
+        return self
+
+    async def raise_all(self, *names: str, tenant: str = "acme") -> None:
+        for name in names:
+            assert await self.outbox.add(alert(name, tenant=tenant))
+
+    async def backlog(self, sink: SinkId = OPS) -> Backlog:
+        return await self.deliveries.backlog(sink)
+
+
+async def test_each_alert_goes_once_to_each_sink_that_wants_it() -> None:
+    delivering = await Delivering().with_sinks(OPS, ACME)
+    await delivering.raise_all("one")
+    await delivering.raise_all("two", tenant="other")
+    assert await delivering.run() == Delivered(2, 3)
+    assert sorted(delivering.sender.sent) == [("hooks", ["one"]), ("ops", ["one"]), ("ops", ["two"])]
+    assert await delivering.run() == Delivered(0, 0)
+    assert await delivering.backlog() == Backlog(0, 0)
+
+
+async def test_a_sink_of_the_settings_gets_alerts_and_a_disabled_one_none() -> None:
+    grid = AlertSink(name="settings", type=SinkType.EVENT_GRID)
+    off = AlertSink(name="off", type=SinkType.SLACK, enabled=False)
+    delivering = Delivering(of_settings=(grid, off))
+    await delivering.raise_all("one")
+    assert await delivering.run() == Delivered(1, 1)
+    assert delivering.sender.sent == [("settings", ["one"])]
+
+
+async def test_without_sinks_alerts_are_kept_in_the_log() -> None:
+    delivering = Delivering()
+    await delivering.raise_all("one")
+    assert await delivering.run() == Delivered(1, 0)
+    assert [each.event_id for each in await delivering.outbox.of_owner("acme")] == ["one"]
+
+
+async def test_a_failure_is_tried_again_seven_times_and_is_then_dead_audited_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.raise_all("one")
+    delivering.sender.fails = lambda *_: DOWN
+    for waits, seconds in enumerate((5, 300, 1800, 7200, 18_000, 36_000), start=1):
+        for _ in range(2):
+            await delivering.run()
+            assert len(delivering.sender.sent) == waits
+            delivering.clock.seconds += seconds - 1 if _ == 0 else 1
+    assert await delivering.backlog() == Backlog(1, 0)
+    await delivering.run()
+    assert await delivering.backlog() == Backlog(0, 1)
+    (dead,) = [each for each in caplog.records if "gateway.alert.dead" in each.getMessage()]
+    assert json.loads(dead.getMessage().partition(" ")[2]) == {
+        "gateway.alert.sink": "alerts/sinks/ops",
+        "gateway.alert.kind": "budget.threshold",
+        "gateway.alert.subject": "tenants/acme",
+        "error.message": "The sink answered 503.",
+    }
+    (event,) = [each for each in await waiting(delivering.documents) if each["action"] == "alert.give_up"]
+    assert (event["target"], event["actor"]) == ("alerts/sinks/ops", "timer:deliver_alerts")
+    assert event["after"] == {
+        "kind": "budget.threshold",
+        "alert": "one",
+        "subject": "tenants/acme",
+        "attempts": 7,
+        "cause": "The sink answered 503.",
+    }
+
+
+async def test_a_sink_that_is_gone_for_good_is_not_tried_again() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.raise_all("one")
+    delivering.sender.fails = lambda *_: SinkFailed("The sink answered 410.", is_final=True)
+    await delivering.run()
+    assert await delivering.backlog() == Backlog(0, 1)
+
+
+async def test_the_wait_that_a_sink_asks_for_is_kept() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.raise_all("one")
+    delivering.sender.fails = lambda *_: SinkFailed("429", retry_after_seconds=600)
+    await delivering.run()
+    delivering.clock.seconds += 599
+    await delivering.run()
+    assert len(delivering.sender.sent) == 1
+    delivering.clock.seconds += 1
+    await delivering.run()
+    assert len(delivering.sender.sent) == 2
+
+
+async def test_an_alert_that_no_sink_takes_does_not_hold_up_the_others() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    delivering.sender.fails = lambda _, events: REFUSED if events[0].event_id == "poison" else None
+    await delivering.raise_all("poison", *(f"n{number}" for number in range(9)))
+    assert (await delivering.run()).delivered == 9
+    assert await delivering.backlog() == Backlog(1, 0)
+
+
+async def test_of_a_refused_batch_each_alert_is_sent_alone() -> None:
+    delivering = await Delivering().with_sinks(OPS, type_=SinkType.EVENT_GRID)
+    delivering.sender.fails = lambda _, events: REFUSED if "b" in [each.event_id for each in events] else None
+    await delivering.raise_all("a", "b", "c", "d")
+    assert (await delivering.run()).delivered == 3
+    assert delivering.sender.sent[0] == ("ops", ["a", "b", "c"])
+    assert sorted(delivering.sender.sent[1:]) == [("ops", ["a"]), ("ops", ["b"]), ("ops", ["c"]), ("ops", ["d"])]
+    (kept,), _ = await delivering.deliveries.waiting(OPS, 10)
+    assert (kept.event.event_id, kept.attempts) == ("b", 1)
+
+
+async def test_a_batch_that_arrived_nowhere_is_not_split() -> None:
+    delivering = await Delivering().with_sinks(OPS, type_=SinkType.EVENT_GRID)
+    delivering.sender.fails = lambda *_: DOWN
+    await delivering.raise_all("a", "b")
+    await delivering.run()
+    assert delivering.sender.sent == [("ops", ["a", "b"])]
+
+
+async def test_a_sink_that_stalls_holds_up_no_other() -> None:
+    delivering = await Delivering().with_sinks(OPS, ACME)
+    gate = delivering.sender.gates["ops"] = asyncio.Event()
+    await delivering.raise_all("one")
+    running = asyncio.create_task(delivering.run())
+    await eventually(lambda: ("hooks", ["one"]) in delivering.sender.sent)
+    assert not running.done()
+    gate.set()
+    assert (await running).delivered == 2
+
+
+async def test_a_sink_that_is_down_is_left_alone_after_a_few_failures(caplog: pytest.LogCaptureFixture) -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    delivering.sender.fails = lambda *_: DOWN
+    await delivering.raise_all(*(f"n{number:02}" for number in range(40)))
+    await delivering.run()
+    assert 3 <= len(delivering.sender.sent) <= 6
+    assert await delivering.backlog() == Backlog(40, 0)
+    (line,) = [each.getMessage() for each in caplog.records if "gateway.alert.undelivered" in each.getMessage()]
+    assert '"error.message": "The sink answered 503."' in line
+    delivering.sender.fails = lambda *_: None
+    delivering.clock.seconds += 5
+    assert (await delivering.run()).delivered == 40
+
+
+async def test_what_waits_for_two_days_is_given_up() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    delivering.sender.fails = lambda *_: DOWN
+    await delivering.raise_all(*(f"n{number:02}" for number in range(40)))
+    await delivering.run()
+    delivering.clock.seconds += timedelta(hours=49).total_seconds()
+    await delivering.run()
+    assert await delivering.backlog() == Backlog(0, 40)
+    assert len(delivering.sender.sent) <= 6
+
+
+async def test_several_processes_at_once_deliver_each_alert_once() -> None:
+    one = await Delivering().with_sinks(OPS, ACME)
+    others = [Delivering(documents=one.documents, clock=one.clock, sender=one.sender) for _ in range(3)]
+    await one.raise_all(*(f"n{number}" for number in range(30)))
+    await asyncio.gather(*(each.run() for each in (one, *others)))
+    assert sorted(one.sender.sent) == sorted(
+        (name, [f"n{number}"]) for name in ("hooks", "ops") for number in range(30)
+    )
+
+
+async def test_a_process_that_dies_before_it_notes_a_delivery_leaves_it_to_the_next_one() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    gate = delivering.sender.gates["ops"] = asyncio.Event()
+    await delivering.raise_all("one")
+    dying = asyncio.create_task(delivering.run())
+    await eventually(lambda: bool(delivering.sender.sent))
+    dying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dying
+    gate.set()
+    assert (await delivering.run()).delivered == 0
+    delivering.clock.seconds += LEASE.total_seconds()
+    assert (await delivering.run()).delivered == 1
+    assert [names for _, names in delivering.sender.sent] == [["one"], ["one"]]
+
+
+async def test_a_clock_that_runs_ahead_takes_no_delivery_from_the_one_that_has_it() -> None:
+    slow = await Delivering().with_sinks(OPS)
+    gate = slow.sender.gates["ops"] = asyncio.Event()
+    ahead = Delivering(documents=slow.documents, clock=ManualClock(NOW + timedelta(seconds=30)), sender=slow.sender)
+    await slow.raise_all("one")
+    running = asyncio.create_task(slow.run())
+    await eventually(lambda: bool(slow.sender.sent))
+    assert (await ahead.run()).delivered == 0
+    gate.set()
+    assert (await running).delivered == 1
+
+
+async def test_a_delivery_that_was_made_again_is_not_sent_again() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.raise_all("one")
+    await delivering.run()
+    (stored,) = await delivering.outbox.of_owner("acme")
+    await delivering.deliveries.add(OPS, stored, NOW)
+    assert (await delivering.run()).delivered == 0
+    assert len(delivering.sender.sent) == 1
+    assert await delivering.backlog() == Backlog(0, 0)
+
+
+async def test_rows_and_sinks_that_cannot_be_read_stop_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.documents.insert("alertsinks", "~platform", "damaged", "nonsense")
+    await delivering.documents.insert("alerts", "a.kind", "damaged", "nonsense")
+    await delivering.raise_all("one")
+    assert await delivering.run() == Delivered(1, 1)
+    lines = [each.getMessage() for each in caplog.records if "gateway.alert.damaged" in each.getMessage()]
+    assert len(lines) == 2
+    assert "~platform/damaged" in lines[0]
+    assert "a.kind/damaged" in lines[1]
+
+
+class Failing(InMemoryDocuments):
+    """Storage that refuses to read the deliveries of one sink, or to end any."""
+
+    refused = ""
+
+    async def list(
+        self, table: str, *, partition: str | None = None, after: str = "", before: str = "", limit: int | None = None
+    ) -> list[Document]:
+        if partition is not None and self.refused and partition.endswith(self.refused):
+            raise StorageUnavailable
+        return await super().list(table, partition=partition, after=after, before=before, limit=limit)
+
+
+async def test_storage_that_fails_for_one_sink_fails_the_run_at_its_end() -> None:
+    documents = Failing()
+    delivering = await Delivering(documents=documents).with_sinks(OPS, ACME)
+    await delivering.raise_all("one")
+    documents.refused = "|hooks"
+    with pytest.raises(SweepFailed, match="tenants/acme/alerts/sinks/hooks: StorageUnavailable"):
+        await delivering.run()
+    assert delivering.sender.sent == [("ops", ["one"])]
+    documents.refused = ""
+    assert (await delivering.run()).delivered == 1
+
+
+async def test_a_run_ends_after_its_slice_and_the_next_goes_on() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.raise_all(*(f"n{number}" for number in range(20)))
+
+    def slow(*_: object) -> None:
+        delivering.clock.seconds += 15
+
+    delivering.sender.fails = slow
+    first = (await delivering.run()).delivered
+    assert first < 20
+    while (await delivering.run()).delivered:
+        pass
+    assert sorted(names for _, names in delivering.sender.sent) == sorted([f"n{number}"] for number in range(20))
