@@ -19,6 +19,7 @@ SCHEDULES: Final[Mapping[str, str]] = {
     "report_health": "40 4-59/5 * * * *",
     "verify_books": "20 20 * * * *",
     "describe_tenants": "10 50 * * * *",
+    "deliver_alerts": "20 * * * * *",
 }
 """By timer: six fields, seconds first."""
 GRACE: Final = timedelta(minutes=15)

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Final
 
 from shared import definitions
-from shared.domain.identity.role import ADMINISTRATION, AUDIT, BILLING, ENTRIES, KEYS, OPERATION, USAGE, USERS
+from shared.domain.identity.role import ADMINISTRATION, BILLING, ENTRIES, KEYS, OPERATION, USAGE, USERS
 from shared.http.management import key_models, models, user_models
 from shared.http.management.alert_operations import ALERT_OPERATIONS
+from shared.http.management.audit_operations import AUDIT_OPERATIONS
 from shared.http.management.price_model import PriceInsertion
 from shared.http.operation import Operation
 
@@ -244,41 +245,6 @@ _PERIODS: Final = (
         roles=ADMINISTRATION,
     ),
 )
-_AUDIT: Final = (
-    Operation(
-        method="GET",
-        path="/manage/audit",
-        summary="Events of the audit log, newest first",
-        roles=AUDIT,
-        query=("from", "to", "actor", "object", "action", "limit", "cursor"),
-    ),
-    Operation(
-        method="GET",
-        path="/manage/audit/verify",
-        summary="Verify the audit log of a month",
-        roles=AUDIT,
-        query=("period",),
-    ),
-    Operation(
-        method="GET",
-        path="/manage/audit/export",
-        summary="The audit log of a month as JSON lines or CSV",
-        roles=AUDIT,
-        query=("period", "format"),
-    ),
-    Operation(
-        method="PUT",
-        path="/manage/audit/holds/{period}",
-        summary="Keep a month of the audit log until the hold is released",
-        roles=ADMINISTRATION,
-    ),
-    Operation(
-        method="DELETE",
-        path="/manage/audit/holds/{period}",
-        summary="Release the hold on a month of the audit log",
-        roles=ADMINISTRATION,
-    ),
-)
 
 
 def _with_reason(operation: Operation) -> Operation:
@@ -298,5 +264,5 @@ _STATUS: Final = (
 )
 
 MANAGEMENT_OPERATIONS: Final = tuple(
-    map(_with_reason, (*_TENANTS, *_CATALOG, *_PERIODS, *_AUDIT, *_STATUS, *ALERT_OPERATIONS))
+    map(_with_reason, (*_TENANTS, *_CATALOG, *_PERIODS, *AUDIT_OPERATIONS, *_STATUS, *ALERT_OPERATIONS))
 )
