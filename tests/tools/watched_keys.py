@@ -23,5 +23,5 @@ def watch_of(documents: Documents, clock: Clock, background: Background) -> Watc
 
 
 async def stored_alerts(documents: Documents) -> list[dict[str, Any]]:
-    """Return the events in the outbox, by kind and id."""
-    return [json.loads(each.text) for each in await documents.list("alerts")]
+    """Return the events in the outbox that are not handed to sinks yet, by kind and id."""
+    return [json.loads(each.text) for each in await documents.list("alerts", before="~")]

@@ -21,6 +21,7 @@ from shared.domain.identity.role import INFERENCE, OWN_DATA, OWN_ENTRIES
 from shared.http.operation import InferenceOperation
 from shared.http.operation_table import INFERENCE_OPERATIONS, OPERATIONS, PARAMETER_EXAMPLES
 from tests.functions.inference.test_operations import form
+from tests.tools.alert_receivers import SIGNING_SECRET
 from tests.tools.stack import API_VERSION, Stack
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -81,6 +82,11 @@ async def test_an_equal_price_has_the_status_that_the_reference_names(stack: Sta
         await stack.manage(operation.method, operation.path, operation.example, status=status)
 
 
+NOBODY = "http://127.0.0.1:9/"
+SINK_SECRETS = {"ops-webhook-address": NOBODY, "ops-webhook-key": SIGNING_SECRET, "blue-team-workflow": NOBODY}
+
+
+@pytest.mark.parametrize("stack_settings", [{"ALERT_SECRETS": json.dumps(SINK_SECRETS)}], indirect=True)
 async def test_examples_of_management_work_in_the_order_of_the_table(stack: Stack) -> None:
     managed = [operation for operation in OPERATIONS if operation.body is not None]
     known = dict(PARAMETER_EXAMPLES)
