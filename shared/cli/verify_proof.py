@@ -50,7 +50,8 @@ def verify_entry_proof(file: Path, public_keys: tuple[Path, ...], *, as_json: bo
         _print({"proved": False, "reason": str(error)}, as_json=as_json)
         return 1
     entry = proof.entry
-    facts = {"proved": True, "chain": proof.head.chain, "seq": entry["seq"], "rid": entry.get("rid", ""),
+    facts = {"proved": True, "chain": proof.head.chain, "seq": entry["seq"], "kind": entry.get("kind", ""),
+             "rid": entry.get("rid", ""),
              "tokens": entry.get("tokens"), "pusd": entry.get("pusd"), "anchored_at": at}  # fmt: skip
     _print(facts, as_json=as_json)
     return 0

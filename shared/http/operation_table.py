@@ -121,7 +121,7 @@ _ME: Final = (
         path="/me/entries/{rid}/proof",
         summary="A proof that an entry of the calling tenant is anchored",
         roles=OWN_ENTRIES,
-        query=("period",),
+        query=("period", "seq"),
     ),
     Operation(
         method="GET",

@@ -35,6 +35,7 @@ from shared.domain.audit.anchor_files import (
 from shared.domain.audit.checkpoint import Checkpoint, format_checkpoint
 from shared.domain.audit.merkle import CompactRange
 from shared.domain.audit.signed_note import NoteInvalid, NoteSignature, PublicKey, format_note, key_id, parse_note
+from shared.domain.audit.subtrees import SUBTREES_EVERY, format_subtrees, subtrees_path
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import BillingPeriod, timestamp
 
@@ -232,6 +233,8 @@ class AnchorLog:
         if signed != checkpoint:
             raise AnchorsDamaged(f"{path} has another root than the leaves 0 to {leaf.n}")
         state.checkpoint = note
+        if size % SUBTREES_EVERY == 0:
+            await self.store.create(subtrees_path(size), format_subtrees(state.log))
 
     async def _sign(self, text: str) -> bytes:
         made = await self._signer.sign(text.encode())

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import Final
 
+from shared.application.evidence.find_leaf import FindLeaf, FoundHead
+from shared.application.evidence.log_path import LogPath, LogUnreadable, SignedLeaf
 from shared.application.ports.anchors import AnchorStore
 from shared.application.ports.books import Books, StoredEntry
 from shared.application.ports.tenancy import TenantDirectory
-from shared.domain.audit.anchor_files import (
-    UNREAD,
-    ChainHead,
-    checkpoint_path,
-    heads_path,
-    leaf_path,
-    parse_heads,
-    parse_leaf,
-)
 from shared.domain.audit.entry_proof import EntryProof, TreePath
 from shared.domain.audit.merkle import inclusion_proof, leaf_hash
 from shared.domain.errors import GatewayError, NotFound
@@ -31,9 +23,6 @@ MAX_FOLLOWERS: Final = 2000
 _TERMINAL: Final = ("charge", "void", "expire")
 _CLOCKS: Final = timedelta(minutes=10)
 """The clocks of a gateway and of its storage differ by less."""
-_LATEST_LEAVES: Final = 50
-"""Leaves that are looked at after the entry's time: the chain may not have been readable in some."""
-_AT_ONCE: Final = 32
 
 
 class NotAnchoredYet(GatewayError):
@@ -48,47 +37,64 @@ class EntryNotProvable(GatewayError):
 
 
 class ProveEntry:
-    """Reads the lane and the log. Hashes of leaves are kept, because leaves never change."""
+    """Reads the lane and the log."""
 
     def __init__(self, books: Books, anchors: AnchorStore, tenants: TenantDirectory) -> None:
         self._books = books
-        self._anchors = anchors
         self._tenants = tenants
-        self._hashes: list[bytes] = []
-        self._times: list[str] = []
-        self._reading = asyncio.Lock()
+        self._find_leaf = FindLeaf(anchors)
+        self._log_path = LogPath(anchors)
 
-    async def __call__(self, tenant_id: str, period: str, rid: str) -> EntryProof:
-        """Return the proof of the entry that resolves a reservation.
+    async def __call__(self, tenant_id: str, period: str, rid: str, seq: int | None = None) -> EntryProof:
+        """Return the proof of the entry that resolves a reservation, or of its entry `seq`, such as a late one.
 
         Raises `NotFound`, `NotAnchoredYet` and `EntryNotProvable`.
         """
         if await self._tenants.get(tenant_id) is None:
             raise NotFound(f"No tenant '{tenant_id}' is registered.")
-        lane, stored = await self._entry(tenant_id, period, rid)
-        if "method" not in stored.sealed.covered:
+        lane, stored = await (
+            self._entry(tenant_id, period, rid) if seq is None else self._numbered(tenant_id, period, rid, seq)
+        )
+        covered = stored.sealed.covered
+        if "method" not in covered:
             raise EntryNotProvable("The entry is chained by an HMAC. Nothing proves it without the chain key.")
-        seq, chain = int(str(stored.sealed.covered["seq"])), f"ledger/{period}/{tenant_id}|{lane.number:02}"
-        await self._read_leaves()
-        n, heads, index = await self._anchored(chain, seq, str(stored.sealed.covered["timestamp"]))
-        head = heads[index]
-        if head.seq - seq > MAX_FOLLOWERS:
-            message = f"{head.seq - seq} entries stand between this one and the next anchored head"
-            raise EntryNotProvable(f"{message}, more than {MAX_FOLLOWERS}. Ask for an evidence package.")
-        checkpoint = await self._anchors.read(checkpoint_path(n + 1))
-        leaf = await self._anchors.read(leaf_path(n))
-        if checkpoint is None or leaf is None:
+        number, chain = int(str(covered["seq"])), f"ledger/{period}/{tenant_id}|{lane.number:02}"
+        found = await self._find_leaf(chain, number, str(covered["timestamp"]))
+        if found is None:
             raise NotAnchoredYet
+        head = found.heads[found.index]
+        if head.seq - number > MAX_FOLLOWERS:
+            message = f"{head.seq - number} entries stand between this one and the next anchored head"
+            raise EntryNotProvable(f"{message}, more than {MAX_FOLLOWERS}. Ask for an evidence package.")
+        signed = await self._signed(found.n)
         return EntryProof(
             entry=stored.sealed.fields(),
-            previous=await self._hash_before(lane, seq),
-            followers=[each.sealed.fields() async for each in self._books.entries(lane, seq + 1, head.seq)],
+            previous=await self._hash_before(lane, number),
+            followers=[each.sealed.fields() async for each in self._books.entries(lane, number + 1, head.seq)],
             head=head,
-            heads=TreePath(index=index, size=len(heads), path=_path([each.to_bytes() for each in heads], index)),
-            leaf=leaf,
-            log=TreePath(index=n, size=n + 1, path=inclusion_proof(self._hashes[: n + 1], n)),
-            checkpoint=checkpoint.decode(),
+            heads=TreePath(index=found.index, size=len(found.heads), path=_path_of_head(found)),
+            leaf=signed.leaf,
+            log=TreePath(index=found.n, size=found.n + 1, path=signed.path),
+            checkpoint=signed.checkpoint.decode(),
         )
+
+    async def _signed(self, n: int) -> SignedLeaf:
+        try:
+            signed = await self._log_path(n)
+        except LogUnreadable as error:
+            raise EntryNotProvable(f"The log of heads is damaged: {error}") from error
+        if signed is None:
+            raise NotAnchoredYet
+        return signed
+
+    async def _numbered(self, tenant_id: str, period: str, rid: str, seq: int) -> tuple[Lane, StoredEntry]:
+        """Return the entry of a number that belongs to a reservation. Raises `NotFound`."""
+        lanes, _ = await self._books.lanes(period, tenant_id)
+        for lane in lanes:
+            stored = await self._one(lane, seq)
+            if stored is not None and rid and stored.sealed.covered.get("rid") == rid:
+                return lane, stored
+        raise NotFound("No such entry is known.")
 
     async def _entry(self, tenant_id: str, period: str, rid: str) -> tuple[Lane, StoredEntry]:
         try:
@@ -126,30 +132,6 @@ class ProveEntry:
         before = await self._one(lane, seq - 1) if seq > 1 else None
         return before.sealed.hash if before else self._books.genesis(lane)
 
-    async def _read_leaves(self) -> None:
-        """Read the leaves that are new since the last call."""
-        async with self._reading:
-            is_all_read = False
-            while not is_all_read:
-                start = len(self._hashes)
-                paths = [leaf_path(start + each) for each in range(_AT_ONCE)]
-                found = [each for each in await asyncio.gather(*map(self._anchors.read, paths)) if each is not None]
-                times = [parse_leaf(each).at for each in found]  # first: an unreadable leaf must not part both lists
-                self._hashes += map(leaf_hash, found)
-                self._times += times
-                is_all_read = len(found) < _AT_ONCE
 
-    async def _anchored(self, chain: str, seq: int, at: str) -> tuple[int, list[ChainHead], int]:
-        """Return the first leaf that has the entry or a later one of its chain, its heads, and the head's place."""
-        since = next((n for n, time in enumerate(self._times) if time >= at), len(self._times))
-        for n in range(max(since - 1, 0), min(since + _LATEST_LEAVES, len(self._times))):
-            content = await self._anchors.read(heads_path(n))
-            heads = [*parse_heads(content)] if content is not None else []
-            for index, head in enumerate(heads):
-                if head.chain == chain and head.seq != UNREAD and head.seq >= seq:
-                    return n, heads, index
-        raise NotAnchoredYet
-
-
-def _path(leaves: list[bytes], index: int) -> list[bytes]:
-    return inclusion_proof([leaf_hash(each) for each in leaves], index)
+def _path_of_head(found: FoundHead) -> list[bytes]:
+    return inclusion_proof([leaf_hash(each.to_bytes()) for each in found.heads], found.index)

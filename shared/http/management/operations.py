@@ -161,7 +161,7 @@ _TENANTS: Final = (
         path="/manage/tenants/{tenant}/entries/{rid}/proof",
         summary="A proof that an entry is anchored: to be checked with `tallygate verify-proof`",
         roles=ENTRIES,
-        query=("period",),
+        query=("period", "seq"),
     ),
 )
 _CATALOG: Final = (

@@ -24,6 +24,7 @@ from shared.http.usage_report import period_of, usage_response, usd_or_null
 
 _RID_SEGMENT = 4
 _LANE_AND_SEQ = r"\d{1,4}:\d{1,18}"
+_SEQ = re.compile(r"[0-9]{1,15}", re.ASCII)
 _ENTRY_CURSOR = re.compile(rf"{_LANE_AND_SEQ}(,{_LANE_AND_SEQ}){{0,{MAX_LANES}}}", re.ASCII)
 
 
@@ -41,13 +42,16 @@ async def tenant_entries(gateway: Gateway, request: Request, _: Actor) -> Respon
 
 @for_managers
 async def entry_proof(gateway: Gateway, request: Request, _: Actor) -> Response:
-    """`GET /manage/tenants/{tenant}/entries/{rid}/proof?period=`."""
+    """`GET /manage/tenants/{tenant}/entries/{rid}/proof?period=&seq=`."""
     return await proof_response(gateway, request, tenant_id_of(request), path_segment(request, _RID_SEGMENT))
 
 
 async def proof_response(gateway: Gateway, request: Request, tenant_id: str, rid: str) -> Response:
-    """Answer with the proof of one of a tenant's entries."""
-    proof = await gateway.prove_entry(tenant_id, period_of(gateway, request), rid)
+    """Answer with the proof of one of a tenant's entries: of that which resolves `rid`, or of that of number `seq`."""
+    text = request.query_params.get("seq")
+    if text is not None and _SEQ.fullmatch(text) is None:
+        raise InvalidRequest("'seq' must be the number of an entry.", "seq")
+    proof = await gateway.prove_entry(tenant_id, period_of(gateway, request), rid, None if text is None else int(text))
     return json_response(proof_document(proof))
 
 
@@ -93,6 +97,8 @@ def _entry_document(found: LaneEntry) -> dict[str, object]:
         "reserved_usd": usd(entry.reserved.pusd),
         "hash": entry.hash,
     }
+    if entry.method:
+        document |= {"method": entry.method, "key_version": entry.key_version, "mac": entry.mac}
     if entry.attempt is not None and entry.outcome is not None:
         document |= _attempt_document(entry.rid, entry.attempt, entry.outcome)
     if entry.limit is not None:

@@ -42,7 +42,7 @@ async def my_entries(gateway: Gateway, request: Request, principal: TenantPrinci
 
 @for_tenants
 async def my_entry_proof(gateway: Gateway, request: Request, principal: TenantPrincipal) -> Response:
-    """`GET /me/entries/{rid}/proof?period=`."""
+    """`GET /me/entries/{rid}/proof?period=&seq=`."""
     rid = path_segment(request, _RID_SEGMENT)
     return await proof_response(gateway, request, _whole_tenant(principal), rid)
 

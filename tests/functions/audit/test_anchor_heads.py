@@ -38,6 +38,7 @@ from shared.domain.audit.anchor_files import (
     parse_leaf,
 )
 from shared.domain.audit.hash_chain import HashChain, KeyRing
+from shared.domain.audit.subtrees import parse_subtrees, subtrees_path
 from shared.domain.errors import LedgerUnavailable, StorageUnavailable
 from shared.domain.ledger.balance import LaneState
 from shared.generated_secrets import generate_key_file
@@ -460,6 +461,17 @@ async def test_two_gateways_that_begin_at_once_write_one_log(world: World) -> No
         world.process(store=fragile)(), other.process(store=fragile, origin="tallygate/other")(), return_exceptions=True
     )
     assert sorted(type(run).__name__ for run in runs) == ["Anchored", "AnchorsDamaged"]
+
+
+async def test_subtrees_of_the_log_are_kept_for_proofs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(anchor_log, "SUBTREES_EVERY", 4)
+    await world.run(9)
+    names = [each for each in world.files.files if each.startswith("subtrees/")]
+    assert names == [subtrees_path(4), subtrees_path(8)]
+    for size in (4, 8):
+        content, checkpoint = world.files.files[subtrees_path(size)], world.files.files[checkpoint_path(size)]
+        assert parse_subtrees(content, size, checkpoint) is not None
+    assert (await world.replayed())[0].signed_size == 9
 
 
 async def test_a_long_log_is_read_in_slices(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

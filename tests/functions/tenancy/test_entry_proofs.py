@@ -70,6 +70,11 @@ async def test_an_entry_is_proved_once_it_is_anchored(stack: Stack, monkeypatch:
     status, document = await asked(stack, f"/me/entries/{entry['rid']}/proof?period={period}")
     assert (status, document["entry"]["rid"], len(document["followers"])) == (200, entry["rid"], 2)
     assert read_proof(document).head.seq == 3
+    path = f"/me/entries/{entry['rid']}/proof?seq="
+    assert await asked(stack, f"{path}{entry['seq']}") == (200, document)
+    assert (await asked(stack, f"{path}2"))[0] == 404
+    for seq in ("", "-1", "1.0", "x", "\u0661", "9" * 16):
+        assert (await asked(stack, f"{path}{seq}"))[1]["error"]["param"] == "seq"
     monkeypatch.setattr(prove_entry, "MAX_FOLLOWERS", 1)
     status, refused = await asked(stack, f"/me/entries/{entry['rid']}/proof")
     assert (status, refused["error"]["code"]) == (409, "entry_not_provable")
