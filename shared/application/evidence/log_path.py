@@ -11,7 +11,7 @@ from shared.application.ports.anchors import AnchorStore
 from shared.domain.audit.anchor_files import checkpoint_path, leaf_path
 from shared.domain.audit.merkle import CompactRange
 from shared.domain.audit.subtrees import SUBTREES_EVERY, format_subtrees, is_root, parse_subtrees, subtrees_path
-from shared.domain.errors import GatewayError, StorageUnavailable
+from shared.domain.errors import StorageUnavailable
 from shared.domain.values import record
 
 _AT_ONCE: Final = 32
@@ -19,7 +19,7 @@ _MOST_KEPT: Final = 1024
 """Trees that are kept. Each has at most some twenty hashes."""
 
 
-class LogUnreadable(GatewayError):
+class LogUnreadable(Exception):
     """Files of the log are missing, or do not belong together."""
 
 
