@@ -14,6 +14,7 @@ import pytest
 
 from local.setup.node_packages import KUSTO, find_node
 from shared.domain.telemetry import events, instruments
+from shared.domain.telemetry.instruments import InstrumentKind
 from tests.infra.workspace_tables import TABLES
 
 ROOT = Path(__file__).parents[2]
@@ -31,13 +32,22 @@ class Pipeline:
     table: str
     texts: Mapping[str, list[str]]
     properties: list[str]
+    aggregates: list[str]
+    """Functions that take the column `Sum`."""
 
     def objections(self) -> list[str]:
         """Return what it reads that the gateway does not emit."""
         if self.table == "AppMetrics":
-            return self._unknown(self.texts.get("Name", []), instruments_by_name(), set())
+            names = self.texts.get("Name", [])
+            return self._unknown(names, instruments_by_name(), set()) + self._wrong_aggregates(names)
         known = {name: set(event.fields) for name, event in events.BY_NAME.items()}
         return self._unknown(self.texts.get("event.name", []), known, _ANY_EVENT)
+
+    def _wrong_aggregates(self, names: list[str]) -> list[str]:
+        """Sums and buckets arrive as amounts since the last export, and a gauge as its newest value."""
+        kinds = {each.kind for each in instruments.INSTRUMENTS if each.name in names}
+        allowed = {"arg_max", "max", "maxif"} if kinds == {InstrumentKind.GAUGE} else {"sum", "sumif"}
+        return [f"{'/'.join(names)}: {each}(Sum)" for each in self.aggregates if each not in {*allowed, "isnotnull"}]
 
     def _unknown(self, names: list[str], known: Mapping[str, set[str]], always: set[str]) -> list[str]:
         if not names:

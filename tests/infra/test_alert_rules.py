@@ -120,6 +120,8 @@ def test_a_query_that_names_what_does_not_exist_is_found() -> None:
         "an event": "AppTraces | where tostring(Properties['event.name']) == 'gateway.alerts' | count",
         "a field": "AppTraces | where tostring(Properties['event.name']) == 'gateway.alert' "
         "| project tostring(Properties['gateway.kind'])",
+        "a sum that is averaged": "AppMetrics | where Name == 'gateway.tokens' | summarize avg(Sum)",
+        "a gauge that is summed": "AppMetrics | where Name == 'gateway.reservations.open' | summarize sum(Sum)",
         "no name": "AppMetrics | summarize sum(Sum)",
         "a join": "AppMetrics | where Name == 'gateway.tokens' | project t = tostring(Properties.tenant) "
         "| join kind=inner (AppMetrics | where Name == 'gateway.failovers' "

@@ -1,7 +1,8 @@
 // Analyses Kusto queries with Microsoft's language service, which is made for browsers: it is loaded as scripts.
 // Standard input: {"library": folder, "tables": {name: "(column:type, ...)"}, "queries": {id: text}}.
 // Standard output, by id: diagnostics, the columns of the result, and each pipeline that reads a table:
-// {"table", "texts": texts that a column is compared with, by column or property, "properties": names of properties}.
+// {"table", "texts": texts that a column is compared with, by column or property, "properties": names of properties,
+// "aggregates": names of functions that take the column Sum}.
 "use strict";
 
 const fs = require("node:fs");
@@ -94,7 +95,19 @@ function describe(pipeline, table) {
     const name = read ? property(read) : text(left);
     texts[name] = [...(texts[name] ?? []), ...values];
   }
-  return { table, texts, properties };
+  return { table, texts, properties, aggregates: aggregatesOf(nodes) };
+}
+
+function aggregatesOf(nodes) {
+  const calls = nodes.filter((each) => kind(each) === "FunctionCallExpression");
+  return calls.filter((call) => listed(children(call)[1]).includes("Sum")).map((call) => text(children(call)[0]));
+}
+
+// The texts of the elements of an argument list.
+function listed(list) {
+  const isElement = (node) => kind(node) === "SeparatedElement";
+  const elements = [...descendants(list, () => false)].filter(isElement);
+  return elements.map((each) => text(children(each)[0]));
 }
 
 function analyse(query, state, tables) {
