@@ -1,4 +1,4 @@
-"""See to it that `dist/gateway.zip` is the package of this checkout, or the one that somebody chose."""
+"""See to it that the package which is deployed is that of this checkout, or one that somebody chose."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Final
 
 from infra.hooks.failures import HookFailed
-from infra.hooks.variables import flag
+from infra.hooks.variables import variable
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
 def prepare_package() -> None:
-    """Build the package. If TALLYGATE_PACKAGE_IS_BUILT is true, check the one that is there. Raises `HookFailed`."""
-    if flag("TALLYGATE_PACKAGE_IS_BUILT", default=False):
-        check_package(ROOT / "dist" / "gateway.zip")
+    """Build `dist/gateway.zip`. If TALLYGATE_PACKAGE names a package that was built before, check that one.
+
+    Raises `HookFailed`.
+    """
+    if chosen := variable("TALLYGATE_PACKAGE"):
+        check_package(ROOT / chosen)
     elif subprocess.run([sys.executable, "-m", "local.package"], cwd=ROOT, check=False).returncode:
         raise HookFailed("The package could not be built, so nothing is deployed.")
 

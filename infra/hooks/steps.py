@@ -11,6 +11,7 @@ from infra.hooks.programs import AzureCli
 from infra.hooks.recovery import find_deleted
 from infra.hooks.secrets_of_vault import write_missing_secrets
 from infra.hooks.seed import seed
+from infra.hooks.teardown import keep_books
 
 _AZ = AzureCli()
 
@@ -19,4 +20,5 @@ STEPS: Final[dict[str, tuple[Callable[[], None], ...]]] = {
     "postprovision": (lambda: write_missing_secrets(_AZ),),
     "predeploy": (prepare_package,),
     "postdeploy": (lambda: seed(_AZ),),
+    "predown": (keep_books,),
 }

@@ -294,3 +294,26 @@ def test_ids_of_roles_and_scope_never_change() -> None:
         "Gateway.Use": "36c6e91b-0af1-431c-8c9e-b1d9086722ca",
         "user_impersonation": "c36645c9-7c51-4398-b09f-b88b3398e916",
     }
+
+
+def test_azd_down_is_refused_unless_the_books_shall_go(azure: FakeAzure) -> None:
+    assert "infra/scripts/teardown.sh" in fail(azure, "predown")
+    assert "infra/scripts/teardown.sh" in fail(azure, "predown", DELETE_BOOKS_OF="other")
+    succeed(azure, "predown", DELETE_BOOKS_OF="trial")
+
+
+def test_a_chosen_package_is_deployed_only_with_its_checksum(azure: FakeAzure, tmp_path: Path) -> None:
+    package = tmp_path / "gateway.zip"
+    assert "`make package` writes both" in fail(azure, "predeploy", TALLYGATE_PACKAGE=str(package))
+    package.write_bytes(b"x")
+    stated = tmp_path / "gateway.zip.sha256"
+    stated.write_text("0  gateway.zip\n")
+    assert "is not the file" in fail(azure, "predeploy", TALLYGATE_PACKAGE=str(package))
+    stated.write_text("2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881  gateway.zip\n")
+    assert "sha256 2d711642" in succeed(azure, "predeploy", TALLYGATE_PACKAGE=str(package))
+
+
+def test_a_package_that_cannot_be_built_is_not_deployed(azure: FakeAzure, tmp_path: Path) -> None:
+    nowhere = {"CONFORMANCE_PYTHON": "", "PYENV_ROOT": str(tmp_path), "HOME": str(tmp_path)}
+    if not Path("/usr/bin/python3.13").exists():
+        assert "could not be built" in fail(azure, "predeploy", **nowhere)

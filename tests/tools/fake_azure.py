@@ -38,6 +38,7 @@ _EMPTY: Final[dict[str, Any]] = {
     "unavailable": {},
     "kill_after": None,
     "answers": {},
+    "blobs": {},
 }
 
 
@@ -154,7 +155,7 @@ def main(program: str, folder: str) -> None:
     elif status:
         sys.stderr.write(f"ERROR: {answer}\n")
     elif answer is not None:
-        sys.stdout.write(f"{answer if 'tsv' in arguments else json.dumps(answer)}\n")
+        sys.stdout.write(f"{answer if 'tsv' in arguments or program == 'azd' else json.dumps(answer)}\n")
     sys.exit(status)
 
 
@@ -180,11 +181,16 @@ def _refuse_if_told(state: dict[str, Any], line: str) -> None:
             raise Refused('Bad Request({"error":{"code":"NoBackingApplicationObject"}})')
 
 
-def _azd(state: dict[str, Any], arguments: list[str]) -> None:
+def _azd(state: dict[str, Any], arguments: list[str]) -> Any:
     if arguments[:2] == ["env", "set"]:
         state["values"][arguments[2]] = arguments[3]
+    elif arguments[:2] == ["env", "get-value"]:
+        if arguments[2] not in state["values"]:
+            raise Refused(f"key '{arguments[2]}' not found in the environment values")
+        return state["values"][arguments[2]]
     elif arguments[0] not in ("deploy", "down", "provision", "env"):
         raise Refused(f"unknown command: azd {' '.join(arguments)}")
+    return None
 
 
 def _option(arguments: list[str], name: str) -> str:
@@ -200,6 +206,29 @@ def _secret(state: dict[str, Any], arguments: list[str], _sent: str) -> Any:
     if name not in state["secrets"]:
         raise Refused(f"(SecretNotFound) A secret with (name/id) {name} was not found in this key vault.")
     return state["secrets"][name]
+
+
+def _upload(state: dict[str, Any], arguments: list[str], _sent: str) -> None:
+    url = _option(arguments, "--blob-url")
+    if url in state["blobs"] and _option(arguments, "--overwrite") == "false":
+        raise Refused("The specified blob already exists.")
+    state["blobs"][url] = Path(_option(arguments, "--file")).read_bytes().hex()
+
+
+def _download(state: dict[str, Any], arguments: list[str], _sent: str) -> None:
+    content = state["blobs"][_option(arguments, "--blob-url")]
+    Path(_option(arguments, "--file")).write_bytes(bytes.fromhex(content))
+
+
+def _newest(state: dict[str, Any], arguments: list[str], _sent: str) -> str:
+    account, container = _option(arguments, "--account-name"), _option(arguments, "--container-name")
+    start = f"https://{account}.blob.core.windows.net/{container}/"
+    names = [url.removeprefix(start) for url in state["blobs"] if url.startswith(start) and url.endswith(".gz")]
+    return max([name for name in names if name.startswith(_option(arguments, "--prefix"))], default="")
+
+
+def _done(_state: dict[str, Any], _arguments: list[str], _sent: str) -> None:
+    """Do nothing: a test looks at the recorded call."""
 
 
 def _rest(state: dict[str, Any], arguments: list[str], sent: str) -> Any:
@@ -298,4 +327,22 @@ _AZ: Final[dict[str, Callable[[dict[str, Any], list[str], str], Any]]] = {
     "az cognitiveservices account list-deleted": lambda state, _arguments, _sent: state["deleted_accounts"],
     "az keyvault secret show": _secret,
     "az rest": _rest,
+    "az storage blob upload": _upload,
+    "az storage blob download": _download,
+    "az storage blob list": _newest,
+    "az ad signed-in-user show": lambda _state, _arguments, _sent: "person-1",
+    **dict.fromkeys(
+        (
+            "az functionapp restart",
+            "az group create",
+            "az group delete",
+            "az group exists",
+            "az role assignment create",
+            "az storage account create",
+            "az storage account blob-service-properties update",
+            "az storage container-rm create",
+            "az storage container immutability-policy",
+        ),
+        _done,
+    ),
 }
