@@ -7,6 +7,7 @@
 # make check          format, lint, types, import contracts
 # make format         format and fix what can be fixed
 # make package        dist/gateway.zip, which is deployed: the same bytes from the same sources, with its SHA-256
+# make sbom           dist/gateway.cdx.json: the parts of the package as CycloneDX
 # make verify         the books of the running gateway against every invariant; PERIOD=YYYY-MM
 # make simulate       the ledger under seeded faults and crashes; COUNT=10000 schedules from FIRST=0
 # make soak           real processes under faults and kills for SECONDS=600
@@ -25,7 +26,7 @@ UNIT := -m pytest -n $${PYTEST_WORKERS:-auto} tests/unit
 UNIT_313 := .venv-conformance/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit unit-313 prove adversary check format bench simulate soak verify package lock hooks clean
+.PHONY: help setup run test unit unit-313 prove adversary check format bench simulate soak verify package sbom lock hooks clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +65,7 @@ check:
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --offline --quiet .github
 
 format:
 	$(SETUP) development
@@ -89,6 +91,13 @@ verify:
 
 package:
 	@$(PYTHON) -m local.package
+
+sbom:
+	$(SETUP) development
+	@mkdir -p dist
+	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible \
+	  --spec-version 1.6 --output-format JSON --output-file dist/gateway.cdx.json
+	@echo dist/gateway.cdx.json
 
 simulate:
 	$(SETUP) development

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.hooks.failures import HookFailed
+from infra.hooks.failures import HookFailed, NotPermitted
 from infra.hooks.programs import AzureCli
 from infra.hooks.secrets_of_vault import ADMIN_KEY
 from infra.hooks.variables import required, variable
@@ -24,15 +24,24 @@ class Unreachable(HookFailed):
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """A header of requests, and the text with which a shell makes it anew. Neither is ever printed with its value."""
+
+    name: str
+    header: Mapping[str, str]
+    in_shell: str
+
+
+@dataclass(frozen=True, slots=True)
 class Management:
     """The management API. Every method raises `HookFailed`."""
 
     url: str
-    credential: Mapping[str, str]
+    credential: Credential
 
     def call(self, method: str, path: str, body: Any = None, accept: tuple[int, ...] = ()) -> Any:
         """Send one request. Returns its JSON; `None` for a status in `accept`."""
-        status, answer = exchange(self.url + path, method, body, self.credential)
+        status, answer = exchange(self.url + path, method, body, self.credential.header)
         if status in accept:
             return None
         if status >= 300:
@@ -59,17 +68,45 @@ def await_readiness(url: str, limit_seconds: float) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def credential(az: AzureCli) -> dict[str, str]:
-    """Return the header of the administrator's key. Where the vault is closed, that of the person's access token."""
-    vault, client_id = required("AZURE_KEY_VAULT_NAME"), variable("ENTRA_CLIENT_ID")
-    try:
-        key = az.run("keyvault", "secret", "show", "--vault-name", vault, "--name", ADMIN_KEY, "--query", "value")
-        return {"api-key": str(key)}
-    except HookFailed:
-        if not client_id:
-            raise
-    token = az.run("account", "get-access-token", "--scope", f"api://{client_id}/.default", "--query", "accessToken")
-    return {"authorization": f"Bearer {token}"}
+def credential(az: AzureCli, url: str) -> Credential:
+    """Return the first credential that the gateway accepts: the person's access token, else the administrator's key.
+
+    The token goes first, because the audit log then names the person. Raises `NotPermitted` if neither is accepted.
+    """
+    problems = []
+    for offered in (_access_token, _administrators_key):
+        try:
+            found = offered(az)
+        except HookFailed as failure:
+            problems.append(str(failure))
+            continue
+        if found is not None:
+            status, answer = exchange(f"{url}/manage/backends", "GET", None, found.header)
+            if status == 200:
+                return found
+            problems.append(f"{found.name} was answered {status}: {_message_of(answer)}")
+    vault = required("AZURE_KEY_VAULT_ID")
+    raise NotPermitted(
+        "The gateway cannot be configured by this identity.\n  " + "\n  ".join(problems) + "\nIt needs the app role "
+        "Gateway.Admin of the gateway's application, or the role Key Vault Secrets User: `az role assignment create "
+        f"--role 'Key Vault Secrets User' --assignee WHO --scope {vault}`. Then run `azd hooks run postdeploy`."
+    )
+
+
+def _access_token(az: AzureCli) -> Credential | None:
+    client_id = variable("ENTRA_CLIENT_ID")
+    if not client_id:
+        return None
+    command = ("account", "get-access-token", "--scope", f"api://{client_id}/.default", "--query", "accessToken")
+    header = {"authorization": f"Bearer {az.run(*command)}"}
+    return Credential("the access token", header, f"authorization: Bearer $(az {' '.join(command)} --output tsv)")
+
+
+def _administrators_key(az: AzureCli) -> Credential:
+    vault = required("AZURE_KEY_VAULT_NAME")
+    command = ("keyvault", "secret", "show", "--vault-name", vault, "--name", ADMIN_KEY, "--query", "value")
+    header = {"api-key": str(az.run(*command))}
+    return Credential("the administrator's key", header, f"api-key: $(az {' '.join(command)} --output tsv)")
 
 
 def exchange(url: str, method: str, body: Any, headers: Mapping[str, str]) -> tuple[int, Any]:

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
-from infra.hooks.failures import HookFailed
+from infra.hooks.failures import HookFailed, NotPermitted
 from infra.hooks.management import Management, Unreachable, await_readiness, credential
 from infra.hooks.price_rows import price_rows, source_of_rows
 from infra.hooks.programs import AzureCli
-from infra.hooks.secrets_of_vault import ADMIN_KEY
 from infra.hooks.variables import flag, required, seconds, variable
 
 Backend = dict[str, Any]
@@ -39,17 +38,22 @@ def seed(az: AzureCli) -> None:
     limit = seconds("READY_SECONDS", _PRIVATE_READY_SECONDS if is_private else _READY_SECONDS)
     try:
         await_readiness(url, limit)
-        management = Management(url, credential(az))
         backends = _backends()
+        management = Management(url, credential(az, url))
         for line in _seeded(management, backends):
             print(line)
     except Unreachable:
         if not is_private:
             raise
         print(_inside_the_network(url))
-        return
-    if backends:
-        print(_what_to_call(url, backends))
+    except NotPermitted as refusal:
+        # A pipeline deploys, and need not administer.
+        if az.run("account", "show")["user"]["type"] == "user":
+            raise
+        print(f"Nothing was configured. {refusal}")
+    else:
+        if backends:
+            print(_what_to_call(management, backends))
 
 
 def _backends() -> list[Backend]:
@@ -149,15 +153,14 @@ def _first_tenant() -> str:
     return variable("TALLYGATE_FIRST_TENANT", "first-team")
 
 
-def _what_to_call(url: str, backends: list[Backend]) -> str:
+def _what_to_call(management: Management, backends: list[Backend]) -> str:
     """Return commands that work when pasted. The tenant's key is shown by them only, never by this hook."""
-    vault, deployment = required("AZURE_KEY_VAULT_NAME"), min(each["deployment"] for each in backends)
-    read_key = f"az keyvault secret show --vault-name {vault} --name {ADMIN_KEY} --query value --output tsv"
+    url, deployment = management.url, min(each["deployment"] for each in backends)
     question = json.dumps({"model": deployment, "messages": [{"role": "user", "content": "Hello!"}]})
     return f"""
 The gateway is {url}. Make a key for the tenant {_first_tenant()}, and call it:
 
-  ADMIN="api-key: $({read_key})"
+  ADMIN="{management.credential.in_shell}"
   KEY=$(curl -s -X POST '{url}/manage/tenants/{_first_tenant()}/keys' -H "$ADMIN" |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["key"])')
   curl -si '{url}/openai/v1/chat/completions' -H "api-key: $KEY" -H 'content-type: application/json' \\

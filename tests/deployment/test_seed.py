@@ -243,11 +243,32 @@ async def test_where_the_vault_is_closed_the_access_token_of_the_person_is_used(
     await runner.setup()
     port = free_port()
     await web.TCPSite(runner, "127.0.0.1", port).start()
-    status, _, _ = await run(azure, f"http://127.0.0.1:{port}", "[]", ENTRA_CLIENT_ID="app")
+    output = json.dumps(
+        [{"id": "x", "model": "gpt-4o", "deployment": "d", "sku": "Standard", "endpoint": "e", "region": "r"}]
+    )
+    status, printed, _ = await run(azure, f"http://127.0.0.1:{port}", output, ENTRA_CLIENT_ID="app")
     await runner.cleanup()
     assert status == 0
     assert {token for path, token in seen if path.startswith("/manage")} == {"Bearer token-of-ann"}
-    assert "az account get-access-token --scope api://app/.default" in " ".join(azure.commands)
+    command = "az account get-access-token --scope api://app/.default --query accessToken"
+    assert command in " ".join(azure.commands)
+    assert f'ADMIN="authorization: Bearer $({command} --output tsv)"' in printed
+    assert "token-of-ann" not in printed
+
+
+async def test_a_token_without_the_role_gives_way_to_the_administrators_key(
+    new_gateway: Stack, azure: FakeAzure
+) -> None:
+    azure.change(token="token-of-ann")
+    status, printed, _ = await run(azure, new_gateway.url, backends(new_gateway, "gpt-4o"), ENTRA_CLIENT_ID="app")
+    assert (status, 'ADMIN="api-key: $(az keyvault secret show' in printed) == (0, True)
+
+
+async def test_a_pipeline_that_may_not_administer_deploys_all_the_same(new_gateway: Stack, azure: FakeAzure) -> None:
+    azure.change(user_type="servicePrincipal", denied=["keyvault secret show"])
+    status, printed, _ = await run(azure, new_gateway.url, backends(new_gateway, "gpt-4o"))
+    assert (status, "Nothing was configured" in printed) == (0, True)
+    assert (await configuration(new_gateway))["backends"] == []
 
 
 async def test_without_a_key_and_without_entra_the_vault_is_named(new_gateway: Stack, azure: FakeAzure) -> None:
