@@ -1,5 +1,5 @@
 // Tallygate in a subscription: docs/reference/infrastructure.md.
-import { access, alwaysReadyGroup, backend, contentFilterPolicy, openAiAccount, person, principalKind, settingSet, tagSet, zoneIdSet } from 'types.bicep'
+import { access, backend, contentFilterPolicy, openAiAccount, person, principalKind, settingSet, tagSet, zoneIdSet } from 'types.bicep'
 
 targetScope = 'subscription'
 
@@ -159,6 +159,9 @@ param areBooksLocked bool?
 @description('Keep the app from being deleted.')
 param isGatewayLocked bool = false
 
+@description('Region of an account for copies of the books, in another region. Empty if there is none.')
+param backupLocation string = ''
+
 @description('Resource id of a key vault that exists. Empty for a new one.')
 param existingKeyVaultId string = ''
 
@@ -195,6 +198,16 @@ param logQuotaGb int = -1
 
 @description('Addresses that get alerts by e-mail, comma separated.')
 param alertEmails string = ''
+
+@description('Make the alert rules.')
+param hasAlertRules bool = true
+
+@description('Address at which people read docs/guide/runbook.md. Alerts link to it. Empty if there is none.')
+param runbookUrl string = ''
+
+@description('Assign the initiative of infra/policy to the gateway\'s group: audit or deny. Empty if it is not assigned.')
+@allowed(['', 'audit', 'deny'])
+param policyEnforcement string = ''
 
 @description('Budget of a month for the gateway\'s own resources, in the currency of the subscription. 0 for none.')
 @minValue(0)
@@ -315,12 +328,12 @@ func accessOf(principals person[], role string) access[] =>
   map(principals, each => { principalId: each.principalId, principalType: each.principalType, role: role })
 
 var operators = filter(people, each => (each.duty == 'operator'))
-var readers = filter(people, each => (each.duty == 'operator' || each.duty == 'auditor'))
+var readers = filter(people, each => ((each.duty == 'operator') || (each.duty == 'auditor')))
 var accountants = filter(people, each => (each.duty == 'accountant'))
 var deployer = empty(principalId)
   ? []
   : [{ principalId: principalId, principalType: principalType, duty: 'pipeline' }]
-var pipelines = concat(filter(people, each => (each.duty == 'pipeline' && each.principalId != principalId)), deployer)
+var pipelines = concat(filter(people, each => ((each.duty == 'pipeline') && (each.principalId != principalId))), deployer)
 
 // ---- Resource groups ----
 
@@ -387,6 +400,27 @@ module monitorLink 'modules/monitor-link.bicep' = if (!empty(monitorLinkScopeId)
     linkScopeName: last(split(monitorLinkScopeId, '/'))
     targetIds: [monitoring.outputs.applicationInsightsId, monitoring.outputs.workspaceId]
     names: ['appi-${token}', 'log-${token}']
+  }
+}
+
+module alertRules 'modules/alert-rules.bicep' = if (hasAlertRules) {
+  scope: gatewayGroup
+  params: {
+    location: location
+    tags: allTags
+    workspaceId: monitoring.outputs.workspaceId
+    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    actionGroupId: monitoring.outputs.actionGroupId
+    runbookUrl: runbookUrl
+  }
+}
+
+module policies 'policy/main.bicep' = if (!empty(policyEnforcement)) {
+  params: {
+    resourceGroupNames: [gatewayGroup.name]
+    location: location
+    enforcement: empty(policyEnforcement) ? 'audit' : policyEnforcement
+    requirePrivateNetwork: isPrivate
   }
 }
 
@@ -486,7 +520,7 @@ module books 'modules/storage-books.bicep' = {
           role: roles.storageTableDataContributor
         }
       ],
-      accessOf(readers, roles.storageTableDataReader)
+      accessOf(empty(backupLocation) ? readers : concat(readers, pipelines), roles.storageTableDataReader)
     )
     anchorAccess: concat(
       [
@@ -496,7 +530,7 @@ module books 'modules/storage-books.bicep' = {
           role: roles.storageBlobDataContributor
         }
       ],
-      accessOf(readers, roles.storageBlobDataReader)
+      accessOf(empty(backupLocation) ? readers : concat(readers, pipelines), roles.storageBlobDataReader)
     )
     statementAccess: concat(
       [
@@ -506,7 +540,10 @@ module books 'modules/storage-books.bicep' = {
           role: roles.storageBlobDataContributor
         }
       ],
-      accessOf(concat(readers, accountants), roles.storageBlobDataReader)
+      accessOf(
+        concat(readers, accountants, empty(backupLocation) ? [] : pipelines),
+        roles.storageBlobDataReader
+      )
     )
     workspaceId: monitoring.outputs.workspaceId
   }
@@ -525,6 +562,36 @@ module booksEndpoints 'modules/private-endpoint.bicep' = if (isPrivate) {
       { groupId: 'table', zones: [zoneNames.table] }
       { groupId: 'blob', zones: [zoneNames.blob] }
     ]
+  }
+}
+
+module backup 'modules/storage-backup.bicep' = if (!empty(backupLocation)) {
+  scope: booksGroup
+  params: {
+    name: 'stbackup${token}'
+    location: backupLocation
+    tags: allTags
+    isPrivate: isPrivate
+    retentionDays: booksRetentionDays
+    isLocked: areBooksKept
+    backupAccess: concat(
+      accessOf(pipelines, roles.storageBlobDataContributor),
+      accessOf(operators, roles.storageBlobDataReader)
+    )
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module backupEndpoints 'modules/private-endpoint.bicep' = if (isPrivate && !empty(backupLocation)) {
+  scope: gatewayGroup
+  params: {
+    name: 'backup'
+    location: location
+    tags: allTags
+    subnetId: endpointsSubnet
+    targetId: backup!.outputs.id
+    zoneIds: dns!.outputs.zoneIds
+    groups: [{ groupId: 'blob', zones: [zoneNames.blob] }]
   }
 }
 
@@ -806,6 +873,9 @@ output BOOKS_BLOB_ENDPOINT string = books.outputs.blobEndpoint
 
 @description('Policies of anchors and statements: none, unlocked or locked.')
 output BOOKS_IMMUTABILITY string = empty(booksImmutability) ? preset.booksImmutability : booksImmutability
+
+@description('Storage account of copies of the books; empty if there is none.')
+output BACKUP_STORAGE_ACCOUNT string = empty(backupLocation) ? '' : backup!.outputs.name
 
 @description('Storage account of the host.')
 output HOST_STORAGE_ACCOUNT string = host.outputs.name

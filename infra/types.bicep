@@ -58,7 +58,7 @@ type contentFilter = {
   source: 'Prompt' | 'Completion'
 
   @description('Severity from which the filter acts. Absent for filters that know no severity.')
-  severityThreshold: 'Low' | 'Medium' | 'High'?
+  severityThreshold: ('Low' | 'Medium' | 'High')?
 
   @description('Refuse what is found, instead of annotating it only.')
   blocking: bool
@@ -114,7 +114,7 @@ type modelDeployment = {
   spilloverDeploymentName: string?
 
   @description('When Azure may replace the version: NoAutoUpgrade unless it is stated, because the version selects the price.')
-  versionUpgradeOption: 'NoAutoUpgrade' | 'OnceCurrentVersionExpired' | 'OnceNewDefaultVersionAvailable'?
+  versionUpgradeOption: ('NoAutoUpgrade' | 'OnceCurrentVersionExpired' | 'OnceNewDefaultVersionAvailable')?
 }
 
 @export()
@@ -132,7 +132,7 @@ type openAiAccount = {
   existingResourceId: string?
 
   @description('Kind of a new account: OpenAI unless it is stated.')
-  kind: 'OpenAI' | 'AIServices'?
+  kind: ('OpenAI' | 'AIServices')?
 
   @description('The deployments that the gateway uses.')
   deployments: modelDeployment[]

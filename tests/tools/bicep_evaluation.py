@@ -301,9 +301,7 @@ class _Instance:
     def _choice(self, node: Node, local: dict[str, Any], last: Callable[[Any, dict[str, Any]], Any]) -> Any:
         condition = self.evaluate(node.child_by_field_name("condition"), local)
         if callable(condition):
-            raise EvaluationProblem(
-                f"{self._file.path}:{node.start_point.row + 1}: put the lambda's body in parentheses"
-            )
+            raise EvaluationProblem(f"{self._file.path}:{node.start_point.row + 1}: put operations in parentheses")
         if condition:
             return self.evaluate(node.child_by_field_name("consequence"), local)
         return last(node.child_by_field_name("alternative"), local)
@@ -321,11 +319,10 @@ class _Instance:
     def _combined(self, node: Node, local: dict[str, Any], last: Callable[[Any, dict[str, Any]], Any]) -> Any:
         right = node.child_by_field_name("right")
         sign = text_of(node.child_by_field_name("operator"))
-        value = self.evaluate(node.child_by_field_name("left"), local)
-        if callable(value):
-            raise EvaluationProblem(
-                f"{self._file.path}:{node.start_point.row + 1}: put the lambda's body in parentheses"
-            )
+        left = node.child_by_field_name("left")
+        value = self.evaluate(left, local)
+        if callable(value) or _hides_operation(left):
+            raise EvaluationProblem(f"{self._file.path}:{node.start_point.row + 1}: put operations in parentheses")
         if sign == "??":
             return last(right, local) if value is None else value
         if sign in ("&&", "||"):
@@ -428,6 +425,15 @@ class _Instance:
             raise EvaluationProblem(f"{self._file.path}: there is no file {path}")
         text = self._sources.text(where)
         return json.loads(text) if function == "loadJsonContent" else text
+
+
+def _hides_operation(node: Node | None) -> bool:
+    """Tell whether the grammar took `a && b.c == d` as `(a && b).c == d`."""
+    while node is not None and node.type in ("member_expression", "subscript_expression"):
+        node = node.child_by_field_name("object")
+        if node is not None and node.type in ("binary_expression", "ternary_expression", "unary_expression"):
+            return True
+    return False
 
 
 def _group(scope_id: str, parts: list[str]) -> dict[str, str]:

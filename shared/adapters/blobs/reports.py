@@ -11,7 +11,7 @@ from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFo
 from shared.domain.errors import AlreadyExists, StorageUnavailable
 
 if TYPE_CHECKING:
-    from azure.storage.blob.aio import BlobServiceClient
+    from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 CONTAINER = "chargeback"
 _CONTENT_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
@@ -24,20 +24,26 @@ class BlobReports:
         self._connect = connect
 
     async def write_once(self, path: str, content: bytes) -> None:
+        try:
+            async with self._connect() as service:
+                container = service.get_container_client(CONTAINER)
+                try:
+                    await self._upload(container, path, content)
+                except ResourceNotFoundError:  # the container does not exist yet
+                    with contextlib.suppress(ResourceExistsError):
+                        await container.create_container()
+                    await self._upload(container, path, content)
+        except AzureError as error:
+            raise StorageUnavailable("The report store could not be reached.") from error
+
+    async def _upload(self, container: ContainerClient, path: str, content: bytes) -> None:
         from azure.storage.blob import ContentSettings
 
         settings = ContentSettings(content_type=_CONTENT_TYPES[path.rpartition(".")[2]])
         try:
-            async with self._connect() as service:
-                container = service.get_container_client(CONTAINER)
-                with contextlib.suppress(ResourceExistsError):
-                    await container.create_container()
-                try:
-                    await container.upload_blob(path, content, overwrite=False, content_settings=settings)
-                except ResourceExistsError:
-                    await self._require_same(path, content)
-        except AzureError as error:
-            raise StorageUnavailable("The report store could not be reached.") from error
+            await container.upload_blob(path, content, overwrite=False, content_settings=settings)
+        except ResourceExistsError:
+            await self._require_same(path, content)
 
     async def read(self, path: str) -> bytes | None:
         try:
