@@ -6,6 +6,7 @@
 # make adversary      the attacks: hostile callers, lying upstreams, forgetful operators, forged books
 # make check          format, lint, types, import contracts
 # make format         format and fix what can be fixed
+# make infra          the Bicep templates: built and linted where the Bicep CLI is there, and checked offline
 # make package        dist/gateway.zip, which is deployed: the same bytes from the same sources, with its SHA-256
 # make sbom           dist/gateway.cdx.json: the parts of the package as CycloneDX
 # make verify         the books of the running gateway against every invariant; PERIOD=YYYY-MM
@@ -26,7 +27,7 @@ UNIT := -m pytest -n $${PYTEST_WORKERS:-auto} tests/unit
 UNIT_313 := .venv-conformance/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit unit-313 prove adversary check format bench simulate soak verify package sbom lock hooks clean
+.PHONY: help setup run test unit unit-313 prove adversary check format bench infra simulate soak verify package sbom lock hooks clean
 
 help:
 	@sed -n 's/^# //p' $(firstword $(MAKEFILE_LIST))
@@ -84,6 +85,10 @@ else
 	@$(BIN)/python -m bench.identity
 	@$(BIN)/python -m bench.fairness
 endif
+
+infra:
+	$(SETUP) development kusto
+	@$(BIN)/python -m local.check_infra
 
 verify:
 	$(SETUP) run

@@ -282,6 +282,7 @@ var isPrivate = preset.isPrivate
 var isNetworkNew = isPrivate && empty(endpointsSubnetId)
 var isAppPublic = isGatewayPublic ?? !isPrivate
 var isSpreadOverZones = isZoneRedundant ?? preset.isZoneRedundant
+var booksPolicies = empty(booksImmutability) ? preset.booksImmutability : booksImmutability
 var areBooksKept = areBooksLocked ?? preset.areBooksLocked
 // A group of a zone-redundant app has two always-ready instances or none.
 var readyWanted = alwaysReadyInstances ?? preset.alwaysReadyInstances
@@ -415,6 +416,17 @@ module alertRules 'modules/alert-rules.bicep' = if (hasAlertRules) {
   }
 }
 
+module workbook 'modules/workbook.bicep' = {
+  scope: gatewayGroup
+  params: {
+    name: 'Tallygate ${environmentName}'
+    location: location
+    tags: allTags
+    applicationInsightsId: monitoring.outputs.applicationInsightsId
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
 module policies 'policy/main.bicep' = if (!empty(policyEnforcement)) {
   params: {
     resourceGroupNames: [gatewayGroup.name]
@@ -509,7 +521,7 @@ module books 'modules/storage-books.bicep' = {
     tags: allTags
     redundancy: booksRedundancy
     isPrivate: isPrivate
-    immutability: empty(booksImmutability) ? preset.booksImmutability : booksImmutability
+    immutability: booksPolicies
     retentionDays: booksRetentionDays
     isLocked: areBooksKept
     tableAccess: concat(
@@ -572,7 +584,8 @@ module backup 'modules/storage-backup.bicep' = if (!empty(backupLocation)) {
     location: backupLocation
     tags: allTags
     isPrivate: isPrivate
-    retentionDays: booksRetentionDays
+    immutability: booksPolicies
+    retentionDays: min(booksRetentionDays, 400)
     isLocked: areBooksKept
     backupAccess: concat(
       accessOf(pipelines, roles.storageBlobDataContributor),
@@ -872,7 +885,7 @@ output BOOKS_TABLE_ENDPOINT string = books.outputs.tableEndpoint
 output BOOKS_BLOB_ENDPOINT string = books.outputs.blobEndpoint
 
 @description('Policies of anchors and statements: none, unlocked or locked.')
-output BOOKS_IMMUTABILITY string = empty(booksImmutability) ? preset.booksImmutability : booksImmutability
+output BOOKS_IMMUTABILITY string = booksPolicies
 
 @description('Storage account of copies of the books; empty if there is none.')
 output BACKUP_STORAGE_ACCOUNT string = empty(backupLocation) ? '' : backup!.outputs.name

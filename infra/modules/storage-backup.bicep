@@ -15,9 +15,13 @@ param tags tagSet
 @description('Refuse all traffic but that of private endpoints.')
 param isPrivate bool
 
-@description('Days for which a copy that was overwritten is kept.')
+@description('Policy of the container: none, unlocked, or locked, which a script has done and nobody can change.')
+@allowed(['none', 'unlocked', 'locked'])
+param immutability string
+
+@description('Days for which no copy can be changed or deleted.')
 @minValue(1)
-@maxValue(36500)
+@maxValue(146000)
 param retentionDays int
 
 @description('Keep the account from being deleted.')
@@ -65,6 +69,15 @@ resource backups 'Microsoft.Storage/storageAccounts/blobServices/containers@2025
   parent: blobs
   name: 'backups'
   properties: { publicAccess: 'None' }
+}
+
+resource policy 'Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies@2025-06-01' = if (immutability == 'unlocked') {
+  parent: backups
+  name: 'default'
+  properties: {
+    immutabilityPeriodSinceCreationInDays: retentionDays
+    allowProtectedAppendWrites: false
+  }
 }
 
 resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {

@@ -185,7 +185,7 @@ def public_access(subject: Subject) -> Iterator[str]:
 
 
 def private_endpoints(subject: Subject) -> Iterator[str]:
-    """What is closed has an endpoint for each service that the gateway uses, in the zone of that service and cloud."""
+    """A closed resource has an endpoint for each service that the gateway uses, in the zone of that cloud."""
     for profile, template in subject.templates.items():
         if not template.of(ENDPOINT):
             continue

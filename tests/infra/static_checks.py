@@ -102,7 +102,7 @@ def loaded_files(subject: Subject) -> Iterator[str]:
 
 
 def maybe_absent(subject: Subject) -> Iterator[str]:
-    """What has a condition may be absent: its parts are taken with `!` or `.?`, as the compiler wants it."""
+    """A thing with a condition may be absent: its parts are taken with `!` or `.?`, as the compiler wants it."""
     for file in subject.files:
         conditional = {
             name

@@ -43,7 +43,7 @@ class Subject:
 
     @cached_property
     def templates(self) -> dict[str, Template]:
-        """What each profile makes. Raises `EvaluationProblem`."""
+        """The resources of each profile. Raises `EvaluationProblem`."""
         return {name: self.template(profile_parameters(self.sources, name), cloud) for name, cloud in PROFILES.items()}
 
     def template(self, parameters: Mapping[str, Any], cloud: str = "AzureCloud") -> Template:
