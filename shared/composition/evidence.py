@@ -9,6 +9,7 @@ from shared.adapters.statements.summary_page import SummaryPage
 from shared.application.evidence.export_anchors import ExportAnchors
 from shared.application.evidence.export_audit import ExportAudit
 from shared.application.evidence.export_evidence import ExportEvidence
+from shared.application.evidence.read_documents import ReadDocuments
 from shared.composition.adapters import Adapters
 from shared.composition.anchors import Anchors
 from shared.composition.ledger import LedgerJobs
@@ -20,7 +21,11 @@ def wire_evidence(adapters: Adapters, jobs: LedgerJobs, anchors: Anchors) -> Exp
         books=jobs.archive,
         tenants=adapters.tenants,
         anchors=ExportAnchors(anchors.store),
-        audit=ExportAudit(adapters.audit_chain, adapters.audit_periods),
+        audit=ExportAudit(
+            adapters.audit_chain,
+            adapters.audit_periods,
+            ReadDocuments(adapters.audited_documents, adapters.audit_waiting),
+        ),
         reports=adapters.reports,
         stored_format=JsonStatements(),
         renderers=RENDERERS,

@@ -17,6 +17,7 @@ from shared.application.audit.anchor_log import AnchorsBehind, AnchorsDamaged
 from shared.application.billing.build_statement import FileDamaged, PeriodStillOpen
 from shared.application.billing.export_chargeback import LanesNotExported
 from shared.application.evidence.prove_entry import EntryNotProvable, NotAnchoredYet
+from shared.application.evidence.read_documents import DocumentsMove
 from shared.application.ledger.close_period import PeriodNotOver
 from shared.application.ledger.roll_up_usage import EntriesMissing
 from shared.application.ports.alerts import SinkFailed
@@ -82,6 +83,7 @@ NEVER_ANSWERED: Final[Mapping[type[errors.GatewayError], str]] = {
     InsufficientAvailable: "the lane that wanted the tokens looks for others",
     LaneLeased: "the process that wanted the lane tries another one",
     ArchiveDamaged: "archives are restored from the command line",
+    DocumentsMove: "evidence packages are written from the command line",
     PeriodMoves: "archives are written from the command line",
     AnchorsDamaged: "only the timer that anchors meets it",
     AnchorsBehind: "only the timer that anchors meets it",

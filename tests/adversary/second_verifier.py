@@ -2,7 +2,7 @@
 
     python -m tests.adversary.second_verifier ARCHIVE ANCHORS PUBLIC_KEY
 
-It prints what is wrong, a line each. Exit status: 0 nothing is wrong, 1 something is.
+It prints what is wrong, a line each. Exit status: 0 nothing is wrong, 1 something is, 2 nobody can say.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 Read = Callable[[str], bytes | None]
 HEX = re.compile(r"[0-9a-f]{64}")
+ACCEPTED, VIOLATED, NOBODY_CAN_SAY = 0, 1, 2
+
+
+class Open(str):
+    """Something of which nobody can say if it is wrong."""
+
+
+def status(told: Iterable[str]) -> int:
+    """Return the result of everything that was told."""
+    kinds = {NOBODY_CAN_SAY if isinstance(each, Open) else VIOLATED for each in told}
+    return VIOLATED if VIOLATED in kinds else max(kinds, default=ACCEPTED)
 
 
 def canonical(value: Any) -> bytes:
@@ -281,6 +293,8 @@ def _beyond(log: Log, name: str, chain: Chain, *, is_final: bool) -> Iterator[st
         if is_final or (text and _moment(text) + timedelta(minutes=10) < _moment(log.at)):
             yield f"{name}: entry {seq} should be in a leaf, and is in none"
             return
+    if chain.seq > anchored:
+        yield Open(f"{name}: the entries after {anchored} are in no leaf yet")
 
 
 def _moment(text: str) -> datetime:
@@ -296,7 +310,7 @@ def verify_archive(archive: bytes, read: Read, keys: list[EllipticCurvePublicKey
     try:
         period, lanes, wrong = read_archive(archive)
     except (ValueError, KeyError, OSError, EOFError, zlib.error) as error:
-        return [f"the archive cannot be read: {error}"]
+        return [Open(f"the archive cannot be read: {error}")]
     log = Log(read, keys, has_heads=has_heads)
     wrong = [*log.wrong, *add_proofs(log, proofs), *wrong]
     named = {f"ledger/{period}/{name}": lane for name, lane in lanes.items()}
@@ -328,9 +342,11 @@ def verify_package(package: bytes, keys: list[EllipticCurvePublicKey]) -> list[s
         manifest = json.loads(files.pop("manifest.json"))
         stated = {each["name"]: (each["bytes"], each["sha256"]) for each in manifest["files"]}
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        return [f"the package cannot be read: {error}"]
+        return [Open(f"the package cannot be read: {error}")]
     wrong = [f"{name} is not the file of the manifest" for name in sorted(stated.keys() | files.keys())
              if name not in files or stated.get(name) != (len(files[name]), sha256(files[name]))]  # fmt: skip
+    wrong += [f"{name} does not end with a line" for name, content in files.items()
+              if name.endswith(".jsonl") and content and not content.endswith(b"\n")]  # fmt: skip
     read, is_all = (lambda path: files.get(f"anchors/{path}")), manifest["tenant"] is None
     proofs = files.get("proofs/heads.jsonl", b"").splitlines()
     for period in manifest["periods"]:
@@ -339,46 +355,160 @@ def verify_package(package: bytes, keys: list[EllipticCurvePublicKey]) -> list[s
             continue
         archive = files[f"periods/{period}.gz"]
         wrong += verify_archive(archive, read, keys, has_heads=is_all, proofs=proofs)
+        if is_all:
+            wrong += compare_prices(archive, files.get("documents.jsonl", b""), period)
     if is_all:
         wrong += verify_audit(files, Log(read, keys, has_heads=True))
     return wrong
 
 
 def verify_audit(files: dict[str, bytes], log: Log) -> Iterator[str]:  # noqa: C901 - the steps of the document, in its order
-    """Check the audit log, the history of the configuration, and the manifests of statements."""
+    """Check the audit log, documents, the history of the configuration, and the manifests of statements."""
     chains: dict[str, Chain] = {}
-    history, manifests = b"", dict[str, set[str]]()
+    history, manifests, ids = b"", dict[str, set[str]](), list[str]()
+    events: list[dict[str, Any]] = []
+    cut: dict[str, tuple[int, str]] = {}
     for name in sorted(name for name in files if name.startswith("audit/")):
         period = name.removeprefix("audit/").removesuffix(".jsonl")
         try:
             head, *rows = [json.loads(line) for line in files[name].splitlines()]
             genesis = {"seq": 0, "head": sha256(f"{period}/audit".encode())}
             deleted = head["deleted"]
-        except (ValueError, KeyError, TypeError):
-            yield f"{name} cannot be read"
-            continue
-        if b"".join(canonical(row) + b"\n" for row in (head, *rows)) != files[name]:
-            yield f"{name} is not canonical"
-        if head["period"] != period or (deleted["seq"] == 0 and deleted != genesis):
-            yield f"{name} begins wrongly"
-        chain = chains[f"audit/{period}"] = Chain(f"audit/{period}", deleted["head"], deleted["seq"])
-        for row in rows:
-            yield from chain.add(row)
-            event = json.loads(row["event"])
-            if event.get("place"):
-                history += row["event"].encode() + b"\n"
-            if event.get("action") == "statements.write":
-                manifests.setdefault(event["target"], set()).add(event["after"]["manifest_sha256"])
-        if (head["seq"], head["head"]) != (chain.seq, chain.head):
-            yield f"{name} does not end at its head"
+            if b"".join(canonical(row) + b"\n" for row in (head, *rows)) != files[name]:
+                yield f"{name} is not canonical"
+            if (head["format"], head["period"]) != ("tallygate-audit-1", period) or (
+                deleted["seq"] == 0 and deleted != genesis
+            ):
+                yield f"{name} begins wrongly"
+            if deleted["seq"] > 0:
+                cut[period] = deleted["seq"], deleted["head"]
+            chain = chains[f"audit/{period}"] = Chain(f"audit/{period}", deleted["head"], deleted["seq"])
+            for row in rows:
+                yield from chain.add(row)
+                ids.append(row["event_id"])
+                event = json.loads(row["event"])
+                events.append(event)
+                if event.get("place"):
+                    history += row["event"].encode() + b"\n"
+                if event.get("action") == "statements.write":
+                    manifests.setdefault(event["target"], set()).add(event["after"]["manifest_sha256"])
+            if (head["seq"], head["head"]) != (chain.seq, chain.head):
+                yield f"{name} does not end at its head"
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            yield f"{name} cannot be read: {error!r}"
+    if len({*ids}) != len(ids):
+        yield "an event is chained twice"
     groups = {name for name in log.heads if name.startswith("audit/")} | chains.keys()
     yield from compare(log, chains, sorted(groups))
+    told = {(str(each["target"]), each["after"]["deleted_seq"], each["after"]["deleted_head"])
+            for each in events if each.get("action") == "audit.delete"}  # fmt: skip
+    explained = {month for month, end in cut.items() if (month, *end) in told}
+    for month in sorted(cut.keys() - explained):
+        message = f"nothing tells that the first events of {month} were deleted"
+        yield Open(message) if any(later > month for later in explained) else message
+    lawful = {month for month in cut if month in explained or any(later > month for later in explained)}
+    yield from verify_documents(files.get("documents.jsonl"), events, lawful, log.at)
     if files.get("configuration.jsonl") != history:
         yield "configuration.jsonl is not what the audit log has"
     for period, digests in manifests.items():
         content = files.get(f"statements/{period}/manifest.json")
         if content is not None and sha256(content) not in digests:
             yield f"the manifest of {period} is not that of the audit log"
+
+
+def verify_documents(  # noqa: C901 - the steps of the document, in its order
+    content: bytes | None, events: list[dict[str, Any]], deleted: set[str], last_at: str
+) -> Iterator[str]:
+    """Check the states of documents."""
+    if content is None:
+        yield "documents.jsonl is missing"
+        return
+    history: dict[str, list[dict[str, Any]]] = {}
+    for event in sorted((each for each in events if each.get("place")), key=lambda each: str(each["event_id"])):
+        history.setdefault(event["place"], []).append(event)
+    lines: dict[str, dict[str, Any]] = {}
+    before = ""
+    for encoded in content.splitlines():
+        row = row_of_document(encoded)
+        if row is None or row["place"] <= before:
+            yield "a line of documents.jsonl is not in its form or order"
+            continue
+        before = row["place"]
+        lines[before] = row
+    is_complete = lines.get("audit/settings/baseline", {}).get("sha256", "") != ""
+    for place in sorted(lines.keys() | history.keys()):
+        line, own = lines.get(place, {"event_id": "", "sha256": ""}), history.get(place, [])
+        newest = own[-1]["event_id"] if own else ""
+        stated = own[-1]["after_sha256"] if own else ""
+        is_known = own or line["event_id"] or not is_complete
+        is_right = (line["sha256"], line["event_id"]) == (stated, newest) or (
+            place not in lines and not stated) or (place in lines and not own and not line["event_id"])  # fmt: skip
+        if not is_right or not is_known:
+            since = month_of(newest) if newest else ""
+            named = month_of(line["event_id"])
+            if line["event_id"] > newest and is_recent(line["event_id"], last_at):
+                yield Open(f"the newest event of {place} may not be chained yet")
+            elif not line["sha256"] and any(since <= month for month in deleted):
+                continue
+            elif not (line["sha256"] and line["event_id"] > newest and named in deleted):
+                yield f"{place} is not as its newest event left it"
+        for one, other in pairwise(own):
+            if other["before_sha256"] != one["after_sha256"] and not any(
+                month_of(one["event_id"]) <= month <= month_of(other["event_id"]) for month in deleted
+            ):
+                yield f"{place} changed between two events"
+
+
+def row_of_document(line: bytes) -> dict[str, Any] | None:
+    """Return a line of documents.jsonl; `None` if it is not in its form."""
+    try:
+        row = json.loads(line)
+        texts = all(isinstance(value, str) for value in row.values())
+        is_price = row["place"].startswith("prices/") and row["sha256"]
+        names = {"event_id", "place", "sha256"} | ({"text"} if is_price else set())
+        if canonical(row) != line or not texts or row.keys() != names or row["place"].count("/") < 2:
+            return None
+        return None if is_price and sha256(row["text"].encode()) != row["sha256"] else dict(row)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def month_of(event_id: str) -> str:
+    """Return the month in an event's id; empty if it has none."""
+    try:
+        return f"{datetime.fromtimestamp((int(event_id, 16) >> 80) / 1000, UTC):%Y-%m}"
+    except (ValueError, OverflowError):
+        return ""
+
+
+def is_recent(event_id: str, last_at: str) -> bool:
+    if not re.fullmatch(r"[0-9a-f]{32}", event_id):
+        return False
+    earliest = _moment(last_at) - timedelta(minutes=10) if last_at else datetime(1970, 1, 1, tzinfo=UTC)
+    return int(event_id[:12], 16) >= earliest.timestamp() * 1000
+
+
+def rows_of_prices(content: bytes) -> list[dict[str, Any]]:
+    """Return the rows in the texts of prices, without properties that are empty."""
+    texts = [
+        json.loads(row["text"]) for line in content.splitlines() if (row := row_of_document(line)) and "text" in row
+    ]
+    bands = [each for text in texts for each in text.pop("other_bands", [])]
+    return [plain_price(each) for each in (*texts, *bands)]
+
+
+def plain_price(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value not in (None, "", 0)}
+
+
+def compare_prices(archive: bytes, documents: bytes, period: str) -> Iterator[str]:
+    """Compare the prices in the head of an archive with the documents."""
+    try:
+        stated = [plain_price(row) for row in json.loads(gzip.decompress(archive).splitlines()[0])["prices"]]
+    except (ValueError, KeyError, OSError, EOFError, zlib.error, IndexError, AttributeError):
+        return  # it cannot be read, which is told already
+    if sorted(map(canonical, stated)) != sorted(map(canonical, rows_of_prices(documents))):
+        yield f"the prices of {period} are not those of the documents"
 
 
 def main(archive: str, anchors: str, key: str) -> int:
@@ -391,7 +521,7 @@ def main(archive: str, anchors: str, key: str) -> int:
 
     wrong = verify_archive(Path(archive).read_bytes(), read, [public])
     sys.stdout.write("".join(f"{each}\n" for each in wrong))
-    return 1 if wrong else 0
+    return status(wrong)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ from shared.application.ports.audit import AuditedDocument, DocumentPlace
 from shared.domain.audit.events import AuditEvent
 from shared.domain.errors import VersionConflict
 
+_PRICES: Final = "prices"
 _AUDITED: Final = (
     ("tenants", None),
     ("credentials", None),
     ("backends", "backend"),
     ("backends", "deployment"),
-    ("prices", None),
+    (_PRICES, None),
     ("alertsinks", None),
     (AUDIT_TABLE, PERIODS_PARTITION),
     (AUDIT_TABLE, SETTINGS_PARTITION),
@@ -61,6 +62,7 @@ def _audited(table: str, document: Document) -> AuditedDocument:
         target=_target(table, document),
         sha256=sha256_of(document.text),
         event_id=document.event_id,
+        text=document.text if table == _PRICES else "",
     )
 
 

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from shared.adapters.tables.archived_prices import archived_prices, prices_from
 from shared.adapters.tables.rollups import WATERMARK_KEY, rollup_table_of
 from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, table_of
 from shared.adapters.tables.store import AnswerLost, Insert, InspectableStore, InspectedRow, RowExists
 from shared.application.ports.pricing import PriceStore
-from shared.domain.errors import AlreadyExists, GatewayError, LedgerUnavailable
-from shared.domain.pricing.price import Price
+from shared.domain.errors import AlreadyExists, GatewayError, LedgerUnavailable, PriceContradicted
 
 FORMAT: Final = "tallygate-period-1"
 _FIRST_ENTRY_KEY: Final = "E|"
@@ -32,7 +32,6 @@ _READING_ATTEMPTS: Final = 20
 _BATCH_ROWS: Final = 50
 _MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 """A longer line is none of ours. It is cut, so that a small file that grows does not exhaust memory."""
-_prices_adapter = TypeAdapter(list[Price])
 
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -83,8 +82,7 @@ class PeriodArchive:
 
         Raises `PeriodMoves` for a tenant whose lanes change during each reading, and `LedgerUnavailable`.
         """
-        book = sorted(await self._prices.load(), key=lambda price: (price.model, price.price_id))
-        prices = _prices_adapter.dump_python(book, mode="json")
+        prices = archived_prices(await self._prices.load())
         digest, count = hashlib.sha256(), 0
         with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
 
@@ -111,13 +109,24 @@ class PeriodArchive:
         """
         head = _read_head(path)
         rows = sum(1 for _ in _read_rows(path))  # reads the whole file, so that nothing of a damaged one is written
-        for price in _prices_of(path, head):
-            await self._prices.restore(price)
+        await self._restore_prices(path, head)
         try:
             await self._insert_all(path, rows, report)
         except AnswerLost as error:
             raise LedgerUnavailable from error
         return head.period
+
+    async def _restore_prices(self, path: Path, head: _Head) -> None:
+        """Restore the prices of an archive. Raises `ArchiveDamaged` if they contradict each other in a new store."""
+        try:
+            for price in prices_from(head.prices):
+                await self._prices.restore(price)
+        except ValidationError as error:
+            raise ArchiveDamaged(f"{path} has a price that cannot be read.") from error
+        except (AlreadyExists, PriceContradicted) as error:
+            if not self._is_new:
+                raise
+            raise ArchiveDamaged(f"{path} has prices that contradict each other: {error}") from error
 
     async def _rows(self, period: str, report: Progress, only: str | None) -> AsyncIterator[_Line]:
         """Read all rows of a period, tenant after tenant, also in partitions that the registry does not name."""
@@ -234,6 +243,11 @@ class PeriodArchive:
                 ) from None
 
 
+def read_prices(path: Path) -> list[dict[str, Any]]:
+    """Return the prices of an archive as they stand there. Raises `ArchiveDamaged`."""
+    return [dict(each) for each in _read_head(path).prices]
+
+
 def _line(table: str, partition: str, row: InspectedRow) -> _Line:
     return _Line(table=table, partition=partition, key=row.key, fields=dict(row.fields))
 
@@ -253,13 +267,6 @@ def _read_head(path: Path) -> _Head:
     if found is None or found.format != FORMAT:
         raise ArchiveDamaged(f"{path} is not an archive of a period.")
     return found
-
-
-def _prices_of(path: Path, head: _Head) -> list[Price]:
-    try:
-        return _prices_adapter.validate_python(head.prices)
-    except ValidationError as error:
-        raise ArchiveDamaged(f"{path} has a price that cannot be read.") from error
 
 
 def _read_rows(path: Path) -> Iterator[_Line]:

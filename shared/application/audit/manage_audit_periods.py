@@ -71,7 +71,8 @@ class ManageAuditPeriods:
         """Delete the events of months that ended longer ago than the retention, but of those on hold.
 
         Those of earlier versions are deleted, too. Returns the number of events. The head of each chain stays, and the
-        deletion is an event. Raises `SweepFailed` for months that failed, once all others are done.
+        deletion is an event. It is told again before that event is deleted, so that the newest months explain all
+        others. Raises `SweepFailed` for months that failed, once all others are done.
         """
         due = self._due()
         if not self._retention_months or await self._cursors.get(_JOB) == due:
@@ -81,9 +82,22 @@ class ManageAuditPeriods:
         for period in sorted(chained.union(await self._unchained.periods(due))):
             with failures.collected(f"the log of {period}"):
                 removed += await self._expire(period)
+        for period in sorted(chained):
+            with failures.collected(f"the deletion of {period}"):
+                await self._tell_again(period, due)
         failures.raise_any()
         await self._cursors.put(_JOB, due)
         return removed
+
+    async def _tell_again(self, period: str, due: str) -> None:
+        """Store the event of a deletion again, if the month that holds it is over its own retention."""
+        state = await self._periods.get(period)
+        if state is None or state.deleted is None or state.deleted_at is None:
+            return
+        told_at = state.told_at or state.deleted_at
+        if str(BillingPeriod.containing(told_at)) < due:
+            now = self._clock.now()
+            await self._store(_RETENTION, "audit.delete", now, state, replace(state, told_at=now))
 
     def _due(self) -> str:
         """Return the first month that is kept."""
@@ -100,7 +114,7 @@ class ManageAuditPeriods:
                 return 0
             end = head or AuditHead(period, 0, "")
             if state.deleted_at is None or state.deleted_seq != end.seq:
-                after = replace(state, deleted_at=now, deleted_seq=end.seq, deleted_head=end.head)
+                after = replace(state, deleted_at=now, deleted_seq=end.seq, deleted_head=end.head, told_at=None)
                 try:
                     await self._store(_RETENTION, "audit.delete", now, before, after)
                 except VersionConflict:  # such as a hold at the same time

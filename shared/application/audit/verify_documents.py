@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
+from shared.application.audit.document_history import (
+    DeletedMonths,
+    DocumentHistory,
+    add_change,
+    breaks_of,
+    problem_of,
+)
 from shared.application.audit.verify_audit_log import MAX_SEQ
 from shared.application.ports.audit import (
     AuditChain,
-    AuditedDocument,
     AuditedDocuments,
     AuditPeriods,
     DocumentPlace,
     StoredBaseline,
     WaitingEvents,
 )
-from shared.domain.identifiers import BillingPeriod, moment_of
 from shared.domain.values import record
 
 MOST_WAITING: Final = 100_000
-_PLACE: Final = 3
-"""Table, partition and row. A row may hold further slashes."""
-
-
-@record
-class _Told:
-    """The change of a document, as an event tells it."""
-
-    event_id: str
-    before: str
-    after: str
 
 
 @record
@@ -79,12 +70,12 @@ class VerifyDocuments:
         is_complete = await self._baseline.is_complete()
         stored = {each.place: each async for each in self._documents.all()}
         told = await self._events()
-        deleted = _Deleted(await self._deleted_months())
+        deleted = DeletedMonths(await self._deleted_months())
         findings, unproven = list[DocumentFinding](), 0
         for place in sorted({*stored, *told}):
             document, events = stored.get(place), sorted(told.get(place, {}).values(), key=lambda each: each.event_id)
             named = document.event_id if document else ""
-            problem = _problem(document, events)
+            problem = problem_of(document, events)
             if is_complete and not (events or named):
                 problem = "the document has no event, and the baseline is complete"
             # A document that has changed since it was read is not compared: the events are older or newer than it.
@@ -97,7 +88,7 @@ class VerifyDocuments:
                 DocumentFinding(
                     place=place, message=f"the document was changed between the events {two[0]} and {two[1]}"
                 )
-                for two in _breaks(events)
+                for two in breaks_of(events)
                 if not deleted.has_one_between(*two)
             ]
         return DocumentsVerified(findings=findings, unproven=unproven)
@@ -111,78 +102,14 @@ class VerifyDocuments:
                 found.append(period)
         return found
 
-    async def _events(self) -> dict[DocumentPlace, dict[str, _Told]]:
+    async def _events(self) -> DocumentHistory:
         """Return the events of each place, by id. Waiting ones are read first, because they become chained ones."""
-        told: defaultdict[DocumentPlace, dict[str, _Told]] = defaultdict(dict)
+        told: DocumentHistory = defaultdict(dict)
         for table in self._waiting.tables:
             for row in await self._waiting.waiting(table, MOST_WAITING):
                 if row.event is not None:
-                    _add(told, row.event.text)
+                    add_change(told, row.event.text)
         async for period in self._chain.periods():
             async for entry in self._chain.entries(period, 1, MAX_SEQ):
-                _add(told, entry.text)
+                add_change(told, entry.text)
         return told
-
-
-def _add(told: defaultdict[DocumentPlace, dict[str, _Told]], text: str) -> None:
-    """Add an event that tells of a document. Of one that cannot be read, I18 has a finding."""
-    try:
-        fields: dict[str, Any] = json.loads(text)
-        parts = fields["place"].split("/", _PLACE - 1)
-        change = _Told(event_id=fields["event_id"], before=fields["before_sha256"], after=fields["after_sha256"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return
-    if len(parts) == _PLACE:
-        told[parts[0], parts[1], parts[2]][change.event_id] = change
-
-
-class _Deleted:
-    """The months of which retention has deleted events."""
-
-    def __init__(self, months: Sequence[str]) -> None:
-        self._months = months
-
-    def has_one_between(self, earlier: str, later: str) -> bool:
-        """Tell whether an event between two others may be one that retention has deleted."""
-        return any(_month_of(earlier) <= month <= _month_of(later) for month in self._months)
-
-    def has_one_after(self, last: str, document: AuditedDocument | None) -> bool:
-        """Tell whether the event of a document's state, or of its removal, may be one that retention has deleted.
-
-        `last` is the last of its events that is there; empty if there is none.
-        """
-        if document is None:
-            return any(_month_of(last) <= month for month in self._months)
-        return document.event_id > last and _month_of(document.event_id) in self._months
-
-
-def _month_of(event_id: str) -> str:
-    """Return the month of an event. Empty for an id that the gateway did not make."""
-    try:
-        return str(BillingPeriod.containing(moment_of(event_id)))
-    except (ValueError, OverflowError):
-        return ""
-
-
-def _problem(document: AuditedDocument | None, events: Sequence[_Told]) -> str:
-    """Tell how a document differs from what its newest event says; empty if it does not."""
-    if not events:
-        named = document.event_id if document else ""
-        return f"the document was written with event {named}, which is missing" if named else ""
-    newest = events[-1]
-    if document is None:
-        return f"the document is gone, and event {newest.event_id} left it there" if newest.after else ""
-    if not newest.after:
-        return f"the document is there, and event {newest.event_id} removed it"
-    if document.sha256 != newest.after:
-        return f"the document is not as event {newest.event_id} left it"
-    if document.event_id != newest.event_id:
-        return f"the document was written again after event {newest.event_id}, without an event"
-    return ""
-
-
-def _breaks(events: Sequence[_Told]) -> Iterator[tuple[str, str]]:
-    """Yield each two events between which the document was changed."""
-    for earlier, later in pairwise(events):
-        if later.before != earlier.after:
-            yield earlier.event_id, later.event_id

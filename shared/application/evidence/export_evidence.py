@@ -50,7 +50,7 @@ class ExportEvidence:
         """Write all files but the manifest. Reports progress in leaves.
 
         - The log of heads is read first, so that it has nothing that the books lack.
-        - Raises `NotFound` for an unknown tenant, and `StorageUnavailable`.
+        - Raises `NotFound` for an unknown tenant, `DocumentsMove` and `StorageUnavailable`.
         """
         if facts.tenant is not None and await self._tenants.get(facts.tenant) is None:
             raise NotFound(f"No tenant '{facts.tenant}' is registered.")
@@ -65,6 +65,8 @@ class ExportEvidence:
                 package.add_file(f"{PERIODS}/{period}.gz", books)
                 if (found := await self._statements(period, facts.tenant, package)) is not None:
                     statements[period] = found
+            if facts.tenant is None:
+                await self._audit.require_same_prices()
         periods = [(period, statements.get(period)) for period in facts.periods]
         shown = [] if facts.tenant else [*events.items()]
         package.add(SUMMARY, self._summary.render(facts, periods, leaves, checkpoint, shown))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Protocol
 
-from shared.application.ledger.audited_limits import AuditedLimits
+from shared.application.evidence.audit_lines import PRICES, canonical_object_of, object_of
 from shared.application.ledger.findings import Finding, NotChecked
 from shared.application.ledger.lane_books import StringSet
 from shared.application.ports.anchors import DatedHead, DatedHeads
 from shared.domain.audit.audit_chain import audit_genesis
-from shared.domain.audit.hash_chain import ChainVerifier, Sealed
+from shared.domain.audit.hash_chain import HMAC, ChainVerifier, Sealed
 
 FORMAT: Final = "tallygate-audit-1"
 CHAINED: Final = "I18"
 ANCHORED: Final = "I2"
 TABLE: Final = "auditlog"
-_SHARED_TABLES: Final = ("prices",)
 _TABLES_OF_TENANTS: Final = ("tenants", "credentials")
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _END: Final = DatedHead(seq=1 << 62, head="", leaf=0, at="")
 
 
@@ -33,9 +30,9 @@ class Digest(Protocol):
 
 def is_configuration(text: str, tenant: str | None = None) -> bool:
     """Tell whether an event changed a document, and one that concerns the tenant if there is one."""
-    place = _object(text.encode()).get("place")
+    place = object_of(text.encode()).get("place")
     table, _, rest = str(place or "").partition("/")
-    if tenant is None or table in _SHARED_TABLES:
+    if tenant is None or table == PRICES:
         return bool(table)
     return table in _TABLES_OF_TENANTS and tenant in rest.split("/")
 
@@ -50,17 +47,17 @@ class ReplayAudit:
         heads: DatedHeads | None,
         new_set: Callable[[], StringSet],
         history: Digest,
-        limits: AuditedLimits,
+        tell: Callable[[str], None],
     ) -> None:
-        """`heads` are those of a signed log; `None` if there is none.
+        """Take the heads of a signed log; `None` if there is none.
 
-        `history` gets the history of configuration, and `limits` all events.
+        `history` gets the history of the configuration, and `tell` is called with the text of each event.
         """
-        self._period = period
+        self.period = period
         self._verifier = verifier
         self._ids = new_set()
         self._history = history
-        self._limits = limits
+        self._tell = tell
         chain = f"audit/{period}"
         self._anchors = heads.of(chain) if heads else iter(())
         self._next = next(self._anchors, _END)
@@ -69,18 +66,19 @@ class ReplayAudit:
         self.seq = 0
         self.deleted = 0
         """The number of the last entry that retention has deleted."""
-        self._head = audit_genesis(period)
+        self._head = self._deleted_head = audit_genesis(period)
         self._is_anchored_wrongly = False
         self.manifests: list[tuple[str, str]] = []
         """The periods whose statements were written, and the SHA-256 of the manifest of each."""
+        self.deletions: dict[tuple[str, int, str], int] = {}
+        """Month, last number and last hash of what retention deleted, as events tell it, and the numbers of these."""
 
     def __call__(self, lines: Iterable[bytes]) -> Iterator[Finding]:
         """Read the file. Yields what is wrong."""
         stated: dict[str, Any] = {}
         for number, line in enumerate(lines):
-            row = _object(line)
-            if (encoded := _encode(row).encode(errors="replace")) != line:
-                row = _object(encoded)  # halves of surrogate pairs have no bytes
+            row, is_canonical = canonical_object_of(line)
+            if not is_canonical:
                 yield self._at("", CHAINED, f"line {number + 1} of the file is not in its canonical form")
             if number == 0:
                 stated = row
@@ -94,24 +92,30 @@ class ReplayAudit:
             yield self._at("", ANCHORED, f"the log ends with entry {self.seq}, and leaf {leaf} ({at}) has entry "
                                          f"{self._next.seq}")  # fmt: skip
 
+    @property
+    def end_of_deleted(self) -> tuple[str, int, str]:
+        """Month, number and hash of the last event that was deleted, as the file states them."""
+        return self.period, self.deleted, self._deleted_head
+
+    @property
+    def anchored(self) -> int:
+        """The number of the events in the file that the log of heads has."""
+        return max(min(self._newest, self.seq) - self.deleted, 0)
+
     def not_checked(self) -> Iterator[NotChecked]:
-        """Yield what the file and the log of heads cannot prove."""
-        if self.deleted:
-            reason = f"the first {self.deleted} events of the audit log of {self._period}: retention has deleted them"
-            yield NotChecked(invariant=CHAINED, reason=reason)
+        """Yield what the log of heads cannot prove."""
         if after := self.seq - max(self._newest, self.deleted):
-            reason = f"the last {after} events of the audit log of {self._period} are in no leaf yet"
+            reason = f"the last {after} events of the audit log of {self.period} are in no leaf yet"
             yield NotChecked(invariant=ANCHORED, reason=reason, is_open=True)
 
     def _begin(self, row: dict[str, Any]) -> Iterator[Finding]:
-        if row.get("format") != FORMAT or row.get("period") != self._period:
-            yield self._at("", CHAINED, f"the file is not an audit log of {self._period}")
+        if row.get("format") != FORMAT or row.get("period") != self.period:
+            yield self._at("", CHAINED, f"the file is not an audit log of {self.period}")
         deleted = row.get("deleted")
         match deleted:
             case {"seq": int(seq), "head": str(head)} if seq > 0:
                 self.seq = self.deleted = seq
-                self._limits.deleted_months.add(self._period)
-                self._head = head
+                self._head = self._deleted_head = head
                 yield from self._compare()
             case _ if deleted != {"seq": 0, "head": self._head}:
                 yield self._at("", CHAINED, "the file begins with another genesis")
@@ -123,7 +127,9 @@ class ReplayAudit:
         if row.get("seq") != self.seq:
             yield self._at(key, CHAINED, f"entry {row.get('seq')} stands where {self.seq} belongs")
         link = self._verifier.check(self._head, sealed)
-        if link.fault:
+        if link.method == HMAC:
+            yield self._at(key, CHAINED, f"entry {self.seq} states no method, and no version wrote such an event")
+        elif link.fault:
             yield self._at(key, CHAINED, f"entry {self.seq} {link.fault}", link.property_name)
         event_id = str(row.get("event_id", ""))
         if event_id in self._ids:
@@ -144,28 +150,26 @@ class ReplayAudit:
 
     def _note(self, row: dict[str, Any]) -> None:
         text = str(row.get("event", ""))
-        self._limits.add(text)
+        self._tell(text)
         if is_configuration(text):
             self._history.update(text.encode() + b"\n")
-        match _object(text.encode()):
+        match object_of(text.encode()):
             case {"action": "statements.write", "target": str(period), "after": {"manifest_sha256": str(digest)}}:
                 self.manifests.append((period, digest))
+            case {
+                "action": "audit.delete",
+                "target": str(period),
+                "after": {"deleted_seq": int(seq), "deleted_head": str(head)},
+            }:
+                self.deletions[period, seq, head] = self.seq
 
     def _at(self, row: str, invariant: str, message: str, property_name: str = "") -> Finding:
         return Finding(
             invariant=invariant,
             tenant_id="",
-            message=f"audit log of {self._period}: {message}",
+            message=f"audit log of {self.period}: {message}",
             table=TABLE,
-            partition=self._period,
+            partition=self.period,
             row=row,
             property_name=property_name,
         )
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

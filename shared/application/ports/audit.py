@@ -154,6 +154,8 @@ class AuditedDocument:
     """SHA-256 of its text."""
     event_id: str
     """The event that was stored with it; empty for a document of an earlier version."""
+    text: str = ""
+    """The text of a price; empty for others, which may hold secrets."""
 
 
 class AuditedDocuments(Protocol):

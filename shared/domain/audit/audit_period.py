@@ -21,6 +21,8 @@ class AuditPeriod:
     """The number of the last event that was deleted."""
     deleted_head: str = ""
     """Its hash, so that the rest of the chain and its anchors can still be checked."""
+    told_at: datetime | None = None
+    """The time of the newest event that tells the deletion; `None` if it is the one of the deletion itself."""
 
     @property
     def deleted(self) -> AuditHead | None:

@@ -7,6 +7,7 @@ from typing import Final
 MANIFEST: Final = "manifest.json"
 SUMMARY: Final = "summary.html"
 HEAD_PROOFS: Final = "proofs/heads.jsonl"
+DOCUMENTS: Final = "documents.jsonl"
 CONFIGURATION: Final = "configuration.jsonl"
 ANCHORS: Final = "anchors"
 STATEMENTS: Final = "statements"

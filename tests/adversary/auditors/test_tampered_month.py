@@ -75,6 +75,14 @@ def complaints(
     return found
 
 
+def status_of_files(month: FinishedMonth, archive: Path, *, checkpoints: bool = True) -> int:
+    """Return the exit status of the command for these files."""
+    try:
+        return status_of(verified(month, archive, checkpoints=checkpoints))
+    except ArchiveDamaged:
+        return 2
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of tampering with rows, and a text that names its place."""

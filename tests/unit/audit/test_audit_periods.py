@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -69,6 +70,24 @@ async def test_events_of_earlier_versions_are_deleted_with_their_month() -> None
     assert await managed(log).expire() == 0
     assert sorted(await actions(log)) == ["audit.delete", "audit.delete", "audit.hold", "audit.release"]
     assert await log.findings("2026-07") == []
+
+
+async def test_a_deletion_is_told_again_before_the_month_that_tells_it_is_deleted() -> None:
+    log = await log_of(SEPTEMBER)
+    await log.documents.insert("audit", "202608", "event-a", "{}")
+    await managed(log).expire()
+    assert await actions(log) == ["audit.delete", "audit.delete"]
+    log.clock.moment = datetime(2027, 1, 5, tzinfo=UTC)
+    await managed(log).expire()
+    await log.timer()
+    again = [each for each in await log.chained("2027-01") if each["target"] == "2026-09"]
+    assert [(each["after"]["deleted_seq"], each["before"]["told_at"]) for each in again] == [(3, None)]
+    assert again[0]["after"]["told_at"] == "2027-01-05T00:00:00Z"
+    log.clock.moment = datetime(2027, 2, 5, tzinfo=UTC)
+    await managed(log).expire()
+    assert await remaining(log, BillingPeriod(2027, 1)) > 0
+    await log.timer()
+    assert [each for each in await log.chained("2027-02") if each["target"] == "2026-09"] == []
 
 
 async def test_a_late_event_of_a_month_without_a_chain_is_deleted_by_a_later_run() -> None:

@@ -1,0 +1,24 @@
+"""Rows of the price book, as archives have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from shared.domain.pricing.price import Price
+
+_adapter: Final = TypeAdapter(list[Price])
+
+
+def archived_prices(book: Sequence[Price]) -> list[dict[str, Any]]:
+    """Return the rows of the price book as an archive has them."""
+    rows = sorted(book, key=lambda price: (price.model, price.price_id))
+    prices: list[dict[str, Any]] = _adapter.dump_python(rows, mode="json")
+    return prices
+
+
+def prices_from(archived: Sequence[dict[str, Any]]) -> list[Price]:
+    """Read rows. Raises pydantic's `ValidationError`."""
+    return _adapter.validate_python(archived)
