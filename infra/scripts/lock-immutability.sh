@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Lock the policies of the books' containers: until a file's time has passed, nobody can change or delete it any more.
+#
+#   infra/scripts/lock-immutability.sh [CONTAINER...]
+#
+# Without names it takes anchors and chargeback. It asks for each container, whose name must be typed. A locked policy
+# can be extended, but never shortened or removed, and the storage account cannot be deleted while it lasts.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source=infra/scripts/azd-values.sh
+. infra/scripts/azd-values.sh
+
+account=$(azd_value BOOKS_STORAGE_ACCOUNT)
+group=$(azd_value BOOKS_RESOURCE_GROUP)
+policies=$(azd_value BOOKS_IMMUTABILITY)
+profile=$(azd env get-value GATEWAY_PROFILE 2>/dev/null || echo public)
+
+if [ "$profile" = public ] || [ "$policies" = none ]; then
+  echo "This environment is a trial (profile $profile, policies $policies). Its books are never locked." >&2
+  exit 1
+fi
+
+policy() { # COMMAND CONTAINER ARGUMENTS...
+  local command=$1 container=$2
+  shift 2
+  az storage container immutability-policy "$command" --account-name "$account" --resource-group "$group" \
+    --container-name "$container" "$@" --output tsv
+}
+
+[ $# -gt 0 ] || set -- anchors chargeback
+for container in "$@"; do
+  state=$(policy show "$container" --query state)
+  days=$(policy show "$container" --query immutabilityPeriodSinceCreationInDays)
+  case $state in
+    Locked)
+      echo "$container of $account is locked already, for $days days."
+      continue
+      ;;
+    Unlocked) ;;
+    *)
+      echo "$container of $account has no policy. Provision with BOOKS_IMMUTABILITY_WANTED=unlocked first." >&2
+      exit 1
+      ;;
+  esac
+  ask_for "$container" "Each file in $container of $account will stay for $days days, and so will the account. This cannot be undone."
+  policy lock "$container" --if-match "$(policy show "$container" --query etag)" --query state
+done
+
+for container in anchors chargeback; do
+  if [ "$(policy show "$container" --query state)" != Locked ]; then
+    # The template leaves both policies alone, or none.
+    echo "$container is not locked yet. Lock it before the next provision, which would fail over the locked policy." >&2
+    exit 1
+  fi
+done
+azd env set BOOKS_IMMUTABILITY_WANTED locked
+echo "Both are locked. The template leaves their policies alone from now on (BOOKS_IMMUTABILITY_WANTED=locked)."
