@@ -23,6 +23,7 @@ from shared.application.health.publish_gauges import PublishGauges
 from shared.application.health.report_health import ReportHealth
 from shared.application.health.run_timer import RunTimer
 from shared.application.health.show_status import ShowStatus
+from shared.application.health.tell_failed_chains import TellFailedChains
 from shared.application.health.tell_instance import TellInstance
 from shared.application.health.verify_books import VerifyBooks
 from shared.application.health.watch_timers import WatchTimers
@@ -44,7 +45,7 @@ class Health:
     """The use cases that check the gateway's own parts, that run and watch its timers, and that verify its books."""
 
     readiness: CheckReadiness
-    run_timer: RunTimer
+    run_timer: TellFailedChains
     tell_instance: TellInstance
     report: ReportHealth
     verify_books: VerifyBooks
@@ -66,7 +67,7 @@ def wire_health(
     gauges = PublishGauges(adapters.telemetry, problems, verifications, ledger.books, clock)
     return Health(
         readiness=readiness,
-        run_timer=RunTimer(runs, clock, name, adapters.telemetry),
+        run_timer=TellFailedChains(RunTimer(runs, clock, name, adapters.telemetry), runs, alerts.store, clock),
         tell_instance=tell_instance,
         report=ReportHealth(watch, gauges, tell_instance, alerts.store, clock),
         verify_books=VerifyBooks(

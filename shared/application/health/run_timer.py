@@ -18,7 +18,9 @@ TIMER: Final = "gateway.timer"
 PAST_DUE: Final = "gateway.timer.past_due"
 DURATION_MS: Final = "gateway.timer.duration_ms"
 _COUNT: Final = "gateway.timer.count."
-REPAIRS: Final = frozenset({"reservations_expired", "transfers_completed", "limits_corrected", "events_deleted"})
+REPAIRS: Final = frozenset(
+    {"reservations_expired", "transfers_completed", "limits_corrected", "grants_finished", "events_deleted"}
+)
 """The counts that tell of a process that died, or of something that was deleted. Lines with one are warnings."""
 
 
