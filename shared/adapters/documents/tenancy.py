@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
@@ -10,9 +10,9 @@ from typing import Final
 from shared.adapters.documents.audit import AuditedDocuments
 from shared.adapters.documents.codec import from_json, to_document, to_json
 from shared.adapters.documents.store import Document, Documents, key_of, name_of
-from shared.application.ports.tenancy import KeyName, TenantPage, Versioned
+from shared.application.ports.tenancy import KeyName, StoredKeys, TenantPage, Versioned
 from shared.domain.audit.events import AuditEvent
-from shared.domain.errors import AlreadyExists, TenantsDamaged, VersionConflict
+from shared.domain.errors import AlreadyExists, RowsDamaged, TenantsDamaged, VersionConflict
 from shared.domain.tenancy.keys import GatewayKey
 from shared.domain.tenancy.tenant import Tenant
 
@@ -30,7 +30,12 @@ class DocumentTenants:
 
     async def get(self, tenant_id: str) -> Versioned[Tenant] | None:
         document = await self._documents.get("tenants", tenant_id, _TENANT_KEY)
-        return Versioned(from_json(Tenant, document.text), document.etag) if document else None
+        if document is None:
+            return None
+        try:
+            return Versioned(from_json(Tenant, document.text), document.etag)
+        except ValueError as error:
+            raise TenantsDamaged([tenant_id]) from error
 
     async def insert(self, tenant: Tenant, event: AuditEvent) -> Versioned[Tenant]:
         etag = await self._audited.insert("tenants", tenant.tenant_id, _TENANT_KEY, to_document(tenant), event)
@@ -70,7 +75,12 @@ class DocumentKeys:
 
     async def get(self, tenant_id: str, key_id: str) -> Versioned[GatewayKey] | None:
         document = await self._documents.get("credentials", tenant_id, key_of(key_id))
-        return Versioned(from_json(GatewayKey, document.text), document.etag) if document else None
+        if document is None:
+            return None
+        try:
+            return Versioned(from_json(GatewayKey, document.text), document.etag)
+        except ValueError as error:
+            raise RowsDamaged(f"The document of the key '{key_id}' of tenant '{tenant_id}' cannot be read.") from error
 
     async def names(self) -> frozenset[KeyName]:
         return frozenset((found.partition, name_of(found.key)) for found in await self._documents.list("credentials"))
@@ -103,9 +113,15 @@ class DocumentKeys:
             raise VersionConflict
         return found
 
-    async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
-        found = await self._documents.list("credentials", partition=tenant_id)
-        return [from_json(GatewayKey, document.text) for document in found]
+    async def list(self, tenant_id: str) -> StoredKeys:
+        readable: list[GatewayKey] = []
+        damaged: list[str] = []
+        for document in await self._documents.list("credentials", partition=tenant_id):
+            try:
+                readable.append(from_json(GatewayKey, document.text))
+            except ValueError:
+                damaged.append(name_of(document.key))
+        return StoredKeys(readable, damaged)
 
 
 class DocumentKeyUses:

@@ -47,7 +47,5 @@ class ChainKeys:
             await clock.sleep(RENEW_SECONDS)
             try:
                 chain.use(await self.ring())
-            except (
-                SecretUnavailable
-            ) as error:  # such as a secret that was deleted: what is signed with now stays in use
-                logger.warning("%s Entries are signed with the version that is held.", error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the version that is held stays in use
+                logger.warning("%s: %s Entries are signed with the version that is held.", type(error).__name__, error)

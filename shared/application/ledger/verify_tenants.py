@@ -90,10 +90,7 @@ class VerifyTenants:
             async for tenant in every_tenant(self._tenants):
                 yield tenant
             return
-        try:
-            found = await self._tenants.get(only)
-        except ValueError:
-            raise TenantsDamaged([only]) from None
+        found = await self._tenants.get(only)
         if found is not None:
             yield found.value
 

@@ -33,6 +33,14 @@ class TenantPage:
     damaged: Sequence[str]
 
 
+@value
+class StoredKeys:
+    """The keys of a tenant, and the ids of those whose documents cannot be read."""
+
+    readable: Sequence[GatewayKey]
+    damaged: Sequence[str]
+
+
 class TenantDirectory(Protocol):
     """The registered tenants. Each method is atomic and raises `StorageUnavailable`.
 
@@ -40,7 +48,10 @@ class TenantDirectory(Protocol):
     """
 
     async def get(self, tenant_id: str) -> Versioned[Tenant] | None:
-        """Return a tenant in any state; `None` if it is not registered."""
+        """Return a tenant in any state; `None` if it is not registered.
+
+        Raises `TenantsDamaged` if its document cannot be read.
+        """
         ...
 
     async def insert(self, tenant: Tenant, event: AuditEvent) -> Versioned[Tenant]:
@@ -105,7 +116,7 @@ class KeyDirectory(Protocol):
     """
 
     async def get(self, tenant_id: str, key_id: str) -> Versioned[GatewayKey] | None:
-        """Return a key, in force or not; `None` if it is unknown."""
+        """Return a key, in force or not; `None` if it is unknown. Raises `RowsDamaged` if it cannot be read."""
         ...
 
     async def names(self) -> frozenset[KeyName]:
@@ -129,7 +140,7 @@ class KeyDirectory(Protocol):
         ...
         ...
 
-    async def list(self, tenant_id: str) -> Sequence[GatewayKey]:
+    async def list(self, tenant_id: str) -> StoredKeys:
         """Return all keys of a tenant, in the order of key ids."""
         ...
 

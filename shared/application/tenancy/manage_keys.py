@@ -32,6 +32,14 @@ class KnownKey:
     """The hour of its last use; `None` if no use is known."""
 
 
+@value
+class KnownKeys:
+    """The keys of a tenant, and the ids of those whose documents cannot be read. Those are accepted nowhere."""
+
+    known: Sequence[KnownKey]
+    damaged: Sequence[str]
+
+
 class ManageKeys:
     """The use cases of `/manage/tenants/{tenant}/keys`. All methods raise `NotFound` and `StorageUnavailable`.
 
@@ -63,12 +71,13 @@ class ManageKeys:
         self._authenticate.forget(tenant_id)
         return key, credential
 
-    async def list(self, tenant_id: str) -> Sequence[KnownKey]:
+    async def list(self, tenant_id: str) -> KnownKeys:
         """Return all keys of a tenant, also those that have ended, with their last uses."""
         await self._tenant(tenant_id)
         last_uses, now = await self._uses.last(tenant_id), self._clock.now()
         keys = await self._keys.list(tenant_id)
-        return [KnownKey(key, key.state(now), last_uses.get(key.key_id)) for key in keys]
+        known = [KnownKey(key, key.state(now), last_uses.get(key.key_id)) for key in keys.readable]
+        return KnownKeys(known, keys.damaged)
 
     async def get(self, tenant_id: str, key_id: str) -> Versioned[KnownKey]:
         """Return a key with its last use."""
@@ -120,10 +129,10 @@ class ManageKeys:
         Raises `InvalidRequest` if too many keys are in force. Two calls at once may exceed the limits by one key.
         """
         stored, now = await self._keys.list(tenant_id), self._clock.now()
-        ended = [(at, key.key_id, key) for key in stored if (at := key.ended_at(now)) is not None]
-        if len(stored) - len(ended) >= MAX_KEYS_IN_FORCE:
+        ended = [(at, key.key_id, key) for key in stored.readable if (at := key.ended_at(now)) is not None]
+        if len(stored.readable) - len(ended) >= MAX_KEYS_IN_FORCE:
             raise InvalidRequest(f"The tenant has {MAX_KEYS_IN_FORCE} keys in force. Revoke keys that are not used.")
-        if len(stored) >= MAX_STORED_KEYS:
+        if len(stored.readable) >= MAX_STORED_KEYS:
             *_, first = min(ended)
             event = actor.event(now, "key.remove", f"{tenant_id}/{first.key_id}", before=first)
             with suppress(VersionConflict):  # another process removes or changes it: there is room for one key less

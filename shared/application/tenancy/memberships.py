@@ -12,7 +12,7 @@ from shared.application.ports.clock import Clock
 from shared.application.ports.principals import PrincipalIndex
 from shared.application.ports.tenancy import TenantDirectory
 from shared.application.tenancy.look_ups import MAX_KNOWN, LookUps
-from shared.domain.errors import InsufficientRole, InvalidRequest
+from shared.domain.errors import InsufficientRole, InvalidRequest, TenantsDamaged
 from shared.domain.identity.access_token import AccessTokenClaims
 from shared.domain.identity.role import Role
 from shared.domain.tenancy.entra_principals import (
@@ -72,7 +72,8 @@ class Memberships:
         """Return the tenant `wanted`, or the only one if that is empty. A closed tenant counts if there is no other.
 
         Raises `InsufficientRole` if the caller does not belong to it, whether or not it exists. Raises `InvalidRequest`
-        for a caller of several tenants who names none. Raises `StorageUnavailable`.
+        for a caller of several tenants who names none, and `TenantsDamaged` if documents of its tenants cannot be read.
+        Raises `StorageUnavailable`.
         """
         candidates = await self._candidates(claims, source)
         if wanted:
@@ -105,16 +106,21 @@ class Memberships:
     async def _only(self, candidates: Collection[str], claims: AccessTokenClaims) -> Member:
         open_: list[Member] = []
         closed: list[Member] = []
+        damaged: list[str] = []
         for tenant_id in sorted(candidates):
-            member = await self._member(tenant_id, claims)
+            try:
+                member = await self._member(tenant_id, claims)
+            except TenantsDamaged:  # nobody knows if it names the caller
+                damaged.append(tenant_id)
+                continue
             if member is not None:
                 (closed if member.tenant.state is TenantState.CLOSED else open_).append(member)
             if len(open_) > 1:
                 break
         members = open_ or closed
         if not members:
-            raise _refused(_NO_TENANT, claims)
-        if len(members) > 1:
+            raise TenantsDamaged(damaged) if damaged else _refused(_NO_TENANT, claims)
+        if len(members) + len(damaged) > 1:
             problem = f"The caller belongs to several tenants. Name one in the header '{TENANT_HEADER}'."
             raise InvalidRequest(problem, TENANT_HEADER)
         return members[0]

@@ -28,7 +28,9 @@ async def create_key(gateway: Gateway, request: Request, actor: Actor) -> Respon
 @for_managers
 async def list_keys(gateway: Gateway, request: Request, _: Actor) -> Response:
     """`GET /manage/tenants/{tenant}/keys`."""
-    return list_response([_known_document(each) for each in await gateway.tenancy.keys.list(tenant_id_of(request))])
+    keys = await gateway.tenancy.keys.list(tenant_id_of(request))
+    damaged = [{"key_id": key_id, "state": "damaged"} for key_id in keys.damaged]
+    return list_response([*(_known_document(each) for each in keys.known), *damaged])
 
 
 @for_managers

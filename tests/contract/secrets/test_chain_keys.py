@@ -9,7 +9,7 @@ import pytest
 from local.emulators.key_vault import EmulatedVault
 from shared.adapters.key_vault.secrets import KeyVaultSecrets
 from shared.application.audit.chain_keys import ChainKeys
-from shared.domain.audit.hash_chain import ChainVerifier, HashChain, Sealed
+from shared.domain.audit.hash_chain import ChainVerifier, HashChain, KeyRing, Sealed
 from shared.domain.errors import SecretUnavailable
 from tests.contract.secrets.conftest import MovedClock
 
@@ -87,6 +87,30 @@ async def test_a_running_process_signs_with_a_new_version(
     vault.versions.clear()  # somebody deletes the key: the process goes on with what it has
     await sleeper.pass_time(1_200)
     assert sealed(chain).covered["key_version"] == new
+    renewal.cancel()
+    await asyncio.wait([renewal])
+
+
+async def test_a_renewal_that_fails_in_any_way_is_tried_again(
+    vault: EmulatedVault, secrets: KeyVaultSecrets, clock: MovedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(ChainKeys):
+        failures = 2
+
+        async def ring(self) -> KeyRing:
+            if self.failures:
+                self.failures -= 1
+                raise RuntimeError("a defect")
+            return await super().ring()
+
+    new, keys = vault.set("chain", SECOND), Failing(secrets, "chain", {"0": FIRST.encode()}, "0")
+    chain, sleeper = HashChain(KeyRing(keys={"0": FIRST.encode()}, newest="0")), Sleeper(clock)
+    renewal = asyncio.create_task(keys.keep_current(chain, sleeper))
+    await sleeper.pass_time(60)
+    assert sealed(chain).covered["key_version"] == "0"
+    await sleeper.pass_time(600)
+    assert sealed(chain).covered["key_version"] == new
+    assert "RuntimeError: a defect Entries are signed with the version that is held." in caplog.text
     renewal.cancel()
     await asyncio.wait([renewal])
 

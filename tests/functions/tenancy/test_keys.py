@@ -473,3 +473,27 @@ async def test_two_gateways_agree_on_the_last_use(
     assert (await stack.chat(key=created["key"]))[0] == 200
     await stack.settled()
     assert (await stack.manage("GET", path_of(stack, created)))["last_used_at"] == later
+
+
+async def test_a_damaged_key_is_named_and_hides_no_other(stack: Stack) -> None:
+    documents, good, bad = await documents_of(stack), await create(stack), await create(stack, label="bad")
+    await documents.put("credentials", stack.tenant, bad["key_id"], "{")
+    listed = (await stack.manage("GET", path_of(stack)))["data"]
+    assert {"key_id": bad["key_id"], "state": "damaged"} in listed
+    assert {good["key_id"]: "active", bad["key_id"]: "damaged"}.items() <= {
+        each["key_id"]: each["state"] for each in listed
+    }.items()
+    await stack.manage("POST", f"{path_of(stack, good)}/rotate", {}, status=201)
+    await create(stack)
+    for method, suffix in (("GET", ""), ("DELETE", ""), ("POST", "/rotate")):
+        answer = await stack.manage(method, path_of(stack, bad) + suffix, {} if suffix else None, status=503)
+        assert answer["error"]["code"] == "ledger_unavailable"
+        assert f"The document of the key '{bad['key_id']}'" in answer["error"]["message"]
+    (await stack.gateway()).tenancy.authenticate.forget(stack.tenant)
+    assert (await call(stack, bad["key"], "/me"))[0] == 503
+
+
+async def test_a_damaged_tenant_is_named(stack: Stack) -> None:
+    await (await documents_of(stack)).put("tenants", stack.tenant, "tenant", "{")
+    answer = await stack.manage("GET", f"/manage/tenants/{stack.tenant}", status=503)
+    assert stack.tenant in answer["error"]["message"]

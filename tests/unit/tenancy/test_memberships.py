@@ -16,7 +16,7 @@ from shared.application.ports.tenancy import TenantPage
 from shared.application.sweep import Sweep, SweepFailed
 from shared.application.tenancy.index_principals import IndexPrincipals, ReconcilePrincipals
 from shared.application.tenancy.memberships import Memberships
-from shared.domain.errors import InsufficientRole, InvalidRequest, StorageUnavailable
+from shared.domain.errors import InsufficientRole, InvalidRequest, StorageUnavailable, TenantsDamaged
 from shared.domain.identity.access_token import AccessTokenClaims
 from shared.domain.identity.role import Role
 from shared.domain.tenancy.entra_principals import EntraPrincipal, PrincipalKind, PrincipalName
@@ -340,3 +340,18 @@ async def test_rows_of_a_tenant_whose_document_cannot_be_read_stay() -> None:
     with pytest.raises(SweepFailed):
         await process.reconcile()
     assert await process.principals.rows() == {"acme": {ANN.name}}
+
+
+async def test_a_tenant_whose_document_is_damaged_is_named_unless_the_caller_names_another() -> None:
+    process = Process()
+    await process.store("acme", ANN)
+    await process.documents.put("tenants", "acme", "tenant", "{")
+    with pytest.raises(TenantsDamaged, match="acme"):
+        await process.tenant_of(ANNS_TOKEN)
+    await process.store("globex", ANN)
+    process.memberships.forget("globex", [ANN.name])
+    with pytest.raises(InvalidRequest, match="x-gateway-tenant"):
+        await process.tenant_of(ANNS_TOKEN)
+    assert await process.tenant_of(ANNS_TOKEN, "globex") == "globex"
+    with pytest.raises(TenantsDamaged, match="acme"):
+        await process.tenant_of(ANNS_TOKEN, "acme")
