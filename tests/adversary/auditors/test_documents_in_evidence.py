@@ -215,7 +215,7 @@ async def rename(gateway: Gateway, clock: MonthClock) -> None:
 
 
 async def remove_key(gateway: Gateway, clock: MonthClock) -> None:
-    key = (await gateway.tenancy.keys._keys.list("bolt"))[0]
+    key = (await gateway.tenancy.keys._keys.list("bolt")).readable[0]
     await gateway.tenancy.keys._keys.remove(key, replace(told(before=key), event_id=rid_at(clock.now())))
 
 
