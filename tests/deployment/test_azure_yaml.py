@@ -61,3 +61,32 @@ def test_no_secret_passes_through_the_parameters_of_azd() -> None:
 def test_the_app_looks_for_the_secrets_that_the_hook_writes() -> None:
     settings = "".join(path.read_text() for path in (ROOT / "infra").rglob("*.bicep"))
     assert [name for name in secrets_of_vault.NAMES if f"'{name}'" not in settings] == []
+
+
+def guide() -> str:
+    return (ROOT / "docs" / "guide" / "deploy.md").read_text()
+
+
+def test_every_variable_that_the_guide_sets_is_read() -> None:
+    hooks = "".join(path.read_text() for path in (ROOT / "infra" / "hooks").glob("*.py"))
+    named = set(re.findall(r"azd env set ([A-Z_]+) ", guide())) - {"NAME"}
+    assert len(named) > 8
+    assert [name for name in named if f"${{{name}=" not in PARAMETERS and f'"{name}"' not in hooks] == []
+
+
+def test_every_script_and_value_of_the_guide_exists() -> None:
+    for script in set(re.findall(r"infra/scripts/[\w-]+\.sh", guide())):
+        assert (ROOT / script).is_file()
+    for name in re.findall(r"azd env\s+get-value\s+([A-Z_]+)", guide()):
+        assert f"output {name} " in TEMPLATE
+    for hook in re.findall(r"azd hooks run ([a-z]+)", guide()):
+        assert hook in steps.STEPS
+
+
+def test_the_guide_quotes_the_hooks_as_they_speak() -> None:
+    hooks = "".join(path.read_text() for path in (ROOT / "infra" / "hooks").glob("*.py"))
+    hooks += (ROOT / "local" / "package" / "__main__.py").read_text()
+    table = guide()[guide().index("| it says |") : guide().index("## A private gateway")]
+    for quoted in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE):
+        words = max(re.split(r"\.\.\.|3\.13|503", quoted), key=len).strip()
+        assert words in " ".join(re.sub(r'"\s+f?"', "", hooks).split()), quoted

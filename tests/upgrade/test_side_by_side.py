@@ -187,15 +187,13 @@ async def test_keys_tenants_and_backends_of_this_version_are_read_by_the_one_bef
     }
 
 
-async def test_a_change_by_the_version_before_keeps_what_only_this_one_knows(both: tuple[Version, Version]) -> None:
+async def test_a_change_by_the_version_before_is_seen_by_this_one(both: tuple[Version, Version]) -> None:
+    # What only this version knows goes back to its default: docs/guide/deploy.md says not to change anything meanwhile
     old, new = both
-    known = set(await old.stack.manage("GET", "/manage/tenants/shared"))
     before = await new.stack.manage("GET", "/manage/tenants/shared")
-    assert known <= set(before)
-    changed = await old.stack.manage("PATCH", "/manage/tenants/shared", {"cost_center": "CC-9"})
-    assert changed["cost_center"] == "CC-9"
-    after = await new.stack.manage("GET", "/manage/tenants/shared")
-    assert {**before, "cost_center": "CC-9"} == after
+    assert set(await old.stack.manage("GET", "/manage/tenants/shared")) <= set(before)
+    await old.stack.manage("PATCH", "/manage/tenants/shared", {"cost_center": "CC-9"})
+    assert await new.stack.manage("GET", "/manage/tenants/shared") == {**before, "cost_center": "CC-9"}
 
 
 def test_the_predecessor_is_another_version(predecessor: Path) -> None:
