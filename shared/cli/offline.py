@@ -69,7 +69,7 @@ async def verify_files(question: Question, report: Progress) -> list[Verificatio
         return [_verification(period, result, PackageVerified(findings=log_findings(log)))]
     package = EvidencePackage(question.archive)
     log = _package_log(question, package)
-    common = await verify_package(question.chain_keys, package, log)
+    common = await verify_package(question.chain_keys, question.key_ends, package, log)
     results = [each async for each in _verify_periods(question, package, log, common, report)]
     there = {period for period, _ in results}
     results += [(period, ExportResult()) for period in package.facts.periods or [""] if period not in there]

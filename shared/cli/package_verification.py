@@ -73,7 +73,7 @@ class PackageVerified:
 
 
 async def verify_package(
-    chain_keys: Mapping[str, bytes], package: EvidencePackage, log: SignedLog | None
+    chain_keys: Mapping[str, bytes], key_ends: Mapping[str, str], package: EvidencePackage, log: SignedLog | None
 ) -> PackageVerified:
     common = PackageVerified(findings=[of_package(each) for each in package.faults()])
     if log is not None and log.newest is not None:
@@ -81,7 +81,7 @@ async def verify_package(
         found = add_proved_heads(lines, verified.roots, verified.times, log.heads, log.newest)
         common.findings += [_of_log(each) for each in found]
     common.findings += log_findings(log)
-    events = await _replay_audit(chain_keys, package, log, common)
+    events = await _replay_audit(chain_keys, key_ends, package, log, common)
     common.findings += _wrong_summary(package, events)
     return common
 
@@ -106,7 +106,11 @@ def _read_statements(package: EvidencePackage, period: str) -> PeriodStatements 
 
 
 async def _replay_audit(
-    chain_keys: Mapping[str, bytes], package: EvidencePackage, log: SignedLog | None, common: PackageVerified
+    chain_keys: Mapping[str, bytes],
+    key_ends: Mapping[str, str],
+    package: EvidencePackage,
+    log: SignedLog | None,
+    common: PackageVerified,
 ) -> list[tuple[str, int]]:
     """Verify the audit log, and the documents by it. Returns the number of events of each month."""
     verifier, history = ChainVerifier(chain_keys, encode_canonical), hashlib.sha256()
@@ -118,7 +122,7 @@ async def _replay_audit(
         common.limits.add(event)
 
     for period in package.audit_periods():
-        replay = ReplayAudit(period, verifier, log.heads if log else None, DiskSet, history, tell)
+        replay = ReplayAudit(period, verifier, log.heads if log else None, DiskSet, history, tell, key_ends)
         replays.append(replay)
         common.findings += replay(package.lines(f"{AUDIT}/{period}.jsonl"))
         common.not_checked += replay.not_checked()

@@ -51,7 +51,7 @@ def wire_audit(adapters: Adapters) -> Audit:
             adapters.audited_documents, adapters.baseline, adapters.cursors, clock, settings.timer_slice_seconds
         ),
         chain_events=ChainEvents(adapters.audit_waiting, chain, clock, settings.timer_slice_seconds),
-        verify=VerifyAuditLog(chain, adapters.chain, periods),
+        verify=VerifyAuditLog(chain, adapters.chain, periods, settings.chain_key_ends),
         verify_documents=VerifyDocuments(
             adapters.audited_documents, adapters.audit_waiting, chain, periods, adapters.baseline
         ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from shared.application.ports.audit import AuditChain, AuditPeriods
 from shared.domain.audit.audit_chain import AuditHead, ChainedEvent, audit_genesis
 from shared.domain.audit.hash_chain import ChainVerifier
+from shared.domain.audit.key_ends import KeyEnds
 from shared.domain.errors import RowsDamaged
 from shared.domain.values import record
 
@@ -46,7 +48,15 @@ class VerifyAuditLog:
     month is verified again. It deletes the last entries first. So the first may still be there, and must recompute.
     """
 
-    def __init__(self, chain: AuditChain, verifier: ChainVerifier, periods: AuditPeriods) -> None:
+    def __init__(
+        self,
+        chain: AuditChain,
+        verifier: ChainVerifier,
+        periods: AuditPeriods,
+        key_ends: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`key_ends` has the timestamps from which versions of the chain key must not sign any more."""
+        self._key_ends = key_ends
         self._chain = chain
         self._periods = periods
         self._verifier = verifier
@@ -64,7 +74,8 @@ class VerifyAuditLog:
         return state.deleted if state else None
 
     async def _verify(self, period: str, deleted: AuditHead | None) -> AuditVerified:
-        replay = _Replay(period, self._verifier, deleted or AuditHead(period, 0, audit_genesis(period)))
+        start = deleted or AuditHead(period, 0, audit_genesis(period))
+        replay = _Replay(period, self._verifier, start, KeyEnds(self._key_ends))
         try:
             head = await self._chain.head(period)
         except RowsDamaged as error:
@@ -97,7 +108,8 @@ class VerifyAuditLog:
 class _Replay:
     """The state of a replay: the last number and hash, and what was found."""
 
-    def __init__(self, period: str, verifier: ChainVerifier, start: AuditHead) -> None:
+    def __init__(self, period: str, verifier: ChainVerifier, start: AuditHead, key_ends: KeyEnds) -> None:
+        self._key_ends = key_ends
         self.period = period
         self.first = start.seq + 1
         self.seq = start.seq
@@ -138,6 +150,8 @@ class _Replay:
         link = self._verifier.check(self.head, entry.sealed)
         if link.fault:
             yield link.fault
+        if fault := self._key_ends.fault(link.key_version, entry.text):
+            yield fault
         if not link.is_key_known:
             self._unknown.add(link.key_version)
         if self.ids.setdefault(entry.event_id, entry.seq) != entry.seq:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from shared.application.evidence.audit_lines import PRICES, canonical_object_of, object_of
@@ -11,6 +12,7 @@ from shared.application.ledger.lane_books import StringSet
 from shared.application.ports.anchors import DatedHead, DatedHeads
 from shared.domain.audit.audit_chain import audit_genesis
 from shared.domain.audit.hash_chain import HMAC, ChainVerifier, Sealed
+from shared.domain.audit.key_ends import KeyEnds
 
 FORMAT: Final = "tallygate-audit-1"
 CHAINED: Final = "I18"
@@ -48,11 +50,14 @@ class ReplayAudit:
         new_set: Callable[[], StringSet],
         history: Digest,
         tell: Callable[[str], None],
+        key_ends: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Take the heads of a signed log; `None` if there is none.
 
-        `history` gets the history of the configuration, and `tell` is called with the text of each event.
+        `history` gets the history of the configuration, and `tell` is called with the text of each event. `key_ends`
+        has the timestamps from which versions of the chain key must not sign any more.
         """
+        self._key_ends = KeyEnds(key_ends)
         self.period = period
         self._verifier = verifier
         self._ids = new_set()
@@ -131,6 +136,8 @@ class ReplayAudit:
             yield self._at(key, CHAINED, f"entry {self.seq} states no method, and no version wrote such an event")
         elif link.fault:
             yield self._at(key, CHAINED, f"entry {self.seq} {link.fault}", link.property_name)
+        if fault := self._key_ends.fault(link.key_version, str(row.get("event", ""))):
+            yield self._at(key, CHAINED, f"entry {self.seq} {fault}", "key_version")
         event_id = str(row.get("event_id", ""))
         if event_id in self._ids:
             yield self._at(key, CHAINED, f"entry {self.seq} chains an event again")

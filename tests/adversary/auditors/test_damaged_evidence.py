@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from shared.cli.__main__ import run
 from shared.domain.audit.anchor_files import ChainHead
 from shared.domain.audit.audit_chain import audit_genesis
 from shared.domain.audit.hash_chain import ChainVerifier, HashChain, KeyRing, canonical
+from shared.domain.audit.key_ends import KeyEnds
 from shared.domain.audit.merkle import tree_root
 from tests.adversary.auditors.test_tampered_month import ACME, LEDGER, complaints, repeat
 from tests.tools.anchor_logs import START, WrittenLog, signing_key, unread
@@ -183,12 +184,12 @@ def test_a_line_that_proves_no_head_is_told(line: bytes, month: FinishedMonth) -
     assert has(complaints(month, month.of_acme, checkpoints=False), "does not prove that its head is in its leaf")
 
 
-def audit_lines(*event_ids: str, deleted: int = 0) -> list[bytes]:
+def audit_lines(*event_ids: str, deleted: int = 0, events: Sequence[str] = ()) -> list[bytes]:
     """Return an audit log of some events, of which the first are deleted."""
     chain, head = HashChain(KeyRing(keys={"0": b"k"})), audit_genesis(PERIOD)
     heads, lines = [head], list[bytes]()
     for seq, event_id in enumerate(event_ids, 1):
-        fields: dict[str, Any] = {"seq": seq, "event_id": event_id, "event": "{}"}
+        fields: dict[str, Any] = {"seq": seq, "event_id": event_id, "event": events[seq - 1] if events else "{}"}
         head = chain.seal(head, fields)
         heads.append(head)
         lines.append(canonical(fields))
@@ -202,6 +203,19 @@ def replayed(lines: list[bytes], heads: DiskDatedHeads | None = None, period: st
     replay = ReplayAudit(period, ChainVerifier({}), heads, set, hashlib.sha256(), lambda _: None)
     found = "\n".join(each.message for each in replay(lines))
     return found, "\n".join(each.reason for each in replay.not_checked())
+
+
+@pytest.mark.parametrize(("end", "count"), [("", 3), ("2026-11", 3), ("2026-12", 0)])
+def test_events_that_a_key_signed_after_its_end_are_told(end: str, count: int) -> None:
+    events = [f'{{"at":"2026-11-0{day}"}}' for day in (1, 2, 3)]
+    lines = audit_lines(*"abc", events=events)
+    replay = ReplayAudit(
+        PERIOD, ChainVerifier({}), None, set, hashlib.sha256(), lambda _: None, {"0": end or "2026-11", "1": "2020"}
+    )
+    found = [each.message for each in replay(lines)]
+    assert (len(found), all("signed by key version 0" in each for each in found)) == (count, True)
+    assert [*ReplayAudit(PERIOD, ChainVerifier({}), None, set, hashlib.sha256(), lambda _: None)(lines)] == []
+    assert KeyEnds({"0": "2026-11"}).fault("0", "[]") == ""
 
 
 def test_an_audit_log_whose_first_events_retention_has_deleted_is_verified_from_there() -> None:

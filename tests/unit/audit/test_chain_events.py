@@ -17,6 +17,7 @@ from shared.application.sweep import SweepFailed
 from shared.domain.audit.audit_period import AuditPeriod
 from shared.domain.audit.hash_chain import ChainVerifier, genesis
 from shared.domain.errors import StorageUnavailable
+from shared.domain.identifiers import timestamp
 from tests.tools.audit_logs import AuditLog, event_at, events
 from tests.tools.events import told
 from tests.tools.ledgers import NOW, PERIOD
@@ -233,6 +234,22 @@ async def test_without_the_chain_key_the_hashes_are_verified_and_the_key_is_name
     await log.log.append(PERIOD, events(3))
     verified = await VerifyAuditLog(log.log, ChainVerifier({}), DocumentAuditPeriods(log.documents))(PERIOD)
     assert (verified.findings, verified.unknown_keys, verified.events) == ((), ("0",), 3)
+
+
+async def test_a_key_that_signs_after_its_end_was_stolen() -> None:
+    log = AuditLog()
+    await log.log.append(PERIOD, events(3))  # one a second
+    for end, found in (
+        (timestamp(NOW + timedelta(seconds=1)), ["E|0000000000000002", "E|0000000000000003"]),
+        (timestamp(NOW + timedelta(seconds=3)), []),
+    ):
+        verify = VerifyAuditLog(log.log, log.chain, DocumentAuditPeriods(log.documents), {"0": end})
+        findings = (await verify(PERIOD)).findings
+        assert [each.row for each in findings] == found
+        assert {each.message for each in findings} <= {f"was signed by key version 0 after {end}, its end"}
+    await log.log.append(PERIOD, [event_at(NOW)])  # its time is written by the thief
+    verify = VerifyAuditLog(log.log, log.chain, DocumentAuditPeriods(log.documents), {"0": timestamp(NOW), "1": "x"})
+    assert len((await verify(PERIOD)).findings) == 4
 
 
 async def test_what_retention_has_deleted_is_not_missed_and_must_not_come_back() -> None:
