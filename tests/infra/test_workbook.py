@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from shared.domain.telemetry.instruments import INSTRUMENTS
-from tests.infra.kusto_queries import MONITORING, Analysis, analyse
+from tests.infra.kusto_queries import MONITORING, WORKBOOK, Analysis, analyse, items_of, with_values, workbook_queries
 from tests.tools.bicep import BicepSources
 from tests.tools.bicep_evaluation import evaluated
 
 TEXT = (MONITORING / "workbook.json").read_text()
-WORKBOOK: dict[str, Any] = json.loads(TEXT)
 VERSIONS = {
     3: "KqlItem/1.0",
     9: "KqlParameterItem/1.0",
@@ -23,14 +21,6 @@ VERSIONS = {
     12: "NotebookGroup/1.0",
 }
 SCOPED = '_ResourceId =~ "APPLICATION_INSIGHTS_ID"'
-VALUES = {"{Tenant}": "'acme', 'globex'", "{Deployment}": "'*'", "{TimeRange:grain}": "1h"}
-
-
-def items_of(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for item in items:
-        yield item
-        if item["type"] == 12:
-            yield from items_of(item["content"]["items"])
 
 
 ITEMS = list(items_of(WORKBOOK["items"]))
@@ -38,24 +28,12 @@ CHARTS = [item for item in ITEMS if item["type"] == 3]
 PARAMETERS = [each for item in ITEMS if item["type"] == 9 for each in item["content"]["parameters"]]
 
 
-def queries() -> dict[str, str]:
-    found = {item["name"]: item["content"]["query"] for item in CHARTS}
-    return found | {f"parameter {each['name']}": each["query"] for each in PARAMETERS if "query" in each}
-
-
-def with_values(query: str) -> str:
-    """Put values in the places of parameters, as the workbook does."""
-    for name, value in VALUES.items():
-        query = query.replace(name, value)
-    return query
-
-
 @pytest.fixture(scope="module")
 def analyses() -> dict[str, Analysis]:
-    return analyse({name: with_values(query) for name, query in queries().items()})
+    return analyse({name: with_values(query) for name, query in workbook_queries().items()})
 
 
-@pytest.mark.parametrize("name", queries())
+@pytest.mark.parametrize("name", workbook_queries())
 def test_a_query_has_no_diagnostics_and_reads_only_what_is_emitted(analyses: dict[str, Analysis], name: str) -> None:
     analysis = analyses[name]
     assert analysis.diagnostics == []
@@ -63,24 +41,26 @@ def test_a_query_has_no_diagnostics_and_reads_only_what_is_emitted(analyses: dic
     assert [each for pipeline in analysis.pipelines for each in pipeline.objections()] == []
 
 
-@pytest.mark.parametrize("name", queries())
+@pytest.mark.parametrize("name", workbook_queries())
 def test_a_query_reads_only_the_gateway_of_the_workbook(analyses: dict[str, Analysis], name: str) -> None:
-    assert queries()[name].count(SCOPED) == len(analyses[name].pipelines)
+    assert workbook_queries()[name].count(SCOPED) == len(analyses[name].pipelines)
 
 
 def test_every_parameter_of_a_query_exists() -> None:
-    used = {name.split(":")[0] for query in queries().values() for name in re.findall(r"\{(\w+(?::\w+)?)\}", query)}
+    used = {
+        name.split(":")[0] for query in workbook_queries().values() for name in re.findall(r"\{(\w+(?::\w+)?)\}", query)
+    }
     assert used == {"Tenant", "Deployment", "TimeRange"}
     assert {each["name"] for each in PARAMETERS} == used
 
 
 def test_every_instrument_is_shown() -> None:
-    shown = " ".join(queries().values())
+    shown = " ".join(workbook_queries().values())
     assert [each.name for each in INSTRUMENTS if f'"{each.name}"' not in shown] == []
 
 
 def test_a_figure_that_can_be_filtered_is() -> None:
-    for name, query in queries().items():
+    for name, query in workbook_queries().items():
         if name.startswith("parameter"):
             continue
         for dimension in ("tenant", "deployment"):

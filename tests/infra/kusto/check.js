@@ -1,4 +1,4 @@
-// Analyses Kusto queries with Microsoft's language service, which is made for browsers: it is loaded as scripts.
+// Analyses Kusto queries with Microsoft's language service.
 // Standard input: {"library": folder, "tables": {name: "(column:type, ...)"}, "queries": {id: text}}.
 // Standard output, by id: diagnostics, the columns of the result, and each pipeline that reads a table:
 // {"table", "texts": texts that a column is compared with, by column or property, "properties": names of properties,
@@ -6,35 +6,10 @@
 "use strict";
 
 const fs = require("node:fs");
-const path = require("node:path");
-const vm = require("node:vm");
+const { children, load, text } = require("./service.js");
 
 const input = JSON.parse(fs.readFileSync(0, "utf8"));
-const scripts = vm.createContext({ console, setTimeout, clearTimeout });
-for (const name of ["bridge.min.js", "Kusto.Language.Bridge.min.js"]) {
-  vm.runInContext(fs.readFileSync(path.join(input.library, name), "utf8"), scripts, { filename: name });
-}
-const { Bridge, Kusto, System } = scripts;
-const { GlobalState, KustoCode, Symbols, Syntax } = Kusto.Language;
-const kindNames = new Map(Object.entries(Syntax.SyntaxKind).map(([name, number]) => [number, name]));
-
-function globals(tables) {
-  const symbols = Object.entries(tables).map(([name, schema]) => new Symbols.TableSymbol.$ctor7(name, schema, null));
-  const members = new (System.Collections.Generic.List$1(Symbols.Symbol).$ctor1)(symbols);
-  return GlobalState.Default.WithDatabase(new Symbols.DatabaseSymbol.$ctor1("workspace", members, false));
-}
-
-const kind = (node) => kindNames.get(node.Kind);
-const text = (node) => node.ToString(0).replace(/^\s*(\/\/[^\n]*\n\s*)*/, "").trim();
-
-function children(node) {
-  const found = [];
-  for (let index = 0; index < node.ChildCount; index += 1) {
-    const child = node.GetChild(index);
-    if (child) found.push(child);
-  }
-  return found;
-}
+const { Bridge, KustoCode, globals, kind } = load(input.library);
 
 function* descendants(node, stopsAt) {
   for (const child of children(node)) {
