@@ -59,7 +59,7 @@ def wire_ledger(adapters: Adapters, pricing: Pricing, sweep: Sweep) -> LedgerJob
         verify_limits=VerifyLimits(adapters.audit_waiting, adapters.audit_chain, adapters.audit_periods),
         price_records=adapters.price_records,
         verify_promises=VerifyPromises(stored, clock),
-        archive=PeriodArchive(adapters.store, adapters.prices),
+        archive=PeriodArchive(adapters.store, adapters.price_records),
     )
 
 
