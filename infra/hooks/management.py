@@ -46,7 +46,19 @@ class Management:
             return None
         if status >= 300:
             raise HookFailed(f"{method} {path} was answered {status}: {_message_of(answer)}")
+        if not isinstance(answer, dict):
+            raise HookFailed(f"{method} {path} was answered by something else than the gateway: {str(answer)[:200]}")
         return answer
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the credential would go to another host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 def await_readiness(url: str, limit_seconds: float) -> None:
@@ -114,7 +126,7 @@ def exchange(url: str, method: str, body: Any, headers: Mapping[str, str]) -> tu
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, content, {"content-type": "application/json", **headers}, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+        with _OPENER.open(request, timeout=_TIMEOUT_SECONDS) as response:
             return response.status, _read(response.read())
     except urllib.error.HTTPError as error:
         return error.code, _read(error.read())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,6 @@ async def test_a_run_that_ends_at_any_request_is_completed_by_the_next(new_gatew
 
 def _breaking_proxy(stack: Stack) -> Any:
     """A proxy that passes some requests, and answers 503 from then on."""
-    from contextlib import asynccontextmanager
 
     @asynccontextmanager
     async def running() -> AsyncIterator[tuple[str, Any]]:
@@ -311,3 +311,47 @@ async def test_the_hook_waits_for_a_gateway_that_starts_late(azure: FakeAzure) -
     status, _, _ = await run(azure, f"http://127.0.0.1:{port}", "[]")
     await runner.cleanup()
     assert (status, asked) == (0, 2)
+
+
+async def test_a_redirect_to_another_host_does_not_get_the_credential(azure: FakeAzure) -> None:
+    seen: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        seen.append(request.path)
+        return web.json_response({"data": []})
+
+    async with _serving(elsewhere) as other:
+
+        async def handle(request: web.Request) -> web.Response:
+            return (
+                web.json_response({})
+                if request.path == "/readyz"
+                else web.Response(status=307, headers={"location": other + request.path})
+            )
+
+        async with _serving(handle) as url:
+            status, _, said = await run(azure, url, "[]")
+    assert (status, seen, "was answered 307" in said) == (1, [], True)
+
+
+async def test_something_else_than_the_gateway_is_told(azure: FakeAzure) -> None:
+    async def handle(_request: web.Request) -> web.Response:
+        return web.Response(text="<html>Your function app is up and running</html>")
+
+    async with _serving(handle) as url:
+        status, _, said = await run(azure, url, "[]")
+    assert (status, "something else than the gateway" in said) == (1, True)
+
+
+@asynccontextmanager
+async def _serving(handle: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
