@@ -19,9 +19,8 @@ param location string
 @allowed(['public', 'private', 'hub-and-spoke', 'existing', 'sovereign'])
 param profile string = 'public'
 
-@description('The plan. Empty for that of the profile.')
-@allowed(['', 'flex', 'premium'])
-param plan string = ''
+@description('The plan. Without a value that of the profile.')
+param plan ('flex' | 'premium')?
 
 @description('Accept calls from outside of private endpoints. Without a value only the public profile does.')
 param isGatewayPublic bool?
@@ -144,9 +143,8 @@ param furtherSettings settingSet = {}
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GRS', 'Standard_RAGRS', 'Standard_GZRS', 'Standard_RAGZRS'])
 param booksRedundancy string = 'Standard_ZRS'
 
-@description('Policies of anchors and statements. locked: infra/scripts/lock-immutability.sh has locked them. Empty for the profile\'s.')
-@allowed(['', 'none', 'unlocked', 'locked'])
-param booksImmutability string = ''
+@description('Policies of anchors and statements. locked: infra/scripts/lock-immutability.sh has locked them. Without a value those of the profile.')
+param booksImmutability ('none' | 'unlocked' | 'locked')?
 
 @description('Days for which anchors and statements cannot be changed.')
 @minValue(1)
@@ -205,13 +203,12 @@ param hasAlertRules bool = true
 @description('Address at which people read docs/guide/runbook.md. Alerts link to it. Empty if there is none.')
 param runbookUrl string = ''
 
-@description('Assign the initiative of infra/policy to the gateway\'s group: audit or deny. Empty if it is not assigned.')
-@allowed(['', 'audit', 'deny'])
-param policyEnforcement string = ''
+@description('Assign the initiative of infra/policy to the gateway\'s group: audit or deny. Without a value it is not assigned.')
+param policyEnforcement ('audit' | 'deny')?
 
-@description('Budget of a month for the gateway\'s own resources, in the currency of the subscription. 0 for none.')
-@minValue(0)
-param budgetAmount int = 0
+@description('Budget of a month for the gateway\'s own resources, in the currency of the subscription. Without a value there is none.')
+@minValue(1)
+param budgetAmount int?
 
 @description('First day of the month with which the budget begins, such as 2026-12-01. It never changes.')
 param budgetStartDate string = ''
@@ -277,12 +274,12 @@ var presets = {
   }
 }
 var preset = presets[profile]
-var isFlex = (empty(plan) ? preset.plan : plan) == 'flex'
+var isFlex = (plan ?? preset.plan) == 'flex'
 var isPrivate = preset.isPrivate
 var isNetworkNew = isPrivate && empty(endpointsSubnetId)
 var isAppPublic = isGatewayPublic ?? !isPrivate
 var isSpreadOverZones = isZoneRedundant ?? preset.isZoneRedundant
-var booksPolicies = empty(booksImmutability) ? preset.booksImmutability : booksImmutability
+var booksPolicies = booksImmutability ?? preset.booksImmutability
 var areBooksKept = areBooksLocked ?? preset.areBooksLocked
 // A group of a zone-redundant app has two always-ready instances or none.
 var readyWanted = alwaysReadyInstances ?? preset.alwaysReadyInstances
@@ -431,7 +428,7 @@ module policies 'policy/main.bicep' = if (!empty(policyEnforcement)) {
   params: {
     resourceGroupNames: [gatewayGroup.name]
     location: location
-    enforcement: empty(policyEnforcement) ? 'audit' : policyEnforcement
+    enforcement: policyEnforcement ?? 'audit'
     requirePrivateNetwork: isPrivate
   }
 }
@@ -445,10 +442,10 @@ module costAccess 'modules/subscription-access.bicep' = {
   params: { subscriptionAccess: accessOf(accountants, roles.costManagementReader) }
 }
 
-module budget 'modules/budget.bicep' = if (budgetAmount > 0 && !empty(budgetStartDate)) {
+module budget 'modules/budget.bicep' = if (budgetAmount != null && !empty(budgetStartDate)) {
   params: {
     name: 'budget-${environmentName}'
-    amount: budgetAmount
+    amount: budgetAmount ?? 1
     startDate: budgetStartDate
     resourceGroupNames: [gatewayGroup.name, booksGroup.name]
     emails: filter(map(split(alertEmails, ','), each => trim(each)), each => !empty(each))

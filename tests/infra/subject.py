@@ -71,6 +71,8 @@ def azd_values(subject: Subject, variables: Mapping[str, str]) -> dict[str, Any]
     for name, each in given.items():
         kind = text_of(main.parameters[name].type_node).rstrip("?") if name in main.parameters else ""
         value = each["value"]
+        if value == "" and text_of(main.parameters[name].type_node).endswith("?"):
+            continue
         if kind in ("bool", "int") and isinstance(value, str):
             if value:
                 found[name] = value == "true" if kind == "bool" else int(value)
