@@ -25,7 +25,13 @@ from shared.application.audit.anchor_log import JOB, AnchorLog, AnchorsBehind, A
 from shared.application.audit.copy_anchors import CopyAnchors
 from shared.application.audit.ledger_heads import LedgerHeads
 from shared.application.audit.verify_anchors import AnchorReplay
-from shared.application.ports.anchors import AnchorStore, HeadSource
+from shared.application.ports.anchors import (
+    AnchorStore,
+    CheckpointSigner,
+    HeadSource,
+    KeySignature,
+    SigningUnavailable,
+)
 from shared.application.sweep import SweepFailed
 from shared.domain.audit.anchor_files import (
     AnchorFiles,
@@ -38,6 +44,7 @@ from shared.domain.audit.anchor_files import (
     parse_leaf,
 )
 from shared.domain.audit.hash_chain import HashChain, KeyRing
+from shared.domain.audit.signed_note import PublicKey
 from shared.domain.audit.subtrees import parse_subtrees, subtrees_path
 from shared.domain.errors import LedgerUnavailable, StorageUnavailable
 from shared.domain.ledger.balance import LaneState
@@ -699,3 +706,70 @@ async def test_a_new_container_gets_an_old_log_over_several_runs(world: World, m
     assert len(copies.files) == 12
     await process()
     assert copies.files == world.files.files
+
+
+class Outage(InMemoryAnchors):
+    """A container that cannot be reached while `is_down`."""
+
+    is_down = False
+
+    async def create(self, path: str, content: bytes) -> bool:
+        if self.is_down:
+            raise StorageUnavailable
+        return await super().create(path, content)
+
+    async def read(self, path: str) -> bytes | None:
+        if self.is_down:
+            raise StorageUnavailable
+        return await super().read(path)
+
+
+@dataclass(slots=True)
+class OutageOfKeys:
+    """A signer whose vault cannot be reached while `is_down`."""
+
+    inner: CheckpointSigner
+    is_down: bool = False
+
+    async def sign(self, message: bytes) -> Sequence[KeySignature]:
+        if self.is_down:
+            raise SigningUnavailable
+        return await self.inner.sign(message)
+
+    async def public_keys(self) -> Sequence[PublicKey]:
+        return await self.inner.public_keys()
+
+
+@pytest.mark.parametrize("blobs", [True, False])
+@pytest.mark.parametrize("vault", [True, False])
+@pytest.mark.parametrize("is_new_process", [True, False])
+async def test_after_an_hour_without_vault_and_blobs_the_log_goes_on(
+    world: World, *, blobs: bool, vault: bool, is_new_process: bool
+) -> None:
+    files, signer = Outage(), OutageOfKeys(KeyFileSigner(world.key))
+    world.files = files
+
+    def process() -> AnchorHeads:
+        return AnchorHeads(AnchorLog(files, signer, world.memory, world.clock, ORIGIN, 120), [world.chains])
+
+    anchor, number = process(), 1
+    for minute in range(0, 90, 5):
+        is_out = 10 <= minute < 70
+        files.is_down, signer.is_down = is_out and blobs, is_out and vault
+        number += 1
+        world.chains.now = [head("acme|00", number)]
+        anchor = process() if is_new_process else anchor
+        if is_out and (blobs or vault):
+            with pytest.raises(StorageUnavailable):
+                await anchor()
+        else:
+            await anchor()
+        world.clock.seconds += 300
+    replay, found = await world.replayed()
+    assert found == ""
+    # Blobs without the vault: the leaf of the outage is signed afterwards, and is one more.
+    leaves = 18 if not (blobs or vault) else 7 if vault and not blobs else 6
+    assert replay.signed_size == leaves
+    assert (await world.log(files).heads(parse_leaf(files.files[leaf_path(leaves - 1)])))[0].seq == number
+    gaps = [each for each in replay.notes if each.startswith("no anchor for 6")]
+    assert bool(gaps) == (blobs or vault)

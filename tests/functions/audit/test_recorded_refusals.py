@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -152,3 +153,25 @@ async def test_another_hour_and_another_source_are_further_events_and_an_outage_
         signed_in(Actor(name="admin-key", source_address=f"203.0.113.{number}"))
     await background.drain()
     assert len(await waiting(documents)) == 2 + 1000
+
+
+async def test_a_million_sources_need_bounded_memory_and_few_rows() -> None:
+    documents, clock, background = InMemoryDocuments(), ManualClock(), Background()
+    record, series = RecordRefusals(DocumentOutbox(documents), background, clock), list[int]()
+
+    def keep(minute: str, counts: Mapping[Refusal, int]) -> None:
+        series.append(len(counts))
+        record(minute, counts)
+
+    count = CountRefusals(clock, keep)
+    for number in range(1_000_000):
+        count(Refusal(reason="invalid_api_key", source=f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::/64"))
+        if number % 100_000 == 99_999:
+            clock.seconds += 60
+    count.flush()
+    await background.drain()
+    events = await waiting(documents)
+    assert len(events) == 10
+    assert max(series) == 1001
+    assert sum(each["count"] for each in events) == 1_000_000
+    assert max(len(json.dumps(each)) for each in events) < 64 * 1024
