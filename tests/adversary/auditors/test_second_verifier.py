@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from tests.adversary import second_verifier
 from tests.adversary.auditors.test_tampered_month import BYTES, lanes, status_of_files, whole_books
-from tests.adversary.second_verifier import status
+from tests.adversary.second_verifier import ACCEPTED, VIOLATED, status
 from tests.tools.finished_month import FinishedMonth, copied, write_month
 from tests.tools.tampering import Books, Package
 
@@ -114,6 +115,51 @@ def test_both_find_changes_of_a_package(month: FinishedMonth, differences: list[
             if status(found) != status_of_files(month, month.package, checkpoints=False):
                 differences.append(f"{name} {what}: {found}")
             month.package.write_bytes(original)
+
+
+DESCRIBED = ("anchors/heads", "anchors/leaf", "anchors/checkpoint", "audit/", "documents.jsonl", "configuration.jsonl")
+"""The files of which formats.md describes every byte. Of the others it describes the chains and the prices."""
+
+
+def edited(content: bytes, chance: random.Random) -> bytes:
+    """Change a byte, a digit, a line or a part of a file."""
+    lines, at = content.splitlines(keepends=True), chance.randrange(len(content))
+    which, digits = chance.randrange(len(lines)), [place for place, byte in enumerate(content) if 48 <= byte < 58]
+    match chance.randrange(7):
+        case 0:
+            return content[:at] + bytes([content[at] ^ 1 << chance.randrange(8)]) + content[at + 1 :]
+        case 1:
+            return content[:at] + content[at + chance.randrange(1, 40) :]
+        case 2:
+            return b"".join(lines[:which] + lines[which + 1 :])
+        case 3:
+            return b"".join([*lines[: which + 1], *lines[which:]])
+        case 4:
+            return b"".join(chance.sample(lines, len(lines)))
+        case 5 if digits:
+            place = chance.choice(digits)
+            return content[:place] + str(chance.randrange(10)).encode() + content[place + 1 :]
+        case _:
+            return content[:at] + content[:at][-20:] + content[at:]
+
+
+def test_both_agree_on_500_random_edits_of_a_package(month: FinishedMonth, differences: list[str]) -> None:
+    """Whoever edits also writes a manifest that fits, every other time."""
+    chance, original = random.Random(4), month.package.read_bytes()
+    files = Package(month.package).files
+    names = sorted(name for name in files if name.startswith(DESCRIBED))
+    results = set()
+    for number in range(500):
+        package, name = Package(month.package), chance.choice(names)
+        package.files[name] = edited(files[name], chance)
+        package.write(with_manifest=number % 2 == 0)
+        first = status_of_files(month, month.package, checkpoints=False)
+        told = second_verifier.verify_package(month.package.read_bytes(), keys(month))
+        month.package.write_bytes(original)
+        results.add(first)
+        if first != status(told):
+            differences.append(f"{number} {name}: {first}, and the second says {told}")
+    assert results >= {ACCEPTED, VIOLATED}
 
 
 @pytest.mark.parametrize("is_older", [False, True])
