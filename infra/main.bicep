@@ -430,6 +430,8 @@ module policies 'policy/main.bicep' = if (!empty(policyEnforcement)) {
     location: location
     enforcement: policyEnforcement ?? 'audit'
     requirePrivateNetwork: isPrivate
+    // Else denial would refuse the next deployment of this very template.
+    costCenterTag: contains(tags, 'cost-center') ? 'cost-center' : ''
   }
 }
 

@@ -31,6 +31,8 @@ resource account 'Microsoft.CognitiveServices/accounts@2025-09-01' = {
   tags: tags
   kind: kind
   sku: { name: 'S0' }
+  // Policies ask for an identity. It has no role.
+  identity: { type: 'SystemAssigned' }
   properties: {
     // Tokens are accepted only where the account has a host of its own.
     customSubDomainName: name

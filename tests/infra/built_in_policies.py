@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 AUDIT_DENY = frozenset({"Audit", "Deny", "Disabled"})
 AUDIT = frozenset({"Audit", "Disabled"})
@@ -108,3 +109,43 @@ BUILT_INS: Mapping[str, BuiltIn] = {
         title="Function apps should use managed identity", version="3.1.0", effects=AUDIT_IF_NOT_EXISTS
     ),
 }
+
+_ACCOUNTS = "Microsoft.CognitiveServices/accounts"
+_STORAGE = "Microsoft.Storage/storageAccounts"
+
+
+def _on(resource_type: str, *conditions: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"allOf": [{"field": "type", "equals": resource_type}, *conditions]}
+
+
+DENIED: Mapping[str, Mapping[str, Any]] = {
+    "71ef260a-8f18-47b7-abcb-62d0673d94dc": _on(
+        _ACCOUNTS, {"field": f"{_ACCOUNTS}/disableLocalAuth", "notEquals": True}
+    ),
+    "8c6a50c6-9ffd-4ae7-986f-5fa6111f9a54": _on(
+        _STORAGE,
+        {
+            "anyOf": [
+                {"field": f"{_STORAGE}/allowSharedKeyAccess", "exists": "false"},
+                {"field": f"{_STORAGE}/allowSharedKeyAccess", "equals": "true"},
+            ]
+        },
+    ),
+    "199d5677-e4d9-4264-9465-efe1839c06bd": _on(
+        "Microsoft.Insights/components",
+        {"field": "Microsoft.Insights/components/DisableLocalAuth", "notEquals": "true"},
+    ),
+    "037eea7a-bd0a-46c5-9a66-03aea78705d3": _on(
+        _ACCOUNTS,
+        {"field": f"{_ACCOUNTS}/publicNetworkAccess", "notEquals": "Disabled"},
+        {"field": f"{_ACCOUNTS}/networkAcls.defaultAction", "notEquals": "Deny"},
+    ),
+    "34c877ad-507e-4c82-993e-3452a6e0ad3c": _on(
+        _STORAGE, {"field": f"{_STORAGE}/networkAcls.defaultAction", "notEquals": "Deny"}
+    ),
+    "fe3fd216-4f83-4fc1-8984-2bbec80a3418": _on(
+        _ACCOUNTS,
+        {"anyOf": [{"field": "identity.type", "exists": "false"}, {"field": "identity.type", "equals": "None"}]},
+    ),
+}
+"""Conditions of those that can deny what the template of this repository makes."""

@@ -52,7 +52,9 @@ class Rule:
         if not isinstance(text, str) or not text.startswith("["):
             return text
         if found := _PARAMETER.fullmatch(text):
-            return self.parameters.get(found[1], self.definition["parameters"][found[1]].get("defaultValue"))
+            if found[1] in self.parameters:
+                return self.parameters[found[1]]
+            return self.definition["parameters"][found[1]]["defaultValue"]
         if found := _TAG_FIELD.fullmatch(text):
             return f"tags[{self.parameters[found[1]]}]"
         if found := _GROUP_TAG.fullmatch(text):
@@ -67,8 +69,14 @@ def _field(resource: Mapping[str, Any], name: str) -> Any:
         resource_type, name = name.rsplit("/", 1)
         if resource_type.lower() != resource["type"].lower():
             return None
-    value: Any = resource
-    for part in name.split("."):
+        found_in_properties = _at(resource.get("properties", {}), name)
+        return _at(resource, name) if found_in_properties is None else found_in_properties
+    return _at(resource, name)
+
+
+def _at(value: Any, path: str) -> Any:
+    """Return what stands at a path. An alias does not tell whether it begins in the properties of a resource."""
+    for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
 

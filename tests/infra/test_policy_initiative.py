@@ -12,7 +12,9 @@ import pytest
 
 from shared.domain.routing.known_values import DATA_ZONES
 from shared.domain.routing.residency import SKUS, Processing
-from tests.infra.built_in_policies import BUILT_INS, LOG_ANALYTICS_CONTRIBUTOR, NETWORK_CONTRIBUTOR
+from tests.infra.built_in_policies import BUILT_INS, DENIED, LOG_ANALYTICS_CONTRIBUTOR, NETWORK_CONTRIBUTOR
+from tests.infra.policy_rules import Rule
+from tests.infra.subject import PROFILES, Subject, profile_parameters
 from tests.tools.bicep import BicepSources
 from tests.tools.bicep_evaluation import Template, evaluated
 
@@ -241,6 +243,44 @@ def test_every_definition_and_every_reference_is_deployed() -> None:
         assert is_built_in == (reference["definition"] in BUILT_INS)
         assert is_built_in or made["policyDefinitionId"] in ids
     assert len(referred) == len(REFERENCES)
+
+
+LOCATIONS = "e56962a6-4747-49cd-b67b-bf8b01975c4c"
+"""Allowed locations. The template names none, because its own location is its parameter."""
+
+
+def denying_rule(reference: dict[str, Any], values: dict[str, Any]) -> Rule:
+    """Return the rule of a reference with the values of an assignment."""
+    condition = DENIED.get(reference["definition"]) or CUSTOM[reference["definition"]]["policyRule"]["if"]
+    names = {name: used_parameter(each["value"]) for name, each in reference["parameters"].items()}
+    return Rule(
+        definition={"policyRule": {"if": condition, "then": {"effect": "Deny"}}},
+        parameters={name: values[used] for name, used in names.items() if used},
+    )
+
+
+def denied(template: Template) -> list[str]:
+    """Return the resources of the gateway's group that its assignment would refuse, each with the rule."""
+    values = values_in(template)
+    (assignment,) = template.of("Microsoft.Authorization/policyAssignments")
+    inside = [each for each in template.resources if each.id.startswith(f"{assignment.scope_id}/")]
+    found = []
+    for reference in REFERENCES:
+        if values[effect_parameter(reference)] == "Deny" and reference["definition"] != LOCATIONS:
+            rule = denying_rule(reference, values)
+            # Rules about tags look at resources that can have some.
+            seen = [each for each in inside if "tags" in each.body or reference["group"] != "costCenters"]
+            refused = [each for each in seen if rule.effect_on({**each.body, "type": each.type})]
+            found += [f"{reference['id']}: {each.id}" for each in refused]
+    return found
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("tags", [{}, {"cost-center": "CC-1"}])
+def test_denial_refuses_nothing_that_the_template_of_the_gateway_makes(profile: str, tags: dict[str, str]) -> None:
+    subject = Subject()
+    given = {**profile_parameters(subject.sources, profile), "policyEnforcement": "deny", "tags": tags}
+    assert denied(subject.template(given, PROFILES[profile])) == []
 
 
 STRICTEST = ("Deny", "Modify", "DeployIfNotExists", "AuditIfNotExists", "Audit")
