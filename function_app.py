@@ -538,3 +538,13 @@ async def describe_tenants(timer: func.TimerRequest) -> None:
 @app.timer_trigger(schedule="20 * * * * *", arg_name="timer")
 async def deliver_alerts(timer: func.TimerRequest) -> None:
     await timers.deliver_alerts(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="30 2-59/5 * * * *", arg_name="timer")
+async def watch_budgets(timer: func.TimerRequest) -> None:
+    await timers.watch_budgets(past_due=timer.past_due)
+
+
+@app.timer_trigger(schedule="50 35 * * * *", arg_name="timer")
+async def watch_spending(timer: func.TimerRequest) -> None:
+    await timers.watch_spending(past_due=timer.past_due)

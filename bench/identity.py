@@ -80,7 +80,7 @@ async def _calls(adapters: Adapters) -> dict[str, Call]:
     verifier = _verifier(entra, verified, adapters.clock)
     sweep = Sweep(adapters.cursors, adapters.clock, 60)
     alerts = wire_alerts(adapters)
-    tenancy = wire_tenancy(replace(adapters, access_tokens=verifier), sweep, alerts.raise_alert)
+    tenancy = wire_tenancy(replace(adapters, access_tokens=verifier), sweep, alerts)
     actor = Actor(name="bench")
     named = {PrincipalKind.APPLICATION: application.client_id, PrincipalKind.GROUP: groups[0]}
     tenant = Tenant(

@@ -139,3 +139,29 @@ async def deliver_alerts(gateway: Gateway) -> Counts:
     """Hand new alerts to the sinks that want them, and send what is due."""
     done = await gateway.alerts.deliver()
     return {"alerts_fanned_out": done.fanned_out, "alerts_delivered": done.delivered}
+
+
+@timer
+async def watch_budgets(gateway: Gateway) -> Counts:
+    """Tell of tenants that reach thresholds of their quotas and budgets, and measure what waits for sinks."""
+    counts, failures = {}, Failures()
+    with failures.collected("budgets"):
+        counts["alerts_raised"] = await gateway.billing.watch_budgets()
+    with failures.collected("the backlog"):
+        counts["alerts_dead"] = await gateway.alerts.backlog.publish()
+    failures.raise_any()
+    return counts
+
+
+@timer
+async def watch_spending(gateway: Gateway) -> Counts:
+    """Tell of limits that will not last, of unusual days, and of keys that expire. Delete alerts whose time is over."""
+    counts, failures = {}, Failures()
+    with failures.collected("spending"):
+        counts["alerts_raised"] = await gateway.billing.watch_spending()
+    with failures.collected("keys"):
+        counts["keys_expiring"] = await gateway.tenancy.watch_expiry()
+    with failures.collected("retention"):
+        counts["alerts_forgotten"] = await gateway.alerts.forget()
+    failures.raise_any()
+    return counts

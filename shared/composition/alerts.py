@@ -10,8 +10,11 @@ from shared.adapters.notifications.addresses import AddressRules
 from shared.adapters.notifications.sender import HttpAlertSender
 from shared.application.alerts.deliver_alerts import DeliverAlerts
 from shared.application.alerts.end_deliveries import EndDeliveries
+from shared.application.alerts.forget_alerts import ForgetAlerts
 from shared.application.alerts.manage_sinks import ManageSinks
+from shared.application.alerts.measure_backlog import MeasureBacklog
 from shared.application.alerts.raise_alert import RaiseAlert
+from shared.application.alerts.raise_once import RaiseOnce
 from shared.application.alerts.store_alert import StoreAlert
 from shared.application.alerts.try_sinks import TrySinks
 from shared.application.audit.record_audit import RecordAudit
@@ -36,6 +39,10 @@ class Alerts:
     deliver: DeliverAlerts
     sinks: ManageSinks
     try_sinks: TrySinks
+    raise_once: RaiseOnce
+    """For timers that see the same thing at every run."""
+    forget: ForgetAlerts
+    backlog: MeasureBacklog
 
 
 def wire_alerts(adapters: Adapters) -> Alerts:
@@ -54,21 +61,25 @@ def wire_alerts(adapters: Adapters) -> Alerts:
         adapters.secret_names.own,
         of_settings,
     )
+    deliver = DeliverAlerts(
+        adapters.alerts,
+        deliveries,
+        adapters.alert_sinks,
+        sender,
+        EndDeliveries(deliveries, clock),
+        clock,
+        of_settings,
+    )
     return Alerts(
         outbox=adapters.alerts,
         store=store,
         raise_alert=RaiseAlert(store, clock, adapters.background),
-        deliver=DeliverAlerts(
-            adapters.alerts,
-            deliveries,
-            adapters.alert_sinks,
-            sender,
-            EndDeliveries(deliveries, clock),
-            clock,
-            of_settings,
-        ),
+        deliver=deliver,
         sinks=sinks,
         try_sinks=TrySinks(sinks, sender, event_of, record_audit, clock),
+        raise_once=RaiseOnce(store, adapters.alerts),
+        forget=ForgetAlerts(adapters.alerts, deliveries, clock, settings.alert_retention_days),
+        backlog=MeasureBacklog(deliver.configured, deliveries, adapters.telemetry),
     )
 
 

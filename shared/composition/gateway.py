@@ -82,13 +82,13 @@ async def _wire(adapters: Adapters) -> Gateway:
     sweep = Sweep(adapters.cursors, adapters.clock, settings.timer_slice_seconds)
     pricing = wire_pricing(adapters)
     audit = wire_audit(adapters)
-    routing = wire_routing(adapters)
-    await _create_first_backend(settings, routing.bootstrap)
     alerts = wire_alerts(adapters)
-    tenancy = wire_tenancy(adapters, sweep, alerts.raise_alert)
+    routing = wire_routing(adapters, alerts)
+    await _create_first_backend(settings, routing.bootstrap)
+    tenancy = wire_tenancy(adapters, sweep, alerts)
     ledger = wire_ledger(adapters, pricing, sweep)
     anchors = wire_anchors(adapters)
-    billing = wire_billing(adapters, ledger, sweep)
+    billing = wire_billing(adapters, ledger, sweep, alerts)
     return Gateway(
         settings=settings,
         clock=adapters.clock,

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from shared.application.cached_value import Cached
+from shared.application.routing.alert_breakers import BreakerAlerts
 from shared.application.routing.bootstrap_catalog import BootstrapCatalog
 from shared.application.routing.dispatch import Dispatcher
 from shared.application.routing.explain_route import ExplainRoute
@@ -13,6 +14,7 @@ from shared.application.routing.fair_queue import WaitingPolicy
 from shared.application.routing.manage_catalog import ManageCatalog
 from shared.application.routing.tenant_turns import TenantTurns
 from shared.composition.adapters import Adapters
+from shared.composition.alerts import Alerts
 from shared.composition.secrets import SecretNames
 from shared.domain.routing.backend_health import BreakerPolicy
 from shared.domain.routing.backend_rules import BackendRules
@@ -32,7 +34,7 @@ class Routing:
     bootstrap: BootstrapCatalog
 
 
-def wire_routing(adapters: Adapters) -> Routing:
+def wire_routing(adapters: Adapters, alerts: Alerts) -> Routing:
     """Make the dispatcher and the tenant turns of this process, and the use cases that need them."""
     settings, clock = adapters.settings, adapters.clock
     waiting = WaitingPolicy(settings.queue_timeout_seconds, settings.max_queued)
@@ -44,6 +46,7 @@ def wire_routing(adapters: Adapters) -> Routing:
         waiting,
         BreakerPolicy(),
         settings.backend_tenant_share,
+        BreakerAlerts(alerts.raise_alert),
     )
 
     async def load() -> Catalog:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from shared.application.alerts.raise_alert import RaiseAlert
 from shared.application.audit.record_audit import RecordAudit
 from shared.application.sweep import Sweep
 from shared.application.tenancy.admin_key import AdminKey
@@ -23,8 +22,10 @@ from shared.application.tenancy.privacy_keys import PrivacyKeys
 from shared.application.tenancy.pseudonymise_users import PseudonymiseUsers
 from shared.application.tenancy.reconcile_limits import ReconcileLimits
 from shared.application.tenancy.rotate_key import RotateKey
+from shared.application.tenancy.watch_expiry import WatchExpiry
 from shared.application.tenancy.watch_keys import WatchKeys
 from shared.composition.adapters import Adapters
+from shared.composition.alerts import Alerts
 
 logger = logging.getLogger("tallygate")
 
@@ -44,6 +45,7 @@ class Tenancy:
     pseudonyms: ManagePseudonyms
     reconcile_limits: ReconcileLimits
     reconcile_principals: ReconcilePrincipals
+    watch_expiry: WatchExpiry
 
 
 def _admin_key_name(adapters: Adapters) -> str:
@@ -54,11 +56,11 @@ def _admin_key_name(adapters: Adapters) -> str:
     return name
 
 
-def wire_tenancy(adapters: Adapters, sweep: Sweep, raise_alert: RaiseAlert) -> Tenancy:
+def wire_tenancy(adapters: Adapters, sweep: Sweep, alerts: Alerts) -> Tenancy:
     """Make the use cases of tenancy. They share `authenticate`, which forgets a tenant that they change."""
     tenants, keys, clock = adapters.tenants, adapters.keys, adapters.clock
     admin_key = AdminKey(adapters.secrets, _admin_key_name(adapters))
-    watch = WatchKeys(NoteKeyUse(adapters.key_uses, clock, adapters.background), raise_alert)
+    watch = WatchKeys(NoteKeyUse(adapters.key_uses, clock, adapters.background), alerts.raise_alert)
     memberships = Memberships(tenants, adapters.principals, clock)
     privacy_keys = PrivacyKeys(adapters.secrets, adapters.secret_names.privacy)
     users = PseudonymiseUsers(adapters.pseudonyms, privacy_keys, clock)
@@ -90,4 +92,5 @@ def wire_tenancy(adapters: Adapters, sweep: Sweep, raise_alert: RaiseAlert) -> T
         ),
         reconcile_limits=ReconcileLimits(tenants, apply_limit, clock, sweep),
         reconcile_principals=ReconcilePrincipals(tenants, adapters.principals, sweep),
+        watch_expiry=WatchExpiry(tenants, keys, alerts.raise_once, clock, sweep),
     )

@@ -100,7 +100,9 @@ def _route(
         try:
             return await handler(use_cases(gateway), request, request_id, *args, **kwargs)
         except GatewayError as error:
-            report_error(gateway.refusals, error, request, gateway.settings.trusted_proxy_hops)
+            report_error(
+                gateway.refusals, gateway.alerts.raise_alert, error, request, gateway.settings.trusted_proxy_hops
+            )
             return error_response(error, request_id, gateway.clock.now())
         except Exception as error:  # noqa: BLE001 - a defect; the host would answer without a body or a request id
             report_failure(error, request, *INTERNAL_ERROR)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from hashlib import sha256
 from typing import Final
 
 from starlette.requests import Request
 
+from shared.application.alerts.raise_alert import RaiseAlert
 from shared.application.audit.count_refusals import CountRefusals, Refusal
 from shared.application.structured_log import ERROR, MESSAGE, REQUEST, STATUS, TENANT, fields_of, log_event
+from shared.domain.alerts.alert import AlertKind
 from shared.domain.errors import GatewayError, InvalidApiKey, ResidencyViolation, UnpricedModel
 from shared.domain.tenancy.lookup_budget import network_of
 from shared.http.errors import INTERNAL_ERROR, status_of
@@ -30,8 +33,10 @@ def note_tenant(request: Request, tenant_id: str, key_id: str = "") -> None:
     request.scope[_KEY] = key_id
 
 
-def report_error(refusals: CountRefusals, error: GatewayError, request: Request, trusted_proxy_hops: int) -> None:
-    """Count a refusal. Write a line for a failure, and for a refusal by configuration."""
+def report_error(
+    refusals: CountRefusals, raise_alert: RaiseAlert, error: GatewayError, request: Request, trusted_proxy_hops: int
+) -> None:
+    """Count a refusal. Write a line for a failure and a refusal by configuration. A missing price raises an alert."""
     status, code = status_of(error)
     if isinstance(error, InvalidApiKey) and error.key_id:
         code = error.reason
@@ -47,6 +52,9 @@ def report_error(refusals: CountRefusals, error: GatewayError, request: Request,
         if isinstance(error, _BY_CONFIGURATION) and count <= _MAX_LINES:
             fields: dict[str, str | int] = {STATUS: status, ERROR: code, TENANT: tenant_id, MESSAGE: str(error)}
             log_event(logging.WARNING, "gateway.request.refused", fields)
+        if isinstance(error, UnpricedModel):
+            name, data = sha256(str(error).encode()).hexdigest()[:16], {"message": str(error), "asked_by": tenant_id}
+            raise_alert.of_platform(AlertKind.MODEL_UNPRICED, name, "prices", data, daily=True)
 
 
 def report_failure(error: Exception, request: Request, status: int, code: str) -> None:

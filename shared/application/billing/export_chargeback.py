@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from shared.application.alerts.raise_once import RaiseOnce
 from shared.application.billing.build_statement import BuildStatement
 from shared.application.ledger.close_period import ClosePeriod
 from shared.application.ledger.swept_lanes import lane_name
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger
 from shared.application.sweep import Failures
+from shared.domain.alerts.alert import Alert, AlertKind
 from shared.domain.billing.manifest import Manifest, StatementFile
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import NOTHING
+from shared.domain.pricing.money import PUSD_PER_CENT, usd
 
 
 class LanesNotExported(GatewayError):
@@ -25,11 +28,18 @@ class ExportChargeback:
     """
 
     def __init__(
-        self, ledger: Ledger, close: ClosePeriod, build: BuildStatement, clock: Clock, slice_seconds: float
+        self,
+        ledger: Ledger,
+        close: ClosePeriod,
+        build: BuildStatement,
+        raise_once: RaiseOnce,
+        clock: Clock,
+        slice_seconds: float,
     ) -> None:
         self._ledger = ledger
         self._close = close
         self._build = build
+        self._raise_once = raise_once
         self._clock = clock
         self._slice_seconds = slice_seconds
 
@@ -57,7 +67,23 @@ class ExportChargeback:
         manifest = await self._build.manifest(str(period))
         if manifest is not None:
             await self._close_late_lanes(period, manifest)
+            await self._tell(period, manifest)
         return manifest is None
+
+    async def _tell(self, period: BillingPeriod, manifest: Manifest) -> None:
+        """Raise the alert of a period that is closed, at the first run that finds it so. Older ones need none."""
+        now = self._clock.now()
+        if period < BillingPeriod.containing(now).previous().previous():
+            return
+        totals = {"tokens": str(manifest.tokens), "cost_usd": usd(manifest.cost_cents * PUSD_PER_CENT)}
+        alert = Alert(
+            kind=AlertKind.PERIOD_CLOSED,
+            event_id=str(period),
+            at=now,
+            subject=f"periods/{period}",
+            data={"period": str(period), **totals, "entries": str(manifest.entries)},
+        )
+        await self._raise_once(alert)
 
     async def _close_late_lanes(self, period: BillingPeriod, manifest: Manifest) -> None:
         """Close lanes that the manifest does not name: a process that was frozen since the period may open one.

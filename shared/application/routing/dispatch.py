@@ -10,6 +10,7 @@ from typing import Final
 from shared.application.background import Background
 from shared.application.ports.clock import Clock
 from shared.application.ports.routing import Hint, HintStore
+from shared.application.routing.alert_breakers import BreakerAlerts
 from shared.application.routing.backend_slot import BackendSlot
 from shared.application.routing.fair_queue import FairQueue, QueueFull, WaitForDisconnect, WaitingPolicy
 from shared.application.routing.hints import HintExchange
@@ -38,14 +39,17 @@ class Dispatcher:
         waiting: WaitingPolicy,
         breaker: BreakerPolicy,
         tenant_share: float = 1.0,
+        alert: BreakerAlerts | None = None,
     ) -> None:
         """`tenant_share` is the largest part of a backend's places that one tenant may hold."""
+        self._alert = alert
+        self._log = BreakerLog()
         self._clock = clock
         self._shares = TenantShares(tenant_share)
         self._hints = HintExchange(hints, clock, background, instance)
         self._waiting = waiting
         self._breaker = breaker
-        self._transitions = Transitions(report=BreakerLog())
+        self._transitions = Transitions(report=self._report)
         self._seen_transitions = 0
         self._healths: dict[str, tuple[tuple[str, str], BackendHealth]] = {}
         self._catalog = Catalog()
@@ -199,6 +203,16 @@ class Dispatcher:
         finally:
             if not queue and self._queues.get(pool) is queue:
                 self._remove_queue(pool)
+
+    def _report(self, health: BackendHealth) -> None:
+        """Log a breaker that has changed, and raise alerts about it."""
+        self._log(health)
+        if self._alert is not None:
+            self._alert(health, self._catalog, self._known_health)
+
+    def _known_health(self, backend_id: str) -> BackendHealth | None:
+        known = self._healths.get(backend_id)
+        return None if known is None else known[1]
 
     def _on_change(self, health: BackendHealth) -> None:
         """Serve the waiting requests that can now be served, and publish a change of the breaker."""

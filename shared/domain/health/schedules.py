@@ -20,6 +20,8 @@ SCHEDULES: Final[Mapping[str, str]] = {
     "verify_books": "20 20 * * * *",
     "describe_tenants": "10 50 * * * *",
     "deliver_alerts": "20 * * * * *",
+    "watch_budgets": "30 2-59/5 * * * *",
+    "watch_spending": "50 35 * * * *",
 }
 """By timer: six fields, seconds first."""
 GRACE: Final = timedelta(minutes=15)

@@ -75,6 +75,8 @@ class Tenant:
     """The network addresses from which its keys and tokens are accepted; empty for all."""
     entra_principals: tuple[EntraPrincipal, ...] = ()
     """The principals of Entra ID that act for the tenant by their tokens."""
+    alert_thresholds: tuple[int, ...] | None = None
+    """Percent of quota and budget at which alerts are raised; `None` for those of the settings."""
     state: TenantState = TenantState.ACTIVE
 
     @property

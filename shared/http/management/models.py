@@ -22,6 +22,7 @@ from pydantic import (
     field_validator,
 )
 
+from shared.alert_settings import MAX_THRESHOLD
 from shared.definitions import Model, Name, Pool, Text, printable
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.identifiers import TENANT_ID
@@ -76,6 +77,7 @@ Names = Annotated[list[Name], Field(max_length=MAX_NAMES)]
 Tokens = Annotated[StrictInt, Field(ge=0, le=_MAX_TOKENS)]
 AddressRange = Annotated[StrictStr, AfterValidator(normalised_range)]
 AddressRanges = Annotated[list[AddressRange], Field(max_length=MAX_RANGES), AfterValidator(_distinct)]
+Thresholds = Annotated[list[Annotated[StrictInt, Field(ge=1, le=MAX_THRESHOLD)]], Field(max_length=20)]
 PerMinute = Annotated[StrictInt, Field(ge=1, le=_MAX_PER_MINUTE)]
 
 
@@ -130,6 +132,7 @@ class TenantSettings(Model):
     prompt_hmac: StrictBool | None = None
     address_ranges: AddressRanges | None = None
     entra_principals: EntraPrincipals | None = None
+    alert_thresholds: Thresholds | None = None
 
     @field_validator("*", mode="before")
     @classmethod

@@ -27,7 +27,10 @@ _verifications: Final = TypeAdapter(list[Verification])
 async def get_status(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/status`."""
     status = await gateway.health.status()
-    return json_response({"version": VERSION, "instance": gateway.settings.website_instance_id, **_document(status)})
+    backlog = await gateway.alerts.backlog()
+    outbox = [{"sink": name, "waiting": each.waiting, "dead": each.dead} for name, each in backlog.items()]
+    own = {"version": VERSION, "instance": gateway.settings.website_instance_id}
+    return json_response({**own, **_document(status), "outbox": outbox})
 
 
 def _document(status: GatewayStatus) -> dict[str, object]:

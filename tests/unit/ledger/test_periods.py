@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.audit import DocumentOutbox
 from shared.adapters.documents.tenancy import DocumentTenants
 from shared.adapters.in_memory.documents import InMemoryDocuments
@@ -21,6 +22,8 @@ from shared.adapters.statements.json_statements import JsonStatements
 from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.store import Delete, Insert, InspectableStore, InspectedRow, Merge
+from shared.application.alerts.raise_once import RaiseOnce
+from shared.application.alerts.store_alert import StoreAlert
 from shared.application.audit.record_audit import RecordAudit
 from shared.application.billing.build_statement import BuildStatement, PeriodStillOpen
 from shared.application.billing.export_chargeback import ExportChargeback
@@ -79,7 +82,9 @@ class World:
         self.build = BuildStatement(
             self.ledger, self.tenants, PriceRows(), self.reports, JsonStatements(), RENDERERS, JsonManifest(), audit
         )
-        self.export = ExportChargeback(self.ledger, self.close, self.build, self.clock, 120)
+        self.alerts = DocumentAlerts(InMemoryDocuments())
+        once = RaiseOnce(StoreAlert(self.alerts), self.alerts)
+        self.export = ExportChargeback(self.ledger, self.close, self.build, once, self.clock, 120)
         self.open = OpenPeriod(self.tenants, self.ledger, self.clock, sweep)
 
     async def _prices(self) -> PriceBook:
@@ -364,3 +369,27 @@ async def test_a_registered_lane_without_a_balance_is_not_a_violation(world: Wor
     await world.rows.create_table("registry")
     await world.rows.submit("registry", "2026-11", [Insert("half|00", {})], "open")
     assert await world.findings() == {"half": []}
+
+
+async def test_a_period_that_is_closed_is_told_with_its_totals_at_the_next_run() -> None:
+    world = World()
+    await world.register("acme")
+    await world.open()
+    world.clock.moment = CLOSING_TIME
+    assert [str(period) for period in await world.export()] == ["2026-11"]
+    for _ in range(2):
+        await world.export()
+    ((told_of,), _) = await world.alerts.raised(10)
+    assert (told_of.kind, told_of.event_id, told_of.subject) == ("period.closed", "2026-11", "periods/2026-11")
+    assert told_of.data == {"period": "2026-11", "tokens": "0", "cost_usd": "0.00", "entries": "1"}
+
+
+async def test_a_period_that_was_closed_long_ago_is_not_told() -> None:
+    world = World()
+    await world.register("acme")
+    await world.open()
+    world.clock.moment = CLOSING_TIME
+    await world.export()
+    world.clock.moment = CLOSING_TIME + timedelta(days=100)
+    await world.export()
+    assert (await world.alerts.raised(10))[0] == []
