@@ -41,7 +41,7 @@ class WatchExpiry:
         if tenant.state is TenantState.CLOSED:
             return 0
         raised = 0
-        for key in await self._keys.list(tenant.tenant_id):
+        for key in (await self._keys.list(tenant.tenant_id)).readable:
             days = _days_before(key, self._clock.now())
             if days is not None:
                 raised += await self._raise_once(self._alert(key, days))
