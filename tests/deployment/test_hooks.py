@@ -278,7 +278,7 @@ def test_a_variable_of_azd_that_is_missing_is_named(azure: FakeAzure) -> None:
     assert "AZURE_ENV_NAME is not set" in fail(azure, "preprovision", AZURE_ENV_NAME="")
 
 
-@pytest.mark.parametrize("arguments", [[], ["predown"], ["preprovision", "postdeploy"]])
+@pytest.mark.parametrize("arguments", [[], ["postdown"], ["preprovision", "postdeploy"]])
 def test_an_unknown_hook_is_refused(arguments: list[str]) -> None:
     command = [sys.executable, "-B", "-m", "infra.hooks", *arguments]
     ended = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False)
