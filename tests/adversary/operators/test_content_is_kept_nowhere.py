@@ -20,10 +20,13 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from local.azurite_server import ACCOUNT
 from shared import timers
+from shared.adapters.on_disk.evidence_package import PackageWriter
+from shared.application.ports.evidence import PackageFacts
 from shared.application.ports.inference import Tokenizer
 from shared.domain.identifiers import BillingPeriod
 from tests.tools.sounds import wav
 from tests.tools.stack import AzuriteAccount, Stack, running_azurite, running_stack
+from tests.tools.tampering import Package
 
 PROMPT, COMPLETION, ARGUMENT, NAME, USER = (f"canary-{each}-5d1f8e" for each in ("pr", "co", "ar", "na", "us"))
 IMAGE = base64.b64encode(f"canary-image-{PROMPT}".encode()).decode()
@@ -56,12 +59,12 @@ class Writing:
         for timer in (timers.roll_up_usage, timers.chain_audit, timers.anchor_audit, timers.reset_monthly_quotas):
             await timer(past_due=False)
         written = [self.log.text, *[text async for text in self._tables()], *[text async for text in self._blobs()]]
-        written += [await self._archive(), await self._reports()]
+        written += [await self._archive(), await self._reports(), *await self._evidence()]
         for text in written:
             for canary in CANARIES:
                 at = text.find(canary)
                 assert at < 0, text[max(0, at - 300) : at + 300]
-        for each in ("credentials", *needed):
+        for each in ("credentials", "configuration.jsonl", *needed):
             assert any(each in text for text in written), each
 
     async def _tables(self) -> AsyncIterator[str]:
@@ -84,6 +87,19 @@ class Writing:
         gateway, file = await self.stack.gateway(), self.folder / "archive.gz"
         await gateway.ledger.archive.export(str(BillingPeriod.containing(gateway.clock.now())), file)
         return gzip.decompress(file.read_bytes()).decode()
+
+    async def _evidence(self) -> list[str]:
+        """Return every file of the evidence packages, of all tenants and of one."""
+        gateway, texts = await self.stack.gateway(), list[str]()
+        period = str(BillingPeriod.containing(gateway.clock.now()))
+        for tenant in (None, self.stack.tenant):
+            path = self.folder / "evidence.zip"
+            facts = PackageFacts(origin="canary", tenant=tenant, periods=[period])
+            with PackageWriter(path, facts) as package:
+                await gateway.evidence(facts, package, lambda _done, _total: None)
+            for name, content in Package(path).files.items():
+                texts.append(f"{name} {(gzip.decompress(content) if name.endswith('.gz') else content).decode()}")
+        return texts
 
     async def _reports(self) -> str:
         path = f"/manage/tenants/{self.stack.tenant}"
