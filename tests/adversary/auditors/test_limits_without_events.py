@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from shared.adapters.documents.codec import to_json
+from shared.adapters.documents.store import OutboxRow
 from shared.application.audit.record_audit import Actor
 from shared.application.ledger.audited_limits import AuditedLimits, LimitsCompared
+from shared.application.sweep import SweepFailed
 from shared.cli.__main__ import run
 from shared.composition.gateway import Gateway, build
 from shared.domain.audit.audit_period import AuditPeriod
@@ -79,11 +81,14 @@ def within(act: Callable[[Gateway, MonthClock], Awaitable[None]]) -> None:
 def test_what_administrators_do_is_told_by_events_waiting_or_chained() -> None:
     async def act(gateway: Gateway, _: MonthClock) -> None:
         await change_rightly(gateway)
+        tenants: Any = gateway.tenancy.tenants
+        await tenants._tenants._documents.append("audit", "outbox", OutboxRow("1" * 32, "{"))
         for _round in range(2):
             for period in (PERIOD, "2026-11"):
                 found = await compared(gateway, period)
                 assert (found.findings, found.unproven, found.notes) == ([], 0, [])
-            await gateway.audit.chain_events()
+            with pytest.raises(SweepFailed, match="holds no event"):
+                await gateway.audit.chain_events()
         assert len(gateway.ledger.verify.booked_limits) > 0
 
     within(act)

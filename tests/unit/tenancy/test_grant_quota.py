@@ -252,6 +252,17 @@ async def test_a_refused_process_whose_request_was_taken_over_answers_what_becam
     assert await world.events() == ["tenant.grant"]
 
 
+async def test_a_request_that_another_process_stores_meanwhile_is_taken_over() -> None:
+    world = World()
+
+    async def another_process() -> None:
+        await world.requests.add(REQUEST, ANN.event(NOW, "tenant.grant", "acme"))
+
+    world.documents.before_commit = another_process
+    assert await world.grant(account(), REQUEST, ANN) == Limit(1007)
+    assert (len(await world.entries()), await world.events()) == (1, ["tenant.grant"])
+
+
 async def test_two_timers_finish_a_request_once() -> None:
     world = World()
     await world.register()
