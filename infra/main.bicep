@@ -203,6 +203,15 @@ param hasAlertRules bool = true
 @description('Address at which people read docs/guide/runbook.md. Alerts link to it. Empty if there is none.')
 param runbookUrl string = ''
 
+@description('Make a topic of Event Grid that gets all alerts.')
+param hasAlertTopic bool = false
+
+@description('Suffixes of hosts that webhooks for alerts may have, comma separated. Empty for the gateway\'s own list.')
+param alertHosts string = ''
+
+@description('Dollars of all tenants in a month, with which alerts compare, such as 5000. Empty if there is no such limit.')
+param platformBudgetUsd string = ''
+
 @description('Assign the initiative of infra/policy to the gateway\'s group: audit or deny. Without a value it is not assigned.')
 param policyEnforcement ('audit' | 'deny')?
 
@@ -295,7 +304,11 @@ var zoneNames = {
   vault: 'privatelink${replace(environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
   site: cloud.siteZone
 }
-var allZoneNames = concat(map(items(zoneNames), each => each.value), cloud.openAiZones)
+var allZoneNames = concat(
+  map(items(zoneNames), each => each.value),
+  cloud.openAiZones,
+  hasAlertTopic ? [cloud.topicZone] : []
+)
 var zonesOfGroup = empty(dnsZoneGroupId)
   ? {}
   : toObject(allZoneNames, name => name, name => '${dnsZoneGroupId}/providers/Microsoft.Network/privateDnsZones/${name}')
@@ -759,6 +772,37 @@ module hostEndpoints 'modules/private-endpoint.bicep' = if (isPrivate) {
   }
 }
 
+module alertTopic 'modules/alert-topic.bicep' = if (hasAlertTopic) {
+  scope: gatewayGroup
+  params: {
+    name: 'alerts-${token}'
+    location: location
+    tags: allTags
+    isPrivate: isPrivate
+    topicAccess: [
+      {
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+        role: roles.eventGridDataSender
+      }
+    ]
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module alertTopicEndpoints 'modules/private-endpoint.bicep' = if (isPrivate && hasAlertTopic) {
+  scope: gatewayGroup
+  params: {
+    name: 'alerts'
+    location: location
+    tags: allTags
+    subnetId: endpointsSubnet
+    targetId: alertTopic!.outputs.id
+    zoneIds: dns!.outputs.zoneIds
+    groups: [{ groupId: 'topic', zones: [cloud.topicZone] }]
+  }
+}
+
 module settings 'modules/gateway-settings.bicep' = {
   scope: gatewayGroup
   params: {
@@ -780,6 +824,10 @@ module settings 'modules/gateway-settings.bicep' = {
     backendHostSuffixes: cloud.backendHostSuffixes
     trustedProxyHops: ownProxies + 1
     applicationInsightsConnection: monitoring.outputs.applicationInsightsConnection
+    alertTopicEndpoint: hasAlertTopic ? alertTopic!.outputs.endpoint : ''
+    runbookUrl: runbookUrl
+    alertHosts: alertHosts
+    platformBudgetUsd: platformBudgetUsd
     furtherSettings: furtherSettings
   }
 }

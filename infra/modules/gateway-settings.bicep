@@ -56,6 +56,18 @@ param trustedProxyHops int
 @description('Connection string of Application Insights. It is an address and no secret: local authentication is off.')
 param applicationInsightsConnection string
 
+@description('Address of a topic of Event Grid that gets all alerts. Empty if there is none.')
+param alertTopicEndpoint string
+
+@description('Address of the runbook, to which messages link. Empty if there is none.')
+param runbookUrl string
+
+@description('Suffixes of hosts that webhooks for alerts may have. Empty for the gateway\'s own list.')
+param alertHosts string
+
+@description('Dollars of all tenants in a month, with which alerts compare. Empty if there is no such limit.')
+param platformBudgetUsd string
+
 @description('Further settings, which replace those of the same name.')
 param furtherSettings settingSet
 
@@ -95,5 +107,20 @@ var entraSettings = empty(entraClientId) || empty(entraTenantIds)
 
 var witnessSettings = empty(witnessContainerUrl) ? {} : { AUDIT_WITNESS_CONTAINER_URL: witnessContainerUrl }
 
+// An empty text is no value for a setting, so that it is not emitted.
+var alertSettings = union(
+  empty(alertTopicEndpoint) ? {} : { ALERT_EVENT_GRID_ENDPOINT: alertTopicEndpoint },
+  empty(runbookUrl) ? {} : { ALERT_RUNBOOK_URL: runbookUrl },
+  empty(alertHosts) ? {} : { ALERT_HOST_SUFFIXES: alertHosts },
+  empty(platformBudgetUsd) ? {} : { PLATFORM_MONTHLY_BUDGET_USD: platformBudgetUsd }
+)
+
 @description('All settings of the app.')
-output settings settingSet = union(hostSettings, gatewaySettings, entraSettings, witnessSettings, furtherSettings)
+output settings settingSet = union(
+  hostSettings,
+  gatewaySettings,
+  entraSettings,
+  witnessSettings,
+  alertSettings,
+  furtherSettings
+)

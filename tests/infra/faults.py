@@ -139,6 +139,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "keys of storage": _in("storage-host", "keys_off", "allowSharedKeyAccess: false", "allowSharedKeyAccess: true"),
     "keys of models": _in("openai-account", "keys_off", "    disableLocalAuth: true\n", ""),
+    "a topic with keys": _in("alert-topic", "alert_topic", "    disableLocalAuth: true\n", ""),
     "no tags": _in("key-vault", "tags", "  location: location\n  tags: tags\n", "  location: location\n"),
     "no diagnostics": _in(
         "openai-account", "diagnostics", "  scope: account\n  name: 'workspace'", "  name: 'workspace'"

@@ -388,6 +388,27 @@ def models(subject: Subject) -> Iterator[str]:
                 yield f"{profile}: {account.name} accepts no tokens"
 
 
+def alert_topic(subject: Subject) -> Iterator[str]:
+    """A topic of alerts takes CloudEvents from the identity alone, by a private endpoint where needed."""
+    kind = "Microsoft.EventGrid/topics"
+    for profile, template in subject.templates.items():
+        yield from (f"{profile}: {each.name} was not asked for" for each in template.of(kind))
+        values = {**profile_parameters(subject.sources, profile), "hasAlertTopic": True}
+        asked = subject.template(values, template.cloud)
+        topic = asked.of(kind)[0]
+        wanted = {"disableLocalAuth": True, "inputSchema": "CloudEventSchemaV1_0"}
+        yield from _differences(f"{profile}: the topic", topic.properties, wanted)
+        senders = [each.properties["principalId"] for each in asked.of(ROLE) if each.scope_id == topic.id]
+        if senders != [f"{asked.of(IDENTITY)[0].id}:properties.principalId"]:
+            yield f"{profile}: {senders} may send"
+        endpoints = [each for each in asked.of(ENDPOINT) if _connection(each) == (topic.id, "topic")]
+        if len(endpoints) != bool(asked.of(ENDPOINT)):
+            yield f"{profile}: {len(endpoints)} endpoints"
+        settings = next(each.properties for each in asked.of(f"{SITE}/config") if each.name == "appsettings")
+        if settings.get("ALERT_EVENT_GRID_ENDPOINT") != f"{topic.id}:properties.endpoint":
+            yield f"{profile}: the gateway does not know the topic"
+
+
 def _differences(what: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{what}: {name} is {found.get(name)}" for name in wanted if found.get(name) != wanted[name])
 
@@ -424,6 +445,7 @@ def _zones_of(group: str, cloud: str) -> set[str]:
     known = {
         "vault": {f"privatelink.vaultcore.{vaults}"},
         "account": {f"privatelink.openai.azure.{end}", f"privatelink.cognitiveservices.azure.{end}"},
+        "topic": {f"privatelink.eventgrid.azure.{'net' if cloud == 'AzureCloud' else end}"},
         "sites": {
             "privatelink.chinacloudsites.cn"
             if cloud == "AzureChinaCloud"
