@@ -121,6 +121,11 @@ def endpoint_problem(text: str) -> str | None:
     return None
 
 
+def collector_problem(text: str) -> str | None:
+    """Refuse an address that no collector of telemetry can have. One beside the gateway has no TLS."""
+    return None if _url(text) is not None else "must be a URL such as http://collector:4318"
+
+
 def is_loopback(endpoint: str) -> bool:
     """Tell whether an endpoint is on this machine."""
     url = _url(endpoint)

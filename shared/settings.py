@@ -45,6 +45,12 @@ SLICES_OF_A_TIMER: Final = 4
 """A timer's run sweeps at most twice, and a sweep takes at most two slices."""
 _STATED_SECRETS: Final = (*NAMES, *(f"{name}_secret_name" for name in NAMES))
 """If any of these settings is set, no secret is generated."""
+_CALLS_HOME: Final = (
+    "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
+    "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
+    "APPLICATIONINSIGHTS_SDKSTATS_DISABLED",
+    "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
+)
 _ROOT: Final = Path(__file__).resolve().parents[1]
 
 
@@ -244,6 +250,16 @@ def read_settings(*, generate: bool = False) -> Settings:
         raise SettingsInvalid([_told(problem) for problem in error.errors(include_input=False)]) from None
     except SecretsUnusable as error:
         raise SettingsInvalid([str(error)]) from None
+
+
+def quiet_exporters() -> None:
+    """Let exporters of Azure Monitor send nothing but telemetry of the gateway, unless the environment says so.
+
+    They would call home about themselves, and ask Microsoft's control plane for their configuration.
+    """
+    for name in _CALLS_HOME:
+        os.environ.setdefault(name, "true")
+    os.environ.setdefault("OTEL_METRICS_EXPORTER", "none")  # the gateway exports its metrics itself
 
 
 def _generated(*, generate: bool) -> dict[str, Any]:

@@ -21,7 +21,10 @@ _PRINTABLE: Final = bytes(each if each >= 0x20 and each != 0x7F else 0x20 for ea
 """By byte: what replaces it in the value of a header."""
 _CONTRACT: Final = {"WebApp": ("route", "get_app"), "WebServer": ("serve",)}
 """The classes of the extension that the worker uses, and their methods."""
-_TALKATIVE: Final = ("azure.core", "azure.data", "azure.identity", "azure.keyvault", "azure.storage", "msal")
+_TALKATIVE: Final = (
+    "azure.core", "azure.data", "azure.identity", "azure.keyvault", "azure.monitor", "azure.storage", "msal",
+    "opentelemetry",
+)  # fmt: skip
 """The loggers of the Azure SDK. Not `azure` itself, below which the worker has its own, which the host reads."""
 
 

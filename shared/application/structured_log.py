@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from traceback import format_tb
 from typing import Final
 
+from shared.application.per_second import PerSecond
 from shared.domain.errors import GatewayError
 from shared.domain.telemetry.events import BY_NAME
 
@@ -30,38 +30,8 @@ request_id: Final = ContextVar("request_id", default="")
 _logger: Final = logging.getLogger("tallygate")
 
 
-class LineBounds:
-    """Counts the lines of each event in the current second, and those that were left out since the last line."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._written: dict[str, int] = {}
-        self._left_out: dict[str, int] = {}
-
-    def admit(self, event: str, per_second: int) -> bool:
-        """Tell whether a line may be written. A line that may not is counted."""
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._written = second, {}
-        written = self._written.get(event, 0)
-        if written >= per_second:
-            self._left_out[event] = self._left_out.get(event, 0) + 1
-            return False
-        self._written[event] = written + 1
-        return True
-
-    def take_left_out(self, event: str) -> int:
-        """Return the number of lines that were left out since it was last asked for."""
-        return self._left_out.pop(event, 0)
-
-    def clear(self) -> None:
-        """Forget all counts."""
-        self._written.clear()
-        self._left_out.clear()
-
-
-line_bounds: Final = LineBounds()
-"""The bounds of this process. Events that are not in the table have none."""
+line_bounds: Final = PerSecond()
+"""The lines of this process. Events that are not in the table have none."""
 
 
 def log_event(level: int, event: str, fields: Mapping[str, str | int]) -> None:
@@ -87,11 +57,11 @@ def fields_of(error: BaseException) -> dict[str, str | int]:
     """Describe an error by its type and its place. Only messages of the gateway's own errors are safe to log."""
     cause = error.__cause__
     described: dict[str, str | int] = {
-        "exception.type": type(error).__name__,
-        "exception.stacktrace": "".join(format_tb(error.__traceback__)),
+        "gateway.exception.type": type(error).__name__,
+        "gateway.exception.stacktrace": "".join(format_tb(error.__traceback__)),
     }
     if isinstance(error, GatewayError):
         described[MESSAGE] = str(error)
     if cause is not None:
-        described["exception.cause"] = type(cause).__name__
+        described["gateway.exception.cause"] = type(cause).__name__
     return described

@@ -45,6 +45,7 @@ from shared.adapters.tables.rows import REGISTRY_TABLE
 from shared.adapters.tables.store import InspectableStore, StoreError
 from shared.application.audit.chain_keys import ChainKeys
 from shared.application.background import Background
+from shared.application.ledger.watch_commits import WatchCommits
 from shared.application.ports.anchors import AnchorStore
 from shared.application.ports.billing import ReportStore
 from shared.application.ports.clock import Clock
@@ -130,6 +131,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
         with suppress(StoreError):  # such as a table that does not exist yet
             await store.get(REGISTRY_TABLE, "time", "time")
         chain = await _open_chain(chain_keys(settings, names, secrets), names, clock, opened)
+        telemetry = open_telemetry(settings, opened)
         verifier = access_tokens(settings, session, clock)
         if verifier is not None:
             opened.push_async_callback(verifier.close)
@@ -139,7 +141,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             chain=chain,
             store=store,
             documents=documents,
-            ledger=TableLedger(store, chain, clock),
+            ledger=TableLedger(store, chain, clock, watch=WatchCommits(telemetry)),
             rollups=TableRollups(store),
             responses=TableResponses(store, clock),
             reports=storage.reports,
@@ -181,7 +183,7 @@ async def connect(settings: Settings, clock: Clock | None) -> Adapters:
             ),
             tokenizer=SplintrTokenizer(),
             background=Background(),
-            telemetry=open_telemetry(settings),
+            telemetry=telemetry,
             resources=opened.pop_all(),
         )
 

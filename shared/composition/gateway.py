@@ -26,6 +26,7 @@ from shared.composition.inference import Inference, wire_inference
 from shared.composition.ledger import LedgerJobs, wire_ledger
 from shared.composition.pricing import Pricing, wire_pricing
 from shared.composition.routing import Routing, wire_routing
+from shared.composition.start_log import log_started
 from shared.composition.tenancy import Tenancy, wire_tenancy
 from shared.domain.errors import InvalidRequest
 from shared.first_backend import as_settings_problem, first_backend, is_first_backend_stated
@@ -71,10 +72,12 @@ async def build(settings: Settings, clock: Clock | None = None) -> Gateway:
     """
     adapters = await connect(settings, clock)
     try:
-        return await _wire(adapters)
+        gateway = await _wire(adapters)
     except BaseException:
         await adapters.resources.aclose()
         raise
+    log_started(settings)
+    return gateway
 
 
 async def _wire(adapters: Adapters) -> Gateway:

@@ -12,6 +12,7 @@ from shared.application.inference.attempt_backend import AttemptBackend
 from shared.application.inference.check_before_body import CheckBeforeBody
 from shared.application.inference.list_models import ListModels
 from shared.application.inference.meter_stream import Drains
+from shared.application.inference.note_failover import NoteFailover
 from shared.application.inference.protect_privacy import ProtectPrivacy
 from shared.application.inference.resolve_request import ResolveRequest
 from shared.application.inference.serve_inference import FailoverPolicy, ServeInference
@@ -20,6 +21,7 @@ from shared.application.inference.settle_background_responses import SettleRespo
 from shared.application.ports.clock import Clock
 from shared.application.ports.formats import InferenceFormat
 from shared.application.sweep import Sweep
+from shared.application.telemetry.request_trace import RequestTraces, TracePolicy
 from shared.application.tenancy.authenticate import Authenticate
 from shared.composition.adapters import Adapters
 from shared.composition.pricing import Pricing
@@ -46,6 +48,7 @@ class Inference:
     """The use cases and settings that inference routes need, and nothing else of the gateway."""
 
     clock: Clock
+    traces: RequestTraces
     authenticate: Authenticate
     serve: ServeInference
     formats: Mapping[str, InferenceFormat]
@@ -61,6 +64,9 @@ class Inference:
 def wire_inference(adapters: Adapters, tenancy: Tenancy, pricing: Pricing, routing: Routing, sweep: Sweep) -> Inference:
     """Make the use cases of inference."""
     settings, clock, catalog = adapters.settings, adapters.clock, routing.configured
+    telemetry = adapters.telemetry
+    policy = TracePolicy(settings.telemetry_sampling_ratio, settings.telemetry_slow_seconds)
+    traces = RequestTraces(telemetry, clock, policy)
     before_body = CheckBeforeBody(adapters.ledger, clock)
     structure = StructureBounds(elements=settings.max_body_elements, values=settings.max_body_values)
     admit = AdmitAttempt(
@@ -85,18 +91,21 @@ def wire_inference(adapters: Adapters, tenancy: Tenancy, pricing: Pricing, routi
         clock,
         FORMATS["responses"],
         sweep,
+        traces,
     )
     return Inference(
         clock=clock,
+        traces=traces,
         authenticate=tenancy.authenticate,
         serve=ServeInference(
             ResolveRequest(catalog, adapters.responses, routing.dispatcher, admit, structure, privacy),
-            AttemptBackend(admit, adapters.upstream, clock, adapters.background, drains),
+            AttemptBackend(admit, adapters.upstream, clock, adapters.background, drains, telemetry),
             routing.dispatcher,
             routing.turns,
             clock,
             adapters.background,
             FailoverPolicy(settings.max_attempts, settings.failover_timeout_seconds),
+            NoteFailover(telemetry),
         ),
         formats=FORMATS,
         stored_responses=ServeResponses(adapters.responses, adapters.upstream, catalog, settle_background),

@@ -6,11 +6,10 @@ import asyncio
 import gc
 import logging
 
+from shared.application.structured_log import MESSAGE, log_event
 from shared.composition.gateway import Gateway, build
 from shared.setting_problems import SettingsInvalid
 from shared.settings import read_settings
-
-logger = logging.getLogger("tallygate")
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)
 
@@ -22,7 +21,7 @@ def check_settings() -> None:
     try:
         read_settings(generate=True)
     except SettingsInvalid as error:
-        logger.error("%s", error)
+        log_event(logging.ERROR, "gateway.misconfigured", {MESSAGE: str(error)})
 
 
 def current_gateway() -> asyncio.Future[Gateway]:

@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
-from shared.adapters.monitor.measurements import Measurements
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from shared.adapters.monitor.exported import ExportedTelemetry, Monitor
 from shared.adapters.monitor.silent import SilentTelemetry
 from shared.application.ports.telemetry import Telemetry
-from shared.telemetry_settings import TelemetrySettings
+from shared.settings import Settings, quiet_exporters
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
 
 
-def open_telemetry(settings: TelemetrySettings) -> Telemetry:
-    """Return the telemetry that the settings ask for."""
-    is_exported = settings.applicationinsights_connection_string.get_secret_value()
-    if is_exported or settings.otel_exporter_otlp_endpoint:
-        return Measurements(settings.telemetry_max_series)
-    return SilentTelemetry()
+def open_telemetry(settings: Settings, resources: AsyncExitStack) -> Telemetry:
+    """Return the telemetry that the settings ask for. `resources` exports what is left at the end.
+
+    Nothing is imported and no request is sent before the first answer.
+    """
+    connection_string = settings.applicationinsights_connection_string.get_secret_value()
+    if not connection_string and not settings.otel_exporter_otlp_endpoint:
+        return SilentTelemetry()
+
+    def connect() -> Monitor:
+        quiet_exporters()
+        from shared.adapters.monitor.connect import connect_azure, connect_otlp
+
+        instance = settings.website_instance_id
+        if not connection_string:
+            return connect_otlp(settings.otel_exporter_otlp_endpoint, instance)
+        credential = None if settings.is_monitor_local else _credential(settings)
+        return connect_azure(connection_string, credential, instance)
+
+    telemetry = ExportedTelemetry(settings.telemetry_max_series, connect)
+    resources.push_async_callback(telemetry.aclose)
+    return telemetry
+
+
+def _credential(settings: Settings) -> TokenCredential:
+    """Return the identity of the process, for a library that does not await."""
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+    client_id = settings.azure_client_id or None
+    if settings.use_managed_identity:
+        return ManagedIdentityCredential(client_id=client_id)
+    return DefaultAzureCredential(managed_identity_client_id=client_id)

@@ -1,4 +1,4 @@
-"""Value objects, which nobody changes: `value`, `record` and `fact` (ADR 12)."""
+"""Value objects, which nobody changes: `value`, `record` and `fact`; and `state`, which changes (ADR 12)."""
 
 from __future__ import annotations
 
@@ -37,16 +37,30 @@ def fact(cls: type[_T]) -> type[_T]:
 
     It costs a sixth of a `record` (ADR 12). The functions of `dataclasses` accept it. It has no base class.
     """
+    return _struct(cls, frozen=True)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(field,))
+def state(cls: type[_T]) -> type[_T]:
+    """Make an object whose fields change, and of which each request makes new ones: as cheap as a `fact`.
+
+    Two of them are never equal.
+    """
+    return _struct(cls, frozen=False)
+
+
+def _struct(cls: type[_T], *, frozen: bool) -> type[_T]:
     if cls.__bases__ != (object,):
-        raise TypeError(f"The fact {cls.__name__} must not have a base class.")
-    declared: type[Any] = dataclass(unsafe_hash=True, kw_only=True)(cls)
+        raise TypeError(f"The {'fact' if frozen else 'state'} {cls.__name__} must not have a base class.")
+    declared: type[Any] = dataclass(unsafe_hash=frozen, eq=frozen, kw_only=True)(cls)
     members = {name: member for name, member in vars(declared).items() if name not in _MADE_BY_STRUCT}
     struct: Any = msgspec.defstruct(
         cls.__name__,
         [(each.name, each.type, _default(each)) for each in fields(declared)],
         namespace={**members, "__qualname__": cls.__qualname__},
         kw_only=True,
-        frozen=True,
+        frozen=frozen,
+        eq=frozen,
     )
     return cast("type[_T]", struct)
 

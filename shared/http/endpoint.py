@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.application.audit.record_audit import Actor
+from shared.application.structured_log import MESSAGE, fields_of, log_event
 from shared.application.structured_log import request_id as current_request_id
 from shared.application.tenancy.principals import TenantPrincipal
 from shared.composition.gateway import Gateway
@@ -24,7 +25,14 @@ from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
 from shared.http.callers import manager, tenant_principal
 from shared.http.declared import check_declared, operation_of
-from shared.http.errors import INTERNAL_ERROR, error_response, internal_error_response, misconfigured_response
+from shared.http.errors import (
+    INTERNAL_ERROR,
+    error_response,
+    internal_error_response,
+    misconfigured_response,
+    status_of,
+)
+from shared.http.measured import measure_refusal
 from shared.http.reported import report_error, report_failure
 from shared.http.requests import headers_of, reason_query
 from shared.setting_problems import SettingsInvalid
@@ -32,7 +40,6 @@ from shared.setting_problems import SettingsInvalid
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 UseCasesT = TypeVar("UseCasesT")
 P = ParamSpec("P")
-logger = logging.getLogger("tallygate")
 
 
 def endpoint(
@@ -92,10 +99,10 @@ def _route(
         try:
             gateway = await current_gateway()
         except SettingsInvalid as error:
-            logger.error("%s (request id: %s)", error, request_id)
+            log_event(logging.ERROR, "gateway.misconfigured", {MESSAGE: str(error)})
             return misconfigured_response(error.problems, request_id)
         except GatewayError as error:  # such as a key vault that cannot be reached
-            logger.error("%s (request id: %s)", error, request_id)
+            log_event(logging.ERROR, "gateway.start_failed", fields_of(error))
             return error_response(error, request_id, datetime.now(UTC))
         try:
             return await handler(use_cases(gateway), request, request_id, *args, **kwargs)
@@ -103,9 +110,11 @@ def _route(
             report_error(
                 gateway.refusals, gateway.alerts.raise_alert, error, request, gateway.settings.trusted_proxy_hops
             )
+            measure_refusal(gateway.telemetry, request, *status_of(error))
             return error_response(error, request_id, gateway.clock.now())
         except Exception as error:  # noqa: BLE001 - a defect; the host would answer without a body or a request id
             report_failure(error, request, *INTERNAL_ERROR)
+            measure_refusal(gateway.telemetry, request, *INTERNAL_ERROR)
             return internal_error_response(request_id)
 
     return serve

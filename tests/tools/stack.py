@@ -7,7 +7,7 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -124,12 +124,18 @@ class Stack:
             return answer
 
     async def chat(
-        self, text: str = "Hello!", *, key: str | None = None, url: str | None = None, **fields: Any
+        self,
+        text: str = "Hello!",
+        *,
+        key: str | None = None,
+        url: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **fields: Any,
     ) -> tuple[int, dict[str, str], Any]:
         """Send one chat completion. Returns status, headers and body (JSON, or the bytes of a stream)."""
         body = {"messages": [{"role": "user", "content": text}], **fields}
-        headers = {"api-key": self.key if key is None else key}
-        async with self.session.post(url or self.chat_url, json=body, headers=headers) as response:
+        sent = {"api-key": self.key if key is None else key, **(headers or {})}
+        async with self.session.post(url or self.chat_url, json=body, headers=sent) as response:
             is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
             answer: Any = await response.read() if is_stream else await response.json()
             return response.status, {name.lower(): value for name, value in response.headers.items()}, answer

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from collections.abc import Callable
 from typing import TypeAlias
 
+from shared.domain.telemetry.distribution import Distribution
 from shared.domain.telemetry.instruments import CLOSED, INSTRUMENTS, OTHER, Instrument, InstrumentKind
+from shared.domain.telemetry.spans import Span
 
 Values: TypeAlias = tuple[str, ...]
 """Values of an instrument's dimensions."""
-
-
-class Distribution:
-    """Values of one series: counted by bucket, and for histograms their sum, least and most."""
-
-    __slots__ = ("counts", "largest", "smallest", "total")
-
-    def __init__(self, buckets: int) -> None:
-        self.counts = [0] * buckets
-        self.total = 0.0
-        self.smallest = float("inf")
-        self.largest = float("-inf")
 
 
 class Measurements:
@@ -32,11 +22,16 @@ class Measurements:
 
     def __init__(self, max_series: int) -> None:
         self._max_series = max_series
+        self._folds: list[Callable[[], None]] = []
         self.sums: dict[str, dict[Values, float]] = {name: {} for name in _names(InstrumentKind.SUM)}
         self.gauges: dict[str, dict[Values, float]] = {name: {} for name in _names(InstrumentKind.GAUGE)}
         self.distributions: dict[str, dict[Values, Distribution]] = {
             name: {} for name in _names(InstrumentKind.BUCKETS, InstrumentKind.HISTOGRAM)
         }
+
+    @property
+    def is_exported(self) -> bool:
+        return True
 
     def add(self, instrument: Instrument, amount: float, *values: str) -> None:
         series = self.sums[instrument.name]
@@ -47,16 +42,11 @@ class Measurements:
             series[values] = series.get(values, 0) + amount
 
     def record(self, instrument: Instrument, value: float, *values: str) -> None:
-        series = self.distributions[instrument.name]
-        found = series.get(values)
-        if found is None:
-            values = self._bounded(instrument, len(series), values)
-            found = series.setdefault(values, Distribution(len(instrument.bounds) + 1))
-        found.counts[bisect_left(instrument.bounds, value)] += 1
-        if instrument.kind is InstrumentKind.HISTOGRAM:
-            found.total += value
-            found.smallest = min(found.smallest, value)
-            found.largest = max(found.largest, value)
+        self._distribution(instrument, values).add(value)
+
+    def merge(self, instrument: Instrument, distribution: Distribution, *values: str) -> None:
+        if any(distribution.counts):
+            self._distribution(instrument, values).merge(distribution)
 
     def set(self, instrument: Instrument, value: float, *values: str) -> None:
         series = self.gauges[instrument.name]
@@ -64,8 +54,28 @@ class Measurements:
             values = self._bounded(instrument, len(series), values)
         series[values] = value
 
+    def trace(self, span: Span) -> None:
+        """Forget a span: nobody exports."""
+
+    def before_flush(self, fold: Callable[[], None]) -> None:
+        self._folds.append(fold)
+
     async def flush(self) -> None:
-        """Do nothing: nobody exports."""
+        """Fold what waits; nobody exports."""
+        self.fold()
+
+    def fold(self) -> None:
+        """Add what waits to be added."""
+        for fold in self._folds:
+            fold()
+
+    def _distribution(self, instrument: Instrument, values: Values) -> Distribution:
+        series = self.distributions[instrument.name]
+        found = series.get(values)
+        if found is None:
+            values = self._bounded(instrument, len(series), values)
+            found = series.setdefault(values, Distribution(instrument.bounds))
+        return found
 
     def _bounded(self, instrument: Instrument, known: int, values: Values) -> Values:
         """Return the values of a new series, or those of the series for all others."""

@@ -17,7 +17,15 @@ from shared.adapters.tables.rows import (
     reservation_key,
     transfer_key,
 )
-from shared.adapters.tables.store import AnswerLost, Rejected, Row, RowExists, RowMissing, StoreError
+from shared.adapters.tables.store import (
+    AnswerLost,
+    PreconditionFailed,
+    Rejected,
+    Row,
+    RowExists,
+    RowMissing,
+    StoreError,
+)
 from shared.domain.ledger.balance import RECENT_COMMITS, Balance
 from shared.domain.ledger.changes import InsertEntry, InsertReservation
 from shared.domain.ledger.commit_plan import Plan
@@ -32,6 +40,10 @@ from shared.domain.ledger.operations import (
     TransferOut,
 )
 from shared.domain.values import value
+
+
+class Abandoned(Exception):
+    """Nobody waits for the batch in hand any more, and nothing of it is owed to the books."""
 
 
 @value
@@ -143,3 +155,17 @@ def _is_done(operation: Operation, marker: Row | None, *, is_held: bool) -> bool
     if isinstance(operation, Reserve):
         return is_held or marker is not None
     return not is_held and not (marker and isinstance(operation, LateSettle))
+
+
+def result_of(error: StoreError) -> str:
+    """Return the result of a transaction that ended with an error, for `CommitWatch`."""
+    match error:
+        case PreconditionFailed():
+            return "conflict"
+        case AnswerLost():
+            return "unknown"
+    return "rejected"
+
+
+def unwatched(tenant_id: str, seconds: float, result: str) -> None:
+    """Implement `CommitWatch` where nobody watches."""

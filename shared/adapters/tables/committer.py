@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 
 from shared.adapters.tables.commit_queue import CommitQueue, Pending
-from shared.adapters.tables.commit_recovery import CommitRecovery, Flight, Verdict
+from shared.adapters.tables.commit_recovery import Abandoned, CommitRecovery, Flight, Verdict, result_of, unwatched
 from shared.adapters.tables.lane_reader import BalanceCopy, LaneReader
 from shared.adapters.tables.rows import BALANCE_KEY, balance_fields, row_change
 from shared.adapters.tables.store import (
@@ -26,6 +26,7 @@ from shared.adapters.tables.store import (
     TableStore,
 )
 from shared.application.ports.clock import Clock
+from shared.application.ports.ledger import CommitWatch
 from shared.domain.audit.hash_chain import HashChain
 from shared.domain.errors import GatewayError, LedgerUnavailable
 from shared.domain.ledger.balance import Balance
@@ -43,10 +44,6 @@ _UNANSWERED = AnswerLost()
 """The error of a transaction whose answer nobody has read yet."""
 
 
-class _Abandoned(Exception):
-    """Nobody waits for the batch in hand any more, and nothing of it is owed to the books."""
-
-
 class Committer:
     """The only writer of one lane in this process: one transaction at a time."""
 
@@ -57,6 +54,7 @@ class Committer:
         clock: Clock,
         reader: LaneReader,
         after_close: Callable[[Settle | LateSettle, asyncio.Future[Balance]], None],
+        watch: CommitWatch = unwatched,
     ) -> None:
         """`after_close` takes over a settlement whose period has closed, and the future that its waiter awaits."""
         self.reader = reader
@@ -64,6 +62,7 @@ class Committer:
         self._chain = chain
         self._clock = clock
         self._after_close = after_close
+        self._watch = watch
         self._queue = CommitQueue()
         self._recovery = CommitRecovery(reader, self._acknowledge)
         self._copy: BalanceCopy | None = None
@@ -154,7 +153,7 @@ class Committer:
         """Commit a batch. An error is told to those who wait for it."""
         try:
             await self._commit(batch)
-        except _Abandoned:
+        except Abandoned:
             return
         except GatewayError as error:
             for pending in batch:
@@ -210,13 +209,15 @@ class Committer:
         self._flight = Flight(plan, copy, _UNANSWERED)
         changes: list[RowChange] = [Merge(BALANCE_KEY, balance_fields(plan.balance), copy.etag)]
         changes += [row_change(change) for change in plan.changes]
+        began = self._clock.monotonic()
         try:
             etag = await self._store.submit(self.reader.table, self.reader.partition, changes, plan.commit_id)
         except StoreError as error:
             self._flight = Flight(plan, copy, error)
+            self._watch(self.reader.lane.tenant_id, self._clock.monotonic() - began, result_of(error))
             return
-        self._flight = None
-        self._copy = BalanceCopy(plan.balance, etag, self._clock.monotonic())
+        self._flight, self._copy = None, BalanceCopy(plan.balance, etag, self._clock.monotonic())
+        self._watch(self.reader.lane.tenant_id, self._copy.seen_at - began, "committed")
         self.reader.recovered()
         self._note_conflict(happened=False)
 
@@ -282,7 +283,7 @@ class Committer:
         for pending in (*batch, *self._queue):
             pending.fail(LedgerUnavailable())
         if not in_flight and not any(pending.is_owed for pending in batch):
-            raise _Abandoned
+            raise Abandoned
 
     def _note_conflict(self, *, happened: bool) -> None:
         self._conflict_rate += 0.1 * (happened - self._conflict_rate)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TypeVar
 
+from shared.adapters.tables.commit_recovery import unwatched
 from shared.adapters.tables.committer import Committer
 from shared.adapters.tables.grant_marks import GrantMarks
 from shared.adapters.tables.hot_lanes import HotLanes
@@ -30,7 +31,7 @@ from shared.adapters.tables.rows import (
 )
 from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableStore
 from shared.application.ports.clock import Clock
-from shared.application.ports.ledger import Hold
+from shared.application.ports.ledger import CommitWatch, Hold
 from shared.domain.audit.hash_chain import HashChain, genesis
 from shared.domain.errors import AlreadyExists, InvalidRequest, LedgerUnavailable, PeriodExhausted, RowsDamaged
 from shared.domain.identifiers import BillingPeriod
@@ -66,8 +67,14 @@ class TableLedger:
     """Implements the `Ledger` port: one lane for each tenant and period, or several if the tenant is hot."""
 
     def __init__(
-        self, store: TableStore, chain: HashChain, clock: Clock, max_idle_committers: int = MAX_IDLE_COMMITTERS
+        self,
+        store: TableStore,
+        chain: HashChain,
+        clock: Clock,
+        max_idle_committers: int = MAX_IDLE_COMMITTERS,
+        watch: CommitWatch = unwatched,
     ) -> None:
+        self._watch = watch
         self._max_idle_committers = max_idle_committers
         self._store = store
         self._chain = chain
@@ -234,7 +241,7 @@ class TableLedger:
             if len(self._committers) >= self._max_idle_committers:
                 self._committers = {key: known for key, known in self._committers.items() if not known.idle}
             reader = LaneReader(self._store, self._clock, lane)
-            committer = Committer(self._store, self._chain, self._clock, reader, self._adjust_later)
+            committer = Committer(self._store, self._chain, self._clock, reader, self._adjust_later, self._watch)
             self._committers[lane] = committer
         if opening is not None:
             committer.reader.opening_limit = opening.limit

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
+from shared.application.audit.log_changes import log_change
 from shared.application.ports.audit import AuditChain, OutboxEntry, WaitingEvents
 from shared.application.ports.clock import Clock
 from shared.application.sweep import AT_ONCE, Failures
+from shared.domain.audit.audit_chain import WaitingEvent
 from shared.domain.errors import RowsDamaged
 
 _PAGE: Final = 1000
@@ -68,20 +70,21 @@ class ChainEvents:
             pairs = list(of_month)
             with failures.collected(f"the log of {period}"):
                 added += await self._chain.append(period, [event for event, _ in pairs])
-                done += await self._delete([row for _, row in pairs], failures)
+                done += await self._delete(pairs, failures)
         return added, done
 
-    async def _delete(self, rows: Sequence[OutboxEntry], failures: Failures) -> int:
-        """Delete rows whose events are chained, some at once. Returns their number."""
-        waiting, deleted = list(reversed(rows)), 0
+    async def _delete(self, chained: Sequence[tuple[WaitingEvent, OutboxEntry]], failures: Failures) -> int:
+        """Delete rows whose events are chained, some at once, and log the changes. Returns their number."""
+        waiting, deleted = list(reversed(chained)), 0
 
         async def worker() -> None:
             nonlocal deleted
             while waiting:
-                row = waiting.pop()
+                event, row = waiting.pop()
                 with failures.collected(row.name):
                     await self._waiting.remove(row)
                     deleted += 1
+                    log_change(event)
 
         await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
         return deleted

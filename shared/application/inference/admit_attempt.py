@@ -135,6 +135,7 @@ class AdmitAttempt:
             started_at=started_at,
             usual=_usual(body),
             choices=max(1, body.choices),
+            trace=request.call.trace.attempt(),
             response_owner=self._response_owner(request, backend) if body.may_run_on else None,
         )
         return attempt, hold

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from shared.application.background import Background
 from shared.application.inference.admit_attempt import AdmitAttempt
@@ -14,15 +14,18 @@ from shared.application.inference.resolved_request import ResolvedRequest, Servi
 from shared.application.inference.spilled_attempt import as_served
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import Upstream, UpstreamResponse
+from shared.application.ports.telemetry import Telemetry
 from shared.application.routing.backend_slot import BackendSlot
+from shared.application.telemetry.request_trace import TRACEPARENT
 from shared.domain.errors import AnswerTooLarge, BackendBroken, BackendFailed
 from shared.domain.inference.parsed_body import EventReader
 from shared.domain.ledger.balance import Balance
 from shared.domain.rate_limit import LimitStatus, limit_status
-from shared.domain.routing.answer import Answer, Meaning, classify
+from shared.domain.routing.answer import Answer, Headers, Meaning, classify
 from shared.domain.routing.catalog import Backend, BackendApi, Route
 from shared.domain.routing.paths import operation_path
 from shared.domain.routing.spillover import mentions_spillover
+from shared.domain.telemetry.instruments import SPILLOVERS
 from shared.domain.values import fact
 
 
@@ -58,8 +61,15 @@ class AttemptBackend:
     """Makes attempts. Whatever becomes of one, also a cancelled one, it is booked once and its slot is released."""
 
     def __init__(
-        self, admit: AdmitAttempt, upstream: Upstream, clock: Clock, background: Background, drains: Drains
+        self,
+        admit: AdmitAttempt,
+        upstream: Upstream,
+        clock: Clock,
+        background: Background,
+        drains: Drains,
+        telemetry: Telemetry,
     ) -> None:
+        self._telemetry = telemetry
         self._admit = admit
         self._upstream = upstream
         self._clock = clock
@@ -73,9 +83,13 @@ class AttemptBackend:
         attempt = None
         try:
             attempt, balance = await self._admitted(request, state, slot.backend)
-            response = await self._send(request, state, slot)
+            trace, monotonic = attempt.trace, self._clock.monotonic
+            headers = {**request.call.headers, TRACEPARENT: request.call.trace.traceparent(attempt.reservation.rid)}
+            trace.sent_at = monotonic()
+            response = await self._send(request, state, slot, headers)
+            trace.head_at, trace.status = monotonic(), response.status
             if mentions_spillover(response.headers):
-                attempt = as_served(attempt, request, slot.backend, response.headers)
+                attempt = self._spilled(attempt, request, slot.backend, response.headers)
         except BackendFailed as error:
             assert attempt is not None, "only the backend raises it"
             raise _failed(state, slot, error, attempt) from error
@@ -135,20 +149,38 @@ class AttemptBackend:
             state.limit_status = limit_status(hold.rate_limits, hold.balance.arrivals, self._clock.now())
         return attempt, hold.balance
 
-    def _send(self, request: ResolvedRequest, state: ServingState, slot: BackendSlot) -> Awaitable[UpstreamResponse]:
+    def _send(
+        self, request: ResolvedRequest, state: ServingState, slot: BackendSlot, headers: Mapping[str, str]
+    ) -> Awaitable[UpstreamResponse]:
         call, backend, body = request.call, slot.backend, request.body
         is_in_path = call.deployment is not None and backend.api is BackendApi.AZURE
         model = None if is_in_path or backend.upstream_deployment == body.model else backend.upstream_deployment
         content = request.format.forwarded_body(body, Route(request.deployment, backend), model)
         path = _path(request, backend, is_in_path=is_in_path)
-        return self._upstream.send(backend, "POST", path, content, call.headers, state.deadline - slot.started_at)
+        return self._upstream.send(backend, "POST", path, content, headers, state.deadline - slot.started_at)
+
+    def _spilled(
+        self, attempt: MeteredAttempt, request: ResolvedRequest, backend: Backend, headers: Headers
+    ) -> MeteredAttempt:
+        served = as_served(attempt, request, backend, headers)
+        if served.served is not None:
+            self._telemetry.add(SPILLOVERS, 1, backend.backend_id, backend.region)
+        return served
 
     def _stream(self, request: ResolvedRequest, state: ServingState, reached: Reached, reader: EventReader) -> Served:
         slot, response = reached.slot, reached.response
         slot.after_release(state.release_turn)
         state.release_turn = None
         stream = MeteredStream(
-            reached.attempt, response, request.format, reader, self._background, request.tenant, self._drains, slot
+            reached.attempt,
+            response,
+            request.format,
+            reader,
+            self._background,
+            request.tenant,
+            self._drains,
+            slot,
+            request.call.trace,
         )
         return Served(
             status=response.status,

@@ -28,9 +28,12 @@ class Booking(Protocol):
 class AttemptFailed(Exception):
     """The client has received nothing, and another backend may serve the request. `book` was not called yet."""
 
-    def __init__(self, error: BackendFailed, book: Booking) -> None:
+    def __init__(self, error: BackendFailed, attempt: MeteredAttempt, reason: str, book: Booking) -> None:
+        """`reason` is the code by which the attempt is booked."""
         super().__init__(str(error))
         self.error = error
+        self.attempt = attempt
+        self.reason = reason
         self.book = book
 
 
@@ -38,11 +41,12 @@ def unanswered(error: BackendFailed, attempt: MeteredAttempt) -> AttemptFailed:
     """Say how to book an attempt without a usable answer: its input is charged if it may have been processed."""
     match error:
         case BackendTimeout():
-            return AttemptFailed(error, partial(attempt.charge_input, 504, "backend_timeout"))
+            reason, book = "backend_timeout", partial(attempt.charge_input, 504, "backend_timeout")
         case BackendBroken():
-            return AttemptFailed(error, partial(attempt.charge_input, 502, "backend_error"))
+            reason, book = "backend_error", partial(attempt.charge_input, 502, "backend_error")
         case _:
-            return AttemptFailed(error, partial(attempt.void, 503, "no_backend_available"))
+            reason, book = "no_backend_available", partial(attempt.void, 503, "no_backend_available")
+    return AttemptFailed(error, attempt, reason, book)
 
 
 async def book_refusal(answer: Answer, attempt: MeteredAttempt) -> Balance:
@@ -52,9 +56,10 @@ async def book_refusal(answer: Answer, attempt: MeteredAttempt) -> Balance:
     """
     if answer.findings is not None:
         return await attempt.charge_input(answer.status, "content_filter", findings=answer.findings)
-    void = partial(attempt.void, answer.status, f"upstream_{answer.status}")
+    reason = f"upstream_{answer.status}"
+    void = partial(attempt.void, answer.status, reason)
     if answer.error is not None:
-        raise AttemptFailed(answer.error, void)
+        raise AttemptFailed(answer.error, attempt, reason, void)
     return await void()
 
 

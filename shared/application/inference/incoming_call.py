@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shared.application.routing.fair_queue import WaitForDisconnect
+from shared.application.telemetry.request_trace import RequestTrace
 from shared.domain.routing.catalog import Backend, BackendApi
 from shared.domain.routing.paths import V1
 from shared.domain.values import fact
@@ -15,6 +16,7 @@ class IncomingCall:
     """One HTTP request before its body is parsed."""
 
     request_id: str
+    trace: RequestTrace
     body: bytes
     content_type: str
     deployment: str | None

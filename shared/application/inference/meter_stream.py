@@ -14,6 +14,7 @@ from shared.application.ports.formats import InferenceFormat
 from shared.application.ports.inference import UpstreamResponse
 from shared.application.routing.backend_slot import BackendSlot
 from shared.application.structured_log import BACKEND, ERROR, MESSAGE, REQUEST, TENANT, log_event
+from shared.application.telemetry.request_trace import RequestTrace
 from shared.domain.content_filter import ContentFilterPolicy, findings_text, refused_categories
 from shared.domain.errors import (
     AnswerTooLong,
@@ -71,7 +72,9 @@ class MeteredStream:
         tenant: Tenant,
         drains: Drains,
         slot: BackendSlot,
+        trace: RequestTrace,
     ) -> None:
+        self._trace = trace
         self._attempt = attempt
         self._response = response
         self._format = format_
@@ -159,6 +162,7 @@ class MeteredStream:
         except StorageUnavailable:
             self._is_booked = True
             self._close()
+            self._trace.traces.stream_ended(self._trace, self._attempt.trace)
             raise
         await send(events)
 
@@ -245,6 +249,12 @@ class MeteredStream:
         """
         self._is_booked = True
         self._close()
+        try:
+            await self._settle(error_code)
+        finally:
+            self._trace.traces.stream_ended(self._trace, self._attempt.trace)
+
+    async def _settle(self, error_code: str) -> None:
         reader = self._reader
         if reader.usage is None and self._goes_on:
             if not self._has_asked_to_defer:

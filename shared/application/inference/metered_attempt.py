@@ -11,6 +11,7 @@ from shared.application.inference.response_owner import ResponseOwner
 from shared.application.ports.clock import Clock
 from shared.application.ports.inference import Tokenizer
 from shared.application.ports.ledger import Ledger
+from shared.application.telemetry.attempt_trace import AttemptTrace, Measure
 from shared.domain.content_filter import findings_text
 from shared.domain.errors import StorageUnavailable
 from shared.domain.identifiers import label
@@ -36,6 +37,8 @@ class MeteredAttempt:
     clock: Clock
     tokenizer: Tokenizer
     reservation: Reservation
+    trace: AttemptTrace
+    """Measures the attempt when it is settled."""
     rates: Rates
     rate_card: RateCard
     """The dearest of the rates, by which the reservation is held."""
@@ -128,6 +131,8 @@ class MeteredAttempt:
             superseded=superseded,
             served=self.served,
         )
+        if self.trace.measure is not None:
+            self._ended(outcome, self.trace.measure)
         return await self.ledger.settle(self.reservation, outcome)
 
     async def defer(self, response_id: str) -> bool:
@@ -213,7 +218,7 @@ class MeteredAttempt:
         rate_card = price.rate_card
         if rate_card.version != self.reservation.attempt.price_version:
             served = replace(self.facts, price_version=rate_card.version)
-        return Outcome(
+        outcome = Outcome(
             kind=EntryKind.CHARGE,
             amount=Amount(tokens, rate_card.cost(usage)),
             usage=usage,
@@ -227,12 +232,21 @@ class MeteredAttempt:
             superseded=superseded,
             served=served,
         )
+        if self.trace.measure is not None:
+            self._ended(outcome, self.trace.measure)
+        return outcome
 
     def _limited(self, usage: Usage) -> Usage:
         """Cut a usage to what the request can have used, so that no answer can take more than that from the quota."""
         held = self.reservation
         window, most_held = context_window(self.facts.model), _MOST_TOKENS_PER_HELD * held.amount.tokens
         return limited(usage, max(window, most_held), max(window * self.choices, most_held), held.units)
+
+    def _ended(self, outcome: Outcome, measure: Measure) -> None:
+        """Note the end of the attempt, and measure it. The settlement follows at once."""
+        trace = self.trace
+        trace.reservation, trace.outcome, trace.ended_at = self.reservation, outcome, self.clock.monotonic()
+        measure(trace, self.reservation, outcome)
 
     def _latency_ms(self) -> int:
         return round((self.clock.monotonic() - self.started_at) * 1000)

@@ -9,6 +9,7 @@ from shared.application.inference.attempt_backend import AttemptBackend, Served
 from shared.application.inference.book_answer import AttemptFailed
 from shared.application.inference.hedge import Hedge
 from shared.application.inference.incoming_call import IncomingCall
+from shared.application.inference.note_failover import NoteFailover
 from shared.application.inference.resolve_request import ResolveRequest
 from shared.application.inference.resolved_request import ResolvedRequest, ServingState
 from shared.application.ports.clock import Clock
@@ -41,7 +42,9 @@ class ServeInference:
         clock: Clock,
         background: Background,
         failover: FailoverPolicy,
+        note_failover: NoteFailover,
     ) -> None:
+        self._note_failover = note_failover
         self._resolve = resolve
         self._attempt = attempt
         self._hedge = Hedge(attempt, dispatcher, background, failover.attempts)
@@ -57,6 +60,7 @@ class ServeInference:
         Everything that was consumed is in the ledger, whatever is raised.
         """
         request = await self._resolve(caller, call, format_)
+        call.trace.deployment = request.deployment.name
         state = ServingState(input_tokens={request.model: request.input_tokens})
         if caller.tenant.max_concurrent_requests is not None:
             state.release_turn = await self._turns.wait(caller.tenant, call.wait_for_disconnect)
@@ -112,6 +116,7 @@ class ServeInference:
             if error.retry_after_seconds is None or len(request.pool.candidates) > 1:
                 error.retry_after_seconds = self._dispatcher.retry_after_seconds(request.pool)
             raise error
+        self._note_failover(request, failed, slot.backend)
         return slot
 
     async def _another_slot(self, request: ResolvedRequest, state: ServingState) -> BackendSlot:

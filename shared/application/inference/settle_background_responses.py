@@ -14,6 +14,7 @@ from shared.application.ports.formats import InferenceFormat
 from shared.application.ports.inference import ResponseDirectory, Tokenizer, Upstream
 from shared.application.ports.ledger import Ledger
 from shared.application.sweep import Sweep
+from shared.application.telemetry.request_trace import RequestTraces
 from shared.domain.errors import BackendBroken, BackendFailed, BackendUnavailable
 from shared.domain.identifiers import timestamp
 from shared.domain.inference.parsed_body import Completion, ParsedBody
@@ -49,7 +50,9 @@ class SettleResponses:
         clock: Clock,
         format_: InferenceFormat,
         sweep: Sweep,
+        traces: RequestTraces,
     ) -> None:
+        self._traces = traces
         self._directory = directory
         self._upstream = upstream
         self._ledger = ledger
@@ -120,6 +123,7 @@ class SettleResponses:
             clock=self._clock,
             tokenizer=self._tokenizer,
             reservation=reservation,
+            trace=self._traces.detached_attempt(),
             rates=reserved_rates(reservation, backend, book),
             rate_card=book.of_version(reservation.attempt.price_version),
             flag=spill_flag(reservation, backend),

@@ -32,6 +32,7 @@ def as_served(attempt: MeteredAttempt, request: ResolvedRequest, backend: Backen
         return attempt
     configured = backend.spillover_deployment
     if configured is not None and name in ("", configured.deployment):
+        _log(logging.INFO, "gateway.spillover", request, backend, f"served by '{configured.deployment}'")
         return _priced(attempt, request, [configured]) or attempt
     _log(logging.ERROR, "gateway.backend.spilled", request, backend, f"not configured: '{name}'")
     known = [*_of_resource(request.catalog, backend)]

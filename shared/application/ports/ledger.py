@@ -24,6 +24,14 @@ class Hold:
     rate_limits: RateLimits
 
 
+class CommitWatch(Protocol):
+    """Is told of each commit that was sent. It neither waits nor raises."""
+
+    def __call__(self, tenant_id: str, seconds: float, result: str) -> None:
+        """`result` is `committed`, `conflict`, `rejected`, or `unknown` if the answer was lost."""
+        ...
+
+
 class Ledger(Protocol):
     """The books of all tenants. Invariants and rows: docs/reference/ledger.md.
 

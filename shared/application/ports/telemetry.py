@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from shared.domain.telemetry.distribution import Distribution
 from shared.domain.telemetry.instruments import Instrument
+from shared.domain.telemetry.spans import Span
 
 
 class Telemetry(Protocol):
@@ -12,6 +15,11 @@ class Telemetry(Protocol):
 
     Values of dimensions are stated in the order of the instrument. Call it on the event loop's thread only.
     """
+
+    @property
+    def is_exported(self) -> bool:
+        """Tells whether anybody gets the measurements. If not, they need not be made."""
+        ...
 
     def add(self, instrument: Instrument, amount: float, *values: str) -> None:
         """Add an amount to a sum."""
@@ -24,8 +32,20 @@ class Telemetry(Protocol):
         """
         ...
 
+    def merge(self, instrument: Instrument, distribution: Distribution, *values: str) -> None:
+        """Record all values of a distribution, whose bounds are those of the instrument."""
+        ...
+
     def set(self, instrument: Instrument, value: float, *values: str) -> None:
         """Set a gauge. Only timers do, because an instance of another kind may live on with an old value."""
+        ...
+
+    def trace(self, span: Span) -> None:
+        """Export a span. Spans beyond what an exporter can take are dropped."""
+        ...
+
+    def before_flush(self, fold: Callable[[], None]) -> None:
+        """Call `fold` when a flush begins, so that what waits to be added is exported, too."""
         ...
 
     async def flush(self) -> None:

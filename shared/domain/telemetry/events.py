@@ -27,7 +27,7 @@ class Event:
 STARTED: Final = Event(
     name="gateway.started",
     meaning="a process has built its gateway; the line has its settings, without secrets",
-    fields=("gateway.version", "gateway.instance", "gateway.settings"),
+    fields=("gateway.instance", "gateway.settings"),
     per_second=None,
 )
 MISCONFIGURED: Final = Event(
@@ -39,7 +39,12 @@ MISCONFIGURED: Final = Event(
 START_FAILED: Final = Event(
     name="gateway.start_failed",
     meaning="an error: the gateway could not be built, for example because a vault cannot be read; it tries again",
-    fields=("error.message", "exception.type", "exception.cause"),
+    fields=(
+        "error.message",
+        "gateway.exception.type",
+        "gateway.exception.cause",
+        "gateway.exception.stacktrace",
+    ),
     per_second=1,
 )
 BREAKER_CHANGED: Final = Event(
@@ -80,9 +85,9 @@ REQUEST_FAILED: Final = Event(
         "error.type",
         "gateway.tenant",
         "error.message",
-        "exception.type",
-        "exception.cause",
-        "exception.stacktrace",
+        "gateway.exception.type",
+        "gateway.exception.cause",
+        "gateway.exception.stacktrace",
     ),
 )
 STREAM_FAILED: Final = Event(
@@ -105,7 +110,7 @@ REFUSALS_LOST: Final = Event(
 BACKGROUND_FAILED: Final = Event(
     name="gateway.background.failed",
     meaning="an error: work that outlives its request failed",
-    fields=("exception.type", "exception.cause", "exception.stacktrace", "error.message"),
+    fields=("gateway.exception.type", "gateway.exception.cause", "gateway.exception.stacktrace", "error.message"),
 )
 NOT_READY: Final = Event(
     name="gateway.not_ready",
@@ -122,13 +127,24 @@ DEGRADED: Final = Event(
 CHECK_FAILED: Final = Event(
     name="gateway.check.failed",
     meaning="an error: a check of `GET /readyz` failed by a defect",
-    fields=("gateway.part", "error.message", "exception.type", "exception.cause", "exception.stacktrace"),
+    fields=(
+        "gateway.part",
+        "error.message",
+        "gateway.exception.type",
+        "gateway.exception.cause",
+        "gateway.exception.stacktrace",
+    ),
     per_second=1,
 )
 INSTANCE_NOT_NOTED: Final = Event(
     name="gateway.instance.not_noted",
     meaning="a process could not store that it lives, because storage could not be reached",
-    fields=("error.message", "exception.type", "exception.cause", "exception.stacktrace"),
+    fields=(
+        "error.message",
+        "gateway.exception.type",
+        "gateway.exception.cause",
+        "gateway.exception.stacktrace",
+    ),
     per_second=1,
 )
 TIMER_FINISHED: Final = Event(
@@ -145,16 +161,22 @@ TIMER_FAILED: Final = Event(
         "gateway.timer.past_due",
         "gateway.timer.duration_ms",
         "error.message",
-        "exception.type",
-        "exception.cause",
-        "exception.stacktrace",
+        "gateway.exception.type",
+        "gateway.exception.cause",
+        "gateway.exception.stacktrace",
     ),
     per_second=None,
 )
 TIMER_NOT_NOTED: Final = Event(
     name="gateway.timer.not_noted",
     meaning="a timer's run is not in storage, because that could not be reached",
-    fields=("gateway.timer", "error.message", "exception.type", "exception.cause", "exception.stacktrace"),
+    fields=(
+        "gateway.timer",
+        "error.message",
+        "gateway.exception.type",
+        "gateway.exception.cause",
+        "gateway.exception.stacktrace",
+    ),
     per_second=None,
 )
 PERIOD_EXPORTED: Final = Event(
@@ -173,6 +195,7 @@ CONFIGURATION_CHANGED: Final = Event(
     name="gateway.configuration.changed",
     meaning="a tenant, backend, deployment or price was changed; the audit log has the values",
     fields=("gateway.action", "gateway.subject", "gateway.actor"),
+    per_second=None,
 )
 TENANT_DESCRIBED: Final = Event(
     name="gateway.tenant.described",
@@ -184,6 +207,7 @@ KEY_CHANGED: Final = Event(
     name="gateway.key.changed",
     meaning="a key was created, changed, rotated or revoked",
     fields=("gateway.action", "gateway.subject", "gateway.actor"),
+    per_second=None,
 )
 SLOW_COMMIT: Final = Event(
     name="gateway.ledger.slow_commit",

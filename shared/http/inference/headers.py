@@ -9,6 +9,7 @@ from typing import Final
 
 from shared.application.inference.attempt_backend import Served
 from shared.application.inference.serve_stored_responses import ForwardedResponse
+from shared.application.telemetry.request_trace import TRACESTATE, RequestTrace
 from shared.domain.pricing.money import usd
 from shared.domain.routing.catalog import Backend
 from shared.http.errors import rate_headers
@@ -47,11 +48,16 @@ class _Returned(dict[bytes, bool]):
 _returned: Final = _Returned()
 
 
-def forwarded_headers(headers: Mapping[bytes, bytes], request_id: str) -> dict[str, str]:
-    """Return the headers to send to a backend. Adds `x-ms-client-request-id` if the caller sent none."""
+def forwarded_headers(headers: Mapping[bytes, bytes], trace: RequestTrace) -> dict[str, str]:
+    """Return the headers to send to a backend. Adds `x-ms-client-request-id` if the caller sent none.
+
+    `traceparent` is added for each attempt.
+    """
     forwarded = {name: headers[sent].decode("latin-1") for sent, name in _FORWARDED if sent in headers}
     forwarded["accept-encoding"] = "identity"
-    forwarded.setdefault(_CLIENT_REQUEST_ID, request_id)
+    forwarded.setdefault(_CLIENT_REQUEST_ID, trace.request_id)
+    if trace.context is not None and trace.context.state:
+        forwarded[TRACESTATE] = trace.context.state
     return forwarded
 
 

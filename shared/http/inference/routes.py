@@ -20,6 +20,7 @@ from shared.http.endpoint import for_inference
 from shared.http.inference.answers import answer
 from shared.http.inference.api_version import DATED, api_version_of
 from shared.http.inference.headers import forwarded_headers, headers_of_served
+from shared.http.measured import begin_trace
 from shared.http.operation_table import BELOW_DEPLOYMENT
 from shared.http.requests import headers_of, path_segment, wait_for_disconnect
 
@@ -44,7 +45,9 @@ def v1(operation: str, request: Request) -> Awaitable[Response]:
 async def _infer(inference: Inference, request: Request, request_id: str, operation: str, base: str) -> Response:
     format_ = inference.formats[operation]
     headers = headers_of(request)
+    trace = begin_trace(inference.traces, request, headers, request_id, operation)
     caller = await tenant_principal(inference.authenticate, request, headers, inference.trusted_proxy_hops, INFERENCE)
+    trace.tenant_id = caller.tenant.tenant_id
     is_below_deployment = base == DATED and operation in BELOW_DEPLOYMENT
     deployment = path_segment(request, _DEPLOYMENT_SEGMENT) if is_below_deployment else None
     api_version = api_version_of(request, base)
@@ -55,10 +58,11 @@ async def _infer(inference: Inference, request: Request, request_id: str, operat
     try:
         body = await inference.bodies.read(request.receive, headers, held)
         content_type = headers.get(b"content-type", b"").decode("latin-1") if format_.is_multipart else _JSON
-        forwarded = forwarded_headers(headers, request_id)
+        forwarded = forwarded_headers(headers, trace)
         forwarded["content-type"] = content_type
         call = IncomingCall(
             request_id=request_id,
+            trace=trace,
             body=body,
             content_type=content_type,
             deployment=deployment,
@@ -72,4 +76,6 @@ async def _infer(inference: Inference, request: Request, request_id: str, operat
     finally:
         if held is not None:
             held.release()
-    return answer(served, headers_of_served(served, request_id), inference.reader_times)
+    response = answer(served, headers_of_served(served, request_id), inference.reader_times)
+    inference.traces.answered(trace, served.status, is_stream=served.stream is not None)
+    return response

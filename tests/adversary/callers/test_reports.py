@@ -120,8 +120,8 @@ async def test_a_defect_is_answered_with_a_request_id_and_logged_by_its_place(
     assert (status, body["error"]["code"]) == (500, "internal_error")
     assert line["gateway.request_id"] == headers["x-gateway-request-id"]
     assert headers["x-gateway-request-id"] in body["error"]["message"]
-    assert line["exception.type"] == "ValidationError"
-    assert "in from_json" in line["exception.stacktrace"]
+    assert line["gateway.exception.type"] == "ValidationError"
+    assert "in from_json" in line["gateway.exception.stacktrace"]
     assert "a private thing" not in json.dumps(line)
 
 
@@ -130,7 +130,7 @@ async def test_breakers_that_open_and_close_name_the_request_and_the_cause(
 ) -> None:
     await stack.fault(kind="status", status=429, headers={"retry-after-ms": "1"})
     _, headers, _ = await stack.chat()
-    (opened,) = events(caplog, "gateway.breaker.changed")
+    opened = events(caplog, "gateway.breaker.changed")[0]
     assert opened == {
         "gateway.request_id": headers["x-gateway-request-id"],
         "gateway.backend": "se-gpt-4o",
@@ -171,7 +171,7 @@ def test_an_error_is_described_by_its_own_message_and_the_type_of_its_cause() ->
             raise LedgerUnavailable("No answer.") from cause
     except LedgerUnavailable as error:
         described = fields_of(error)
-    assert (described["error.message"], described["exception.cause"]) == ("No answer.", "ValueError")
+    assert (described["error.message"], described["gateway.exception.cause"]) == ("No answer.", "ValueError")
     assert "error.message" not in fields_of(ValueError("a prompt"))
 
 

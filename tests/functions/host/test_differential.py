@@ -132,7 +132,7 @@ async def test_no_header_of_a_caller_changes_the_path_or_reaches_the_backend_una
         assert answer.status == 200
     (record,) = await stack.requests()
     assert record["path"] == f"/swedencentral/openai/deployments/gpt-4o/chat/completions?api-version={API_VERSION}"
-    passed = {"accept", "user-agent", "openai-beta", "x-ms-client-request-id", "x-ms-useragent"}
+    passed = {"accept", "user-agent", "openai-beta", "x-ms-client-request-id", "x-ms-useragent", "traceparent"}
     own = {"host", "content-type", "content-length", "accept-encoding"}
     assert set(record["headers"]) <= passed | own
     assert record["headers"]["host"] in stack.simulator_url

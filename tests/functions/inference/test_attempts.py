@@ -76,6 +76,7 @@ async def serve(stack: Stack) -> asyncio.Task[Served]:
     body = b'{"messages":[{"role":"user","content":"Hello!"}],"max_tokens":20}'
     call = IncomingCall(
         request_id="r",
+        trace=gateway.inference.traces.begin("r", "chat/completions", None, b""),
         body=body,
         content_type="application/json",
         deployment="gpt-4o",

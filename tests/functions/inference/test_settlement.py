@@ -301,6 +301,7 @@ async def test_a_request_cancelled_while_the_backend_works_is_charged_for_its_in
     body = b'{"messages": [{"role": "user", "content": "Hello!"}]}'
     call = IncomingCall(
         request_id="r",
+        trace=gateway.inference.traces.begin("r", "chat/completions", None, b""),
         body=body,
         content_type="application/json",
         deployment="gpt-4o",

@@ -23,6 +23,7 @@ from shared.domain.routing.backend_health import BackendHealth
 from shared.domain.routing.catalog import Backend
 from shared.domain.tenancy.tenant import Tenant
 from tests.tools.ledgers import NOW, PERIOD, PRICES, VERSION, FaultyStore, ManualClock, account, reservation
+from tests.tools.traces import traces
 
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
@@ -71,12 +72,14 @@ class Scene:
 
     async def stream(self, **wanted: Any) -> MeteredStream:
         await self.ledger.reserve(account(), self.held)
+        trace = traces(ManualClock()).begin("0" * 32, "chat/completions", None, b"")
         rate_card = PriceBook(PRICES).of_version(VERSION)
         attempt = MeteredAttempt(
             ledger=self.ledger,
             clock=ManualClock(),
             tokenizer=SplintrTokenizer(),
             reservation=self.held,
+            trace=trace.attempt(),
             rates=Rates.of_card(rate_card),
             rate_card=rate_card,
             started_at=0.0,
@@ -86,7 +89,8 @@ class Scene:
         reader = wire.read_request(body, "application/json").reader
         assert reader is not None
         tenant = Tenant(tenant_id="acme", name="Acme", created_at=NOW, **wanted)
-        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, Drains(5, 9), self.slot)
+        drains = Drains(5, 9)
+        return MeteredStream(attempt, self.response, wire, reader(), self.background, tenant, drains, self.slot, trace)
 
     async def booked(self) -> list[tuple[int, bool]]:
         entries = [entry async for entry in self.ledger.entries(Lane("acme", PERIOD), 1, 9)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.application import structured_log
+from shared.application import per_second
 from shared.application.structured_log import log_event
 from shared.domain.telemetry import events
 
@@ -25,7 +25,7 @@ class Seconds:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Seconds:
     seconds = Seconds()
-    monkeypatch.setattr(structured_log, "time", seconds)
+    monkeypatch.setattr(per_second, "time", seconds)
     return seconds
 
 

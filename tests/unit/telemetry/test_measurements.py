@@ -84,3 +84,11 @@ async def test_a_process_that_exports_nothing_keeps_nothing() -> None:
     await silent.flush()
     assert not hasattr(silent, "sums")
     assert set(vars(silent)) == set()
+
+
+async def test_a_flush_adds_what_waits_to_be_added() -> None:
+    measured = Measurements(max_series=10)
+    measured.before_flush(lambda: measured.add(instruments.COST, 1, "acme", "chat"))
+    await measured.flush()
+    assert measured.is_exported
+    assert measured.sums["gateway.cost_usd"] == {("acme", "chat"): 1}

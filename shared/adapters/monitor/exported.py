@@ -1,0 +1,152 @@
+"""Telemetry that a thread exports, so that no request waits for a monitor."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, Protocol
+
+from shared.adapters.monitor.measurements import Measurements
+from shared.adapters.monitor.samples import Sample, Samples
+from shared.domain.telemetry.spans import Span
+
+EXPORT_SECONDS: Final = 60.0
+FLUSH_SECONDS: Final = 5.0
+"""The longest time for which a timer or a process that ends waits for a monitor."""
+_SPAN_SECONDS: Final = 5.0
+_MAX_SPANS: Final = 2048
+_MAX_LINES: Final = 1000
+_logger: Final = logging.getLogger("tallygate")
+
+
+class Monitor(Protocol):
+    """Sends to a monitor. It may block for some seconds, and raises nothing but defects of its library."""
+
+    def export(self, samples: Sequence[Sample]) -> bool:
+        """Send amounts. Returns `False` if they should be sent again."""
+        ...
+
+    def span(self, span: Span) -> None:
+        """Send a span."""
+        ...
+
+    def flush(self) -> None:
+        """Send spans and log lines that wait."""
+        ...
+
+    def shutdown(self) -> None:
+        """Send what waits, and end all threads."""
+        ...
+
+
+class WaitingLines(logging.Handler):
+    """Keeps the newest log lines until there is a handler that exports them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: deque[logging.LogRecord] = deque(maxlen=_MAX_LINES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+    def hand_over(self, exporting: Sequence[logging.Handler]) -> None:
+        """Give all lines to other handlers."""
+        while self._records:
+            record = self._records.popleft()
+            for handler in exporting:
+                handler.handle(record)
+
+
+class ExportedTelemetry(Measurements):
+    """Implements `Telemetry`.
+
+    The thread connects when something was measured for the first time, after the first answer of the process. What is
+    measured, logged or traced before waits in bounded memory.
+    """
+
+    def __init__(self, max_series: int, connect: Callable[[], Monitor]) -> None:
+        """`connect` imports and configures an exporter, which takes half a second of CPU."""
+        super().__init__(max_series)
+        self._connect = connect
+        self._samples = Samples(self)
+        self._spans: deque[Span] = deque(maxlen=_MAX_SPANS)
+        self._lines = WaitingLines()
+        self._wake = threading.Event()
+        self._waiters: deque[Callable[[], None]] = deque()
+        self._is_ending = False
+        self._thread: threading.Thread | None = None
+        _logger.addHandler(self._lines)
+
+    def trace(self, span: Span) -> None:
+        self._spans.append(span)
+
+    def fold(self) -> None:
+        super().fold()
+        self.start()
+
+    def start(self) -> None:
+        """Begin to connect and to export, in the background. Harmless if it has begun."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+            self._thread.start()
+
+    async def flush(self) -> None:
+        self.fold()
+        loop, flushed = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(flushed.set)
+
+        self._waiters.append(tell)
+        self._wake.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await flushed.wait()
+
+    async def aclose(self) -> None:
+        """Export what is left, and end the thread. Returns after some seconds, also if the monitor is silent."""
+        self._is_ending = True
+        await self.flush()
+        _logger.removeHandler(self._lines)
+
+    def _run(self) -> None:
+        before = list(_logger.handlers)
+        try:
+            monitor = self._connect()
+        except Exception:
+            _logger.exception("telemetry is not exported, because its exporter could not be configured")
+            return
+        self._lines.hand_over([each for each in _logger.handlers if each not in before])
+        _logger.removeHandler(self._lines)
+        waited = 0.0
+        while not self._is_ending or self._waiters:
+            is_asked = self._wake.wait(_SPAN_SECONDS)
+            self._wake.clear()
+            waited += _SPAN_SECONDS
+            self._send_spans(monitor)
+            if is_asked or waited >= EXPORT_SECONDS:
+                waited = 0.0
+                self._send(monitor)
+        monitor.shutdown()
+
+    def _send_spans(self, monitor: Monitor) -> None:
+        while self._spans:
+            monitor.span(self._spans.popleft())
+
+    def _send(self, monitor: Monitor) -> None:
+        """Export amounts. For those who wait, also spans and lines."""
+        waiters = [self._waiters.popleft() for _ in range(len(self._waiters))]
+        samples = self._samples.take()
+        if samples and monitor.export(samples):
+            self._samples.confirm(samples)
+        else:
+            self._samples.put_back(samples)
+        if waiters:
+            monitor.flush()
+        for tell in waiters:
+            tell()

@@ -1,0 +1,153 @@
+"""A thread exports what was measured, traced and logged, whatever its monitor does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from shared.adapters.monitor import exported
+from shared.adapters.monitor.exported import ExportedTelemetry
+from shared.adapters.monitor.measurements import Measurements
+from shared.adapters.monitor.samples import Sample
+from shared.domain.telemetry import instruments
+from shared.domain.telemetry.spans import Span
+
+SPAN = Span(
+    name="POST chat/completions",
+    is_server=True,
+    trace_id="1" * 32,
+    span_id="2" * 16,
+    parent_id="",
+    has_remote_parent=False,
+    started_ns=1,
+    ended_ns=2,
+    attributes={},
+    error="",
+    sampled_percent=100,
+)
+
+
+class Scripted:
+    """A monitor that accepts, or not."""
+
+    def __init__(self) -> None:
+        self.accepts = True
+        self.samples: list[list[Sample]] = []
+        self.spans: list[Span] = []
+        self.has_ended = threading.Event()
+        self.has_span = threading.Event()
+        self.has_samples = threading.Event()
+
+    def export(self, samples: Sequence[Sample]) -> bool:
+        self.samples.append(list(samples))
+        self.has_samples.set()
+        return self.accepts
+
+    def span(self, span: Span) -> None:
+        self.spans.append(span)
+        self.has_span.set()
+
+    def flush(self) -> None:
+        pass
+
+    def shutdown(self) -> None:
+        self.has_ended.set()
+
+    def amounts(self) -> list[dict[str, float]]:
+        return [{each.instrument.name: each.amount for each in samples} for samples in self.samples]
+
+
+async def test_amounts_of_a_failed_export_are_part_of_the_next() -> None:
+    monitor = Scripted()
+    telemetry = ExportedTelemetry(10, lambda: monitor)
+    monitor.accepts = False
+    telemetry.add(instruments.COST, 1.5, "acme", "chat")
+    telemetry.set(instruments.RESERVATIONS_OPEN, 7)
+    telemetry.record(instruments.OPERATION_DURATION, 0.5, "chat", "gpt-4o", "")
+    await telemetry.flush()
+    monitor.accepts = True
+    telemetry.add(instruments.COST, 1, "acme", "chat")
+    await telemetry.flush()
+    await telemetry.flush()
+    await telemetry.aclose()
+    first, second = monitor.amounts()
+    assert (first["gateway.cost_usd"], second["gateway.cost_usd"]) == (1.5, 2.5)
+    assert first["gateway.reservations.open"] == second["gateway.reservations.open"] == 7
+    assert second["gen_ai.client.operation.duration"] == 1
+
+
+async def test_an_old_gauge_does_not_replace_a_newer_one() -> None:
+    monitor = Scripted()
+    telemetry = ExportedTelemetry(10, lambda: monitor)
+    telemetry.set(instruments.RESERVATIONS_OPEN, 7)
+    taken = telemetry._samples.take()
+    telemetry.set(instruments.RESERVATIONS_OPEN, 8)
+    telemetry._samples.put_back(taken)
+    assert telemetry.gauges["gateway.reservations.open"] == {(): 8}
+    await telemetry.aclose()
+
+
+async def test_spans_and_amounts_are_exported_in_time_without_a_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exported, "_SPAN_SECONDS", 0.01)
+    monkeypatch.setattr(exported, "EXPORT_SECONDS", 0.05)
+    monitor = Scripted()
+    telemetry = ExportedTelemetry(10, lambda: monitor)
+    telemetry.trace(SPAN)
+    telemetry.add(instruments.COST, 1, "acme", "chat")
+    telemetry.start()
+    assert await asyncio.to_thread(monitor.has_span.wait, 30)
+    assert await asyncio.to_thread(monitor.has_samples.wait, 30)
+    await telemetry.aclose()
+    assert await asyncio.to_thread(monitor.has_ended.wait, 30)
+    assert monitor.spans == [SPAN]
+
+
+async def test_a_monitor_that_hangs_ends_a_flush_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exported, "FLUSH_SECONDS", 0.05)
+    hanging = threading.Event()
+
+    class Hanging(Scripted):
+        def export(self, samples: Sequence[Sample]) -> bool:
+            hanging.wait()
+            return super().export(samples)
+
+    telemetry = ExportedTelemetry(10, Hanging)
+    telemetry.add(instruments.COST, 1, "acme", "chat")
+    await telemetry.flush()
+    for _ in range(10_000):
+        telemetry.trace(SPAN)
+        logging.getLogger("tallygate").debug("a line")
+    assert len(telemetry._spans) == 2048
+    hanging.set()
+    await telemetry.aclose()
+
+
+def test_a_flush_may_outlive_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exported, "FLUSH_SECONDS", 0.01)
+    hanging, monitor = threading.Event(), Scripted()
+
+    def connect() -> Scripted:
+        hanging.wait()
+        return monitor
+
+    telemetry = ExportedTelemetry(10, connect)
+    asyncio.run(telemetry.aclose())
+    hanging.set()
+    assert monitor.has_ended.wait(30)
+
+
+def test_lines_that_wait_are_bounded() -> None:
+    lines = exported.WaitingLines()
+    for number in range(5000):
+        lines.emit(logging.makeLogRecord({"msg": str(number)}))
+    assert len(lines._records) == 1000
+
+
+def test_measurements_alone_forget_spans() -> None:
+    measured = Measurements(10)
+    measured.trace(SPAN)
+    assert SPAN not in vars(measured).values()
