@@ -332,3 +332,35 @@ async def test_a_run_ends_after_its_slice_and_the_next_goes_on() -> None:
     while (await delivering.run()).delivered:
         pass
     assert sorted(names for _, names in delivering.sender.sent) == sorted([f"n{number}"] for number in range(20))
+
+
+async def test_events_that_a_run_does_not_reach_are_fanned_out_by_the_next_one() -> None:
+    class Slow(DocumentAlerts):
+        async def raised(self, limit: int) -> tuple[Sequence[AlertEvent], Sequence[str]]:
+            delivering.clock.seconds += 40
+            return await super().raised(1)
+
+    delivering = await Delivering().with_sinks(OPS)
+    delivering.run._outbox = Slow(delivering.documents)
+    await delivering.raise_all("one", "two")
+    assert [(await delivering.run()).fanned_out for _ in range(3)] == [1, 1, 0]
+
+
+async def test_more_deliveries_than_a_page_holds_are_all_sent() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.raise_all(*(f"n{number:04}" for number in range(501)))
+    assert (await delivering.run()).delivered == 501
+
+
+async def test_a_delivery_that_another_process_has_ended_is_not_given_up_twice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.raise_all("one")
+    await delivering.run()
+    (stored,) = await delivering.outbox.of_owner("acme")
+    await delivering.deliveries.add(OPS, stored, NOW)
+    (delivery,), _ = await delivering.deliveries.waiting(OPS, 10)
+    await delivering.deliveries.delivered(delivery, NOW)
+    await EndDeliveries(delivering.deliveries, delivering.clock).give_up(delivery, "too late")
+    assert "gateway.alert.dead" not in caplog.text
