@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from shared.adapters.documents.codec import from_json, to_json
 from shared.adapters.documents.store import Documents, key_of, name_of
+from shared.domain.values import field_names
 
 T = TypeVar("T")
 _TABLE: Final = "health"
@@ -38,7 +40,15 @@ class DocumentStates(Generic[T]):
         await self._documents.remove(_TABLE, self._partition, key_of(name))
 
     def _read(self, text: str) -> T | None:
+        """Read a state; `None` if it is damaged. An operator may have edited it; the next state replaces it."""
         try:
-            return from_json(self._kind, text)
-        except ValidationError:  # an operator may have edited it; the next state replaces it
+            state = from_json(self._kind, text)
+        except ValidationError:
             return None
+        return None if _has_time_without_zone(state) else state
+
+
+def _has_time_without_zone(state: object) -> bool:
+    """Tell whether a time of a state names no zone, so that it cannot be compared with others."""
+    times = (getattr(state, each) for each in field_names(type(state)))
+    return any(isinstance(each, datetime) and each.tzinfo is None for each in times)

@@ -80,6 +80,10 @@ class ShowStatus:
 
 
 def anchors_age(timers: Sequence[TimerState]) -> float | None:
-    """Return the seconds since the last anchor: the last successful run of `anchor_audit` that wrote a leaf."""
+    """Return the seconds since the last anchor: the last successful run of `anchor_audit`.
+
+    `None` if nothing was ever anchored, or no key signs. A run that fails has no counts; the last anchor gets older.
+    """
     anchoring = next(each for each in timers if each.timer == "anchor_audit")
-    return anchoring.age_seconds if anchoring.run and anchoring.run.counts else None
+    wrote_or_failed = anchoring.run is not None and (anchoring.run.counts or anchoring.run.error)
+    return anchoring.age_seconds if wrote_or_failed else None

@@ -27,6 +27,8 @@ MOST_ENTRIES: Final = 200_000
 AUDIT_LOG: Final = "audit log"
 """The name of the audit log among the verified books. No tenant can have it."""
 _SHOWN: Final = 10
+_MAX_MESSAGE: Final = 1000
+"""Longer messages are cut: they name what stands in damaged rows, and a state must fit into a row."""
 
 
 class VerifyBooks:
@@ -102,7 +104,7 @@ class VerifyBooks:
             period=period,
             at=self._clock.now(),
             entries=entries,
-            findings=tuple(messages[:_SHOWN]),
+            findings=tuple(message[:_MAX_MESSAGE] for message in messages[:_SHOWN]),
             finding_count=len(messages),
             skipped=skipped,
         )

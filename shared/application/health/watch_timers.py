@@ -14,7 +14,8 @@ from shared.domain.health.timer_run import TimerRun, TimerState
 class WatchTimers:
     """Compares the noted runs of all timers with their schedules.
 
-    A timer that has never run counts from the first noted run of any timer, or from the start of this process.
+    - A timer that has never run counts from the first noted run of any timer, or from the start of this process.
+    - A success that is noted in the future, by a clock that was ahead, is none. Clocks may differ by the grace.
     """
 
     def __init__(self, runs: States[TimerRun], schedules: Schedules, clock: Clock) -> None:
@@ -32,6 +33,8 @@ class WatchTimers:
     def _state(self, timer: str, runs: Mapping[str, TimerRun], since: datetime) -> TimerState:
         run, now = runs.get(timer), self._clock.now()
         succeeded_at = run.succeeded_at if run else None
+        if succeeded_at is not None and succeeded_at > now + GRACE:
+            succeeded_at = None
         due = self._schedules.last_due(SCHEDULES[timer], now - GRACE)
         return TimerState(
             timer=timer,

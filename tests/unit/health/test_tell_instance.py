@@ -71,3 +71,10 @@ async def test_a_process_is_forgotten_a_day_after_it_was_last_seen() -> None:
     await new()
     assert (await new.forget_old(), [*await instances.all()]) == (1, ["new"])
     assert await new.forget_old() == 0
+
+
+@pytest.mark.parametrize("name", ["a/b\\c#d?e%=f", "ü ~audit|", "~", "x" * 200])
+async def test_a_process_of_any_name_is_noted(name: str) -> None:
+    instances = states(InMemoryDocuments())
+    await TellInstance(instances, ManualClock(), name, "1")()
+    assert len(await instances.all()) == 1

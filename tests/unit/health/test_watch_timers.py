@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.health import DocumentStates
 from shared.adapters.in_memory.documents import InMemoryDocuments
@@ -138,3 +140,34 @@ async def test_an_alert_a_day_tells_of_each_late_timer() -> None:
     world.clock.seconds += 24 * 3600
     await report()
     assert len(await world.documents.list("alerts")) >= 2 * len(raised)
+
+
+async def test_a_success_in_the_future_does_not_hide_that_a_timer_is_late() -> None:
+    world = World()
+    await world.runs.note("roll_up_usage", run("roll_up_usage", START - timedelta(hours=1)))
+    await world.runs.note("level_lanes", run("level_lanes", START + timedelta(days=300)))
+    await world.runs.note("expire_reservations", run("expire_reservations", START + timedelta(minutes=1)))
+    late = await world.late()
+    assert "level_lanes" in late
+    assert "expire_reservations" not in late
+    assert {each.timer: each.age_seconds for each in await world.watch()}["level_lanes"] is None
+
+
+def test_anchors_get_older_while_anchoring_fails() -> None:
+    wrote = run("anchor_audit", START, counts={"leaves": 3})
+    failed = TimerRun(timer="anchor_audit", instance="i", started_at=START, seconds=1.0, error="AnchorsDamaged")
+    state = TimerState(timer="anchor_audit", schedule="", run=failed.after(wrote), age_seconds=900.0, is_late=True)
+    assert anchors_age([state]) == 900.0
+
+
+@pytest.mark.parametrize("field", ["started_at", "succeeded_at", "first_at"])
+async def test_a_note_whose_times_have_no_zone_stops_no_report(field: str) -> None:
+    world = World()
+    for _ in range(2):
+        await world.runs.note("level_lanes", run("level_lanes", START))
+        edited = (await world.documents.list("health"))[0].text.replace(
+            f'"{field}":"2026-03-10T12:00:00Z"', f'"{field}":"2026-03-10T12:00:00"'
+        )
+        await world.documents.put("health", "timers", "level_lanes", edited)
+    assert await world.runs.all() == {}
+    assert await world.late() == []
