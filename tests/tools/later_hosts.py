@@ -32,6 +32,18 @@ class LaterHost:
         async with self.session.post(f"{self.url}/admin/functions/{name}", json={}, headers=headers) as response:
             assert response.status == 202
 
+    async def run_timer(self, name: str) -> None:
+        """Start a timer function by hand, and wait until a run of it has succeeded."""
+        before = await self._succeeded_at(name)
+        await self.start_timer(name)
+        async with asyncio.timeout(60):
+            while await self._succeeded_at(name) == before:  # noqa: ASYNC110 - there is no event to await
+                await asyncio.sleep(0.05)
+
+    async def _succeeded_at(self, timer: str) -> str:
+        _, answer = await self.manage("GET", "/manage/status")
+        return str(next(each["succeeded_at"] for each in answer["timers"] if each["timer"] == timer))
+
     async def manage(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Call the management API as administrator. Returns status and JSON."""
         headers = {"api-key": ADMIN_KEY}

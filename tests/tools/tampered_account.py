@@ -110,18 +110,4 @@ async def _finish(month: RealMonth) -> None:
         # Each runs twice: the end of a run that the host began by itself may be taken for the end of ours.
         for timer in ("export_chargeback", "chain_audit", "anchor_audit"):
             for _ in range(2):
-                await _run(host, timer)
-
-
-async def _run(host: Any, timer: str) -> None:
-    before = await _runs(host, timer)
-    await host.start_timer(timer)
-    async with asyncio.timeout(60):
-        while await _runs(host, timer) == before:  # noqa: ASYNC110 - there is no event to await
-            await asyncio.sleep(0.05)
-
-
-async def _runs(host: Any, timer: str) -> str:
-    """Return what the gateway says of a timer's last run."""
-    _, answer = await host.manage("GET", "/manage/status")
-    return str(next(each["succeeded_at"] for each in answer["timers"] if each["timer"] == timer))
+                await host.run_timer(timer)

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from shared.adapters.on_disk.evidence_package import PackageWriter
 from shared.application.ports.evidence import PackageFacts
 from shared.application.ports.inference import Tokenizer
 from shared.domain.identifiers import BillingPeriod
+from shared.generated_secrets import generate_key_file
+from tests.tools.alert_receivers import SIGNING_SECRET, Receiver, running_receiver
+from tests.tools.later_hosts import later_hosts
 from tests.tools.sounds import wav
 from tests.tools.stack import AzuriteAccount, Stack, running_azurite, running_stack
 from tests.tools.tampering import Package
@@ -50,21 +54,37 @@ ERROR = {"error": {"code": "x", "message": COMPLETION, "param": PROMPT, "type": 
 class Writing:
     """Everything that the gateway writes in a test: an Azurite of its own, and all loggers at their most talkative."""
 
-    def __init__(self, stack: Stack, account: AzuriteAccount, log: pytest.LogCaptureFixture, folder: Path) -> None:
-        self.stack, self.account, self.log, self.folder = stack, account, log, folder
+    def __init__(
+        self,
+        stack: Stack,
+        account: AzuriteAccount,
+        receiver: Receiver,
+        log: pytest.LogCaptureFixture,
+        folder: Path,
+    ) -> None:
+        self.stack, self.account, self.receiver, self.log, self.folder = stack, account, receiver, log, folder
 
     async def check(self, *needed: str) -> None:
         """Compare everything with the canaries. `needed` must be in it: else nothing was looked at."""
         await self.stack.settled()
         for timer in (timers.roll_up_usage, timers.chain_audit, timers.anchor_audit, timers.reset_monthly_quotas):
             await timer(past_due=False)
-        written = [self.log.text, *[text async for text in self._tables()], *[text async for text in self._blobs()]]
-        written += [await self._archive(), await self._reports(), *await self._evidence()]
+        written = [*await self._alerts(), await self._archive(), await self._reports(), *await self._evidence()]
+        written += await self._proofs()
+        await self._finish_month()
+        written += [self.log.text, *[text async for text in self._tables()], *[text async for text in self._blobs()]]
         for text in written:
             for canary in CANARIES:
                 at = text.find(canary)
                 assert at < 0, text[max(0, at - 300) : at + 300]
-        for each in ("credentials", "configuration.jsonl", *needed):
+        for each in (
+            "credentials",
+            "configuration.jsonl",
+            "key.used_after_end",
+            "tallygate-proof-1",
+            "statements.csv",
+            *needed,
+        ):
             assert any(each in text for text in written), each
 
     async def _tables(self) -> AsyncIterator[str]:
@@ -101,6 +121,31 @@ class Writing:
                 texts.append(f"{name} {(gzip.decompress(content) if name.endswith('.gz') else content).decode()}")
         return texts
 
+    async def _alerts(self) -> list[str]:
+        """Raise an alert by a call with content, deliver it, and return what the receiver got."""
+        path = f"/manage/tenants/{self.stack.tenant}/keys"
+        made = await self.stack.manage("POST", path, {})
+        await self.stack.manage("DELETE", f"{path}/{made['key_id']}")
+        assert await send(self.stack, "chat/completions", "gpt-4o", CHAT, **{"api-key": made["key"]}) == 401
+        await self.stack.settled()
+        await timers.deliver_alerts(past_due=False)
+        assert self.receiver.arrivals
+        return [f"{each.path} {each.headers} {each.body.decode()}" for each in self.receiver.arrivals]
+
+    async def _proofs(self) -> list[str]:
+        """Return the proofs of some entries."""
+        path = f"/manage/tenants/{self.stack.tenant}/entries"
+        rids = {each["rid"] for each in await self.stack.entries() if each.get("rid")}
+        return [str(await self.stack.manage("GET", f"{path}/{rid}/proof")) for rid in sorted(rids)[:3]]
+
+    async def _finish_month(self) -> None:
+        """Let a gateway of the next month close this one and write its statements."""
+        gateway = await self.stack.gateway()
+        now = gateway.clock.now()
+        ahead = BillingPeriod.containing(now).end + timedelta(days=3) - now
+        async with later_hosts(self.account, self.folder, 1, ahead_seconds=ahead.total_seconds()) as (host,):
+            await host.run_timer("export_chargeback")
+
     async def _reports(self) -> str:
         path = f"/manage/tenants/{self.stack.tenant}"
         usage = await self.stack.manage("GET", f"{path}/usage?group_by=user,application,day")
@@ -113,11 +158,23 @@ async def writing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[Writing]:
     caplog.set_level(logging.DEBUG)
-    with running_azurite(tmp_path) as account:
-        async with running_stack(monkeypatch, tmp_path, account.settings) as stack:
-            asked = {"pseudonymise_users": True, "prompt_hmac": True, "content_filter_policy": "annotate"}
-            await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", asked)
-            yield Writing(stack, account, caplog, tmp_path)
+    generate_key_file(tmp_path / "key.pem")
+    async with running_receiver() as receiver:
+        with running_azurite(tmp_path) as account:
+            secrets = json.dumps({"address": receiver.url, "signing": SIGNING_SECRET})
+            settings = {"ALERT_SECRETS": secrets, "AUDIT_SIGNING_KEY_FILE": str(tmp_path / "key.pem")}
+            async with running_stack(monkeypatch, tmp_path, {**account.settings, **settings}) as stack:
+                await configure(stack)
+                yield Writing(stack, account, receiver, caplog, tmp_path)
+
+
+async def configure(stack: Stack) -> None:
+    """Ask for all that may be kept of content, and for alerts by webhook."""
+    asked = {"pseudonymise_users": True, "prompt_hmac": True, "content_filter_policy": "annotate"}
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", asked)
+    webhook = {"type": "webhook", "address_secret": "address", "signing_secret": "signing"}
+    for owner in ("", f"/tenants/{stack.tenant}"):
+        await stack.manage("PUT", f"/manage{owner}/alerts/sinks/receiver", webhook)
 
 
 async def send(stack: Stack, operation: str, model: str, body: Any, **headers: str) -> int:
