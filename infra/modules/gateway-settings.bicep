@@ -57,16 +57,16 @@ param trustedProxyHops int
 param applicationInsightsConnection string
 
 @description('Address of a topic of Event Grid that gets all alerts. Empty if there is none.')
-param alertTopicEndpoint string
+param alertTopicEndpoint string = ''
 
 @description('Address of the runbook, to which messages link. Empty if there is none.')
-param runbookUrl string
+param runbookUrl string = ''
 
 @description('Suffixes of hosts that webhooks for alerts may have. Empty for the gateway\'s own list.')
-param alertHosts string
+param alertHosts string = ''
 
 @description('Dollars of all tenants in a month, with which alerts compare. Empty if there is no such limit.')
-param platformBudgetUsd string
+param platformBudgetUsd string = ''
 
 @description('Further settings, which replace those of the same name.')
 param furtherSettings settingSet
