@@ -37,7 +37,7 @@ class DocumentAlerts:
         self._deliveries = DocumentDeliveries(documents)
 
     async def add(self, alert: Alert) -> bool:
-        if await self.find(alert.tenant_id, alert.kind, alert.event_id) is not None:
+        if await self._logged(alert.tenant_id, f"{alert.kind}:{alert.event_id}") is not None:
             return False
         try:
             await self._documents.insert(TABLE, alert.kind, row_key(alert.event_id), event_json(alert))
@@ -58,7 +58,7 @@ class DocumentAlerts:
         return events, set_aside
 
     async def fan_out(self, event: AlertEvent, sinks: Sequence[SinkId], at: datetime) -> None:
-        if await self.find(event.tenant_id, event.kind, event.event_id) is None:
+        if await self._logged(event.tenant_id, event.name) is None:
             for sink in sinks:
                 await self._deliveries.add(sink, event, at)
             with suppress(AlreadyExists):
@@ -66,12 +66,14 @@ class DocumentAlerts:
         await self._documents.remove(TABLE, event.kind, row_key(event.event_id))
 
     async def find(self, tenant_id: str, kind: str, event_id: str) -> AlertEvent | None:
-        found = await self._documents.get(_LOG, _owner(tenant_id), row_key(f"{kind}:{event_id}"))
-        return read_event(found.text) if found else None
+        waiting = await self._documents.get(TABLE, kind, row_key(event_id))
+        found = waiting or await self._logged(tenant_id, f"{kind}:{event_id}")
+        return _event(found) if found else None
 
     async def of_owner(self, tenant_id: str) -> Sequence[AlertEvent]:
         found = await self._documents.list(_LOG, partition=_owner(tenant_id))
-        return sorted((read_event(each.text) for each in found), key=lambda event: event.at, reverse=True)
+        events = [event for each in found if (event := _event(each)) is not None]
+        return sorted(events, key=lambda event: event.at, reverse=True)
 
     async def forget(self, before: datetime, limit: int) -> int:
         removed, partition, earliest = 0, "", timestamp(before)
@@ -80,12 +82,16 @@ class DocumentAlerts:
             while page := await self._documents.list(_LOG, partition=partition, after=after, limit=_PAGE):
                 after = page[-1].key
                 for document in page:
-                    if read_event(document.text).at < earliest:
+                    event = _event(document)
+                    if event is not None and event.at < earliest:
                         await self._documents.remove(_LOG, partition, document.key)
                         removed += 1
                         if removed == limit:
                             return removed
         return removed
+
+    async def _logged(self, tenant_id: str, name: str) -> Document | None:
+        return await self._documents.get(_LOG, _owner(tenant_id), row_key(name))
 
     async def _set_aside(self, document: Document) -> None:
         await self._documents.put(TABLE, _DAMAGED, row_key(f"{document.partition}/{document.key}"), document.text)
@@ -96,11 +102,18 @@ def _owner(tenant_id: str) -> str:
     return tenant_id or _PLATFORM
 
 
-def _read(document: Document) -> AlertEvent | None:
-    """Read a row of the partition of a kind; `None` for one that the gateway did not write."""
+def _event(document: Document) -> AlertEvent | None:
+    """Read a stored event; `None` for a row that the gateway did not write."""
     try:
-        event = read_event(document.text)
+        return read_event(document.text)
     except ValueError:
+        return None
+
+
+def _read(document: Document) -> AlertEvent | None:
+    """Read a row of the partition of a kind; `None` for one that the gateway did not write, or not there."""
+    event = _event(document)
+    if event is None:
         return None
     is_in_place = event.kind == document.partition and row_key(event.event_id) == document.key
     return event if is_in_place else None

@@ -17,6 +17,8 @@ from shared.domain.values import record
 
 _URL: Final = re.compile(r"[!-\[\]^-~]{1,2048}")
 """Printable ASCII without blanks and backslashes."""
+_HOST: Final = re.compile(r"(?=.{1,253}$)([0-9a-z_-]{1,63}\.)+[0-9a-z-]{1,63}")
+"""A name of the DNS. An IP address with a zone, such as `::1%.example.com`, ends like a name, and is none."""
 _WIRE_SERVER: Final = ip_address("168.63.129.16")
 """Azure's own service beside each machine. It has a public address, and tells a machine its secrets."""
 _NAT64: Final = ip_network("64:ff9b::/96")
@@ -39,13 +41,13 @@ class AddressRules:
         """Return the address of a sink. Raises `ValueError`, whose text does not quote it."""
         if _URL.fullmatch(text) is None:
             raise ValueError("is no URL")
-        url = URL(text, encoded=True)  # as it is: a signature in it must not be changed
-        host = (url.host or "").lower()
+        url, host = _parsed(text)
         if url.user is not None or url.password is not None or not host:
             raise ValueError("must be a URL with a host and without a user")
         if self.allow_loopback and (host in LOOPBACK_HOSTS or host == "::1") and url.scheme in ("http", "https"):
             return url
-        if url.scheme != "https" or not host.endswith(tuple(map(str.lower, suffixes))):
+        is_listed = _HOST.fullmatch(host) is not None and host.endswith(tuple(map(str.lower, suffixes)))
+        if url.scheme != "https" or not is_listed:
             raise ValueError("must be https and have a host on the list of allowed ones")
         return url
 
@@ -81,6 +83,15 @@ class CheckedResolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._resolver.close()
+
+
+def _parsed(text: str) -> tuple[URL, str]:
+    """Return a URL as it is written, because a signature in it must not change, and its host in lower case."""
+    try:
+        url = URL(text, encoded=True)
+        return url, (url.host or "").lower()
+    except ValueError:  # its text may quote the URL
+        raise ValueError("is no URL") from None
 
 
 def _plain(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

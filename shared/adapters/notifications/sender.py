@@ -167,7 +167,7 @@ class HttpAlertSender:
             return float(retry_after[:9])
         try:
             at = parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         return max(0.0, (at - self._clock.now()).total_seconds())

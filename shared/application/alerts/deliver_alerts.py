@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -15,14 +16,20 @@ from shared.application.ports.clock import Clock
 from shared.application.structured_log import COUNT, MESSAGE, log_event
 from shared.application.sweep import Failures
 from shared.domain.alerts.delivery import Delivery
+from shared.domain.alerts.event import AlertEvent
 from shared.domain.alerts.sink import AlertSink
 from shared.domain.values import value
 
 LEASE: Final = timedelta(minutes=2)
-"""The time for which a process that begins a try has the delivery. It is longer than any try."""
+"""The time for which a process that begins a try has the delivery. It is longer than a run and its last try."""
 SLICE_SECONDS: Final = 40.0
 """The time of a run after which no further try begins, so that the next run is not late."""
+_FAN_OUT_SECONDS: Final = 20.0
+"""The part of it that new events may take, so that what waits already is sent in any case."""
+_EVENTS_AT_ONCE: Final = 8
 _SINKS_AT_ONCE: Final = 8
+_SINKS_A_RUN: Final = 31
+"""About the number of sinks that one run reaches if all of them stall. A prime, so that the first one changes."""
 _TRIES_AT_ONCE: Final = 4
 """Requests to one sink at the same time."""
 _PAGE: Final = 500
@@ -67,11 +74,10 @@ class DeliverAlerts:
 
     async def __call__(self) -> Delivered:
         """Fan out what was raised, and try what is due. Raises `SweepFailed` at the end for what storage refused."""
-        failures, ends_at = Failures(), self._clock.monotonic() + SLICE_SECONDS
+        failures, began = Failures(), self._clock.monotonic()
+        ends_at = began + SLICE_SECONDS
         sinks = await self.configured()
-        fanned_out = 0
-        with failures.collected("the outbox"):
-            fanned_out = await self._fan_out(sinks, ends_at)
+        fanned_out = await self._fan_out(sinks, began + _FAN_OUT_SECONDS, failures)
         turns = asyncio.Semaphore(_SINKS_AT_ONCE)
         counts: list[int] = []
 
@@ -80,7 +86,7 @@ class DeliverAlerts:
                 with failures.collected(sink.sink_id.path):
                     counts.append(await self._serve(sink, ends_at, failures))
 
-        await asyncio.gather(*(serve(sink) for sink in sinks if sink.enabled))
+        await asyncio.gather(*(serve(sink) for sink in self._in_turn(sinks) if sink.enabled))
         failures.raise_any()
         return Delivered(fanned_out, sum(counts))
 
@@ -91,26 +97,48 @@ class DeliverAlerts:
             log_event(logging.ERROR, "gateway.alert.damaged", {SINK: each, MESSAGE: "The sink cannot be read."})
         return [*self._of_settings, *stored]
 
-    async def _fan_out(self, sinks: Sequence[AlertSink], ends_at: float) -> int:
-        done = 0
-        while self._clock.monotonic() < ends_at:
-            events, set_aside = await self._outbox.raised(_PAGE)
-            for each in set_aside:
-                log_event(logging.ERROR, "gateway.alert.damaged", {MESSAGE: f"The row {each} holds no event."})
-            for event in events:
-                wanting = [sink.sink_id for sink in sinks if sink.wants(event)]
-                await self._outbox.fan_out(event, wanting, self._clock.now())
-            done += len(events)
-            if not events and not set_aside:
-                break
+    def _in_turn(self, sinks: Sequence[AlertSink]) -> list[AlertSink]:
+        """Return the platform's sinks, and then those of tenants. Each minute others of these come first.
+
+        So sinks that stall run after run do not keep a run from the rest.
+        """
+        of_tenants = [sink for sink in sinks if sink.tenant_id]
+        minute = int(self._clock.now().timestamp()) // 60
+        first = minute * _SINKS_A_RUN % max(1, len(of_tenants))
+        return [*(sink for sink in sinks if not sink.tenant_id), *of_tenants[first:], *of_tenants[:first]]
+
+    async def _fan_out(self, sinks: Sequence[AlertSink], ends_at: float, failures: Failures) -> int:
+        """Make deliveries of new events. An event that fails stops no other. Returns the number of the others."""
+        done, reached = 0, set[str]()
+        waiting = deque[AlertEvent]()
+
+        async def worker() -> None:
+            nonlocal done
+            while waiting and self._clock.monotonic() < ends_at:
+                event = waiting.popleft()
+                with failures.collected(event.name):
+                    wanting = [sink.sink_id for sink in sinks if sink.wants(event)]
+                    await self._outbox.fan_out(event, wanting, self._clock.now())
+                    done += 1
+
+        with failures.collected("the outbox"):
+            while self._clock.monotonic() < ends_at:
+                events, set_aside = await self._outbox.raised(_PAGE)
+                for each in set_aside:
+                    log_event(logging.ERROR, "gateway.alert.damaged", {MESSAGE: f"The row {each} holds no event."})
+                waiting.extend(event for event in events if event.name not in reached)
+                if not waiting and not set_aside:
+                    break
+                reached.update(event.name for event in waiting)
+                await asyncio.gather(*(worker() for _ in range(_EVENTS_AT_ONCE)))
         return done
 
     async def _serve(self, sink: AlertSink, ends_at: float, failures: Failures) -> int:
         """Try what is due for one sink, the longest waiting first. Returns the number of events that arrived."""
-        run = _Run(batches=deque(self._batches(sink, await self._due(sink))))
+        run = _Run(deque(self._batches(sink, await self._due(sink))), ends_at)
 
         async def worker() -> None:
-            while run.batches and self._clock.monotonic() < ends_at and run.in_a_row < _FAILURES_IN_A_ROW:
+            while run.batches and not self._is_over(run) and run.in_a_row < _FAILURES_IN_A_ROW:
                 batch = run.batches.popleft()
                 with failures.collected(sink.sink_id.path):
                     await self._try(sink, batch, run)
@@ -144,7 +172,7 @@ class DeliverAlerts:
         except SinkFailed as failure:
             if len(leased) > 1 and failure.is_reachable:
                 for each in leased:
-                    await self._send_alone(sink, each, run)
+                    await (self._hand_back(each) if self._is_over(run) else self._send_alone(sink, each, run))
             else:
                 await self._failed(leased, failure, run)
         else:
@@ -157,6 +185,13 @@ class DeliverAlerts:
             await self._failed([delivery], failure, run)
         else:
             await self._succeeded([delivery], run)
+
+    def _is_over(self, run: _Run) -> bool:
+        return self._clock.monotonic() >= run.ends_at
+
+    async def _hand_back(self, delivery: Delivery) -> None:
+        """End a lease before its try. A batch of slow refusals must not outlast the leases of its events."""
+        await self._deliveries.postpone(replace(delivery, attempts=delivery.attempts - 1), self._clock.now())
 
     async def _leased(self, delivery: Delivery) -> Delivery | None:
         """Begin a try of a delivery, unless it is over or another process is faster."""
@@ -185,8 +220,9 @@ class DeliverAlerts:
 class _Run:
     """The work of one run at one sink."""
 
-    def __init__(self, batches: deque[list[Delivery]]) -> None:
+    def __init__(self, batches: deque[list[Delivery]], ends_at: float) -> None:
         self.batches = batches
+        self.ends_at = ends_at
         self.delivered = 0
         self.in_a_row = 0
         self.reasons: list[str] = []

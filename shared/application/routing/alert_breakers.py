@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from shared.application.alerts.raise_alert import RaiseAlert
 from shared.domain.alerts.alert import AlertKind
@@ -28,21 +28,23 @@ class BreakerAlerts:
             return
         data = {"backend": backend.backend_id, "region": backend.region, "reason": health.reason}
         if health.is_misconfigured:
-            name = backend.backend_id
-            self._raise_alert.of_platform(AlertKind.BACKEND_MISCONFIGURED, name, f"backends/{name}", data)
+            self._tell(AlertKind.BACKEND_MISCONFIGURED, f"backends/{backend.backend_id}", data)
 
         def are_down(backends: Iterable[Backend]) -> bool:
             in_use = [health_of(each.backend_id) for each in backends if each.weight]
             return bool(in_use) and all(each is not None and _is_down(each) for each in in_use)
 
         if are_down(each for each in catalog.backends.values() if each.region == backend.region):
-            self._raise_alert.of_platform(AlertKind.REGION_DOWN, backend.region, f"regions/{backend.region}", data)
+            self._tell(AlertKind.REGION_DOWN, f"regions/{backend.region}", data)
         for deployment in catalog.deployments.values():
             pool = [each for _, each in catalog.pool(deployment)]
             if backend in pool and are_down(pool):
-                name = deployment.name
-                of_pool = {**data, "deployment": name}
-                self._raise_alert.of_platform(AlertKind.POOL_DOWN, name, f"deployments/{name}", of_pool)
+                of_pool = {**data, "deployment": deployment.name}
+                self._tell(AlertKind.POOL_DOWN, f"deployments/{deployment.name}", of_pool)
+
+    def _tell(self, kind: AlertKind, subject: str, data: Mapping[str, str]) -> None:
+        """Raise an alert named as its subject: a backend, a region and a deployment may have the same name."""
+        self._raise_alert.of_platform(kind, subject, subject, data)
 
 
 def _is_down(health: BackendHealth) -> bool:

@@ -160,6 +160,7 @@ async def test_any_answer_but_success_is_a_failure(
         ("Sun, 22 Nov 2026 12:01:00 -0000", 60),
         ("Sun, 22 Nov 2026 11:00:00 GMT", 0),
         ("soon", 0),
+        ("Sun, 22 Nov 2026 12:01:00 +99999999999999999999", 0),
         ("-5", 0),
         ("\u0663", 0),
     ],

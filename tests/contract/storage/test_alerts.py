@@ -55,8 +55,9 @@ async def test_an_alert_is_stored_once_and_becomes_one_delivery_for_each_sink(
     assert await outbox.add(raised)
     assert not await outbox.add(raised)
     assert await names_raised(documents, tenant) == [f"budget.threshold:{tenant}:2026-11:usd:80"]
-    assert await outbox.find(tenant, raised.kind, raised.event_id) is None
     stored = event(f"{tenant}:2026-11:usd:80", tenant=tenant, threshold="80")
+    assert await outbox.find(tenant, raised.kind, raised.event_id) == stored
+    assert await outbox.find(tenant, raised.kind, "another") is None
     await asyncio.gather(*(outbox.fan_out(stored, sinks, NOW) for _ in range(3)))
     await outbox.fan_out(stored, [SinkId("", "later")], NOW)
     for each in sinks:
@@ -105,6 +106,19 @@ async def test_rows_that_something_else_wrote_are_set_aside(documents: Documents
     kept = await documents.list("alerts", partition="~damaged")
     assert sorted(each.text for each in kept if tenant in each.key) == sorted(["nonsense", foreign, "[]"])
     assert await names_raised(documents, tenant) == ["budget.threshold:sound"]
+
+
+async def test_an_event_of_the_log_that_cannot_be_read_stops_no_other(documents: Documents, tenant: str) -> None:
+    outbox = DocumentAlerts(documents)
+    for name in ("damaged", "sound"):
+        await outbox.fan_out(event(name, tenant=tenant), [], NOW)
+    await documents.put("alertlog", tenant, key_of("budget.threshold:damaged"), "nonsense")
+    assert not await outbox.add(alert("damaged", tenant=tenant))
+    assert await outbox.find(tenant, AlertKind.BUDGET_THRESHOLD, "damaged") is None
+    assert [each.event_id for each in await outbox.of_owner(tenant)] == ["sound"]
+    assert await outbox.forget(NOW + timedelta(days=1), 1000) >= 1
+    assert await outbox.of_owner(tenant) == []
+    await documents.remove("alertlog", tenant, key_of("budget.threshold:damaged"))
 
 
 async def test_only_one_process_gets_the_lease_of_a_delivery(documents: Documents, sink: SinkId) -> None:

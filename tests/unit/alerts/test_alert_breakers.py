@@ -88,6 +88,18 @@ async def test_a_backend_that_refuses_the_gateway_is_told_with_the_reason() -> N
     assert alert["data"] == {"backend": "se-1", "region": "se", "reason": "status 401"}
 
 
+async def test_a_backend_a_region_and_a_deployment_of_one_name_have_events_of_different_ids() -> None:
+    breakers, same = Breakers(), backend("se", "se")
+    catalog = Catalog({"se": Deployment(name="se", backends=("se",))}, {"se": same})
+    health = BackendHealth(backend_id="se", transitions=Transitions(), policy=BreakerPolicy())
+    for _ in range(3):
+        health.misconfigured(0.0, "status 401", is_probe=False)
+    breakers.alert(health, catalog, lambda _: health)
+    await breakers.background.drain()
+    alerts = await stored_alerts(breakers.documents)
+    assert len({each["type"] for each in alerts}) == len({each["id"] for each in alerts}) == 3
+
+
 async def test_backends_that_recover_or_only_refuse_for_their_rate_are_not_down() -> None:
     breakers = Breakers()
     for name in ("se-1", "se-2", "de-1"):

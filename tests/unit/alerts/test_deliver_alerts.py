@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -233,6 +233,19 @@ async def test_what_waits_for_two_days_is_given_up() -> None:
     assert len(delivering.sender.sent) <= 6
 
 
+async def test_many_deliveries_that_wait_for_a_dead_sink_delay_no_other() -> None:
+    delivering = await Delivering().with_sinks(OPS, ACME)
+    delivering.sender.fails = lambda sink, _: DOWN if sink.name == "ops" else None
+    await delivering.raise_all(*(f"n{number:04}" for number in range(1100)))
+    while await delivering.run() != Delivered(0, 0):
+        pass
+    assert await delivering.backlog(ACME) == Backlog(0, 0)
+    assert await delivering.backlog() == Backlog(1100, 0)
+    await delivering.raise_all("newest")
+    assert (await delivering.run()).delivered == 1
+    assert ("hooks", ["newest"]) in delivering.sender.sent
+
+
 async def test_several_processes_at_once_deliver_each_alert_once() -> None:
     one = await Delivering().with_sinks(OPS, ACME)
     others = [Delivering(documents=one.documents, clock=one.clock, sender=one.sender) for _ in range(3)]
@@ -294,6 +307,83 @@ async def test_rows_and_sinks_that_cannot_be_read_stop_nothing(caplog: pytest.Lo
     assert "a.kind/damaged" in lines[1]
 
 
+async def test_a_refused_batch_of_slow_answers_does_not_outlast_its_lease() -> None:
+    delivering = await Delivering().with_sinks(OPS, type_=SinkType.EVENT_GRID)
+    await delivering.raise_all("a", "b", "c")
+
+    def slow(*_: object) -> SinkFailed:
+        delivering.clock.seconds += 25
+        return REFUSED
+
+    delivering.sender.fails = slow
+    await delivering.run()
+    assert delivering.sender.sent == [("ops", ["a", "b", "c"]), ("ops", ["a"])]
+    waiting_, _ = await delivering.deliveries.waiting(OPS, 10)
+    assert [(each.event.event_id, each.attempts) for each in waiting_] == [("a", 1), ("b", 0), ("c", 0)]
+    delivering.sender.fails = lambda *_: None
+    delivering.clock.seconds += 5
+    assert (await delivering.run()).delivered == 3
+
+
+async def test_sinks_that_stall_run_after_run_do_not_keep_a_run_from_the_rest() -> None:
+    tenants = [f"t{number:02}" for number in range(40)]
+    delivering = await Delivering().with_sinks(OPS, *(SinkId(each, each) for each in tenants))
+    for name in tenants:
+        await delivering.raise_all(*(f"{name}-{number}" for number in range(9)), tenant=name)
+
+    def stall(sink: AlertSink, _: object) -> SinkFailed | None:
+        delivering.clock.seconds += 10 if sink.tenant_id else 0
+        return DOWN if sink.tenant_id else None
+
+    delivering.sender.fails = stall
+    for minute in range(15):
+        delivering.clock.seconds = 60 * minute
+        await delivering.run()
+        assert "ops" in {name for name, _ in delivering.sender.sent}
+    assert len({name for name, _ in delivering.sender.sent}) > 20
+
+
+class Poisoned(DocumentAlerts):
+    """An outbox that cannot hand on one event."""
+
+    async def fan_out(self, event: AlertEvent, sinks: Sequence[SinkId], at: datetime) -> None:
+        if event.event_id == "poison":
+            raise StorageUnavailable
+        await super().fan_out(event, sinks, at)
+
+
+async def test_an_event_that_cannot_be_handed_on_stops_no_other() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    delivering.run._outbox = Poisoned(delivering.documents)
+    await delivering.raise_all("a", "poison", "z")
+    for _ in range(2):
+        with pytest.raises(SweepFailed, match=r"budget\.threshold:poison: StorageUnavailable"):
+            await delivering.run()
+    assert sorted(delivering.sender.sent) == [("ops", ["a"]), ("ops", ["z"])]
+
+
+class Slow(DocumentAlerts):
+    """An outbox that needs five seconds to hand on an event."""
+
+    clock: ManualClock
+
+    async def fan_out(self, event: AlertEvent, sinks: Sequence[SinkId], at: datetime) -> None:
+        self.clock.seconds += 5
+        await super().fan_out(event, sinks, at)
+
+
+async def test_many_new_events_leave_time_to_send_what_waits() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    outbox = delivering.run._outbox = Slow(delivering.documents)
+    outbox.clock = delivering.clock
+    await delivering.raise_all(*(f"n{number:02}" for number in range(20)))
+    first = await delivering.run()
+    assert first.fanned_out == first.delivered < 20
+    while (await delivering.run()).fanned_out:
+        pass
+    assert len(delivering.sender.sent) == 20
+
+
 class Failing(InMemoryDocuments):
     """Storage that refuses to read the deliveries of one sink, or to end any."""
 
@@ -337,7 +427,7 @@ async def test_a_run_ends_after_its_slice_and_the_next_goes_on() -> None:
 async def test_events_that_a_run_does_not_reach_are_fanned_out_by_the_next_one() -> None:
     class Slow(DocumentAlerts):
         async def raised(self, limit: int) -> tuple[Sequence[AlertEvent], Sequence[str]]:
-            delivering.clock.seconds += 40
+            delivering.clock.seconds += 15
             return await super().raised(1)
 
     delivering = await Delivering().with_sinks(OPS)
