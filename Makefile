@@ -84,6 +84,7 @@ else
 	@$(BIN)/python -m bench.routing
 	@$(BIN)/python -m bench.identity
 	@$(BIN)/python -m bench.fairness
+	@$(BIN)/python -m bench.telemetry
 endif
 
 infra:
