@@ -83,14 +83,14 @@ param areZonesLinked bool = false
 
 // ---- Parameters: models ----
 
-@description('Azure OpenAI accounts, new or existing. Those without a region are left out.')
+@description('Azure OpenAI accounts, new or existing. A new one without a region is left out.')
 param openAiAccounts openAiAccount[] = []
 
 @description('Content filter policies, which each new account gets.')
 param contentFilters contentFilterPolicy[] = []
 
-@description('Restore accounts that were deleted within 48 hours.')
-param restoresAccounts bool = false
+@description('Names of accounts that were deleted within 48 hours, comma separated: these are restored. Azure refuses to restore others.')
+param deletedAccounts string = ''
 
 // ---- Parameters: the app ----
 
@@ -314,7 +314,7 @@ var zonesOfGroup = empty(dnsZoneGroupId)
   : toObject(allZoneNames, name => name, name => '${dnsZoneGroupId}/providers/Microsoft.Network/privateDnsZones/${name}')
 var existingZoneIds = union(zonesOfGroup, dnsZoneIds)
 
-var accounts = filter(openAiAccounts, each => !empty(each.location))
+var accounts = filter(openAiAccounts, each => (!empty(each.location) || !empty(each.?existingResourceId)))
 // The fifth and third parts of a resource id are its group and its subscription.
 var accountIds = [
   for each in accounts: empty(each.?existingResourceId)
@@ -688,7 +688,7 @@ module openAi 'modules/openai-account.bicep' = [
       tags: allTags
       kind: each.?kind ?? 'OpenAI'
       isPrivate: isPrivate
-      isRestored: restoresAccounts
+      isRestored: contains(map(split(deletedAccounts, ','), name => trim(name)), last(split(accountIds[index], '/')))
       workspaceId: monitoring.outputs.workspaceId
     }
   }
@@ -700,7 +700,6 @@ module models 'modules/openai-content.bicep' = [
     params: {
       accountName: last(split(accountIds[index], '/'))
       backendPrefix: each.name
-      location: each.location
       tags: allTags
       deployments: each.deployments
       contentFilters: contentFilters
@@ -900,6 +899,9 @@ module appEndpoints 'modules/private-endpoint.bicep' = if (isPrivate) {
 
 @description('Address of the gateway.')
 output GATEWAY_URL string = 'https://${isFlex ? flexApp!.outputs.host : premiumApp!.outputs.host}'
+
+@description('The profile. It follows an environment of azd to another machine, whose next provision would else be public.')
+output GATEWAY_PROFILE string = profile
 
 @description('Name of the app.')
 output GATEWAY_NAME string = 'tallygate-${token}'

@@ -125,7 +125,7 @@ type openAiAccount = {
   @maxLength(20)
   name: string
 
-  @description('Region. An account without a region is left out.')
+  @description('Region of a new account, which is left out without one. That of an existing account is read from it.')
   location: string
 
   @description('Resource id of an account that exists. It gets roles and private endpoints, but no deployments.')

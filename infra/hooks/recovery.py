@@ -9,14 +9,17 @@ from infra.hooks.variables import required
 
 
 def find_deleted(az: AzureCli) -> None:
-    """Set RECOVER_KEY_VAULT and RESTORE_OPENAI_ACCOUNTS anew: an old `true` would make the next provision fail."""
-    vaults = az.run("keyvault", "list-deleted", "--resource-type", "vault") or []
-    accounts = az.run("cognitiveservices", "account", "list-deleted") or []
-    for name, found in (("RECOVER_KEY_VAULT", vaults), ("RESTORE_OPENAI_ACCOUNTS", accounts)):
-        ours = [each["name"] for each in found if _is_ours(each)]
-        set_variable(name, str(bool(ours)).lower())
-        if ours:
-            print(f"Deleted earlier, and recovered now: {', '.join(ours)}.")
+    """Set RECOVER_KEY_VAULT and DELETED_OPENAI_ACCOUNTS anew: Azure refuses to recover what is not deleted."""
+    vaults = _ours(az.run("keyvault", "list-deleted", "--resource-type", "vault"))
+    accounts = _ours(az.run("cognitiveservices", "account", "list-deleted"))
+    set_variable("RECOVER_KEY_VAULT", str(bool(vaults)).lower())
+    set_variable("DELETED_OPENAI_ACCOUNTS", ",".join(accounts))
+    if vaults or accounts:
+        print(f"Deleted earlier, and recovered now: {', '.join([*vaults, *accounts])}.")
+
+
+def _ours(deleted: list[dict[str, Any]] | None) -> list[str]:
+    return [each["name"] for each in deleted or [] if _is_ours(each)]
 
 
 def _is_ours(deleted: dict[str, Any]) -> bool:

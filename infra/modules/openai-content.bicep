@@ -8,9 +8,6 @@ param accountName string
 @description('Begins the ids of the backends.')
 param backendPrefix string
 
-@description('Region of the account.')
-param location string
-
 @description('Tags.')
 param tags tagSet
 
@@ -102,7 +99,8 @@ output backends backend[] = [
   for each in deployments: {
     id: '${backendPrefix}-${each.name}'
     endpoint: account.properties.endpoint
-    region: location
+    // What exists may be elsewhere than the gateway.
+    region: toLower(replace(account.location, ' ', ''))
     sku: each.sku
     deployment: each.name
     model: each.model

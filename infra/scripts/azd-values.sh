@@ -11,6 +11,13 @@ azd_value() {
   printf '%s' "$value"
 }
 
+# Run az in the subscription of azd's environment, whichever one az works on now.
+az_there() {
+  local subscription
+  subscription=$(azd_value AZURE_SUBSCRIPTION_ID) || return 1
+  az "$@" --subscription "$subscription"
+}
+
 # Go on only if the person types exactly this text. TALLYGATE_ANSWER answers where nobody can type.
 ask_for() {
   local wanted=$1 question=$2 answer

@@ -23,9 +23,9 @@ if [ "$plan" = premium ]; then
   packages=$(azd_value PACKAGES_URL)
   name=$(azd_value GATEWAY_NAME)
   group=$(azd_value AZURE_RESOURCE_GROUP)
-  az storage blob upload --blob-url "$packages/gateway.zip" --file "$package" --auth-mode login --overwrite true \
+  az_there storage blob upload --blob-url "$packages/gateway.zip" --file "$package" --auth-mode login --overwrite true \
     --output none
-  az functionapp restart --name "$name" --resource-group "$group" --output none
+  az_there functionapp restart --name "$name" --resource-group "$group" --output none
 else
   TALLYGATE_PACKAGE=$package azd deploy gateway --from-package "$package" --no-prompt
 fi

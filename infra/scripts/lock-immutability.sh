@@ -23,7 +23,7 @@ fi
 policy() { # COMMAND CONTAINER ARGUMENTS...
   local command=$1 container=$2
   shift 2
-  az storage container immutability-policy "$command" --account-name "$account" --resource-group "$group" \
+  az_there storage container immutability-policy "$command" --account-name "$account" --resource-group "$group" \
     --container-name "$container" "$@" --output tsv
 }
 

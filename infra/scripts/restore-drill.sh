@@ -9,6 +9,7 @@ set -euo pipefail
 [ $# = 2 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 : "${BACKUP_CONTAINER_URL:?is the address of the container of backups}"
 period=$1 region=$2
+BACKUP_CONTAINER_URL=${BACKUP_CONTAINER_URL%/}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 tallygate=${TALLYGATE:-$root/.venv/bin/tallygate}
 began=$SECONDS

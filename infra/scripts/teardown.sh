@@ -25,12 +25,13 @@ case ${vault,,} in
     exit 1
     ;;
 esac
-if [ "$(az group exists --name "$gateway")" != true ]; then
+exists=$(az_there group exists --name "$gateway")
+if [ "$exists" != true ]; then
   echo "The group $gateway does not exist: there is nothing to delete."
   exit 0
 fi
 ask_for "$gateway" "The resource group $gateway is deleted, with everything in it. Callers get no answer any more."
-az group delete --name "$gateway" --yes --output none || {
+az_there group delete --name "$gateway" --yes --output none || {
   echo "The group was not deleted. A lock forbids it if the gateway is locked: 'az lock list -g $gateway'." >&2
   exit 1
 }

@@ -40,7 +40,7 @@ def test_no_hook_goes_on_after_an_error() -> None:
 
 def test_what_hooks_set_is_a_parameter_of_the_template() -> None:
     hooks = "".join(inspect.getsource(module) for module in (entra, recovery))
-    for name in ("ENTRA_CLIENT_ID", "ENTRA_TENANT_IDS", "RECOVER_KEY_VAULT", "RESTORE_OPENAI_ACCOUNTS"):
+    for name in ("ENTRA_CLIENT_ID", "ENTRA_TENANT_IDS", "RECOVER_KEY_VAULT", "DELETED_OPENAI_ACCOUNTS"):
         assert f'"{name}"' in hooks
         assert f"${{{name}=" in PARAMETERS
 

@@ -68,7 +68,7 @@ def test_the_first_provision_makes_the_application_with_audience_roles_and_scope
         "ENTRA_CLIENT_ID": client_id,
         "ENTRA_TENANT_IDS": DIRECTORY,
         "RECOVER_KEY_VAULT": "false",
-        "RESTORE_OPENAI_ACCOUNTS": "false",
+        "DELETED_OPENAI_ACCOUNTS": "",
     }
 
 
@@ -209,13 +209,17 @@ def test_what_was_deleted_earlier_is_recovered_and_only_then(azure: FakeAzure) -
     ours, others = {"tags": {"azd-env-name": "trial"}}, {"tags": {"azd-env-name": "other"}}
     azure.change(
         deleted_vaults=[{"name": "kv-other", "properties": others}, {"name": "kv-tg", "properties": ours}],
-        deleted_accounts=[{"name": "oai-other", **others}, {"name": "oai-1", "properties": {}, **ours}],
+        deleted_accounts=[
+            {"name": "oai-other", **others},
+            {"name": "oai-1", "properties": {}, **ours},
+            {"name": "oai-2", **ours},
+        ],
     )
     assert "recovered now: kv-tg" in succeed(azure, "preprovision")
-    assert (azure.variables["RECOVER_KEY_VAULT"], azure.variables["RESTORE_OPENAI_ACCOUNTS"]) == ("true", "true")
+    assert (azure.variables["RECOVER_KEY_VAULT"], azure.variables["DELETED_OPENAI_ACCOUNTS"]) == ("true", "oai-1,oai-2")
     azure.change(deleted_vaults=[], deleted_accounts=[])
     succeed(azure, "preprovision")
-    assert (azure.variables["RECOVER_KEY_VAULT"], azure.variables["RESTORE_OPENAI_ACCOUNTS"]) == ("false", "false")
+    assert (azure.variables["RECOVER_KEY_VAULT"], azure.variables["DELETED_OPENAI_ACCOUNTS"]) == ("false", "")
 
 
 def test_secrets_are_written_at_the_first_provision_and_never_again(azure: FakeAzure) -> None:
@@ -271,6 +275,14 @@ def test_somebody_who_is_not_signed_in_is_told_how(azure: FakeAzure) -> None:
     program = azure.bin / "az"
     program.write_text("#!/bin/sh\necho \"ERROR: Please run 'az login' to setup account.\" >&2\nexit 1\n")
     assert "Sign in with `az login`" in fail(azure, "preprovision")
+
+
+@pytest.mark.parametrize("hook", ["preprovision", "postprovision", "postdeploy"])
+def test_a_cli_that_works_on_another_subscription_changes_nothing(azure: FakeAzure, hook: str) -> None:
+    other = "00000000-2222-3333-4444-555555555555"
+    told = fail(azure, hook, AZURE_SUBSCRIPTION_ID=other, GATEWAY_URL="https://127.0.0.1:1")
+    assert f"az account set --subscription {other}" in told
+    assert (azure.writes, azure.variables) == ([], {})
 
 
 def test_a_variable_of_azd_that_is_missing_is_named(azure: FakeAzure) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.fake_azure import VAULT, FakeAzure
+from tests.tools.fake_azure import SUBSCRIPTION, VAULT, FakeAzure
 from tests.tools.stack import AzuriteAccount, Stack, free_port, running_azurite
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +29,7 @@ VALUES = {
     "BOOKS_RESOURCE_GROUP": "rg-trial-books",
     "BOOKS_STORAGE_ACCOUNT": "tgbooks",
     "AZURE_KEY_VAULT_ID": VAULT,
+    "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
     "ENTRA_CLIENT_ID": "app",
     "PACKAGES_URL": "https://tghost.blob.core.windows.net/packages",
 }
@@ -99,6 +100,7 @@ def test_a_premium_app_reads_the_package_from_its_container(azure: FakeAzure, pa
     ended = run(azure, "deploy-package.sh", str(package_file))
     assert ended.returncode == 0, ended.stderr
     assert [each.split(" --")[0] for each in changes(azure)] == ["az storage blob upload", "az functionapp restart"]
+    assert all(each.endswith(f" --subscription {SUBSCRIPTION}") for each in changes(azure))
     assert list(azure.state["blobs"]) == ["https://tghost.blob.core.windows.net/packages/gateway.zip"]
 
 
@@ -133,7 +135,7 @@ def test_a_teardown_asks_and_leaves_the_books(azure: FakeAzure) -> None:
     assert changes(azure) == []
     ended = run(azure, "teardown.sh", TALLYGATE_ANSWER="rg-trial")
     assert ended.returncode == 0, ended.stderr
-    assert changes(azure) == ["az group delete --name rg-trial --yes --output none"]
+    assert changes(azure) == [f"az group delete --name rg-trial --yes --output none --subscription {SUBSCRIPTION}"]
     for outliving in ("tgbooks", "rg-trial-books", VAULT, "az ad app delete --id app", "48 hours", "14 days"):
         assert outliving in ended.stdout
 
@@ -142,6 +144,12 @@ def test_a_teardown_that_was_done_already_deletes_nothing(azure: FakeAzure) -> N
     azure.change(answers={"az group exists": False})
     assert run(azure, "teardown.sh", TALLYGATE_ANSWER="rg-trial").returncode == 0
     assert changes(azure) == []
+
+
+def test_a_teardown_that_cannot_ask_azure_does_not_say_that_it_is_done(azure: FakeAzure) -> None:
+    azure.change(denied=["az group exists"])
+    ended = run(azure, "teardown.sh", TALLYGATE_ANSWER="rg-trial")
+    assert (ended.returncode, "does not exist" in ended.stdout, changes(azure)) == (1, False, [])
 
 
 @pytest.mark.parametrize(
@@ -218,7 +226,7 @@ async def test_a_backup_is_verified_sent_once_and_restored_by_the_drill(
             "--query id": "/the/account", "primaryEndpoints.table": f"{empty.table_endpoint}/",
             "primaryEndpoints.blob": empty.blob_endpoint, "az ad signed-in-user show": "me",
         })  # fmt: skip
-        drill = {**variables, **settings(empty), "DRILL_ATTEMPTS": "1"}
+        drill = {**variables, **settings(empty), "DRILL_ATTEMPTS": "1", "BACKUP_CONTAINER_URL": f"{BACKUPS}/"}
         ended = await asyncio.to_thread(run, azure, "restore-drill.sh", period, "northeurope", **drill)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "was restored and verified" in ended.stdout

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Final
 
-from tests.infra import app_checks, resource_checks, static_checks
+from tests.infra import app_checks, operation_checks, resource_checks, static_checks
 from tests.infra.subject import Subject
 
 
@@ -20,4 +20,5 @@ CHECKS: Final[Mapping[str, Callable[[Subject], Iterable[str]]]] = {
     **_checks_of(static_checks),
     **_checks_of(app_checks),
     **_checks_of(resource_checks),
+    **_checks_of(operation_checks),
 }

@@ -107,7 +107,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "an output that was renamed": _in(
         "storage-books", "module_outputs", "output tableEndpoint string", "output tablesEndpoint string"
     ),
-    "a parameter that nobody passes": _main("module_parameters", "    isRestored: restoresAccounts\n", ""),
+    "a parameter that nobody passes": _main(
+        "module_parameters", "      isPrivate: isPrivate\n      isRestored", "      isRestored"
+    ),
     "a type that does not fit": _main(
         "deployable", "retentionDays: booksRetentionDays", "retentionDays: string(booksRetentionDays)"
     ),
@@ -208,4 +210,42 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "param booksRedundancy string = 'Standard_ZRS'",
         "param booksRedundancy string = 'Standard_LRS'",
     ),
+    "an app before its endpoints": _main(
+        "order",
+        "  dependsOn: [hostEndpoints, booksEndpoints, vaultEndpoints]\n}\n\nmodule premiumApp",
+        "  dependsOn: [hostEndpoints, vaultEndpoints]\n}\n\nmodule premiumApp",
+    ),
+    "an account that Azure's own policy refuses": _in(
+        "openai-account", "denial", "  identity: { type: 'SystemAssigned' }\n", ""
+    ),
+    "a tag that is required of everything": _main(
+        "denial", "costCenterTag: contains(tags, 'cost-center') ? 'cost-center' : ''", "costCenterTag: 'cost-center'"
+    ),
+    "all accounts are restored": _main(
+        "restored",
+        "contains(map(split(deletedAccounts, ','), name => trim(name)), last(split(accountIds[index], '/')))",
+        "!empty(deletedAccounts)",
+    ),
+    "an account elsewhere": _in(
+        "openai-content", "backend_regions", "toLower(replace(account.location, ' ', ''))", "'swedencentral'"
+    ),
+    "a lifecycle that deletes the books": _in(
+        "storage-books",
+        "deletion",
+        "actions: { baseBlob: { tierToCool:",
+        "actions: { baseBlob: { delete:",
+    ),
+    "books that cannot be written": _in("storage-books", "deletion", "level: 'CanNotDelete'", "level: 'ReadOnly'"),
+    "telemetry with a key": _in("gateway-settings", "host_telemetry", ";Authorization=AAD'", "'"),
+    "tokens of another cloud": Fault(
+        check="hosts_of_cloud",
+        path="infra/clouds.json",
+        old="https://login.microsoftonline.us",
+        new="https://login.microsoftonline.com",
+    ),
+    "a package that nobody writes": _in("function-app-premium", "plans", "/gateway.zip'", "/package.zip'"),
+    "a name that Azure cuts": _in(
+        "monitoring", "people_are_told", "groupShortName: 'tallygate'", "groupShortName: 'tallygate-alerts'"
+    ),
+    "a profile that is lost": _main("outputs", "output GATEWAY_PROFILE string", "output PROFILE string"),
 }

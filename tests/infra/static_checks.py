@@ -10,7 +10,17 @@ from typing import Final
 from tree_sitter import Node
 
 from tests.infra.subject import MAIN, Subject
-from tests.tools.bicep import BicepFile, Declaration, descendants, literal, named, object_of, properties, text_of
+from tests.tools.bicep import (
+    BicepFile,
+    Declaration,
+    descendants,
+    literal,
+    named,
+    object_of,
+    properties,
+    text_of,
+    used_names,
+)
 
 _HOSTS: Final = re.compile(
     r"(management\.azure|login\.microsoftonline|login\.chinacloudapi|graph\.windows|vault\.(azure|usgovcloudapi)"
@@ -34,7 +44,7 @@ def descriptions(subject: Subject) -> Iterator[str]:
 
 def unused_names(subject: Subject) -> Iterator[str]:
     for file in subject.files:
-        used = Counter(_used(file.root))
+        used = Counter(used_names(file.root))
         existing = {name: each for name, each in file.resources.items() if each.is_existing}
         for name in (*file.parameters, *file.variables, *file.imports, *file.functions, *existing):
             if used[name] == 0:
@@ -125,7 +135,7 @@ def needless_dependencies(subject: Subject) -> Iterator[str]:
             if body is None or listed is None:
                 continue
             others = [item for item in named(body) if text_of(named(item)[0]) != "dependsOn"]
-            used = {name for item in others for name in _used(item)}
+            used = {name for item in others for name in used_names(item)}
             for name in {text_of(each) for each in named(listed)} & used:
                 yield f"{file.path}: {declared.name} depends on {name} anyway"
 
@@ -165,7 +175,7 @@ def secrets_stay_secret(subject: Subject) -> Iterator[str]:
             if name in secure and parameter.body is not None and literal(parameter.body) != "":
                 yield f"{file.path}: the secure parameter {name} has a value"
         for output in file.outputs.values():
-            names = set(_used(output.node))
+            names = set(used_names(output.node))
             if names & secure or names & {"listKeys", "listAccountSas", "listSecrets", "list"}:
                 yield f"{file.path}: the output {output.name} shows a secret"
 
@@ -202,18 +212,3 @@ def _output_of(node: Node) -> tuple[str, str] | None:
     while owner is not None and owner.type == "subscript_expression":
         owner = owner.child_by_field_name("object")
     return text_of(owner), text_of(node.child_by_field_name("property"))
-
-
-def _used(node: Node) -> Iterator[str]:
-    """Yield the names that a node uses. Names of declarations and of properties are none."""
-    children = named(node)
-    if node.type.endswith("_declaration") or node.type == "user_defined_function":
-        children = children[1:]
-    elif node.type == "object_property":
-        children = [child for child in children[:-1] if child.type == "string"] + children[-1:]
-    elif node.type == "import_functionality":
-        children = []
-    if node.type == "identifier":
-        yield text_of(node)
-    for child in children:
-        yield from _used(child)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools.bicep import ROOT
-from tests.tools.fake_azure import FakeAzure
+from tests.tools.fake_azure import SUBSCRIPTION, FakeAzure
 
 SCRIPT = ROOT / "infra/scripts/lock-immutability.sh"
 VALUES = {
@@ -16,6 +16,7 @@ VALUES = {
     "BOOKS_IMMUTABILITY": "unlocked",
     "BOOKS_RESOURCE_GROUP": "rg-prod-books",
     "BOOKS_STORAGE_ACCOUNT": "tgbooks",
+    "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
 }
 
 
@@ -57,6 +58,7 @@ def test_the_policy_that_was_shown_is_locked_and_no_other(azure: FakeAzure) -> N
     (lock,) = locks(azure)
     assert "--account-name tgbooks --resource-group rg-prod-books --container-name anchors " in lock
     assert '--if-match "8DE2"' in lock
+    assert lock.endswith(f" --subscription {SUBSCRIPTION}")
     assert "2557 days" in ended.stdout
     assert "cannot be undone" in ended.stdout
 

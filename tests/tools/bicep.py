@@ -199,3 +199,18 @@ def _calls(decorators: list[Node]) -> list[Node]:
 def _arguments(call: Node) -> tuple[Node, ...]:
     arguments = call.child_by_field_name("arguments")
     return tuple(named(arguments)) if arguments else ()
+
+
+def used_names(node: Node) -> Iterator[str]:
+    """Yield the names that a node uses. Names of declarations and of properties are none."""
+    children = named(node)
+    if node.type.endswith("_declaration") or node.type == "user_defined_function":
+        children = children[1:]
+    elif node.type == "object_property":
+        children = [child for child in children[:-1] if child.type == "string"] + children[-1:]
+    elif node.type == "import_functionality":
+        children = []
+    if node.type == "identifier":
+        yield text_of(node)
+    for child in children:
+        yield from used_names(child)

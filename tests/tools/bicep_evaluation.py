@@ -221,7 +221,13 @@ class _Instance:
                     scope_id=parent["id"] if parent else scope_id,
                 )
             )  # fmt: skip
-        known = {"id": resource_id, "name": values["name"], "properties": RuntimeText(f"{resource_id}:properties")}
+        made = next((each.body for each in self._template.resources if each.id == resource_id), {})
+        known = {
+            "id": resource_id,
+            "name": values["name"],
+            "location": made.get("location", RuntimeText(f"{resource_id}:location")),
+            "properties": RuntimeText(f"{resource_id}:properties"),
+        }
         if values.get("identity", {}).get("type", "None") != "None":
             known["identity"] = RuntimeText(f"{resource_id}:identity")
         return known
