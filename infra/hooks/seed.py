@@ -171,8 +171,8 @@ The gateway is {url}. Make a key for the tenant {_first_tenant()}, and call it:
 def _inside_the_network(url: str) -> str:
     return f"""
 The gateway {url} is private, and cannot be reached from here. It is deployed, but not configured.
-On a machine inside its network, in a clone of this repository, with the Azure CLI and azd signed in:
+On a machine inside its network, in a clone of this repository, with the Azure CLI and azd signed in, and with
+a copy of this folder's .azure/{required("AZURE_ENV_NAME")}:
 
-  azd env refresh --environment {required("AZURE_ENV_NAME")}
-  azd hooks run postdeploy
+  azd hooks run postdeploy --environment {required("AZURE_ENV_NAME")}
 """

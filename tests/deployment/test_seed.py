@@ -202,7 +202,8 @@ async def test_a_private_gateway_out_of_reach_leaves_a_command_for_inside(azure:
     url = f"http://127.0.0.1:{free_port()}"
     status, printed, said = await run(azure, url, "[]", GATEWAY_IS_PRIVATE="true", READY_SECONDS="0")
     assert (status, said) == (0, "")
-    assert "azd env refresh --environment trial" in printed
+    assert "azd hooks run postdeploy --environment trial" in printed
+    assert ".azure/trial" in printed
     assert "azd hooks run postdeploy" in printed
 
 
