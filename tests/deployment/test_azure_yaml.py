@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.hooks import entra, recovery, secrets_of_vault, seed, steps
+from infra.hooks import entra, parameters, recovery, secrets_of_vault, seed, steps
+from tests.infra.subject import Subject, azd_values
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = yaml.safe_load((ROOT / "azure.yaml").read_text())
@@ -90,3 +91,23 @@ def test_the_guide_quotes_the_hooks_as_they_speak() -> None:
     for quoted in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE):
         words = max(re.split(r"\.\.\.|3\.13|503", quoted), key=len).strip()
         assert words in " ".join(re.sub(r'"\s+f?"', "", hooks).split()), quoted
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"GATEWAY_PROFILE": "private", "GATEWAY_IS_PUBLIC": "true", "GATEWAY_ALWAYS_READY": "3", "LOG_QUOTA_GB": "-1"},
+        {
+            "OPENAI_SECOND_REGION": "francecentral",
+            "OPENAI_SKU": "Standard",
+            "BUDGET_AMOUNT": "",
+            "HUB_IS_PEERED": "true",
+        },
+    ],
+)
+def test_a_what_if_gets_the_parameters_of_azd(variables: dict[str, str]) -> None:
+    given = {"AZURE_ENV_NAME": "trial", "AZURE_LOCATION": "swedencentral", **variables}
+    found = parameters.parameter_file(given)["parameters"]
+    wanted = {name: value for name, value in azd_values(Subject(), given).items() if value != ""}
+    assert {name: each["value"] for name, each in found.items()} == wanted

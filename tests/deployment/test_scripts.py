@@ -75,7 +75,7 @@ def package_file(tmp_path: Path) -> Path:
 
 def run(azure: FakeAzure, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = azure.environment(READY_PAUSE_SECONDS="0", **variables)
-    for name in VALUES:
+    for name in VALUES.keys() - variables.keys():
         environment.pop(name, None)
     command = ["bash", str(SCRIPTS / script), *arguments]
     return subprocess.run(
@@ -127,6 +127,15 @@ def test_a_rollback_asks_and_deploys_the_earlier_package(azure: FakeAzure, packa
     ended = run(azure, "rollback.sh", str(package_file), TALLYGATE_ANSWER="tallygate-x")
     assert ended.returncode == 0, ended.stderr
     assert changes(azure) == [f"azd deploy gateway --from-package {package_file} --no-prompt"]
+
+
+def test_a_what_if_changes_nothing_and_needs_no_right_to(azure: FakeAzure) -> None:
+    azure.change(answers={"az deployment sub what-if": "changes"})
+    assert "AZURE_LOCATION" in run(azure, "what-if.sh").stderr
+    ended = run(azure, "what-if.sh", AZURE_LOCATION="swedencentral", AZURE_SUBSCRIPTION_ID=SUBSCRIPTION)
+    assert ended.returncode == 0, ended.stderr
+    (asked,) = azure.commands
+    assert "--validation-level ProviderNoRbac" in asked
 
 
 def test_a_teardown_asks_and_leaves_the_books(azure: FakeAzure) -> None:
