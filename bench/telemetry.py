@@ -17,6 +17,7 @@ from local.emulators.ingestion import Ingestion
 from shared.adapters.clock import StorageClock
 from shared.adapters.monitor.exported import ExportedTelemetry, Monitor
 from shared.application.telemetry.request_trace import RequestTraces, TracePolicy
+from shared.composition.telemetry import report_failure
 from shared.domain.identifiers import new_rid
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import Lane
@@ -66,7 +67,7 @@ async def _measured(requests: int, ratio: float) -> float:
         key = "InstrumentationKey=00000000-0000-0000-0000-000000000000"
         return connect_azure(f"{key};IngestionEndpoint=http://127.0.0.1:{port}", None, "bench")
 
-    telemetry = ExportedTelemetry(1000, connect)
+    telemetry = ExportedTelemetry(1000, connect, report_failure)
     traces = RequestTraces(telemetry, StorageClock(), TracePolicy(ratio, 30))
     try:
         best = float("inf")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from shared.adapters.monitor.exported import ExportedTelemetry, Monitor
 from shared.adapters.monitor.silent import SilentTelemetry
 from shared.application.ports.telemetry import Telemetry
+from shared.application.structured_log import MESSAGE, fields_of, log_event
 from shared.settings import Settings, quiet_exporters
 
 if TYPE_CHECKING:
@@ -33,9 +35,14 @@ def open_telemetry(settings: Settings, resources: AsyncExitStack) -> Telemetry:
         credential = None if settings.is_monitor_local else _credential(settings)
         return connect_azure(connection_string, credential, instance)
 
-    telemetry = ExportedTelemetry(settings.telemetry_max_series, connect)
+    telemetry = ExportedTelemetry(settings.telemetry_max_series, connect, report_failure)
     resources.push_async_callback(telemetry.aclose)
     return telemetry
+
+
+def report_failure(error: Exception, message: str) -> None:
+    """Write a line about a failure. It has no text of the error, which may hold a part of a connection string."""
+    log_event(logging.ERROR, "gateway.telemetry.failed", {**fields_of(error), MESSAGE: message})
 
 
 def _credential(settings: Settings) -> TokenCredential:

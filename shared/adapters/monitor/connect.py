@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from azure.monitor.opentelemetry import configure_azure_monitor
-from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter
-from opentelemetry._logs import get_logger_provider
+from azure.monitor.opentelemetry.exporter import (
+    AzureMonitorLogExporter,
+    AzureMonitorMetricExporter,
+    AzureMonitorTraceExporter,
+)
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
+from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import get_tracer_provider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from shared.adapters.monitor.destination import LOGGER, Destination
 
@@ -26,18 +30,6 @@ if TYPE_CHECKING:
     from azure.core.pipeline import PipelineResponse
 
 _TIMEOUT_SECONDS: Final = 5
-_OFF: Final = (
-    "azure_sdk",
-    "django",
-    "fastapi",
-    "flask",
-    "httpx",
-    "httpx2",
-    "psycopg2",
-    "requests",
-    "urllib",
-    "urllib3",
-)
 _NEVER_ACCEPTED: Final = frozenset({206, 400, 404, 413})
 """Statuses after which the same would not be accepted, or was accepted in part."""
 
@@ -59,10 +51,7 @@ class NamedEvents(LogRecordProcessor):
 
 
 def connect_azure(connection_string: str, credential: TokenCredential | None, instance: str) -> Destination:
-    """Configure Azure Monitor once in this process: logs and spans, and metrics by an exporter of our own.
-
-    Nothing is instrumented, kept on disk, or sent about the exporter itself.
-    """
+    """Connect to Application Insights. Nothing is kept on disk, or sent about the exporters themselves."""
     options = {
         "connection_string": connection_string,
         "credential": credential,
@@ -71,17 +60,6 @@ def connect_azure(connection_string: str, credential: TokenCredential | None, in
         "read_timeout": _TIMEOUT_SECONDS,
         "retry_total": 1,
     }
-    resource = _resource(instance)
-    configure_azure_monitor(
-        logger_name=LOGGER,
-        resource=resource,
-        log_record_processors=[NamedEvents()],
-        sampling_ratio=1.0,  # the gateway has sampled before
-        enable_live_metrics=False,
-        enable_performance_counters=False,
-        instrumentation_options={name: {"enabled": False} for name in _OFF},
-        **options,
-    )
     status = 0
 
     def note(response: PipelineResponse) -> None:  # type: ignore[type-arg]
@@ -93,26 +71,44 @@ def connect_azure(connection_string: str, credential: TokenCredential | None, in
         answered, status = status, 0
         return answered in _NEVER_ACCEPTED
 
-    metrics = AzureMonitorMetricExporter(raw_response_hook=note, **options)
-    tracers, loggers = get_tracer_provider(), get_logger_provider()
-    assert isinstance(tracers, TracerProvider)
-    assert isinstance(loggers, LoggerProvider)
-    return Destination(tracers, loggers, metrics, resource, is_refused)
+    return _destination(
+        instance,
+        AzureMonitorTraceExporter(**options),
+        AzureMonitorLogExporter(**options),
+        AzureMonitorMetricExporter(raw_response_hook=note, **options),
+        is_refused,
+        [NamedEvents()],
+    )
 
 
 def connect_otlp(endpoint: str, instance: str) -> Destination:
     """Connect to a collector of OTLP over HTTP. Its headers are those of `OTEL_EXPORTER_OTLP_HEADERS`."""
-    base, resource = endpoint.rstrip("/"), _resource(instance)
-    tracers = TracerProvider(resource=resource)
-    spans = OTLPSpanExporter(endpoint=f"{base}/v1/traces", timeout=_TIMEOUT_SECONDS)
+    base = endpoint.rstrip("/")
+    return _destination(
+        instance,
+        OTLPSpanExporter(endpoint=f"{base}/v1/traces", timeout=_TIMEOUT_SECONDS),
+        OTLPLogExporter(endpoint=f"{base}/v1/logs", timeout=_TIMEOUT_SECONDS),
+        OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=_TIMEOUT_SECONDS),
+        lambda: False,
+        [],
+    )
+
+
+def _destination(
+    instance: str,
+    spans: SpanExporter,
+    logs: LogRecordExporter,
+    metrics: MetricExporter,
+    is_refused: Callable[[], bool],
+    before: Sequence[LogRecordProcessor],
+) -> Destination:
+    """Make providers that nothing else uses, so that a process can connect again, and ends them itself."""
+    resource = Resource.create({"service.name": LOGGER, "service.instance.id": instance})
+    tracers = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)  # it has sampled before
     tracers.add_span_processor(BatchSpanProcessor(spans))
-    loggers = LoggerProvider(resource=resource)
-    logs = OTLPLogExporter(endpoint=f"{base}/v1/logs", timeout=_TIMEOUT_SECONDS)
-    loggers.add_log_record_processor(BatchLogRecordProcessor(logs))
-    logging.getLogger(LOGGER).addHandler(LoggingHandler(logger_provider=loggers))
-    metrics = OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=_TIMEOUT_SECONDS)
-    return Destination(tracers, loggers, metrics, resource, lambda: False)
-
-
-def _resource(instance: str) -> Resource:
-    return Resource.create({"service.name": LOGGER, "service.instance.id": instance})
+    loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    for processor in (*before, BatchLogRecordProcessor(logs)):
+        loggers.add_log_record_processor(processor)
+    handler = LoggingHandler(logger_provider=loggers)
+    logging.getLogger(LOGGER).addHandler(handler)
+    return Destination(tracers, loggers, handler, metrics, resource, is_refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -66,13 +67,18 @@ class Destination:
         self,
         tracers: TracerProvider,
         loggers: LoggerProvider,
+        lines: logging.Handler,
         metrics: MetricExporter,
         resource: Resource,
         is_refused: Callable[[], bool],
     ) -> None:
-        """`is_refused` tells after a failure that the monitor will never accept the same again."""
+        """`lines` hands log lines to `loggers`.
+
+        `is_refused` tells after a failure that the monitor will never accept the same again.
+        """
         self._tracers = tracers
         self._loggers = loggers
+        self._lines = lines
         self._metrics = metrics
         self._resource = resource
         self._is_refused = is_refused
@@ -111,6 +117,7 @@ class Destination:
 
     def shutdown(self) -> None:
         """Send what waits, and end the threads of the exporters."""
+        logging.getLogger(LOGGER).removeHandler(self._lines)
         self._tracers.shutdown()
         self._loggers.shutdown()
         self._metrics.shutdown()

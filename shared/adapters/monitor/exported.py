@@ -68,9 +68,15 @@ class ExportedTelemetry(Measurements):
     measured, logged or traced before waits in bounded memory.
     """
 
-    def __init__(self, max_series: int, connect: Callable[[], Monitor]) -> None:
-        """`connect` imports and configures an exporter, which takes half a second of CPU."""
+    def __init__(
+        self, max_series: int, connect: Callable[[], Monitor], report: Callable[[Exception, str], None]
+    ) -> None:
+        """`connect` imports and configures an exporter, which takes half a second of CPU.
+
+        `report` tells of an error, and what becomes of the telemetry.
+        """
         super().__init__(max_series)
+        self._report = report
         self._connect = connect
         self._samples = Samples(self)
         self._spans: deque[Span] = deque(maxlen=_MAX_SPANS)
@@ -78,6 +84,7 @@ class ExportedTelemetry(Measurements):
         self._wake = threading.Event()
         self._waiters: deque[Callable[[], None]] = deque()
         self._is_ending = False
+        self._has_failed = False
         self._thread: threading.Thread | None = None
         _logger.addHandler(self._lines)
 
@@ -104,6 +111,8 @@ class ExportedTelemetry(Measurements):
 
         self._waiters.append(tell)
         self._wake.set()
+        if self._has_failed:
+            self._tell_waiters()
         with suppress(TimeoutError):
             async with asyncio.timeout(FLUSH_SECONDS):
                 await flushed.wait()
@@ -118,8 +127,11 @@ class ExportedTelemetry(Measurements):
         before = list(_logger.handlers)
         try:
             monitor = self._connect()
-        except Exception:
-            _logger.exception("telemetry is not exported, because its exporter could not be configured")
+        except Exception as error:  # noqa: BLE001 - a defect of a library; nobody else can catch it
+            self._report(error, "Nothing is exported, because the exporter could not be configured.")
+            _logger.removeHandler(self._lines)
+            self._has_failed = True
+            self._tell_waiters()
             return
         self._lines.hand_over([each for each in _logger.handlers if each not in before])
         _logger.removeHandler(self._lines)
@@ -128,10 +140,16 @@ class ExportedTelemetry(Measurements):
             is_asked = self._wake.wait(_SPAN_SECONDS)
             self._wake.clear()
             waited += _SPAN_SECONDS
-            self._send_spans(monitor)
-            if is_asked or waited >= EXPORT_SECONDS:
-                waited = 0.0
-                self._send(monitor)
+            is_due = is_asked or waited >= EXPORT_SECONDS
+            waited = 0.0 if is_due else waited
+            try:
+                self._send_spans(monitor)
+                if is_due:
+                    self._send(monitor)
+            except Exception as error:  # noqa: BLE001 - a defect of a library; what it did not take is left out
+                self._report(error, "The exporter failed. It goes on with what comes next.")
+                if self._waiters:
+                    self._wake.set()
         monitor.shutdown()
 
     def _send_spans(self, monitor: Monitor) -> None:
@@ -140,13 +158,20 @@ class ExportedTelemetry(Measurements):
 
     def _send(self, monitor: Monitor) -> None:
         """Export amounts. For those who wait, also spans and lines."""
-        waiters = [self._waiters.popleft() for _ in range(len(self._waiters))]
-        samples = self._samples.take()
-        if samples and monitor.export(samples):
-            self._samples.confirm(samples)
-        else:
-            self._samples.put_back(samples)
-        if waiters:
-            monitor.flush()
-        for tell in waiters:
-            tell()
+        waiting = len(self._waiters)
+        try:
+            samples = self._samples.take()
+            if samples and monitor.export(samples):
+                self._samples.confirm(samples)
+            else:
+                self._samples.put_back(samples)
+            if waiting:
+                monitor.flush()
+        finally:
+            self._tell_waiters(waiting)
+
+    def _tell_waiters(self, most: int = 1000) -> None:
+        """Tell those who wait the longest that nothing more is sent for them now."""
+        with suppress(IndexError):  # the loop's thread may tell them, too
+            for _ in range(most):
+                self._waiters.popleft()()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import TypeAlias
 
 from shared.adapters.monitor.measurements import Measurements, Values
@@ -50,9 +51,13 @@ class Samples:
                 self._exported[key] = self._exported.get(key, 0) + sample.amount
 
     def put_back(self, samples: list[Sample]) -> None:
-        """Keep the gauges of a failed export, unless they have newer values."""
+        """Keep the gauges of a failed export, unless they have newer values, and the extremes of its histograms."""
         for sample in samples:
-            if sample.instrument.kind is InstrumentKind.GAUGE:
+            if sample.distribution is not None:
+                found = self._measured.distributions[sample.instrument.name][sample.values]
+                found.smallest = min(found.smallest, sample.distribution.smallest)
+                found.largest = max(found.largest, sample.distribution.largest)
+            elif sample.instrument.kind is InstrumentKind.GAUGE:
                 self._measured.gauges[sample.instrument.name].setdefault(sample.values, sample.amount)
 
     def _changed(self, instrument: Instrument) -> Iterator[Sample]:
@@ -92,5 +97,7 @@ class Samples:
             new.counts = [count - before for count, before in zip(list(found.counts), known.counts, strict=True)]
             if any(new.counts):
                 new.total = found.total - known.total
-                new.smallest, new.largest = found.smallest, found.largest
+                mean = new.total / sum(new.counts)  # in place of extremes that a request has not yet noted
+                new.smallest, new.largest = min(found.smallest, mean), max(found.largest, mean)
+                found.smallest, found.largest = inf, -inf
                 yield Sample(instrument=instrument, values=values, amount=sum(new.counts), distribution=new)

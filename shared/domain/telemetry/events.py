@@ -237,6 +237,12 @@ ALERT_DAMAGED: Final = Event(
     meaning="an error: a row of alerts, or the document of a sink, cannot be read; something else wrote it",
     fields=("gateway.alert.sink", "error.message"),
 )
+TELEMETRY_FAILED: Final = Event(
+    name="gateway.telemetry.failed",
+    meaning="an error: the exporter of telemetry failed by a defect; the message says what becomes of it",
+    fields=("error.message", "gateway.exception.type", "gateway.exception.cause", "gateway.exception.stacktrace"),
+    per_second=1,
+)
 EVENTS: Final = (
     STARTED,
     MISCONFIGURED,
@@ -269,5 +275,6 @@ EVENTS: Final = (
     ALERT_DEAD,
     ALERT_UNDELIVERED,
     ALERT_DAMAGED,
+    TELEMETRY_FAILED,
 )
 BY_NAME: Final = {event.name: event for event in EVENTS}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,26 +14,13 @@ import pytest
 from aiohttp import web
 
 from local.emulators.ingestion import Ingestion
-from shared.adapters.monitor.exported import ExportedTelemetry
+from shared.adapters.monitor.exported import FLUSH_SECONDS, ExportedTelemetry
+from shared.composition.telemetry import report_failure
 from shared.domain.telemetry import instruments
-from tests.tools.stack import Stack, free_port, running_stack
-from tests.unit.telemetry.test_exported import SPAN
+from tests.tools.stack import Stack, eventually, free_port, running_stack
+from tests.unit.telemetry.test_exported import PLANTED, SPAN
 
 KEY = "InstrumentationKey=00000000-0000-0000-0000-000000000000"
-
-
-@pytest.fixture(autouse=True)
-def fresh_providers() -> Iterator[None]:
-    """Let each test configure OpenTelemetry once, as a process does."""
-    import opentelemetry._logs._internal as logs
-    import opentelemetry.trace as trace
-    from opentelemetry.util._once import Once
-
-    handlers = list(logging.getLogger("tallygate").handlers)
-    trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = None, Once()
-    logs._LOGGER_PROVIDER, logs._LOGGER_PROVIDER_SET_ONCE = None, Once()
-    yield
-    logging.getLogger("tallygate").handlers[:] = handlers
 
 
 @asynccontextmanager
@@ -223,14 +210,36 @@ async def test_a_collector_of_otlp_gets_the_same(
 
 async def test_a_monitor_that_cannot_be_configured_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> Any:
-        raise ImportError
+        raise ImportError(PLANTED)
 
-    telemetry = ExportedTelemetry(10, broken)
-    telemetry.start()
-    assert telemetry._thread is not None
-    await asyncio.to_thread(telemetry._thread.join)
-    assert "could not be configured" in caplog.text
+    handlers = list(logging.getLogger("tallygate").handlers)
+    telemetry = ExportedTelemetry(10, broken, report_failure)
+    for _ in range(2):
+        async with asyncio.timeout(FLUSH_SECONDS - 1):
+            await telemetry.flush()
     await telemetry.aclose()
+    assert "could not be configured" in caplog.text
+    assert PLANTED not in caplog.text
+    assert logging.getLogger("tallygate").handlers == handlers
+
+
+async def test_a_process_that_builds_its_gateway_again_exports_again(
+    url: str, ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = {
+        "TALLYGATE_STORAGE": "memory",
+        "APPLICATIONINSIGHTS_CONNECTION_STRING": f"{KEY};IngestionEndpoint={url}/",
+        "TELEMETRY_SAMPLING_RATIO": "1",
+    }
+    handlers = list(logging.getLogger("tallygate").handlers)
+    for number in (1, 2):
+        async with running_stack(monkeypatch, tmp_path / str(number), settings) as stack:
+            await stack.chat()
+            await flush(stack)
+        assert len(ingestion.of_kind("RequestData")) == number
+        lines = [each["properties"].get("event.name") for each in ingestion.of_kind("MessageData")]
+        assert lines.count("gateway.started") == number
+    await eventually(lambda: logging.getLogger("tallygate").handlers == handlers)
 
 
 async def test_a_request_of_the_sample_counts_for_all_that_it_stands_for(

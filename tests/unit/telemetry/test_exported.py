@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from shared.adapters.monitor import exported
-from shared.adapters.monitor.exported import ExportedTelemetry
+from shared.adapters.monitor.exported import ExportedTelemetry, Monitor
 from shared.adapters.monitor.measurements import Measurements
 from shared.adapters.monitor.samples import Sample
+from shared.composition.telemetry import report_failure
 from shared.domain.telemetry import instruments
 from shared.domain.telemetry.spans import Span
 
+PLANTED = "planted-part-of-a-connection-string"
 SPAN = Span(
     name="POST chat/completions",
     is_server=True,
@@ -61,9 +63,13 @@ class Scripted:
         return [{each.instrument.name: each.amount for each in samples} for samples in self.samples]
 
 
+def exporting(connect: Callable[[], Monitor]) -> ExportedTelemetry:
+    return ExportedTelemetry(10, connect, report_failure)
+
+
 async def test_amounts_of_a_failed_export_are_part_of_the_next() -> None:
     monitor = Scripted()
-    telemetry = ExportedTelemetry(10, lambda: monitor)
+    telemetry = exporting(lambda: monitor)
     monitor.accepts = False
     telemetry.add(instruments.COST, 1.5, "acme", "chat")
     telemetry.set(instruments.RESERVATIONS_OPEN, 7)
@@ -80,9 +86,58 @@ async def test_amounts_of_a_failed_export_are_part_of_the_next() -> None:
     assert second["gen_ai.client.operation.duration"] == 1
 
 
+async def test_the_extremes_of_a_histogram_are_those_since_the_last_export() -> None:
+    monitor = Scripted()
+    telemetry = exporting(lambda: monitor)
+    for values, accepts in (((5, 3), True), ((2,), False), ((1,), True)):
+        monitor.accepts = accepts
+        for each in values:
+            telemetry.record(instruments.OPERATION_DURATION, each, "chat", "gpt-4o", "")
+        await telemetry.flush()
+    await telemetry.aclose()
+    found = [each.distribution for (each,) in monitor.samples]
+    assert [(each.smallest, each.largest, sum(each.counts)) for each in found if each is not None] == [
+        (3, 5, 2),
+        (2, 2, 1),
+        (1, 2, 2),
+    ]
+
+
+async def test_a_monitor_whose_library_fails_gets_what_comes_next(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Scripted):
+        failures = 2
+
+        def span(self, span: Span) -> None:
+            self.fail()
+            super().span(span)
+
+        def export(self, samples: Sequence[Sample]) -> bool:
+            self.fail()
+            return super().export(samples)
+
+        def fail(self) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise ValueError(PLANTED)
+
+    monitor = Failing()
+    telemetry = exporting(lambda: monitor)
+    telemetry.trace(SPAN)
+    telemetry.add(instruments.COST, 1, "acme", "chat")
+    async with asyncio.timeout(exported.FLUSH_SECONDS - 1):
+        await telemetry.flush()
+    telemetry.trace(SPAN)
+    await telemetry.flush()
+    await telemetry.aclose()
+    assert monitor.amounts() == [{"gateway.cost_usd": 1}]
+    assert monitor.spans == [SPAN]
+    assert "gateway.telemetry.failed" in caplog.text
+    assert PLANTED not in caplog.text
+
+
 async def test_an_old_gauge_does_not_replace_a_newer_one() -> None:
     monitor = Scripted()
-    telemetry = ExportedTelemetry(10, lambda: monitor)
+    telemetry = exporting(lambda: monitor)
     telemetry.set(instruments.RESERVATIONS_OPEN, 7)
     taken = telemetry._samples.take()
     telemetry.set(instruments.RESERVATIONS_OPEN, 8)
@@ -95,7 +150,7 @@ async def test_spans_and_amounts_are_exported_in_time_without_a_flush(monkeypatc
     monkeypatch.setattr(exported, "_SPAN_SECONDS", 0.01)
     monkeypatch.setattr(exported, "EXPORT_SECONDS", 0.05)
     monitor = Scripted()
-    telemetry = ExportedTelemetry(10, lambda: monitor)
+    telemetry = exporting(lambda: monitor)
     telemetry.trace(SPAN)
     telemetry.add(instruments.COST, 1, "acme", "chat")
     telemetry.start()
@@ -115,7 +170,7 @@ async def test_a_monitor_that_hangs_ends_a_flush_in_time(monkeypatch: pytest.Mon
             hanging.wait()
             return super().export(samples)
 
-    telemetry = ExportedTelemetry(10, Hanging)
+    telemetry = exporting(Hanging)
     telemetry.add(instruments.COST, 1, "acme", "chat")
     await telemetry.flush()
     for _ in range(10_000):
@@ -134,7 +189,7 @@ def test_a_flush_may_outlive_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         hanging.wait()
         return monitor
 
-    telemetry = ExportedTelemetry(10, connect)
+    telemetry = exporting(connect)
     asyncio.run(telemetry.aclose())
     hanging.set()
     assert monitor.has_ended.wait(30)
