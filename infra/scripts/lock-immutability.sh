@@ -55,3 +55,4 @@ for container in anchors chargeback; do
 done
 azd env set BOOKS_IMMUTABILITY_WANTED locked
 echo "Both are locked. The template leaves their policies alone from now on (BOOKS_IMMUTABILITY_WANTED=locked)."
+echo "Where a pipeline or another machine provisions, write 'locked' into infra/main.parameters.json (booksImmutability)."
