@@ -76,7 +76,10 @@ def timers_check(watch: WatchTimers) -> Check:
 
 
 class BackendsCheck:
-    """The check that a backend can be reached. It asks the one that answered last, and only else all others."""
+    """The check that a backend can be reached. It asks the one that answered last, and only else all others.
+
+    If the check is cut off while that one is silent, the next check asks all at once.
+    """
 
     def __init__(self, catalog: CatalogStore, probe: BackendProbe) -> None:
         self._catalog = catalog
@@ -85,9 +88,12 @@ class BackendsCheck:
 
     async def __call__(self) -> PartState:
         backends = dict((await self._catalog.load()).backends)
-        last = backends.pop(self._reached, None)
-        if last is not None and await self._probe.reachable(last):
-            return PartState.OK
+        last, self._reached = backends.get(self._reached), ""
+        if last is not None:
+            if await self._probe.reachable(last):
+                self._reached = last.backend_id
+                return PartState.OK
+            del backends[last.backend_id]
         self._reached = await self._first_of(list(backends.values()))
         return PartState.OK if self._reached else PartState.FAILED
 

@@ -175,6 +175,19 @@ async def test_one_backend_that_answers_is_enough_even_if_others_are_silent() ->
     assert probe.asked == ["b"]
 
 
+async def test_a_backend_that_falls_silent_hides_the_others_once_only() -> None:
+    probe, clock = Probe({"a", "b"}), ManualClock()
+    readiness = CheckReadiness({"backends": BackendsCheck(await catalog_of("a", "b"), probe)}, clock, 0.05)
+    assert (await readiness()).parts == {"backends": OK}
+    probe.silent = {probe.asked[0]} if len(probe.asked) == 1 else {"a"}
+    probe.reachable_ids = {"a", "b"} - probe.silent
+    states = []
+    for _ in range(3):
+        clock.seconds += 26
+        states.append((await readiness()).parts["backends"])
+    assert states[1:] == [OK, OK]
+
+
 async def test_all_others_are_asked_once_the_last_one_is_gone() -> None:
     probe = Probe({"a"})
     check = BackendsCheck(await catalog_of("a", "b"), probe)
