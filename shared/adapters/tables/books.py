@@ -76,11 +76,12 @@ class TableBooks:
         table, rollups, partition = table_of(lane.period), rollup_table_of(lane.period), partition_of(lane)
         reader = LaneRowsReader(lane=lane, table=table, rollup_table=rollups, partition=partition)
         with _translated_errors():
+            async for row in self._store.inspect(rollups, partition, ""):
+                reader.add_rollup(row)
+            # The first range has the balance. So little time passes between it and the rows that change with it.
             for first, end in (("", entry_key(1)), (entry_key(last + 1), "")):
                 async for row in self._store.inspect(table, partition, first, end):
                     reader.add(row)
-            async for row in self._store.inspect(rollups, partition, ""):
-                reader.add_rollup(row)
         return reader.result()
 
     async def watermark(self, lane: Lane) -> int:

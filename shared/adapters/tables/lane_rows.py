@@ -46,6 +46,7 @@ class LaneRowsReader:
     rollups: dict[RollupKey, Rollup] = field(default_factory=dict)
     watermark: int = 0
     faults: list[Fault] = field(default_factory=list)
+    balance_version: int = 0
 
     def add(self, row: InspectedRow) -> None:
         """Add a row of the ledger's table."""
@@ -63,7 +64,10 @@ class LaneRowsReader:
             self.marks.add(row.key)
         elif kind == "E":
             self.beyond.append(row.key)
-        elif row.key != BALANCE_KEY:
+        elif row.key == BALANCE_KEY:
+            version = row.fields.get("version")
+            self.balance_version = version if isinstance(version, int) else 0
+        else:
             self._reject(self.table, row)
 
     def add_rollup(self, row: InspectedRow) -> None:
@@ -92,6 +96,7 @@ class LaneRowsReader:
             rollups=self.rollups,
             watermark=self.watermark,
             faults=self.faults,
+            balance_version=self.balance_version,
         )
 
     def _read(self, row: InspectedRow, form: Form, read: Callable[[Fields], Any], table: str = "") -> Any:

@@ -30,6 +30,8 @@ class LaneSnapshot:
     """The watermark before the other rows were read."""
     digest: str
     """The digest of the balance's row."""
+    is_steady: bool
+    """Balance and rows are of one moment. Else only the balance and the entries can be compared."""
 
 
 def compare_lane(books: LaneBooks, snapshot: LaneSnapshot) -> list[Finding]:
@@ -37,7 +39,13 @@ def compare_lane(books: LaneBooks, snapshot: LaneSnapshot) -> list[Finding]:
 
     Those of the comparison are not kept, because the lane may be read again.
     """
-    comparison = _Comparison(books=books, balance=snapshot.balance, rows=snapshot.rows, digest=snapshot.digest)
+    comparison = _Comparison(
+        books=books,
+        balance=snapshot.balance,
+        rows=snapshot.rows,
+        digest=snapshot.digest,
+        is_steady=snapshot.is_steady,
+    )
     return [*books.violations, *findings_of(snapshot.rows.faults, "I15"), *comparison.violations()]
 
 
@@ -49,12 +57,18 @@ class _Comparison:
     balance: Balance
     rows: LaneRows
     digest: str
+    is_steady: bool
 
     def violations(self) -> Iterator[Finding]:
         yield from self._sums()
         yield from self._commits()
         yield from self._limits()
         yield from self._state()
+        if self.is_steady:
+            yield from self._of_other_rows()
+
+    def _of_other_rows(self) -> Iterator[Finding]:
+        yield from self._open()
         yield from self._holds()
         yield from self._markers()
         yield from self._marks()
@@ -63,19 +77,22 @@ class _Comparison:
 
     def _sums(self) -> Iterator[Finding]:
         books, balance = self.books, self.balance
-        reserved = sum((hold.amount for hold in self.rows.holds.values()), Amount())
-        held = len(self.rows.holds)
         if books.seq != balance.seq:
             yield self._wrong("I1", f"{books.seq} entries, the balance says {balance.seq}", "seq")
-        for key in self.rows.beyond:
-            yield self._at(key, "I1", f"an entry stands beyond {balance.seq}, the last one")
         if books.head != balance.head:
             yield self._wrong("I2", "the chain does not end at the balance's head", "head")
         yield from self._unequal("I3", "used", books.used, balance.used, "entries sum to")
+        yield from self._unequal("I7", "excess", books.excess, balance.excess, "entries sum to")
+
+    def _open(self) -> Iterator[Finding]:
+        """Compare the balance with the reservations that are open, and find entries after its last one."""
+        balance, held = self.balance, len(self.rows.holds)
+        for key in self.rows.beyond:
+            yield self._at(key, "I1", f"an entry stands beyond {balance.seq}, the last one")
+        reserved = sum((hold.amount for hold in self.rows.holds.values()), Amount())
         yield from self._unequal("I4", "reserved", reserved, balance.reserved, "holds sum to")
         if held != balance.open_reservations:
             yield self._wrong("I4", f"{held} holds, not {balance.open_reservations}", "open_reservations")
-        yield from self._unequal("I7", "excess", books.excess, balance.excess, "entries sum to")
 
     def _commits(self) -> Iterator[Finding]:
         """Check the numbers and ids of commits, by which a committer recognizes its own after a lost answer."""
@@ -85,7 +102,7 @@ class _Comparison:
             yield self._wrong("I1", message, "version")
         if len({*recent}) != min(version, RECENT_COMMITS):
             yield self._wrong("I1", f"{len({*recent})} ids of recent commits after {version} commits", "recent")
-        elif self.balance.state is LaneState.OPEN and (not self.balance.owner or self._is_vault):
+        elif self.is_steady and self.balance.state is LaneState.OPEN and (not self.balance.owner or self._is_vault):
             yield from self._untraced(recent)
         if self.balance.owner and self._is_vault:
             yield self._wrong("I15", "the vault is leased, and only other lanes are", "owner")

@@ -53,6 +53,8 @@ class LaneBooks:
     limit: Limit
     anchored: Mapping[int, str] = field(default_factory=dict)
     """The hashes of the anchored entries, by number."""
+    asked: int = 0
+    """The number of the last entry that was asked for. Fewer were added if some are missing."""
     seq: int = 0
     used: Amount = NOTHING
     excess: Amount = NOTHING

@@ -81,6 +81,8 @@ class LaneRows:
     rollups: Mapping[RollupKey, Rollup]
     watermark: int
     faults: Sequence[Fault]
+    balance_version: int
+    """The version of the balance right before the rows of the ledger were read; 0 if there is none."""
 
     @property
     def is_empty(self) -> bool:
@@ -115,7 +117,7 @@ class Books(Protocol):
         ...
 
     async def others(self, lane: Lane, last: int) -> LaneRows:
-        """Return all rows of a lane but its balance and the entries 1 to `last`."""
+        """Return all rows of a lane but its balance and the entries 1 to `last`. Those of the ledger are read last."""
         ...
 
     async def watermark(self, lane: Lane) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +20,7 @@ from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.statements.json_statements import JsonStatements
 from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
-from shared.adapters.tables.store import Delete, Insert, InspectableStore, InspectedRow, Merge
+from shared.adapters.tables.store import Delete, Insert, InspectableStore, Merge
 from shared.application.alerts.raise_once import RaiseOnce
 from shared.application.alerts.store_alert import StoreAlert
 from shared.application.audit.record_audit import RecordAudit
@@ -48,7 +47,6 @@ from tests.tools.ledgers import (
     NOW,
     PRICES,
     PUSD,
-    FaultyStore,
     ManualClock,
     PriceRows,
     account,
@@ -345,24 +343,6 @@ async def test_verification_names_each_violation(spoil: Any, violated: set[str])
     await world.rows.submit("ledger202611", "acme|00", changes, "spoiled")
     found = (await world.findings())["acme"]
     assert {each.partition(" ")[0] for each in found} == violated
-
-
-class ChangingStore(FaultyStore):
-    """Every reading of a balance finds another version, with reservations that are not there."""
-
-    reads = 0
-
-    async def inspect(self, table: str, partition: str, first: str, end: str = "") -> AsyncIterator[InspectedRow]:
-        async for row in super().inspect(table, partition, first, end):
-            self.reads += 1
-            changed = {**row.fields, "version": self.reads, "open_reservations": 9}
-            yield replace(row, fields=changed) if row.key == "B" else row
-
-
-async def test_a_lane_that_keeps_changing_is_reported_as_such(world: World) -> None:
-    await world.ledger.open(account())
-    found = await World(rows=ChangingStore(world.rows)).findings()
-    assert "changed during each" in found["acme"][-1]
 
 
 async def test_a_registered_lane_without_a_balance_is_not_a_violation(world: World) -> None:
