@@ -34,5 +34,8 @@ def masked(value: object) -> str | int | float:
 
 def _without_secret(address: str) -> str:
     """Return an address without its user, its query and its fragment, which may hold a signature."""
-    url = urlsplit(address.strip())
+    try:
+        url = urlsplit(address.strip())
+    except ValueError:
+        return "(not an address)"
     return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))

@@ -30,8 +30,7 @@ async def running_entra(
     The gateway, and azure-identity in this process, trust its certificate, unless `issuer` has issued it.
     """
     trust(monkeypatch, _authority(), folder)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    (issuer or _authority()).issue_cert("127.0.0.1").configure_cert(context)
+    context = trusted_context(issuer)
     port = free_port()
     entra = EmulatedEntra(
         f"https://127.0.0.1:{port}",
@@ -47,6 +46,13 @@ async def running_entra(
         yield entra
     finally:
         await runner.cleanup()
+
+
+def trusted_context(issuer: trustme.CA | None = None) -> ssl.SSLContext:
+    """Return the context of a server on this machine. Its certificate is trusted, unless `issuer` has issued it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    (issuer or _authority()).issue_cert("127.0.0.1").configure_cert(context)
+    return context
 
 
 def trust(monkeypatch: pytest.MonkeyPatch, authority: trustme.CA, folder: Path) -> None:

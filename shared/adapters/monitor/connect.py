@@ -26,8 +26,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from shared.adapters.monitor.destination import LOGGER, Destination
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
     from azure.core.pipeline import PipelineResponse
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
 _TIMEOUT_SECONDS: Final = 5
 _NEVER_ACCEPTED: Final = frozenset({206, 400, 404, 413})
@@ -50,8 +50,13 @@ class NamedEvents(LogRecordProcessor):
         return True
 
 
-def connect_azure(connection_string: str, credential: TokenCredential | None, instance: str) -> Destination:
-    """Connect to Application Insights. Nothing is kept on disk, or sent about the exporters themselves."""
+def connect_azure(
+    connection_string: str, credential: DefaultAzureCredential | ManagedIdentityCredential | None, instance: str
+) -> Destination:
+    """Connect to Application Insights. Nothing is kept on disk, or sent about the exporters themselves.
+
+    The connections of the credential end with those of the exporters.
+    """
     options = {
         "connection_string": connection_string,
         "credential": credential,
@@ -78,6 +83,7 @@ def connect_azure(connection_string: str, credential: TokenCredential | None, in
         AzureMonitorMetricExporter(raw_response_hook=note, **options),
         is_refused,
         [NamedEvents()],
+        credential.close if credential is not None else _nothing,
     )
 
 
@@ -91,6 +97,7 @@ def connect_otlp(endpoint: str, instance: str) -> Destination:
         OTLPMetricExporter(endpoint=f"{base}/v1/metrics", timeout=_TIMEOUT_SECONDS),
         lambda: False,
         [],
+        _nothing,
     )
 
 
@@ -101,6 +108,7 @@ def _destination(
     metrics: MetricExporter,
     is_refused: Callable[[], bool],
     before: Sequence[LogRecordProcessor],
+    close: Callable[[], None],
 ) -> Destination:
     """Make providers that nothing else uses, so that a process can connect again, and ends them itself."""
     resource = Resource.create({"service.name": LOGGER, "service.instance.id": instance})
@@ -111,4 +119,8 @@ def _destination(
         loggers.add_log_record_processor(processor)
     handler = LoggingHandler(logger_provider=loggers)
     logging.getLogger(LOGGER).addHandler(handler)
-    return Destination(tracers, loggers, handler, metrics, resource, is_refused)
+    return Destination(tracers, loggers, handler, metrics, resource, is_refused, close)
+
+
+def _nothing() -> None:
+    """Do nothing: there is no credential to close."""

@@ -71,10 +71,12 @@ class Destination:
         metrics: MetricExporter,
         resource: Resource,
         is_refused: Callable[[], bool],
+        close: Callable[[], None],
     ) -> None:
         """`lines` hands log lines to `loggers`.
 
         `is_refused` tells after a failure that the monitor will never accept the same again.
+        `close` is called at the end.
         """
         self._tracers = tracers
         self._loggers = loggers
@@ -82,6 +84,7 @@ class Destination:
         self._metrics = metrics
         self._resource = resource
         self._is_refused = is_refused
+        self._close = close
         self._ids = tracers.id_generator = PreparedIds()
         self._tracer = tracers.get_tracer(LOGGER)
         self._since_ns = time.time_ns()
@@ -121,6 +124,7 @@ class Destination:
         self._tracers.shutdown()
         self._loggers.shutdown()
         self._metrics.shutdown()
+        self._close()
 
     def _data(self, samples: Sequence[Sample], now_ns: int) -> MetricsData:
         by_name: dict[str, list[Sample]] = {}

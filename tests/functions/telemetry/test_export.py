@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,6 +19,7 @@ from local.emulators.ingestion import Ingestion
 from shared.adapters.monitor.exported import FLUSH_SECONDS, ExportedTelemetry
 from shared.composition.telemetry import report_failure
 from shared.domain.telemetry import instruments
+from tests.tools.entra import running_entra, trusted_context
 from tests.tools.stack import Stack, eventually, free_port, running_stack
 from tests.unit.telemetry.test_exported import PLANTED, SPAN
 
@@ -24,13 +27,13 @@ KEY = "InstrumentationKey=00000000-0000-0000-0000-000000000000"
 
 
 @asynccontextmanager
-async def serving(ingestion: Ingestion) -> AsyncIterator[str]:
+async def serving(ingestion: Ingestion, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     runner = web.AppRunner(ingestion.application(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'https' if context else 'http'}://127.0.0.1:{port}"
     finally:
         ingestion.released.set()
         await runner.cleanup()
@@ -170,6 +173,28 @@ async def test_a_silent_monitor_delays_no_request_and_no_timer_for_long(monitore
             assert status == 200
     ingestion.mode = "answer"
     ingestion.released.set()
+
+
+async def test_application_insights_gets_a_token_of_the_identity_over_tls(
+    ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async with running_entra(monkeypatch, tmp_path), serving(ingestion, trusted_context()) as url:
+        settings = {
+            "TALLYGATE_STORAGE": "memory",
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": f"{KEY};IngestionEndpoint={url}/",
+            "TELEMETRY_SAMPLING_RATIO": "1",
+        }
+        async with running_stack(monkeypatch, tmp_path, settings) as stack:
+            await stack.chat()
+            await flush(stack)
+        await eventually(lambda: all(each.name != "telemetry" for each in threading.enumerate()))
+    assert {each["data"]["baseType"] for each in ingestion.envelopes} == {
+        "MetricData",
+        "MessageData",
+        "RequestData",
+        "RemoteDependencyData",
+    }
+    assert all(each.startswith("Bearer ey") for each in ingestion.tokens)
 
 
 async def test_a_collector_of_otlp_gets_the_same(

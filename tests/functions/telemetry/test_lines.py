@@ -59,6 +59,7 @@ async def test_the_start_has_a_line_with_the_settings_and_no_secret(
     [
         ("https://user:password@host/path?sig=secret#part", "https://host/path"),
         (".openai.azure.com,https://a@b/c", ".openai.azure.com,https://b/c"),
+        ("https://[secret", "(not an address)"),
         (3, 3),
         (True, True),
         (None, "None"),
