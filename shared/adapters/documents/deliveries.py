@@ -86,7 +86,10 @@ class DocumentDeliveries:
         )
         revived = 0
         for each in dead:
-            fresh = replace(from_json(_Row, each.text), attempts=0, due=at, stored_at=at, ended_at=None, reason="")
+            row = _read(each)
+            if row is None:
+                continue
+            fresh = replace(row, attempts=0, due=at, stored_at=at, ended_at=None, reason="")
             key = each.key.removeprefix(_DEAD)
             writes = [
                 Write(key=each.key, text=None, etag=each.etag),
@@ -169,11 +172,16 @@ def _row(delivery: Delivery) -> _Row:
 
 def _is_older(document: Document, before: datetime) -> bool:
     """Tell whether a delivery ended, or was stored, before a time. One that cannot be read stays."""
+    row = _read(document)
+    return row is not None and (row.ended_at or row.stored_at) < before
+
+
+def _read(document: Document) -> _Row | None:
+    """Read a delivery, whether it waits or has ended; `None` for a row that the gateway did not write."""
     try:
-        row = from_json(_Row, document.text)
+        return from_json(_Row, document.text)
     except ValueError:
-        return False
-    return (row.ended_at or row.stored_at) < before
+        return None
 
 
 def _delivery(sink: SinkId, document: Document) -> Delivery | None:

@@ -43,8 +43,6 @@ from shared.domain.telemetry.spans import Span
 LOGGER: Final = "tallygate"
 _SAMPLE_RATE: Final = "_MS.sampleRate"
 """The attribute by which Application Insights counts a sampled request as several."""
-_AT_ONCE: Final = 1000
-"""The most points of one request to the monitor."""
 
 
 class PreparedIds(RandomIdGenerator):
@@ -91,12 +89,11 @@ class Destination:
 
     def export(self, samples: Sequence[Sample]) -> bool:
         """Send amounts. Returns `False` if they should be sent again."""
-        now_ns, accepted = time.time_ns(), True
-        for start in range(0, len(samples), _AT_ONCE):
-            sent = self._metrics.export(self._data(samples[start : start + _AT_ONCE], now_ns))
-            accepted = accepted and (sent is MetricExportResult.SUCCESS or self._is_refused())
-        self._since_ns = now_ns if accepted else self._since_ns
-        return accepted
+        now_ns = time.time_ns()
+        sent = self._metrics.export(self._data(samples, now_ns))
+        is_done = sent is MetricExportResult.SUCCESS or self._is_refused()
+        self._since_ns = now_ns if is_done else self._since_ns
+        return is_done
 
     def span(self, span: Span) -> None:
         """Make and end a span with its recorded times."""

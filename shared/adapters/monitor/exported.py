@@ -18,6 +18,8 @@ EXPORT_SECONDS: Final = 60.0
 FLUSH_SECONDS: Final = 5.0
 """The longest time for which a timer or a process that ends waits for a monitor."""
 _SPAN_SECONDS: Final = 5.0
+_AT_ONCE: Final = 1000
+"""The most amounts of one request to the monitor."""
 _MAX_SPANS: Final = 2048
 _MAX_LINES: Final = 1000
 _logger: Final = logging.getLogger("tallygate")
@@ -160,15 +162,19 @@ class ExportedTelemetry(Measurements):
         """Export amounts. For those who wait, also spans and lines."""
         waiting = len(self._waiters)
         try:
-            samples = self._samples.take()
-            if samples and monitor.export(samples):
-                self._samples.confirm(samples)
-            else:
-                self._samples.put_back(samples)
+            self._send_amounts(monitor)
             if waiting:
                 monitor.flush()
         finally:
             self._tell_waiters(waiting)
+
+    def _send_amounts(self, monitor: Monitor) -> None:
+        """Export amounts, some at once. What was accepted is not sent again if a later part fails."""
+        samples = self._samples.take()
+        while samples and monitor.export(samples[:_AT_ONCE]):
+            self._samples.confirm(samples[:_AT_ONCE])
+            samples = samples[_AT_ONCE:]
+        self._samples.put_back(samples)
 
     def _tell_waiters(self, most: int = 1000) -> None:
         """Tell those who wait the longest that nothing more is sent for them now."""

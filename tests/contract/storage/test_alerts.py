@@ -161,6 +161,7 @@ async def test_a_delivery_that_is_given_up_is_audited_and_can_be_revived(documen
     told_of = [each["after"] for each in await waiting(documents) if sink.tenant_id in str(each["after"])]
     assert [each["attempts"] for each in told_of] == [7]
     assert await deliveries.backlog(sink) == Backlog(1, 1)
+    await documents.insert("alerts", f"~sink|{sink.tenant_id}|ops", "~dead|a-foreign-row", "nonsense")
     assert await deliveries.revive(sink, LATER, 10) == 1
     revived, kept = (await deliveries.waiting(sink, 10))[0]
     assert (revived.event, revived.attempts, revived.due, revived.stored_at) == (first.event, 0, LATER, LATER)

@@ -135,6 +135,25 @@ async def test_a_monitor_whose_library_fails_gets_what_comes_next(caplog: pytest
     assert PLANTED not in caplog.text
 
 
+async def test_what_was_accepted_is_not_sent_again_if_a_later_part_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exported, "_AT_ONCE", 2)
+
+    class Filling(Scripted):
+        def export(self, samples: Sequence[Sample]) -> bool:
+            super().export(samples)
+            return len(self.samples) != 2
+
+    monitor = Filling()
+    telemetry = exporting(lambda: monitor)
+    for number in range(5):
+        telemetry.add(instruments.COST, 1, f"t{number}", "chat")
+    await telemetry.flush()
+    await telemetry.flush()
+    await telemetry.aclose()
+    sent = [[each.values[0] for each in samples] for samples in monitor.samples]
+    assert sent == [["t0", "t1"], ["t2", "t3"], ["t2", "t3"], ["t4"]]
+
+
 async def test_an_old_gauge_does_not_replace_a_newer_one() -> None:
     monitor = Scripted()
     telemetry = exporting(lambda: monitor)
