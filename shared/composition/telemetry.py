@@ -47,9 +47,16 @@ def report_failure(error: Exception, message: str) -> None:
 
 def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential:
     """Return the identity of the process, for a library that does not await."""
-    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
 
     client_id = settings.azure_client_id or None
-    if settings.use_managed_identity:
-        return ManagedIdentityCredential(client_id=client_id)
-    return DefaultAzureCredential(managed_identity_client_id=client_id)
+    if not settings.use_managed_identity:
+        return DefaultAzureCredential(managed_identity_client_id=client_id)
+    if settings.azure_federated_token_file:
+        return WorkloadIdentityCredential(
+            tenant_id=settings.azure_tenant_id,
+            client_id=settings.azure_client_id,
+            token_file_path=settings.azure_federated_token_file,
+            authority=settings.azure_authority_host or None,
+        )
+    return ManagedIdentityCredential(client_id=client_id)

@@ -27,7 +27,7 @@ from shared.adapters.monitor.destination import LOGGER, Destination
 
 if TYPE_CHECKING:
     from azure.core.pipeline import PipelineResponse
-    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
 
 _TIMEOUT_SECONDS: Final = 5
 _NEVER_ACCEPTED: Final = frozenset({206, 400, 404, 413})
@@ -51,7 +51,9 @@ class NamedEvents(LogRecordProcessor):
 
 
 def connect_azure(
-    connection_string: str, credential: DefaultAzureCredential | ManagedIdentityCredential | None, instance: str
+    connection_string: str,
+    credential: DefaultAzureCredential | ManagedIdentityCredential | WorkloadIdentityCredential | None,
+    instance: str,
 ) -> Destination:
     """Connect to Application Insights. Nothing is kept on disk, or sent about the exporters themselves.
 

@@ -25,6 +25,7 @@ _OF_ONE_RUN = (
     (re.compile(r"\b[0-9a-f]{32}([0-9a-f]{32})?\b"), "RID"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)"), "TIME"),
     (re.compile(r"(blue-team|acme)-[0-9a-f]{8}(_[\w-]+)?"), "KEY"),
+    (re.compile(r'"timers":\[.*?\],"anchors":\{[^}]*\},"verifications":\[.*?\],"problems"'), "TIMERS"),
     (re.compile(r'"(latency_ms|remaining_requests|remaining_tokens)":\d+'), "HEALTH"),
 )
 """Texts that differ between two runs, with a name for each."""
