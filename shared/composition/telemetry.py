@@ -13,7 +13,7 @@ from shared.application.structured_log import MESSAGE, fields_of, log_event
 from shared.settings import Settings, quiet_exporters
 
 if TYPE_CHECKING:
-    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
 
 
 def open_telemetry(settings: Settings, resources: AsyncExitStack) -> Telemetry:
@@ -45,7 +45,7 @@ def report_failure(error: Exception, message: str) -> None:
     log_event(logging.ERROR, "gateway.telemetry.failed", {**fields_of(error), MESSAGE: message})
 
 
-def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential:
+def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential | WorkloadIdentityCredential:
     """Return the identity of the process, for a library that does not await."""
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
 

@@ -217,6 +217,8 @@ class Log:
             try:
                 dash, name, encoded = line.split(" ")
                 content = base64.b64decode(encoded, validate=True)
+                if base64.b64encode(content).decode() != encoded:
+                    raise ValueError
             except ValueError:
                 yield f"the checkpoint of leaf {n} has a line that is no signature"
                 return

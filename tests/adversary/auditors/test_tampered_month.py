@@ -371,6 +371,9 @@ def test_every_change_of_a_package_is_found(workshop: FinishedMonth, missed: lis
                 except (KeyError, ValueError):
                     package.write(with_manifest=False)
                 newest = name == "anchors/checkpoint/0000000007"
+                # Another event id of a document may be newer than the log: nobody can say, which is no acceptance.
+                if name == "documents.jsonl" and status_of_files(workshop, workshop.package, checkpoints=False) == 2:
+                    continue
                 if not complaints(workshop, workshop.package, checkpoints=False) and not newest:
                     missed.append(f"{name} {what} {with_manifest}")
                 workshop.package.write_bytes(original)

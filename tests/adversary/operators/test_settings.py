@@ -120,7 +120,7 @@ async def test_a_gateway_with_wrong_settings_starts_and_every_route_names_them(n
             assert "word-" not in body
             assert "vault.azure.net" not in body
     assert [each for each in wrong if each not in at_start] == []
-    assert " ERROR tallygate: Settings are incomplete or wrong: " in at_start
+    assert " ERROR tallygate: gateway.misconfigured " in at_start
     assert "word-" not in log.read_text()
 
 
