@@ -68,6 +68,7 @@ def wire_alerts(adapters: Adapters) -> Alerts:
         sender,
         EndDeliveries(deliveries, clock),
         clock,
+        adapters.telemetry.flush,
         of_settings,
     )
     return Alerts(

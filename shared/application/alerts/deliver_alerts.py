@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from shared.application.alerts.end_deliveries import SINK, EndDeliveries
+from shared.application.alerts.log_alert import log_alert
 from shared.application.ports.alerts import AlertDeliveries, AlertOutbox, AlertSender, SinkDirectory, SinkFailed
 from shared.application.ports.clock import Clock
 from shared.application.structured_log import COUNT, MESSAGE, log_event
@@ -48,7 +49,8 @@ class Delivered:
 class DeliverAlerts:
     """The use case of the timer `deliver_alerts`. Running late, twice or never is harmless.
 
-    - An event first becomes one delivery for each sink that wants it.
+    - The line of a new event is written and exported first. A process that dies after that leaves a second line.
+    - Then the event becomes one delivery for each sink that wants it.
     - A delivery is leased by its ETag before it is sent. A process that dies leaves it to the next one.
     - A sink that fails or stalls delays no other, and a delivery that fails delays no other for long.
     """
@@ -61,16 +63,23 @@ class DeliverAlerts:
         sender: AlertSender,
         end: EndDeliveries,
         clock: Clock,
+        export_lines: Callable[[], Awaitable[None]],
         of_settings: Sequence[AlertSink] = (),
     ) -> None:
-        """`of_settings` are the platform's sinks that settings define, beside those that are stored."""
+        """`export_lines` hands out the log lines of this process, in a few seconds at most, and never raises.
+
+        `of_settings` are the platform's sinks that settings define, beside those that are stored.
+        """
         self._outbox = outbox
         self._deliveries = deliveries
         self._sinks = sinks
         self._sender = sender
         self._end = end
         self._clock = clock
+        self._export_lines = export_lines
         self._of_settings = of_settings
+        self._told: set[str] = set()
+        """The events whose line this process has written, and which it could not yet hand on."""
 
     async def __call__(self) -> Delivered:
         """Fan out what was raised, and try what is due. Raises `SweepFailed` at the end for what storage refused."""
@@ -119,6 +128,7 @@ class DeliverAlerts:
                 with failures.collected(event.name):
                     wanting = [sink.sink_id for sink in sinks if sink.wants(event)]
                     await self._outbox.fan_out(event, wanting, self._clock.now())
+                    self._told.discard(event.name)
                     done += 1
 
         with failures.collected("the outbox"):
@@ -130,8 +140,18 @@ class DeliverAlerts:
                 if not waiting and not set_aside:
                     break
                 reached.update(event.name for event in waiting)
+                await self._tell(waiting)
                 await asyncio.gather(*(worker() for _ in range(_EVENTS_AT_ONCE)))
         return done
+
+    async def _tell(self, events: Iterable[AlertEvent]) -> None:
+        """Write and export the lines of new events."""
+        new = [event for event in events if event.name not in self._told]
+        for event in new:
+            log_alert(event)
+            self._told.add(event.name)
+        if new:
+            await self._export_lines()
 
     async def _serve(self, sink: AlertSink, ends_at: float, failures: Failures) -> int:
         """Try what is due for one sink, the longest waiting first. Returns the number of events that arrived."""

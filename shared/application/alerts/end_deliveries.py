@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from shared.application.alerts.store_alert import KIND, SUBJECT
+from shared.application.alerts.log_alert import KIND, SUBJECT
 from shared.application.audit.record_audit import Actor
 from shared.application.ports.alerts import AlertDeliveries, SinkFailed
 from shared.application.ports.clock import Clock

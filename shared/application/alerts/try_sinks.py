@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from shared.application.alerts.log_alert import log_alert
 from shared.application.alerts.manage_sinks import ManageSinks
-from shared.application.alerts.store_alert import log_alert
 from shared.application.audit.record_audit import Actor, RecordAudit
 from shared.application.ports.alerts import AlertSender, SinkFailed
 from shared.application.ports.clock import Clock

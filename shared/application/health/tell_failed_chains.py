@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from shared.application.alerts.store_alert import StoreAlert, log_alert
+from shared.application.alerts.log_alert import log_alert
+from shared.application.alerts.store_alert import StoreAlert
 from shared.application.audit.anchor_heads import ChainDamaged
 from shared.application.audit.anchor_log import AnchorsDamaged
 from shared.application.health.run_timer import RunTimer

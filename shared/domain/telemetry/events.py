@@ -216,7 +216,7 @@ SLOW_COMMIT: Final = Event(
 )
 ALERT: Final = Event(
     name="gateway.alert",
-    meaning="an alert was stored. E-mail hangs on this line by a log alert",
+    meaning="an alert is handed to the sinks. E-mail hangs on this line by a log alert",
     fields=("gateway.alert.kind", "gateway.alert.subject", "gateway.alert.severity", "gateway.tenant"),
     per_second=None,
 )

@@ -137,6 +137,7 @@ async def test_damaged_books_raise_an_alert(stack: Stack, caplog: pytest.LogCapt
     damage(gateway, table_of(lane.period), partition_of(lane), "E|", used_tokens=1)
     for _ in range(2):
         await timers.verify_books(past_due=False)
+        await timers.deliver_alerts(past_due=False)
     found = {each["name"]: each for each in (await status(stack))["verifications"]}[stack.tenant]
     assert found["finding_count"] > 0
     assert found["findings"][0].startswith("I")

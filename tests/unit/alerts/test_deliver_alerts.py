@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from shared.application.alerts.deliver_alerts import LEASE, DeliverAlerts, Deliv
 from shared.application.alerts.end_deliveries import EndDeliveries
 from shared.application.ports.alerts import Backlog, SinkFailed
 from shared.application.sweep import SweepFailed
+from shared.domain.alerts.alert import AlertKind
 from shared.domain.alerts.event import AlertEvent
 from shared.domain.alerts.sink import AlertSink, SinkId, SinkType
 from shared.domain.errors import StorageUnavailable
@@ -61,6 +63,8 @@ class Delivering:
     clock: ManualClock = field(default_factory=ManualClock)
     sender: ScriptedSender = field(default_factory=ScriptedSender)
     of_settings: tuple[AlertSink, ...] = ()
+    exports: list[int] = field(default_factory=list)
+    """By export of log lines: what was sent before it."""
     outbox: DocumentAlerts = field(init=False)
     deliveries: DocumentDeliveries = field(init=False)
     run: DeliverAlerts = field(init=False)
@@ -74,8 +78,12 @@ class Delivering:
             self.sender,
             EndDeliveries(self.deliveries, self.clock),
             self.clock,
+            self.export_lines,
             self.of_settings,
         )
+
+    async def export_lines(self) -> None:
+        self.exports.append(len(self.sender.sent))
 
     async def with_sinks(self, *sinks: SinkId, type_: SinkType = SinkType.SLACK) -> Delivering:
         for each in sinks:
@@ -89,6 +97,58 @@ class Delivering:
 
     async def backlog(self, sink: SinkId = OPS) -> Backlog:
         return await self.deliveries.backlog(sink)
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, str]]:
+    found = [each.getMessage() for each in caplog.records]
+    return [json.loads(each.partition(" ")[2]) for each in found if each.startswith("gateway.alert ")]
+
+
+async def test_the_line_of_each_alert_is_written_once_and_exported_before_it_is_handed_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "tallygate")
+    delivering = await Delivering().with_sinks(OPS)
+    assert await delivering.outbox.add(alert("one", AlertKind.KEY_ADDRESS_REFUSED))
+    assert await delivering.outbox.add(alert("eu", AlertKind.BACKEND_MISCONFIGURED, ""))
+    for _ in range(2):
+        await delivering.run()
+    assert sorted(lines_of(caplog), key=lambda line: line["gateway.alert.kind"]) == [
+        {
+            "gateway.alert.kind": "backend.misconfigured",
+            "gateway.alert.subject": "platform",
+            "gateway.alert.severity": "error",
+        },
+        {
+            "gateway.alert.kind": "key.address_refused",
+            "gateway.alert.subject": "tenants/acme",
+            "gateway.alert.severity": "warning",
+            "gateway.tenant": "acme",
+        },
+    ]
+    assert delivering.exports == [0]
+
+
+async def test_an_alert_whose_process_died_before_it_was_handed_on_gets_its_line_from_the_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "tallygate")
+
+    class Dying(DocumentAlerts):
+        async def fan_out(self, event: AlertEvent, sinks: Sequence[SinkId], now: datetime) -> None:
+            raise StorageUnavailable
+
+    first = Delivering()
+    first.outbox = first.run._outbox = Dying(first.documents)
+    await first.raise_all("one")
+    for _ in range(3):
+        with pytest.raises(SweepFailed):
+            await first.run()
+    assert len(lines_of(caplog)) == 1
+    await Delivering(documents=first.documents).run()
+    assert len(lines_of(caplog)) == 2
+    await Delivering(documents=first.documents).run()
+    assert len(lines_of(caplog)) == 2
 
 
 async def test_each_alert_goes_once_to_each_sink_that_wants_it() -> None:

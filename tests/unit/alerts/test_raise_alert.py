@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
-
-import pytest
 
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.in_memory.documents import InMemoryDocuments
@@ -109,31 +105,6 @@ async def test_the_platform_gets_twenty_alerts_of_a_kind_an_hour_beside_those_of
     (suppressed,) = [each for each in await stored_alerts(raised.documents) if "suppressed" in each["type"]]
     assert (suppressed["subject"], suppressed["data"]) == ("platform", {"kind": "backend.misconfigured"})
     assert "tenantid" not in suppressed
-
-
-async def test_the_process_that_stored_an_alert_writes_its_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "tallygate")
-    one = Raised()
-    two = Raised(documents=one.documents)
-    for raised in (one, two):
-        await raised("key")
-        await raised.of_platform("eu-1")
-    found = [each for each in caplog.records if each.getMessage().startswith("gateway.alert ")]
-    lines = [json.loads(each.getMessage().partition(" ")[2]) for each in found]
-    assert lines == [
-        {
-            "gateway.alert.kind": "key.address_refused",
-            "gateway.alert.subject": "tenants/acme",
-            "gateway.alert.severity": "warning",
-            "gateway.tenant": "acme",
-        },
-        {
-            "gateway.alert.kind": "backend.misconfigured",
-            "gateway.alert.subject": "backends/eu-1",
-            "gateway.alert.severity": "error",
-        },
-    ]
-    assert [each.levelno for each in found] == [logging.WARNING, logging.ERROR]
 
 
 async def test_an_event_states_its_severity_and_its_tenant() -> None:
