@@ -85,6 +85,20 @@ def read(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
         ({"AUDIT_WITNESS_URL": "https:///short-secret"}, "AUDIT_WITNESS_URL must be an https URL"),
         ({"AUDIT_WITNESS_URL": "https://[short-secret"}, "AUDIT_WITNESS_URL must be an https URL"),
         ({"AUDIT_WITNESS_URL": "short-secret"}, "AUDIT_WITNESS_URL must be an https URL"),
+        ({"APPLICATIONINSIGHTS_CONNECTION_STRING": "short-secret"}, "must state an InstrumentationKey"),
+        (
+            {
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=short-secret;IngestionEndpoint=http://x.example/"
+            },
+            "must have an https IngestionEndpoint",
+        ),
+        (
+            {
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=short-secret",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example",
+            },
+            "contradicts APPLICATIONINSIGHTS_CONNECTION_STRING",
+        ),
     ],
 )
 def test_each_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str) -> None:

@@ -176,11 +176,11 @@ class VerifyExport:
             reason = f"{len(lanes.empty_lanes)} lanes without entries: no leaf has them"
             result.not_checked.append(NotChecked(invariant=_LOG, reason=reason))
         result.not_checked += BEYOND_PROOF
-        if log is not None:
-            result.notes += log.verified.notes
-            if log.newest is not None:
-                reason = f"lanes of {self._only} that the package leaves out: only a package of all tenants shows them"
-                result.not_checked.append(NotChecked(invariant=_LOG, reason=reason))
+        assert log is not None  # the lanes were compared with it
+        result.notes += log.verified.notes
+        if log.newest is not None:
+            reason = f"lanes of {self._only} that the package leaves out: only a package of all tenants shows them"
+            result.not_checked.append(NotChecked(invariant=_LOG, reason=reason))
 
     async def _check_statements(self, period: str) -> None:
         result = self._result

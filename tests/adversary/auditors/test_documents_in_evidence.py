@@ -371,6 +371,7 @@ def test_a_document_that_changed_between_two_events_is_told() -> None:
         )
     line = canonical({"event_id": at, "place": "tenants/a/tenant", "sha256": "y"})
     assert ["was changed between" in each.message for each in replay([line], [])] == [True]
+    assert [*replay([line], ["2026-10"])] == []
 
 
 def test_a_document_without_an_event_is_one_once_the_baseline_is_complete() -> None:

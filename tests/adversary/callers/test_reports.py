@@ -108,20 +108,25 @@ async def test_a_stream_that_fails_has_a_line(stack: Stack, caplog: pytest.LogCa
     )  # fmt: skip
 
 
+class BrokenTokenizer:
+    """A tokenizer whose defect quotes what it was given."""
+
+    def count(self, text: str, model: str) -> int:
+        raise ValueError(f"{model} cannot read {text}")
+
+
 async def test_a_defect_is_answered_with_a_request_id_and_logged_by_its_place(
     stack: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gateway = await stack.gateway()
-    key, credential = new_gateway_key(stack.tenant, NOW, None)
-    documents = gateway.tenancy.keys._keys._documents  # type: ignore[attr-defined]
-    await documents.put("credentials", stack.tenant, key.key_id, "a private thing")
-    status, headers, body = await stack.chat(key=credential)
+    gateway: Any = await stack.gateway()
+    gateway.inference.serve._resolve._admit._tokenizer = BrokenTokenizer()
+    status, headers, body = await stack.chat("a private thing")
     (line,) = events(caplog, "gateway.request.failed")
     assert (status, body["error"]["code"]) == (500, "internal_error")
     assert line["gateway.request_id"] == headers["x-gateway-request-id"]
     assert headers["x-gateway-request-id"] in body["error"]["message"]
-    assert line["gateway.exception.type"] == "ValidationError"
-    assert "in from_json" in line["gateway.exception.stacktrace"]
+    assert line["gateway.exception.type"] == "ValueError"
+    assert "in count" in line["gateway.exception.stacktrace"]
     assert "a private thing" not in json.dumps(line)
 
 

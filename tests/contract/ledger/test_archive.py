@@ -22,6 +22,7 @@ from shared.domain.audit.hash_chain import HashChain, KeyRing
 from shared.domain.errors import AlreadyExists, LedgerUnavailable
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.entries import EntryKind
+from shared.domain.pricing.price import Price
 from tests.tools.events import told
 from tests.tools.ledgers import PRICES, FaultyStore, ManualClock, account, charge, reservation, sweep_by
 
@@ -75,6 +76,21 @@ async def test_a_restored_period_verifies_and_exports_to_the_same_bytes(
     ).balance(Lane("acme", PERIOD))
     await target.export(PERIOD, tmp_path / "b")
     assert gzip.decompress((tmp_path / "b").read_bytes()) == gzip.decompress((tmp_path / "a").read_bytes())
+
+
+class Contradicting(DocumentPrices):
+    """A price book that has another price at the same place."""
+
+    async def restore(self, price: Price) -> None:
+        raise AlreadyExists("Another price stands here.")
+
+
+async def test_a_price_that_stands_elsewhere_otherwise_ends_the_restoring(tmp_path: Path) -> None:
+    await PeriodArchive(await written(InMemoryTableStore()), await prices()).export(PERIOD, tmp_path / "a")
+    for is_new, error in ((False, AlreadyExists), (True, ArchiveDamaged)):
+        archive = PeriodArchive(InMemoryTableStore(), Contradicting(InMemoryDocuments()), is_new=is_new)
+        with pytest.raises(error):
+            await archive.restore(tmp_path / "a")
 
 
 async def test_a_row_with_other_content_is_not_overwritten(tmp_path: Path) -> None:

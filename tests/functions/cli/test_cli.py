@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -343,19 +343,22 @@ def test_a_file_gets_no_progress_bar(settings: None, files: Files, capsys: Captu
 
 @contextmanager
 def interrupting_server() -> Iterator[str]:
-    """A server that interrupts this process, as Ctrl-C does, when a client connects."""
+    """A server that interrupts this process, as Ctrl-C does, whenever a client connects."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def interrupt() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                os.kill(os.getpid(), signal.SIGINT)
-                while connection.recv(65_536):
-                    continue
+            with suppress(OSError):  # the listener is shut down at the end
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        os.kill(os.getpid(), signal.SIGINT)
+                        while connection.recv(65_536):
+                            continue
 
         thread = threading.Thread(target=interrupt)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/books"
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 

@@ -26,7 +26,7 @@ FORBIDDEN = (403, "insufficient_role")
 SUSPENDED = (403, "tenant_suspended")
 SEVERAL = (400, "invalid_request")
 OPEN_TO_SUSPENDED = {
-    "/me", "/me/usage", "/me/entries", "/me/entries/{rid}/proof",
+    "/me", "/me/alerts", "/me/usage", "/me/entries", "/me/entries/{rid}/proof",
     "/openai/models", "/openai/v1/models", "/openai/v1/models/{model}",
 }  # fmt: skip
 """A suspended tenant may still see its own settings, usage, entries and models."""

@@ -282,7 +282,7 @@ async def test_the_timer_settles_background_responses(stack: Stack, caplog: pyte
     await create(stack, background=True)
     for _ in range(2):
         await timers.settle_background_responses(past_due=False)
-    assert caplog.text.count("settled 1 background responses") == 1
+    assert caplog.text.count('"gateway.timer.count.responses_settled": 1') == 1
 
 
 async def test_a_background_response_that_the_backend_does_not_store_is_charged_for_its_hold(stack: Stack) -> None:

@@ -200,7 +200,7 @@ async def test_a_person_and_its_alerts_are_named_by_the_alias(entra: EmulatedEnt
         assert await chat_as(stack, token=entra.token_of(caller), source="198.51.100.9") == 403
     await stack.settled()
     gateway: Any = await stack.gateway()
-    alerts = await gateway.tenancy.authenticate._watch._raise_alert._outbox._documents.list("alerts")
+    alerts = await gateway.tenancy.authenticate._watch._raise_alert._store_alert._outbox._documents.list("alerts")
     assert person.object_id not in str(alerts)
     assert alias in str(alerts)
     assert application.client_id in str(alerts)

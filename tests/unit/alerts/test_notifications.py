@@ -43,8 +43,8 @@ def is_verified(value: str, headers: dict[str, str]) -> bool:
 
 
 def test_the_reference_implementation_verifies_requests_and_no_changed_ones() -> None:
-    stated, other = secret(), secret()
-    headers = signed_headers("acme:2026-11:usd:80", BODY, signing_keys([version(stated, 99)], TODAY), TODAY)
+    stated, other, now = secret(), secret(), datetime.now(UTC)
+    headers = signed_headers("acme:2026-11:usd:80", BODY, signing_keys([version(stated, 99)], TODAY), now)
     assert headers["webhook-id"] == "acme:2026-11:usd:80"
     assert is_verified(stated, headers)
     assert not is_verified(other, headers)
@@ -52,12 +52,12 @@ def test_the_reference_implementation_verifies_requests_and_no_changed_ones() ->
 
 
 def test_while_a_secret_rotates_the_one_before_signs_for_a_day() -> None:
-    oldest, old, new = secret(), secret(), secret()
+    oldest, old, new, now = secret(), secret(), secret(), datetime.now(UTC)
     versions = [version(oldest, 99), version(old, 30), version(new, 1)]
-    headers = signed_headers("one", BODY, signing_keys(versions, TODAY), TODAY)
+    headers = signed_headers("one", BODY, signing_keys(versions, TODAY), now)
     assert headers["webhook-signature"].count("v1,") == 2
     assert [is_verified(each, headers) for each in (new, old, oldest)] == [True, True, False]
-    day_later = signed_headers("one", BODY, signing_keys(versions, TODAY + timedelta(hours=24)), TODAY)
+    day_later = signed_headers("one", BODY, signing_keys(versions, TODAY + timedelta(hours=24)), now)
     assert [is_verified(each, day_later) for each in (new, old)] == [True, False]
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from shared.adapters.tables.books import TableBooks
+from shared.adapters.tables.rollups import TableRollups
 from shared.adapters.tables.store import InspectedRow
+from shared.application.ledger.roll_up_usage import RollUpUsage
 from shared.application.ledger.verify_ledger import VerifyLedger
-from tests.tools.ledgers import PERIOD, FaultyStore, PriceRows, account, charge, reservation
+from tests.tools.ledgers import PERIOD, FaultyStore, PriceRows, account, charge, reservation, sweep_by
 from tests.unit.ledger.test_periods import CHAIN, World
 
 MOVING = "I4 reservations, markers and rollups of 1 lanes: they were written during each reading"
@@ -119,3 +121,23 @@ async def test_a_balance_that_vanishes_during_the_reading_leaves_something_open(
         store.happens, store.read = counted, gone
 
     assert await verified(world, change) == ([], [MOVING])
+
+
+async def test_entries_that_are_rolled_up_between_two_readings_are_added() -> None:
+    world = await a_tenant()
+    roll_up = RollUpUsage(world.ledger, TableRollups(world.rows), world.clock, sweep_by(world.clock))
+
+    async def advanced() -> None:
+        await served(world)
+        await roll_up()
+
+    def damaged(row: InspectedRow) -> InspectedRow:
+        return replace(row, fields={**row.fields, "excess_tokens": 5}) if row.key == "B" else row
+
+    def change(store: Any) -> None:
+        always(advanced)(store)
+        store.read = damaged
+
+    found, _ = await verified(world, change)
+    assert [each for each in found if each.startswith("I11")] == []
+    assert any(each.startswith("I7 entries sum to") for each in found)

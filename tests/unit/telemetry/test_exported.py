@@ -103,6 +103,24 @@ async def test_the_extremes_of_a_histogram_are_those_since_the_last_export() -> 
     ]
 
 
+async def test_a_failure_of_the_library_that_nobody_waits_for_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Scripted):
+        def span(self, span: Span) -> None:
+            super().span(span)
+            raise ValueError(PLANTED)
+
+    monitor = Failing()
+    telemetry = exporting(lambda: monitor)
+    telemetry.trace(SPAN)
+    telemetry.start()
+    assert await asyncio.to_thread(monitor.has_span.wait, 60)
+    telemetry.add(instruments.COST, 1, "acme", "chat")
+    await telemetry.flush()
+    await telemetry.aclose()
+    assert monitor.amounts() == [{"gateway.cost_usd": 1}]
+    assert "gateway.telemetry.failed" in caplog.text
+
+
 async def test_a_monitor_whose_library_fails_gets_what_comes_next(caplog: pytest.LogCaptureFixture) -> None:
     class Failing(Scripted):
         failures = 2
