@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -343,23 +343,23 @@ def test_a_file_gets_no_progress_bar(settings: None, files: Files, capsys: Captu
 
 @contextmanager
 def interrupting_server() -> Iterator[str]:
-    """A server that interrupts this process, as Ctrl-C does, whenever a client connects."""
+    """A server that interrupts this process, as Ctrl-C does, when a client connects."""
+    # A shell lets its background jobs ignore interrupts, and so would this process if it is one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def interrupt() -> None:
-            with suppress(OSError):  # the listener is shut down at the end
-                while True:
-                    connection, _ = listener.accept()
-                    with connection:
-                        os.kill(os.getpid(), signal.SIGINT)
-                        while connection.recv(65_536):
-                            continue
+            connection, _ = listener.accept()
+            with connection:
+                os.kill(os.getpid(), signal.SIGINT)
+                while connection.recv(65_536):
+                    continue
 
         thread = threading.Thread(target=interrupt)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/books"
-        listener.shutdown(socket.SHUT_RDWR)
         thread.join()
+    signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupted_command_ends_with_no_answer(
