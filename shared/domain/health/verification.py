@@ -21,4 +21,4 @@ class Verification:
     """The first violations: invariant and message."""
     finding_count: int = 0
     skipped: str = ""
-    """Why nothing was verified; empty if it was."""
+    """The reason for which nothing was verified; empty if it was."""
