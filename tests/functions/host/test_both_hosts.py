@@ -30,6 +30,14 @@ _OF_ONE_RUN = (
 )
 """Texts that differ between two runs, with a name for each."""
 
+AUDIO_OF_GPT_4O = {
+    "model": "gpt-4o", "meter": "audio_input", "usd_per_million": "6.00", "effective_from": "2024-01-01T00:00:00Z"
+}  # fmt: skip
+"""The reference tries audio with this model. Without a price it is refused, which raises an alert.
+
+Alerts are listed once a timer has delivered them, and only one of the two hosts runs timers.
+"""
+
 
 @pytest.fixture
 async def both(tmp_path: Path) -> AsyncIterator[dict[str, Stack]]:
@@ -46,6 +54,7 @@ async def both(tmp_path: Path) -> AsyncIterator[dict[str, Stack]]:
             stacks[name] = Stack(url, simulator_url, simulator, session)
             await configure(stacks[name])
             stacks[name].key = await stacks[name].register("acme")
+            await stacks[name].manage("POST", "/manage/prices", AUDIO_OF_GPT_4O)
         yield stacks
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from azure.functions.timer import TimerRequest
 
 from shared import timers
 from shared.domain.identifiers import BillingPeriod, new_rid
@@ -17,7 +18,7 @@ from shared.domain.ledger.operations import TransferOut
 from shared.domain.telemetry.events import TENANT_DESCRIBED as DESCRIBED
 from tests.functions.audit.test_audit_log import documents_of
 from tests.tools.ledgers import charge, reservation
-from tests.tools.stack import AzuriteAccount, Stack, eventually, running_azurite
+from tests.tools.stack import AzuriteAccount, Stack, eventually, indexed_functions, running_azurite
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,15 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount
     """An Azurite for this module alone, because timers read every tenant that there is."""
     with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
         yield account
+
+
+async def test_each_timer_function_runs_the_timer_of_its_name(stack: Stack) -> None:
+    _, functions = indexed_functions()
+    for function in functions:
+        await function.handler(**{function.parameter: TimerRequest(past_due=True, schedule_status={})})
+    found = (await stack.manage("GET", "/manage/status"))["timers"]
+    assert {each["timer"] for each in found} == {function.name for function in functions}
+    assert all(each["succeeded_at"] and not each["error"] for each in found)
 
 
 async def start(stack: Stack, name: str) -> int:
