@@ -15,6 +15,8 @@ import splintr
 DEFAULT_ANSWER_TOKENS = 40
 REASONING_TOKENS = 64
 CACHE_MINIMUM_TOKENS = 1024
+MOST_PROMPTS = 50_000
+"""The prompts that are remembered: the newest ones, because a simulator may run for weeks."""
 CACHE_STEP_TOKENS = 128
 IMAGE_TOKENS = 765
 FILTERED_PROMPT_MARK = "[filter-prompt]"
@@ -97,8 +99,10 @@ class PromptCache:
             return 0
         prefix = hashlib.sha256(text[:2048].encode()).hexdigest()
         whole = hashlib.sha256(text.encode()).hexdigest()
-        before = self._seen.get((region, deployment, prefix))
+        before = self._seen.pop((region, deployment, prefix), None)
         self._seen[region, deployment, prefix] = whole
+        if len(self._seen) > MOST_PROMPTS:
+            del self._seen[next(iter(self._seen))]
         if before is None:
             return 0
         return prompt_tokens // CACHE_STEP_TOKENS * CACHE_STEP_TOKENS if before == whole else CACHE_MINIMUM_TOKENS

@@ -21,32 +21,15 @@ from aiohttp.typedefs import Handler
 from local.origins import is_foreign
 from local.simulator import answers, lies, replies, wire
 from local.simulator.faults import Fault, Faults
+from local.simulator.records import Record, Records
 from local.simulator.replies import Part, Question, Refused, Reply
 
 MODEL_VERSIONS = {"gpt-4o": "2024-08-06", "gpt-4o-mini": "2024-07-18", "o4-mini": "2025-04-16"}
 _API_VERSION = re.compile(r"20\d\d-[01]\d-[0-3]\d(-preview)?")
 _V1_API_VERSIONS = ("", "preview", "latest", "v1")
+MOST_KEPT = 5_000
+"""Responses beyond this number make the oldest ones unknown, as Azure does after 30 days."""
 _AUDIENCES = ("https://cognitiveservices.azure.com", "https://ai.azure.com")
-
-
-@dataclass(slots=True)
-class Record:
-    """One request as the simulator saw it. `usage` is what Azure would bill; `None` means nothing."""
-
-    number: int
-    region: str
-    deployment: str
-    path: str
-    api_version: str
-    stream: bool
-    status: int = 0
-    outcome: str = "received"
-    usage: dict[str, Any] | None = None
-    bytes_sent: int = 0
-    body: Any = None
-    headers: dict[str, str] = field(default_factory=dict)
-    spilled_to: str | None = None
-    """The deployment that served instead, which may be without a name; `None` if none did."""
 
 
 @dataclass(slots=True)
@@ -132,9 +115,10 @@ class Simulator:
         self.api_key = api_key
         self.pace = pace
         self.faults = Faults()
-        self.records: list[Record] = []
+        self.records = Records()
         self.cache = answers.PromptCache()
         self.kept: dict[str, Kept] = {}
+        self.most_kept = MOST_KEPT
         self.never_streams = False
         self.spilled: dict[str, str] = {}
         """By the name of a deployment, that of the one which serves in its place."""
@@ -268,7 +252,7 @@ class Simulator:
                 if name.lower() not in ("api-key", "authorization")
             },
         )
-        self.records.append(record)
+        self.records.add(record)
         return record
 
     async def _answer(self, request: web.Request, record: Record) -> web.StreamResponse:
@@ -277,8 +261,8 @@ class Simulator:
             return self._refuse(record, *refusal)
         operation = _operation_of(request)
         try:
-            body, sound = await _read(request)
-            record.body = body
+            body, sound, size = await _read(request)
+            self.records.add_body(record, body, size)
             if self.never_streams:
                 body = {**body, "stream": False}
             record.stream = body.get("stream") in (True, "true")
@@ -327,6 +311,8 @@ class Simulator:
         items = given if isinstance(given, list) else [{"type": "message", "role": "user", "content": given}]
         states = ["in_progress"] if document["background"] else []
         self.kept[document["id"]] = Kept(record.region, document, reply.usage, items, record, states)
+        while len(self.kept) > self.most_kept:
+            del self.kept[next(iter(self.kept))]
 
     def _reply(self, record: Record, operation: str, asked: Asked, fault: Fault | None) -> Reply:
         model, body, cached = asked.model, asked.body, 0
@@ -470,14 +456,15 @@ def _operation_of(request: web.Request) -> str:
     return request.path.partition("/openai/deployments/")[2].removeprefix(f"{request.match_info['deployment']}/")
 
 
-async def _read(request: web.Request) -> tuple[dict[str, Any], bytes]:
-    """The fields of a request, and the file that came with them."""
+async def _read(request: web.Request) -> tuple[dict[str, Any], bytes, int]:
+    """The fields of a request, the file that came with them, and the size of the fields in bytes."""
     if not request.content_type.startswith("multipart/"):
-        return await request.json(), b""
+        return await request.json(), b"", len(await request.read())
     fields = await request.post()
     file = fields.get("file")
     sound = file.file.read() if isinstance(file, web.FileField) else b""
-    return {name: value for name, value in fields.items() if isinstance(value, str)}, sound
+    texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+    return texts, sound, sum(map(len, texts.values()))
 
 
 def _remaining(reply: Reply) -> int:

@@ -19,7 +19,8 @@ import aiohttp
 import pytest
 from azure.functions.timer import TimerRequest
 
-from local.simulator.server import Kept, Record, Simulator
+from local.simulator.records import Record
+from local.simulator.server import Kept, Simulator
 from shared.cli.__main__ import run
 from shared.composition import adapters as composition
 from tests.tools.stack import API_VERSION, SIMULATOR_KEY, indexed_functions, running_host, running_simulator

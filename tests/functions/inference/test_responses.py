@@ -386,3 +386,9 @@ class Unavailable(InMemoryTableStore):
 
     async def create_table(self, table: str) -> None:
         raise AnswerLost(table)
+
+
+async def test_of_the_responses_that_the_simulator_stores_the_newest_are_known(stack: Stack) -> None:
+    stack.simulator.most_kept = 1
+    made = [await create(stack) for _ in range(2)]
+    assert [*stack.simulator.kept] == [made[1]["id"]]
