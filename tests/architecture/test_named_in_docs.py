@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from shared.application.structured_log import __file__ as _structured_log
+from shared.composition.weak_settings import WEAK_SETTINGS
 from shared.domain.alerts.alert import AlertKind
+from shared.domain.audit.protections import PROTECTIONS
 from shared.domain.health.schedules import SCHEDULES
 from shared.domain.telemetry.events import EVENTS
 from shared.domain.telemetry.instruments import INSTRUMENTS
@@ -117,3 +119,10 @@ def test_operators_find_every_timer_and_what_is_late_with_it() -> None:
 def test_alerts_of_every_kind_are_documented() -> None:
     text = (ROOT / "docs" / "reference" / "alerts.md").read_text()
     assert [kind for kind in AlertKind if f"| `tallygate.{kind}` |" not in text] == []
+
+
+def test_every_protection_that_can_be_switched_off_is_documented() -> None:
+    text = (ROOT / "docs" / "reference" / "audit.md").read_text()
+    (section,) = re.findall(r"## Protections that are switched off\n(.*?)\n## ", text, re.DOTALL)
+    names = {*PROTECTIONS, *WEAK_SETTINGS} - {"weak_settings"}
+    assert names == {*re.findall(r"`([A-Za-z_]+)`", section)} - {"weakens", "weak_settings", "false", "true"}

@@ -13,6 +13,8 @@ from shared.domain.values import ValueObject, record
 
 _POLICIES: Final = tuple(ContentFilterPolicy)
 _SEVERITIES: Final = tuple(Severity)
+_SCOPES: Final = ("usage.read", "use")
+"""The scopes of a key. The later one permits more."""
 
 
 def _is_removed(before: Any, after: Any) -> bool:
@@ -36,6 +38,9 @@ PROTECTIONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "max_tokens_per_request": _is_removed,
     "max_concurrent_requests": _is_removed,
     "expires_at": _is_removed,
+    "scope": lambda before, after: _SCOPES.index(after) > _SCOPES.index(before),
+    "deployments": _is_removed,
+    "enabled": lambda before, after: after < before,
     "hold_since": _is_removed,
     "weak_settings": lambda before, after: bool(set(after) - set(before)),
     "address_ranges": _is_wider,

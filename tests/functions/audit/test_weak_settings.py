@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from shared import timers
 from shared.adapters.documents.audit_periods import DocumentProtections
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.application.audit.record_protections import RecordProtections
 from shared.application.sweep import SweepFailed
+from shared.composition.weak_settings import WEAK_SETTINGS, weak_settings
 from shared.domain.errors import StorageUnavailable, VersionConflict
+from shared.settings import Settings
 from tests.functions.audit.test_audit_log import logged
 from tests.tools.events import waiting
 from tests.tools.ledgers import ManualClock
@@ -24,8 +27,45 @@ async def test_weak_settings_are_recorded_once(stack: Stack) -> None:
     assert (event["actor"], event["action"], event["before"]) == ("settings", "settings.protections", None)
     assert event["after"]["weak_settings"] == [
         "ADMIN_API_KEY", "ALLOW_LOOPBACK_BACKENDS", "AUDIT_SIGNING_KEY_NAME", "AZURE_OPENAI_API_KEY",
-        "TALLYGATE_STORAGE",
+        "AUDIT_WITNESS_CONTAINER_URL", "TALLYGATE_STORAGE",
     ]  # fmt: skip
+
+
+def stated(**others: Any) -> Settings:
+    key = SecretStr("0123456789abcdef0123456789abcdef")
+    return Settings(tallygate_storage="memory", audit_chain_key=key, **others)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ALERT_ALLOW_PRIVATE_ADDRESSES", "true"),
+        ("ALERT_EVENT_GRID_HOST_SUFFIXES", ".example.com"),
+        ("ALERT_HOST_SUFFIXES", ".example.com"),
+        ("ALLOWED_AUTHORITIES", "https://login.example.com"),
+        ("ALLOWED_TOKEN_SCOPES", "https://example.com/.default"),
+        ("ALLOW_LOOPBACK_BACKENDS", "true"),
+        ("AUDIT_RETENTION_MONTHS", "12"),
+        ("BACKEND_HOST_SUFFIXES", ".example.com"),
+        ("ENTRA_LEGACY_AUDIENCES", "https://ai.azure.com"),
+        ("KEY_VAULT_HOST_SUFFIXES", ".example.com"),
+        ("USE_MANAGED_IDENTITY", "false"),
+    ],
+)
+def test_a_setting_that_opens_something_is_weak(name: str, text: str) -> None:
+    assert {*weak_settings(stated(**{name.lower(): text}))} - {*weak_settings(stated())} == {name}
+
+
+def test_all_settings_that_open_something_are_known() -> None:
+    opening = {name for name in Settings.model_fields if "allow_" in name or name.endswith("host_suffixes")}
+    assert {name.upper() for name in opening} <= WEAK_SETTINGS.keys()
+
+
+@pytest.mark.parametrize("setting", ["audit_witness_container_url", "audit_witness_url"])
+def test_anchors_without_a_witness_are_weak(setting: str) -> None:
+    witnessed = stated(**{setting: "https://other.blob.core.windows.net/witness"})
+    assert "AUDIT_WITNESS_CONTAINER_URL" not in weak_settings(witnessed)
+    assert "AUDIT_WITNESS_CONTAINER_URL" in weak_settings(stated())
 
 
 async def test_each_change_of_weak_settings_is_an_event_and_the_loss_of_a_protection_is_named() -> None:

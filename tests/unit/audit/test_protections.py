@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from shared.domain.alerts.sink import AlertSink, SinkType
 from shared.domain.audit.audit_period import AuditPeriod
 from shared.domain.audit.protections import PROTECTIONS, WeakSettings, weakened
 from shared.domain.content_filter import ContentFilterPolicy, Severity
 from shared.domain.routing.residency import Residency
-from shared.domain.tenancy.keys import GatewayKey, new_gateway_key
+from shared.domain.tenancy.keys import GatewayKey, KeyScope, new_gateway_key
 from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import field_names
 from tests.tools.ledgers import NOW
@@ -63,11 +64,25 @@ def test_a_key_that_expires_no_more_is_weakened() -> None:
     assert weakened(replace(key, expires_at=None), key) == ()
 
 
+def test_a_key_that_may_do_more_is_weakened() -> None:
+    key = replace(new_gateway_key("acme", NOW, None)[0], scope=KeyScope.USAGE_READ, deployments=("gpt-4o",))
+    assert weakened(key, replace(key, scope=KeyScope.USE)) == ("scope",)
+    assert weakened(key, replace(key, deployments=None)) == ("deployments",)
+    assert weakened(replace(key, scope=KeyScope.USE, deployments=None), key) == ()
+    assert weakened(STRICT, replace(STRICT, deployments=("gpt-4o",))) == ()
+
+
+def test_a_sink_that_gets_nothing_any_more_is_weakened() -> None:
+    sink = AlertSink(name="ops", type=SinkType.TEAMS)
+    assert weakened(sink, replace(sink, enabled=False)) == ("enabled",)
+    assert weakened(replace(sink, enabled=False), sink) == ()
+
+
 def test_a_new_or_removed_object_weakens_nothing() -> None:
     assert weakened(None, STRICT) == weakened(STRICT, None) == ()
 
 
 def test_each_protection_is_a_field_of_a_managed_object() -> None:
     assert PROTECTIONS.keys() <= {
-        name for kind in (Tenant, GatewayKey, AuditPeriod, WeakSettings) for name in field_names(kind)
+        name for kind in (Tenant, GatewayKey, AlertSink, AuditPeriod, WeakSettings) for name in field_names(kind)
     }
