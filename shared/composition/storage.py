@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shared.adapters.clock import StorageClock
 from shared.adapters.documents.store import Documents
@@ -25,6 +25,13 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
+
+_CONNECT_SECONDS: Final = 3.0
+_ANSWER_SECONDS: Final = 8.0
+"""The longest silence of the table service while a document is read. It takes up to 5 s for a page of a list.
+
+The SDK's own bound is five minutes, for which requests would wait and revoked keys could be thought valid.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +71,14 @@ async def open_storage(
     store = RestTableStore(settings.tallygate_table_endpoint, authorization, clock=clock)
     resources.push_async_callback(store.aclose)
     service = await resources.enter_async_context(
-        TableServiceClient(settings.tallygate_table_endpoint, credential=credential, retry_total=0, **time_hooks(clock))
+        TableServiceClient(
+            settings.tallygate_table_endpoint,
+            credential=credential,
+            retry_total=0,
+            connection_timeout=_CONNECT_SECONDS,
+            read_timeout=_ANSWER_SECONDS,
+            **time_hooks(clock),
+        )
     )
 
     def connect_blobs(endpoint: str = settings.tallygate_blob_endpoint) -> BlobServiceClient:

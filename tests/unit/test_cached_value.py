@@ -93,3 +93,17 @@ async def test_a_value_invalidated_during_a_load_is_loaded_again(source: Source)
     assert await cached.get() == 2
     assert await early == 1
     assert await cached.get() == 2
+
+
+async def test_a_value_that_was_read_too_long_ago_is_not_returned_by_a_load_that_took_longer(source: Source) -> None:
+    clock = ManualClock()
+    cached = Cached(source.load, clock)
+    source.gate.clear()
+    waiting = asyncio.create_task(cached.get())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    clock.seconds = 26
+    source.gate.set()
+    with pytest.raises(StorageUnavailable, match="too late"):
+        await waiting
+    assert (await cached.get(), source.loads) == (2, 2)
