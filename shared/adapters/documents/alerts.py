@@ -9,7 +9,7 @@ from typing import Final
 
 from shared.adapters.cloud_events import event_json, read_event
 from shared.adapters.documents.deliveries import TABLE, DocumentDeliveries, row_key
-from shared.adapters.documents.store import Document, Documents
+from shared.adapters.documents.store import Document, Documents, key_of
 from shared.domain.alerts.alert import Alert
 from shared.domain.alerts.event import AlertEvent
 from shared.domain.alerts.sink import SinkId
@@ -65,10 +65,11 @@ class DocumentAlerts:
                 await self._documents.insert(_LOG, _owner(event.tenant_id), row_key(event.name), event.document)
         await self._documents.remove(TABLE, event.kind, row_key(event.event_id))
 
-    async def find(self, tenant_id: str, kind: str, event_id: str) -> AlertEvent | None:
-        waiting = await self._documents.get(TABLE, kind, row_key(event_id))
-        found = waiting or await self._logged(tenant_id, f"{kind}:{event_id}")
-        return _event(found) if found else None
+    async def with_successors(self, tenant_id: str, kind: str, event_id: str) -> Sequence[AlertEvent]:
+        # The log is read last, so that an event that is fanned out meanwhile is seen at least once.
+        waiting = await self._with_successors(TABLE, kind, event_id)
+        logged = await self._with_successors(_LOG, _owner(tenant_id), f"{kind}:{event_id}")
+        return [event for each in (*waiting, *logged) if (event := _event(each)) is not None]
 
     async def of_owner(self, tenant_id: str) -> Sequence[AlertEvent]:
         found = await self._documents.list(_LOG, partition=_owner(tenant_id))
@@ -89,6 +90,14 @@ class DocumentAlerts:
                         if removed == limit:
                             return removed
         return removed
+
+    async def _with_successors(self, table: str, partition: str, name: str) -> list[Document]:
+        own = await self._documents.get(table, partition, row_key(name))
+        # In the order of keys, ";" follows ":". Names whose keys are hashes have no successors.
+        further = await self._documents.list(
+            table, partition=partition, after=key_of(f"{name}:"), before=key_of(f"{name};")
+        )
+        return [own, *further] if own else further
 
     async def _logged(self, tenant_id: str, name: str) -> Document | None:
         return await self._documents.get(_LOG, _owner(tenant_id), row_key(name))

@@ -40,8 +40,11 @@ class AlertOutbox(Protocol):
         """
         ...
 
-    async def find(self, tenant_id: str, kind: str, event_id: str) -> AlertEvent | None:
-        """Return a stored event of a tenant, or of the platform, whether it is delivered or not; `None` if none is."""
+    async def with_successors(self, tenant_id: str, kind: str, event_id: str) -> Sequence[AlertEvent]:
+        """Return the event of this id, and those whose ids begin with it and a colon: fanned out or not.
+
+        They are of one tenant, or of the platform. Those that cannot be read are left out. An event may occur twice.
+        """
         ...
 
     async def of_owner(self, tenant_id: str) -> Sequence[AlertEvent]:

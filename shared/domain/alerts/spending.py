@@ -19,8 +19,11 @@ _SIGMAS: Final = 3
 
 
 def highest_crossed(used: int, limit: int | None, thresholds: Iterable[int]) -> int | None:
-    """Return the highest threshold, in percent, that is reached; `None` if none is, or there is no limit to reach."""
-    if not limit:
+    """Return the highest threshold, in percent, that is reached; `None` if none is, or there is no limit to reach.
+
+    Any use exceeds a limit of 0. No use reaches none.
+    """
+    if limit is None or not used:
         return None
     return max((each for each in thresholds if used * 100 >= each * limit), default=None)
 

@@ -14,6 +14,8 @@ from shared.adapters.documents.alert_sinks import DocumentSinks
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.deliveries import DocumentDeliveries
 from shared.adapters.documents.store import Documents, key_of
+from shared.application.alerts.raise_once import RaiseOnce
+from shared.application.alerts.store_alert import StoreAlert
 from shared.application.ports.alerts import Backlog
 from shared.domain.alerts.alert import AlertKind
 from shared.domain.alerts.delivery import Delivery, GivenUp
@@ -56,8 +58,8 @@ async def test_an_alert_is_stored_once_and_becomes_one_delivery_for_each_sink(
     assert not await outbox.add(raised)
     assert await names_raised(documents, tenant) == [f"budget.threshold:{tenant}:2026-11:usd:80"]
     stored = event(f"{tenant}:2026-11:usd:80", tenant=tenant, threshold="80")
-    assert await outbox.find(tenant, raised.kind, raised.event_id) == stored
-    assert await outbox.find(tenant, raised.kind, "another") is None
+    assert await outbox.with_successors(tenant, raised.kind, raised.event_id) == [stored]
+    assert await outbox.with_successors(tenant, raised.kind, "another") == []
     await asyncio.gather(*(outbox.fan_out(stored, sinks, NOW) for _ in range(3)))
     await outbox.fan_out(stored, [SinkId("", "later")], NOW)
     for each in sinks:
@@ -66,7 +68,7 @@ async def test_an_alert_is_stored_once_and_becomes_one_delivery_for_each_sink(
     assert (await DocumentDeliveries(documents).waiting(SinkId("", "later"), 10))[0] == []
     assert await names_raised(documents, tenant) == []
     assert not await outbox.add(raised)
-    assert await outbox.find(tenant, raised.kind, raised.event_id) == stored
+    assert await outbox.with_successors(tenant, raised.kind, raised.event_id) == [stored]
     assert list(await outbox.of_owner(tenant)) == [stored]
 
 
@@ -114,11 +116,45 @@ async def test_an_event_of_the_log_that_cannot_be_read_stops_no_other(documents:
         await outbox.fan_out(event(name, tenant=tenant), [], NOW)
     await documents.put("alertlog", tenant, key_of("budget.threshold:damaged"), "nonsense")
     assert not await outbox.add(alert("damaged", tenant=tenant))
-    assert await outbox.find(tenant, AlertKind.BUDGET_THRESHOLD, "damaged") is None
+    assert await outbox.with_successors(tenant, AlertKind.BUDGET_THRESHOLD, "damaged") == []
     assert [each.event_id for each in await outbox.of_owner(tenant)] == ["sound"]
     assert await outbox.forget(NOW + timedelta(days=1), 1000) >= 1
     assert await outbox.of_owner(tenant) == []
     await documents.remove("alertlog", tenant, key_of("budget.threshold:damaged"))
+
+
+async def test_successors_of_an_alert_are_found_before_and_after_they_are_fanned_out(
+    documents: Documents, tenant: str
+) -> None:
+    outbox, name = DocumentAlerts(documents), f"{tenant}:2026-11:usd:80"
+    names = [name, f"{name}:200.00", f"{name}:above:200.00"]
+    for each in (*names, f"{tenant}:2026-11:usd:8", f"{name}0", f"{name};", f"{name}-1", "ü" * 300):
+        assert await outbox.add(alert(each, tenant=tenant))
+    kind = AlertKind.BUDGET_THRESHOLD
+    assert [each.event_id for each in await outbox.with_successors(tenant, kind, name)] == names
+    await outbox.fan_out(event(names[1], tenant=tenant), [], NOW)
+    found = [each.event_id for each in await outbox.with_successors(tenant, kind, name)]
+    assert found == [names[0], names[2], names[1]]
+    assert [each.event_id for each in await outbox.with_successors(tenant, kind, "ü" * 300)] == ["ü" * 300]
+
+
+async def test_processes_that_see_several_limits_at_once_tell_ascending_ones(documents: Documents, tenant: str) -> None:
+    outbox, name = DocumentAlerts(documents), f"{tenant}:2026-11:usd:80"
+
+    async def tell(limit: str) -> bool:
+        return await RaiseOnce(StoreAlert(outbox), outbox)(alert(name, tenant=tenant, limit=limit))
+
+    told_now = await asyncio.gather(*map(tell, ("100", "300", "250", "300", "200", "100")))
+    stored = await outbox.with_successors(tenant, AlertKind.BUDGET_THRESHOLD, name)
+    assert len(stored) == sum(told_now)
+    limit_of = {each.event_id: each.data["limit"] for each in stored}
+    told_limits = [limit_of[name]]
+    while (successor := f"{name}:above:{told_limits[-1]}") in limit_of:
+        told_limits.append(limit_of[successor])
+    assert len(told_limits) == len(stored)
+    assert told_limits == sorted({*told_limits})
+    assert told_limits[-1] == "300"
+    assert not any(await asyncio.gather(*map(tell, ("100", "300", "250"))))
 
 
 async def test_only_one_process_gets_the_lease_of_a_delivery(documents: Documents, sink: SinkId) -> None:

@@ -33,6 +33,18 @@ async def test_budgets_are_watched(stack: Stack) -> None:
     assert reset["alert_thresholds"] is None
 
 
+async def test_a_tenant_that_is_stopped_by_a_limit_of_0_is_told_if_it_has_used_something(stack: Stack) -> None:
+    await stack.register("unused")
+    await stack.chat(max_completion_tokens=20)
+    await stack.settled()
+    for tenant in (stack.tenant, "unused"):
+        await stack.manage("PATCH", f"/manage/tenants/{tenant}", {"monthly_quota_tokens": 0})
+    assert (await stack.chat())[0] == 429
+    await timers.watch_budgets(past_due=False)
+    (found,) = await alerts_of(stack)
+    assert (found["tenantid"], found["severity"], found["data"]["limit"]) == (stack.tenant, "error", "0")
+
+
 @pytest.mark.parametrize("thresholds", [[0], [201], ["80"], [1] * 21])
 async def test_thresholds_are_percentages(stack: Stack, thresholds: list[Any]) -> None:
     await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"alert_thresholds": thresholds}, status=400)

@@ -20,10 +20,15 @@ def test_the_highest_threshold_that_is_reached_counts(used: int, limit: int, cro
     assert highest_crossed(used, limit, (50, 80, 100)) == crossed
 
 
-@pytest.mark.parametrize("limit", [None, 0])
-def test_without_a_limit_there_is_nothing_to_reach(limit: int | None) -> None:
-    assert highest_crossed(10**18, limit, (50,)) is None
+def test_without_a_limit_or_thresholds_there_is_nothing_to_reach() -> None:
+    assert highest_crossed(10**18, None, (50,)) is None
     assert highest_crossed(10**18, 1, ()) is None
+    assert highest_crossed(10**18, 0, ()) is None
+
+
+def test_any_use_exceeds_a_limit_of_0_and_no_use_does_not() -> None:
+    assert highest_crossed(1, 0, (50, 200, 100)) == 200
+    assert highest_crossed(0, 0, (50, 100)) is None
 
 
 def days(amount: int, *, before: datetime = NOON, count: int = 40) -> dict[date, int]:

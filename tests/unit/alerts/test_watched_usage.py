@@ -138,12 +138,29 @@ async def test_a_threshold_is_told_once_in_a_period_and_again_if_the_limit_was_r
     assert (await watching.raised())["acme:2026-11:usd:100"]["severity"] == "error"
     watching.use("acme", Amount(0, 170 * USD), Limit(None, 200 * USD))
     assert await watching.budgets()() == 1
-    assert [*await watching.raised()] == ["acme:2026-11:usd:80:200.00"]
+    assert [*await watching.raised()] == ["acme:2026-11:usd:80:above:100.00"]
     watching.use("acme", Amount(0, 81 * USD), Limit(None, 99 * USD))  # a lower limit is no news
     assert await watching.budgets()() == 0
     watching.clock.moment += timedelta(days=30)
     assert await watching.budgets()() == 1
     assert [*await watching.raised()] == ["acme:2026-12:usd:80"]
+
+
+async def test_a_limit_of_0_is_told_to_whom_has_used_something() -> None:
+    watching = Watching()
+    await watching.tenant("stopped", Amount(30, 2 * USD), Limit(0, 0))
+    await watching.tenant("closed-to-all", Amount(0, 0), Limit(0, 0))
+    assert await watching.budgets()() == 2
+    raised = await watching.raised()
+    assert {name: (each["severity"], each["limit"]) for name, each in raised.items()} == {
+        "stopped:2026-11:tokens:100": ("error", "0"),
+        "stopped:2026-11:usd:100": ("error", "0.00"),
+    }
+    assert await watching.budgets()() == 0
+    watching.use("stopped", Amount(30, 2 * USD), Limit(30, 0))
+    assert await watching.budgets()() == 1
+    assert [*await watching.raised()] == ["stopped:2026-11:tokens:100:above:0"]
+    assert ("gateway.quota.utilization", "stopped", "usd") not in watching.gauges.values
 
 
 async def test_tenants_choose_their_thresholds_and_each_has_its_gauge() -> None:
