@@ -334,9 +334,12 @@ var vaultId = empty(existingKeyVaultId)
 
 var roles = loadJsonContent('roles.json')
 
-@description('Gives one role to some principals.')
+@description('Gives one role to some principals. Whoever has several duties gets it once: Azure refuses it twice.')
 func accessOf(principals person[], role string) access[] =>
-  map(principals, each => { principalId: each.principalId, principalType: each.principalType, role: role })
+  union(
+    map(principals, each => { principalId: each.principalId, principalType: each.principalType, role: role }),
+    []
+  )
 
 var operators = filter(people, each => (each.duty == 'operator'))
 var readers = filter(people, each => ((each.duty == 'operator') || (each.duty == 'auditor')))

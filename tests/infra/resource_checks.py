@@ -291,6 +291,19 @@ def roles_of_people(subject: Subject) -> Iterator[str]:
                 yield f"{duty}: {titles.get(_role_id(role))} at {role.scope_id}"
 
 
+def roles_once(subject: Subject) -> Iterator[str]:
+    """Whoever has several duties, and deploys too, gets each role once: Azure refuses two resources of one name."""
+    duties = ("operator", "auditor", "accountant", "pipeline")
+    values = {
+        **profile_parameters(subject.sources, "private"),
+        "people": [{"principalId": "ann", "principalType": "User", "duty": duty} for duty in (*duties, "auditor")],
+        "principalId": "ann",
+        "backupLocation": "northeurope",
+    }
+    counts = Counter(role.id for role in subject.template(values).of(ROLE))
+    yield from (f"{role} is given {count} times" for role, count in counts.items() if count > 1)
+
+
 def containers(subject: Subject) -> Iterator[str]:
     """Each container that the gateway writes is made in the books' account, whose group outlives the gateway."""
     for profile, template in subject.templates.items():

@@ -26,7 +26,9 @@ def _unique(*parts: str) -> str:
 def _union(*values: Any) -> Any:
     if isinstance(values[0], Mapping):
         return {key: value for each in values for key, value in each.items()}
-    return list(dict.fromkeys(chain.from_iterable(values)))
+    found: list[Any] = []
+    found.extend(each for each in chain.from_iterable(values) if each not in found)
+    return found
 
 
 def _to_object(values: list[Any], key: Callable[..., str], value: Callable[..., Any] | None = None) -> dict[str, Any]:
