@@ -12,7 +12,7 @@ from typing import Any
 
 LOCK_FILE = "run.lock"
 _FOLDERS = ("azurite", "timers")
-_FILES = ("*.json", "*.log", "*.pem")
+_FILES = ("*.json", "*.log", "*.pem", "*.header")
 
 
 class FolderInUse(Exception):
@@ -82,8 +82,13 @@ def make_private(folder: Path) -> None:
 
 def write_private(path: Path, document: Mapping[str, Any]) -> None:
     """Replace a file by a JSON document that only its owner can read."""
+    write_private_text(path, json.dumps(document, indent=2) + "\n")
+
+
+def write_private_text(path: Path, text: str) -> None:
+    """Replace a file by a text that only its owner can read."""
     temporary = path.with_suffix(".tmp")
     temporary.unlink(missing_ok=True)
     temporary.touch(mode=0o600, exist_ok=False)
-    temporary.write_text(json.dumps(document, indent=2) + "\n")
+    temporary.write_text(text)
     temporary.replace(path)

@@ -20,6 +20,7 @@ def ready_block(document: dict[str, Any], data: Path) -> str:
     target = (
         f"{url}/openai/deployments/{quote(document['deployment'], safe='')}/chat/completions?api-version=2024-10-21"
     )
+    key = shlex.quote(f"@{data.name if data == _DEFAULT_DATA else data}/tenant.header")
     verify = "make verify" if data == _DEFAULT_DATA else f"TALLYGATE_DATA={shlex.quote(str(data))} make verify"
     serves = f"simulator    {simulator}" if simulator else f"deployment   {document['deployment']}"
     return f"""
@@ -37,12 +38,12 @@ Tallygate is running.  Ctrl-C stops it; its data stays in {data}.
 Try it:
 
   curl -si '{target}' \\
-    -H 'api-key: {tenant_key}' -H 'content-type: application/json' \\
+    -H {key} -H 'content-type: application/json' \\
     -d {question}
 
 See what the tenant has used, and check the ledger:
 
-  curl -s {url}/me/usage -H 'api-key: {tenant_key}'
+  curl -s {url}/me/usage -H {key}
   {verify}
 {_failover(simulator) if simulator else ""}"""
 

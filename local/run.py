@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from local.azurite_server import ACCOUNT, AzuritePorts, new_account_key, start_azurite
-from local.data_folder import FolderInUse, FolderLock, make_private, write_private
+from local.data_folder import FolderInUse, FolderLock, make_private, write_private, write_private_text
 from local.demo import REGIONS, TENANT, Demo, DemoFailed
 from local.env_file import read_env_file
 from local.ready import ready_block
@@ -93,13 +93,19 @@ class LocalRun:
                     process.kill()
                     process.wait()
         if self._lock is not None:
-            self._run_file.unlink(missing_ok=True)
+            for path in (self._run_file, *self._header_files):
+                path.unlink(missing_ok=True)
             self._lock.release()
 
     @property
     def _run_file(self) -> Path:
         """The file that describes the run. Only the run that holds the lock may touch it."""
         return self._data / "run.json"
+
+    @property
+    def _header_files(self) -> tuple[Path, Path]:
+        """Files for `curl -H @FILE`, of the tenant and the administrator: others see the arguments of a process."""
+        return self._data / "tenant.header", self._data / "admin.header"
 
     def start(self) -> None:
         self._take_folder()
@@ -262,6 +268,8 @@ class LocalRun:
             "gateway_command": command,
             "gateway_env": environment,
         }
+        for path, key in zip(self._header_files, (kept.tenant_key, kept.admin_key), strict=True):
+            write_private_text(path, f"api-key: {key}\n")
         write_private(self._run_file, document)
         return document
 

@@ -154,16 +154,17 @@ def _first_tenant() -> str:
 
 
 def _what_to_call(management: Management, backends: list[Backend]) -> str:
-    """Return commands that work when pasted. The tenant's key is shown by them only, never by this hook."""
+    """Return commands that work when pasted. Neither they nor this hook show a key: each is in a file of its user."""
     url, deployment = management.url, min(each["deployment"] for each in backends)
     question = json.dumps({"model": deployment, "messages": [{"role": "user", "content": "Hello!"}]})
     return f"""
 The gateway is {url}. Make a key for the tenant {_first_tenant()}, and call it:
 
-  ADMIN="{management.credential.in_shell}"
-  KEY=$(curl -s -X POST '{url}/manage/tenants/{_first_tenant()}/keys' -H "$ADMIN" |
-    python3 -c 'import json, sys; print(json.load(sys.stdin)["key"])')
-  curl -si '{url}/openai/v1/chat/completions' -H "api-key: $KEY" -H 'content-type: application/json' \\
+  ADMIN=$(mktemp) KEY=$(mktemp)
+  echo "{management.credential.in_shell}" > "$ADMIN"
+  curl -s -X POST '{url}/manage/tenants/{_first_tenant()}/keys' -H @"$ADMIN" |
+    python3 -c 'import json, sys; print("api-key: " + json.load(sys.stdin)["key"])' > "$KEY"
+  curl -si '{url}/openai/v1/chat/completions' -H @"$KEY" -H 'content-type: application/json' \\
     -d '{question}'
 """
 

@@ -108,3 +108,19 @@ def test_the_index_of_decisions_tells_number_title_and_status_of_each() -> None:
     rows = _INDEX_ROW.findall((DECISIONS / "README.md").read_text())
     assert {name: (number, title.strip(), status.strip()) for number, name, title, status in rows} == written
     assert [int(number) for number, *_ in rows] == sorted(int(number) for number, *_ in rows)
+
+
+_SECRET_ARGUMENT = re.compile(
+    r"(-H|--header) +[\"']?(\$|api-key|authorization|x-functions-key)|--value +\S", re.IGNORECASE
+)
+
+
+def test_no_command_has_a_secret_among_its_arguments() -> None:
+    """Everybody on a machine sees the arguments of all its processes. Commands read secrets from files."""
+    sources = [*documents(), ROOT / "local/ready.py", ROOT / "infra/hooks/seed.py"]
+    found = [
+        f"{each.relative_to(ROOT)}: {match[0]}"
+        for each in sources
+        for match in _SECRET_ARGUMENT.finditer(each.read_text())
+    ]
+    assert found == []

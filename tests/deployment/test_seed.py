@@ -253,7 +253,7 @@ async def test_where_the_vault_is_closed_the_access_token_of_the_person_is_used(
     assert {token for path, token in seen if path.startswith("/manage")} == {"Bearer token-of-ann"}
     command = "az account get-access-token --scope api://app/.default --query accessToken"
     assert command in " ".join(azure.commands)
-    assert f'ADMIN="authorization: Bearer $({command} --output tsv)"' in printed
+    assert f'echo "authorization: Bearer $({command} --output tsv)" > "$ADMIN"' in printed
     assert "token-of-ann" not in printed
 
 
@@ -262,7 +262,7 @@ async def test_a_token_without_the_role_gives_way_to_the_administrators_key(
 ) -> None:
     azure.change(token="token-of-ann")
     status, printed, _ = await run(azure, new_gateway.url, backends(new_gateway, "gpt-4o"), ENTRA_CLIENT_ID="app")
-    assert (status, 'ADMIN="api-key: $(az keyvault secret show' in printed) == (0, True)
+    assert (status, 'echo "api-key: $(az keyvault secret show' in printed) == (0, True)
 
 
 async def test_a_pipeline_that_may_not_administer_deploys_all_the_same(new_gateway: Stack, azure: FakeAzure) -> None:

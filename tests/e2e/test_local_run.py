@@ -20,6 +20,7 @@ import pytest
 from azure.storage.blob.aio import BlobServiceClient
 
 from local.azurite_server import ACCOUNT
+from local.ready import ready_block
 from tests.tools.stack import API_VERSION, await_port, free_port, running_simulator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,11 +194,19 @@ async def test_it_serves_keeps_its_state_and_ends_its_processes(run: Run) -> Non
     async with aiohttp.ClientSession() as session:
         api = Api(session, second)
         assert await api.entries("demo") == before
-        curl = run_curl(second)
-        assert json.loads(curl)["object"] == "chat.completion"
+        commands, answers = run_printed_commands(second, run.data)
+        assert answers.startswith("HTTP/1.1 200")
+        assert '"chat.completion"' in answers
+        assert '"tokens_used"' in answers
+        assert [key for key in (second["tenant_key"], second["admin_key"]) if key in commands] == []
+        keys = {second["tenant_key"]: "tenant.header", second["admin_key"]: "admin.header"}
+        for key, name in keys.items():
+            assert (run.data / name).read_text() == f"api-key: {key}\n"
+            assert (run.data / name).stat().st_mode & 0o077 == 0
         assert len(await api.entries("demo")) == 2
     assert run.stop(signal.SIGINT) == 0
-    assert not (run.data / "run.json").exists()
+    assert commands in run.output
+    assert [name for name in ("run.json", *keys.values()) if (run.data / name).exists()] == []
     assert (run.data / "secrets.json").stat().st_mode & 0o077 == 0
 
 
@@ -231,22 +240,13 @@ async def test_another_region_takes_over_when_the_first_fails(run: Run) -> None:
         assert await api.region() == "eastus"
 
 
-def run_curl(document: dict[str, Any]) -> str:
-    """Run the curl command that `make run` prints."""
-    url = f"{document['url']}/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21"
-    body = json.dumps({"messages": [{"role": "user", "content": "Hello!"}]})
-    command = [
-        "curl",
-        "-s",
-        url,
-        "-H",
-        f"api-key: {document['tenant_key']}",
-        "-H",
-        "content-type: application/json",
-        "-d",
-        body,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def run_printed_commands(document: dict[str, Any], data: Path) -> tuple[str, str]:
+    """Run the first two commands that `make run` prints. Returns them, and what they print."""
+    printed = ready_block(document, data)
+    commands = printed[printed.index("  curl -si") : printed.index("  TALLYGATE_DATA=")]
+    script = "\n".join(line for line in commands.splitlines() if line.startswith("  "))
+    ended = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    return commands, ended.stdout
 
 
 async def test_open_streams_finish_when_it_is_stopped(run: Run) -> None:

@@ -104,9 +104,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "readers, pipelines), roles.storageTableDataReader",
         "readers, pipelines), roles.storageTableDataContributor",
     ),
-    "a role that is given twice": _main(
-        "roles_once", "  union(\n    map(principals", "  concat(\n    map(principals"
-    ),
+    "a role that is given twice": _main("roles_once", "  union(\n    map(principals", "  concat(\n    map(principals"),
     "an output that was renamed": _in(
         "storage-books", "module_outputs", "output tableEndpoint string", "output tablesEndpoint string"
     ),

@@ -69,7 +69,10 @@ def test_a_process_of_another_user_is_running(tmp_path: Path, monkeypatch: pytes
 
 def test_what_earlier_runs_have_left_is_made_private(tmp_path: Path) -> None:
     (tmp_path / "azurite" / "blobs").mkdir(parents=True)
-    left = [tmp_path / name for name in ("secrets.json", "gateway.log", "azurite/tables.json", "azurite/blobs/1")]
+    left = [
+        tmp_path / name
+        for name in ("secrets.json", "admin.header", "gateway.log", "azurite/tables.json", "azurite/blobs/1")
+    ]
     for path in left:
         path.touch(mode=0o644)
     (tmp_path / "notes.txt").touch(mode=0o644)
