@@ -9,7 +9,12 @@ from typing import Any
 
 import openai
 import pytest
-from azure.identity import ClientSecretCredential, DeviceCodeCredential, ManagedIdentityCredential
+from azure.identity import (
+    ClientSecretCredential,
+    DefaultAzureCredential,
+    DeviceCodeCredential,
+    ManagedIdentityCredential,
+)
 from azure.identity import get_bearer_token_provider as provider_of
 from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
 from azure.identity.aio import get_bearer_token_provider as async_provider_of
@@ -61,15 +66,23 @@ async def test_the_asynchronous_client_calls_as_an_application(stack: Stack, ent
     await no_token_went_upstream(stack)
 
 
-@pytest.mark.parametrize("kind", ["secret", "managed identity", "device code"])
-async def test_the_synchronous_client_calls_with_each_credential(stack: Stack, entra: EmulatedEntra, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["secret", "managed identity", "device code", "default in Azure", "default by secret"])
+async def test_the_synchronous_client_calls_with_each_credential(
+    stack: Stack, entra: EmulatedEntra, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = credential_options(entra)
+    if kind == "default by secret":  # of the environment
+        names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+        for name, text in zip(names, entra.secret_of(0), strict=True):
+            monkeypatch.setenv(name, text)
     credentials: dict[str, Callable[[], Any]] = {
         "secret": lambda: ClientSecretCredential(*entra.secret_of(0), **options),
         "managed identity": ManagedIdentityCredential,
         "device code": lambda: DeviceCodeCredential(
             entra.applications[0].client_id, tenant_id=entra.directory_id, prompt_callback=lambda *_: None, **options
         ),
+        "default in Azure": DefaultAzureCredential,
+        "default by secret": lambda: DefaultAzureCredential(**options),
     }
     credential = credentials[kind]()
 
@@ -82,7 +95,7 @@ async def test_the_synchronous_client_calls_with_each_credential(stack: Stack, e
 
     assert all(await asyncio.to_thread(ask))
     application, identity = entra.applications
-    client = identity if kind == "managed identity" else application
+    client = identity if kind in ("managed identity", "default in Azure") else application
     booked = await stack.entries()
     assert [each["application"] for each in booked] == [client.client_id] * 2
     if kind == "device code":
