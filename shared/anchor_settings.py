@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from pydantic import SecretStr, ValidationInfo, field_validator
 
 from shared.domain.audit.signed_note import is_key_name
-from shared.setting_rules import endpoint_problem, is_loopback, secret_name_problem
+from shared.setting_rules import endpoint_problem, refuse, secret_name_problem, webhook_problem
 from shared.vault_settings import VaultSettings
 
 
@@ -64,11 +62,5 @@ class AnchorSettings(VaultSettings):
     @classmethod
     def _is_webhook(cls, secret: SecretStr) -> SecretStr:
         if url := secret.get_secret_value():
-            try:
-                parts = urlsplit(url)
-                is_web = bool(parts.hostname) and not (parts.username or parts.password)
-            except ValueError:
-                is_web = False
-            if not is_web or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url))):
-                raise ValueError("must be an https URL without a user")
+            refuse(webhook_problem(url))
         return secret

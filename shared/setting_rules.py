@@ -82,6 +82,18 @@ def chain_key_problem(text: str) -> str | None:
     return unresolved_problem(text) or secret_problem(text)
 
 
+def webhook_problem(text: str) -> str | None:
+    """Refuse an address that is none of a webhook. Its query may hold a secret."""
+    try:
+        parts = urlsplit(text)
+        is_web = bool(parts.hostname) and not (parts.username or parts.password)
+    except ValueError:
+        is_web = False
+    if not is_web or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(text))):
+        return "must be an https URL without a user"
+    return None
+
+
 def secret_name_problem(text: str) -> str | None:
     """Refuse a name that no secret of a key vault can have.
 

@@ -23,6 +23,8 @@ class VaultSettings(BaseSettings):
     """The secret that holds the key of ledger entries. All its versions verify, and the newest signs."""
     privacy_key_secret_name: str = ""
     """The secret that holds the key of pseudonyms and of hashed prompts, in place of `PRIVACY_KEY`."""
+    audit_witness_url_secret_name: str = ""
+    """The secret that holds the address of the witness behind a webhook, in place of `AUDIT_WITNESS_URL`."""
 
     @field_validator("key_vault_host_suffixes")
     @classmethod
@@ -43,6 +45,7 @@ class VaultSettings(BaseSettings):
         "admin_api_key_secret_name",
         "audit_chain_key_secret_name",
         "privacy_key_secret_name",
+        "audit_witness_url_secret_name",
     )
     @classmethod
     def _is_in_the_vault(cls, name: str, info: ValidationInfo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -64,6 +65,6 @@ def _witnesses(adapters: Adapters) -> list[Witness]:
     found: list[Witness] = []
     if adapters.anchor_witness is not None:
         found.append(CopyAnchors(adapters.anchor_witness, adapters.cursors))
-    if url := adapters.settings.audit_witness_url.get_secret_value():
-        found.append(CheckpointWebhook(url))
+    if name := adapters.secret_names.witness:
+        found.append(CheckpointWebhook(partial(adapters.secrets.get, name)))
     return found

@@ -28,7 +28,9 @@ WEAK_SETTINGS: Final[Mapping[str, Callable[[Settings], bool]]] = {
     "AUDIT_SIGNING_KEY_NAME": lambda settings: not (settings.audit_signing_key_name or settings.audit_signing_key_file),
     "AZURE_OPENAI_API_KEY": lambda settings: bool(settings.azure_openai_api_key.get_secret_value()),
     "AUDIT_WITNESS_CONTAINER_URL": lambda settings: (
-        not (settings.audit_witness_container_url or settings.audit_witness_url.get_secret_value())
+        not settings.audit_witness_container_url
+        and not settings.audit_witness_url.get_secret_value()
+        and not settings.audit_witness_url_secret_name
     ),
     "BACKEND_HOST_SUFFIXES": _is_changed("BACKEND_HOST_SUFFIXES"),
     "ENTRA_LEGACY_AUDIENCES": _is_changed("ENTRA_LEGACY_AUDIENCES"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import aiohttp
@@ -17,14 +18,16 @@ class CheckpointWebhook:
 
     name = "the webhook"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: Callable[[], Awaitable[str]]) -> None:
+        """`url` returns the address, which may hold a secret. It raises `SecretUnavailable`, as `tell` then does."""
         self._url = url
 
     async def tell(self, size: int, checkpoint: bytes, log: AnchorStore) -> None:  # noqa: ARG002 - the text tells both
+        url = await self._url()
         try:
             async with (
                 aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
-                session.post(self._url, data=checkpoint, headers=_HEADERS, allow_redirects=False) as response,
+                session.post(url, data=checkpoint, headers=_HEADERS, allow_redirects=False) as response,
             ):
                 status = response.status
         except aiohttp.ClientError as error:

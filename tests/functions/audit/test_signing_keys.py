@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,8 +98,15 @@ async def receiver() -> AsyncIterator[Receiver]:
     await runner.cleanup()
 
 
+def stated(url: str) -> Callable[[], Awaitable[str]]:
+    async def read() -> str:
+        return url
+
+    return read
+
+
 async def test_a_webhook_gets_the_checkpoint_as_text(receiver: Receiver) -> None:
-    await CheckpointWebhook(receiver.url).tell(1, b"log\n1\n", InMemoryAnchors())
+    await CheckpointWebhook(stated(receiver.url)).tell(1, b"log\n1\n", InMemoryAnchors())
     assert receiver.got == [("text/plain; charset=utf-8", b"log\n1\n")]
 
 
@@ -107,12 +114,12 @@ async def test_a_webhook_gets_the_checkpoint_as_text(receiver: Receiver) -> None
 async def test_a_webhook_that_refuses_or_redirects_is_told(receiver: Receiver, status: int) -> None:
     receiver.status = status
     with pytest.raises(StorageUnavailable, match=f"answered {status}"):
-        await CheckpointWebhook(receiver.url).tell(1, b"x", InMemoryAnchors())
+        await CheckpointWebhook(stated(receiver.url)).tell(1, b"x", InMemoryAnchors())
     assert len(receiver.got) == 1
 
 
 async def test_a_webhook_that_cannot_be_reached_is_told_without_its_address() -> None:
     url = f"http://127.0.0.1:{free_port()}/token-in-the-path"
     with pytest.raises(StorageUnavailable) as raised:
-        await CheckpointWebhook(url).tell(1, b"x", InMemoryAnchors())
+        await CheckpointWebhook(stated(url)).tell(1, b"x", InMemoryAnchors())
     assert "token-in-the-path" not in str(raised.value)

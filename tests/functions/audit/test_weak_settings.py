@@ -61,10 +61,16 @@ def test_all_settings_that_open_something_are_known() -> None:
     assert {name.upper() for name in opening} <= WEAK_SETTINGS.keys()
 
 
-@pytest.mark.parametrize("setting", ["audit_witness_container_url", "audit_witness_url"])
-def test_anchors_without_a_witness_are_weak(setting: str) -> None:
-    witnessed = stated(**{setting: "https://other.blob.core.windows.net/witness"})
-    assert "AUDIT_WITNESS_CONTAINER_URL" not in weak_settings(witnessed)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"audit_witness_container_url": "https://other.blob.core.windows.net/witness"},
+        {"audit_witness_url": "https://witness.example.com/hook"},
+        {"audit_witness_url_secret_name": "witness", "azure_key_vault_url": "https://v.vault.azure.net"},
+    ],
+)
+def test_anchors_without_a_witness_are_weak(setting: dict[str, str]) -> None:
+    assert "AUDIT_WITNESS_CONTAINER_URL" not in weak_settings(stated(**setting))
     assert "AUDIT_WITNESS_CONTAINER_URL" in weak_settings(stated())
 
 
