@@ -38,7 +38,7 @@ class LaneRowsReader:
     rollup_table: str
     partition: str
     holds: dict[str, Reservation] = field(default_factory=dict)
-    hold_commits: set[str] = field(default_factory=set)
+    hold_commits: dict[str, str] = field(default_factory=dict)
     markers: dict[str, tuple[Amount, Usage]] = field(default_factory=dict)
     transfers: dict[str, Transfer] = field(default_factory=dict)
     marks: set[str] = field(default_factory=set)
@@ -54,7 +54,7 @@ class LaneRowsReader:
         if kind == "P":
             hold = self._read(row, RESERVATION_FORM, lambda fields: reservation_from(self.lane, row.key, fields))
             _keep(self.holds, name, hold)
-            self.hold_commits.add(str(row.fields.get("commit_id", "")))
+            self.hold_commits[name] = str(row.fields.get("commit_id", ""))
         elif kind == "X":
             _keep(self.markers, name, self._read(row, MARKER_FORM, charged_from))
         elif kind == "G":

@@ -116,12 +116,12 @@ class _Comparison:
 
         A commit wrote entries or reservations. Reservations are gone only if newer commits have resolved them.
         """
-        terminals = dict(self.books.recent_commits)
+        terminals, holding = dict(self.books.recent_commits), set(self.rows.hold_commits.values())
         resolved = 0
         for commit_id in recent:  # newest first
             if commit_id in terminals:
                 resolved += terminals[commit_id]
-            elif commit_id not in self.rows.hold_commits:
+            elif commit_id not in holding:
                 if not resolved:
                     message = f"the recent commit {commit_id} is of no entry and of no reservation"
                     yield self._wrong("I1", message, "recent")

@@ -10,6 +10,7 @@ from typing import Protocol
 from shared.application.ledger.audited_limits import BookedLimit
 from shared.application.ledger.chain_report import ChainReport
 from shared.application.ledger.findings import Finding, finding_at, findings_of
+from shared.application.ledger.moving_lane import TERMINAL
 from shared.application.ledger.transfers import Transfers
 from shared.application.ports.books import Books, Place, StoredEntry
 from shared.domain.audit.hash_chain import SHA256, ChainVerifier, Link
@@ -22,8 +23,6 @@ from shared.domain.ledger.grants import grant_of_reference
 from shared.domain.ledger.rollup import Rollup, RollupKey, rollup_of
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.pricing.usage import NOTHING_USED, Usage
-
-_TERMINAL = frozenset({EntryKind.CHARGE, EntryKind.VOID, EntryKind.EXPIRE})
 
 
 class StringSet(Protocol):
@@ -102,7 +101,7 @@ class LaneBooks:
         self.last_kind = entry.kind
         self.closed_balance = entry.balance_sha256
         self._count_commit(entry)
-        if entry.kind in _TERMINAL:
+        if entry.kind in TERMINAL:
             self._add_terminal(entry, stored.key)
         else:
             self._add_other(entry, stored)
@@ -174,7 +173,7 @@ class LaneBooks:
         else:
             self.commits += 1
             resolved = 0
-        self.recent_commits.append((entry.commit_id, resolved + (entry.kind in _TERMINAL)))
+        self.recent_commits.append((entry.commit_id, resolved + (entry.kind in TERMINAL)))
 
     def _add_terminal(self, entry: LedgerEntry, key: str) -> None:
         if entry.rid in self.resolved:

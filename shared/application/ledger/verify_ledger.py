@@ -13,6 +13,7 @@ from shared.application.ledger.chain_report import ChainReport
 from shared.application.ledger.compare_lane import LaneSnapshot, compare_lane
 from shared.application.ledger.findings import Finding, NotChecked, finding_at, findings_of
 from shared.application.ledger.lane_books import LaneBooks, StringSet
+from shared.application.ledger.moving_lane import EarlierRows, rows_at
 from shared.application.ledger.transfers import Transfers
 from shared.application.ports.anchors import AnchoredHashes
 from shared.application.ports.books import Books, Fault
@@ -39,8 +40,8 @@ class PriceRows(Protocol):
 class VerifyLedger:
     """The use case of `tallygate verify`. It reads every row of each lane of a period, and changes nothing.
 
-    - A tenant whose lanes change during the reading is read on from there, at most 20 times. Of a lane that is written
-      during each reading only entries and balance are compared.
+    - A tenant whose lanes change during the reading is read on from there, at most 20 times. Of a lane whose rows at
+      one moment none of the readings tells, only entries and balance are compared.
     - `new_set` makes the sets of rids, which may not fit into memory.
     - `key_ends` has the timestamps from which versions of the chain key must not sign any more.
     """
@@ -193,27 +194,39 @@ class VerifyLedger:
     ) -> LaneSnapshot:
         """Add the new entries of a lane to its books, and return its other rows, if possible of one moment.
 
-        The rows are read until no commit came between: then the balance has the same version before and after.
+        Either no commit came between the readings of balance and rows: then the balance has the same version before
+        and after. Or the rows before and after a balance tell those at that balance.
         """
-        mark = await self._books.watermark(lane)
-        async for stored in self._books.entries(lane, books.watermark + 1, min(mark, books.seq)):
-            if stored.entry is not None:
-                books.roll_up(stored.entry)
-        books.watermark = mark
-        is_steady = False
+        is_steady, earlier = False, None
         for _ in range(_MAX_READINGS):
+            mark = await self._roll_up(lane, books)
             await self._catch_up(lane, books, balance)
             rows = await self._books.others(lane, balance.seq)
             after = await self._books.balance(lane)
             if after is None or after.meaning is None:
                 break
-            is_steady = balance.version == rows.balance_version == after.meaning.version
-            if is_steady:
+            told = rows if balance.version == rows.balance_version == after.meaning.version else None
+            is_rolled_up = balance.seq < mark <= after.meaning.seq  # since the balance was read
+            if told is None and earlier is not None and not is_rolled_up:
+                later = [each async for each in self._books.entries(lane, balance.seq + 1, after.meaning.seq)]
+                told = rows_at(balance, earlier, rows, later)
+            is_steady = told is not None and mark == await self._books.watermark(lane)
+            if told is not None and is_steady:
+                rows = told
                 break
+            earlier = EarlierRows(version=balance.version, rows=rows)
             balance, row = after.meaning, after.fields
         await self._catch_up(lane, books, balance)
-        is_steady = is_steady and mark == await self._books.watermark(lane)
         return LaneSnapshot(balance=balance, rows=rows, mark=mark, digest=balance_digest(row), is_steady=is_steady)
+
+    async def _roll_up(self, lane: Lane, books: LaneBooks) -> int:
+        """Add the entries that were rolled up since the last reading to the books' rollups. Returns the watermark."""
+        mark = await self._books.watermark(lane)
+        async for stored in self._books.entries(lane, books.watermark + 1, min(mark, books.seq)):
+            if stored.entry is not None:
+                books.roll_up(stored.entry)
+        books.watermark = mark
+        return mark
 
     async def _catch_up(self, lane: Lane, books: LaneBooks, balance: Balance) -> None:
         """Add the entries of a lane up to its balance's last one, which are there since the balance is."""

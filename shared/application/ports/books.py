@@ -68,8 +68,8 @@ class LaneRows:
 
     holds: Mapping[str, Reservation]
     """Open reservations, by rid."""
-    hold_commits: Set[str]
-    """The ids of the commits that wrote them."""
+    hold_commits: Mapping[str, str]
+    """The ids of the commits that wrote them, by rid."""
     markers: Mapping[str, tuple[Amount, Usage]]
     """The charges of expired reservations without a late settlement, by rid."""
     transfers: Mapping[str, Transfer]
