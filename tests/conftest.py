@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.application.structured_log import line_bounds
+from tests.tools.logged_events import LoggedEvents
 from tests.tools.suite_minutes import SuiteMinutes
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ settings.load_profile("shared machine")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SuiteMinutes(), "suite minutes")
+    config.pluginmanager.register(LoggedEvents(), "logged events")
 
 
 @pytest.fixture(autouse=True)
