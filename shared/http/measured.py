@@ -32,3 +32,9 @@ def measure_refusal(telemetry: Telemetry, request: Request, status: int, code: s
         telemetry.add(REFUSALS, 1, code, str(status), "")
     else:
         trace.traces.refused(trace, status, code)
+
+
+def deployment_of(request: Request) -> str:
+    """Return the deployment that a request is for; empty if it is none of the gateway's."""
+    trace: RequestTrace | None = request.scope.get(_TRACE)
+    return trace.deployment if trace is not None else ""

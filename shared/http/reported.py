@@ -15,6 +15,7 @@ from shared.domain.alerts.alert import AlertKind
 from shared.domain.errors import GatewayError, InvalidApiKey, ResidencyViolation, UnpricedModel
 from shared.domain.tenancy.lookup_budget import network_of
 from shared.http.errors import INTERNAL_ERROR, status_of
+from shared.http.measured import deployment_of
 from shared.http.source import source_of
 
 COUNTED: Final = frozenset({401, 403, 413, 424, 429})
@@ -54,7 +55,9 @@ def report_error(
             log_event(logging.WARNING, "gateway.request.refused", fields)
         if isinstance(error, UnpricedModel):
             name, data = sha256(str(error).encode()).hexdigest()[:16], {"message": str(error), "asked_by": tenant_id}
-            raise_alert.of_platform(AlertKind.MODEL_UNPRICED, name, "prices", data, daily=True)
+            deployment = deployment_of(request)
+            subject = f"deployments/{deployment}" if deployment else "prices"
+            raise_alert.of_platform(AlertKind.MODEL_UNPRICED, name, subject, data, daily=True)
 
 
 def report_failure(error: Exception, request: Request, status: int, code: str) -> None:

@@ -69,6 +69,7 @@ async def test_a_model_without_a_price_is_told_once_a_day(stack: Stack) -> None:
         assert (await stack.chat())[0] == 424
     (alert,) = await alerts_of(stack)
     assert (alert["type"], alert["severity"]) == ("tallygate.model.unpriced", "error")
+    assert alert["subject"] == "deployments/gpt-4o"
     assert "gpt-9" in alert["data"]["message"]
     assert alert["data"]["asked_by"] == stack.tenant
 
