@@ -40,7 +40,7 @@ SPILL = {"deployment": "gpt-4o-mini", "sku": "GlobalStandard", "model": "gpt-4o-
 
 @dataclass(frozen=True)
 class Run:
-    """What a gateway has exported, booked and asked, and when it ended."""
+    """A gateway under faults: its exported rows, its entries, and what it asked of backends."""
 
     rows: dict[str, Rows]
     ended_ms: int
