@@ -160,6 +160,9 @@ param isGatewayLocked bool = false
 @description('Region of an account for copies of the books, in another region. Empty if there is none.')
 param backupLocation string = ''
 
+@description('Policy of copies of the books. locked: infra/scripts/lock-immutability.sh has locked it. Without a value they have one if the books have.')
+param backupImmutability ('none' | 'unlocked' | 'locked')?
+
 @description('Resource id of a key vault that exists. Empty for a new one.')
 param existingKeyVaultId string = ''
 
@@ -289,6 +292,8 @@ var isNetworkNew = isPrivate && empty(endpointsSubnetId)
 var isAppPublic = isGatewayPublic ?? !isPrivate
 var isSpreadOverZones = isZoneRedundant ?? preset.isZoneRedundant
 var booksPolicies = booksImmutability ?? preset.booksImmutability
+// Locked books say nothing of their copies, whose account may come later.
+var backupPolicy = backupImmutability ?? (booksPolicies == 'none' ? 'none' : 'unlocked')
 var areBooksKept = areBooksLocked ?? preset.areBooksLocked
 // A group of a zone-redundant app has two always-ready instances or none.
 var readyWanted = alwaysReadyInstances ?? preset.alwaysReadyInstances
@@ -412,8 +417,12 @@ module monitorLink 'modules/monitor-link.bicep' = if (!empty(monitorLinkScopeId)
   )
   params: {
     linkScopeName: last(split(monitorLinkScopeId, '/'))
-    targetIds: [monitoring.outputs.applicationInsightsId, monitoring.outputs.workspaceId]
-    names: ['appi-${token}', 'log-${token}']
+    // A workspace that existed before is linked by whoever keeps it.
+    targetIds: concat(
+      [monitoring.outputs.applicationInsightsId],
+      empty(existingWorkspaceId) ? [monitoring.outputs.workspaceId] : []
+    )
+    names: concat(['appi-${token}'], empty(existingWorkspaceId) ? ['log-${token}'] : [])
   }
 }
 
@@ -599,7 +608,7 @@ module backup 'modules/storage-backup.bicep' = if (!empty(backupLocation)) {
     location: backupLocation
     tags: allTags
     isPrivate: isPrivate
-    immutability: booksPolicies
+    immutability: backupPolicy
     retentionDays: min(booksRetentionDays, 400)
     isLocked: areBooksKept
     backupAccess: concat(

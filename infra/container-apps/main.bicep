@@ -48,7 +48,7 @@ param booksBlobEndpoint string
 param keyVaultUrl string
 
 @description('Name of the key that signs anchors.')
-param signingKeyName string = 'audit-anchors'
+param signingKeyName string = 'tallygate-anchors'
 
 @description('Directories whose tokens are accepted, comma separated. Empty if none is.')
 param entraTenantIds string = ''

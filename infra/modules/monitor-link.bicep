@@ -13,6 +13,8 @@ resource linkScope 'microsoft.insights/privateLinkScopes@2021-07-01-preview' exi
   name: linkScopeName
 }
 
+// A scope takes one change at a time.
+@batchSize(1)
 resource links 'microsoft.insights/privateLinkScopes/scopedResources@2021-07-01-preview' = [
   for (name, index) in names: {
     parent: linkScope

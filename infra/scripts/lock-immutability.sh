@@ -3,8 +3,9 @@
 #
 #   infra/scripts/lock-immutability.sh [CONTAINER...]
 #
-# Without names it takes anchors and chargeback. It asks for each container, whose name must be typed. A locked policy
-# can be extended, but never shortened or removed, and the storage account cannot be deleted while it lasts.
+# Without names it takes anchors and chargeback, and backups if the template made their account. It asks for each
+# container, whose name must be typed. A locked policy can be extended, but never shortened or removed, and the storage
+# account cannot be deleted while it lasts.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 # shellcheck source=infra/scripts/azd-values.sh
@@ -13,6 +14,7 @@ cd "$(dirname "$0")/../.."
 account=$(azd_value BOOKS_STORAGE_ACCOUNT)
 group=$(azd_value BOOKS_RESOURCE_GROUP)
 policies=$(azd_value BOOKS_IMMUTABILITY)
+copies=$(azd env get-value BACKUP_STORAGE_ACCOUNT 2>/dev/null || true)
 profile=$(azd env get-value GATEWAY_PROFILE 2>/dev/null || echo public)
 
 if [ "$profile" = public ] || [ "$policies" = none ]; then
@@ -21,31 +23,45 @@ if [ "$profile" = public ] || [ "$policies" = none ]; then
 fi
 
 policy() { # COMMAND CONTAINER ARGUMENTS...
-  local command=$1 container=$2
+  local command=$1 container=$2 of=$account
   shift 2
-  az_there storage container immutability-policy "$command" --account-name "$account" --resource-group "$group" \
+  [ "$container" != backups ] || of=$copies
+  az_there storage container immutability-policy "$command" --account-name "$of" --resource-group "$group" \
     --container-name "$container" "$@" --output tsv
 }
 
-[ $# -gt 0 ] || set -- anchors chargeback
+if [ $# = 0 ]; then
+  set -- anchors chargeback
+  [ -z "$copies" ] || set -- "$@" backups
+fi
 for container in "$@"; do
+  if [ "$container" = backups ] && [ -z "$copies" ]; then
+    echo "The template makes no account of backups here: BACKUP_REGION is not set." >&2
+    exit 1
+  fi
   state=$(policy show "$container" --query state)
   days=$(policy show "$container" --query immutabilityPeriodSinceCreationInDays)
   case $state in
     Locked)
-      echo "$container of $account is locked already, for $days days."
+      echo "$container is locked already, for $days days."
+      [ "$container" != backups ] || azd env set BACKUP_IMMUTABILITY_WANTED locked
       continue
       ;;
     Unlocked) ;;
     *)
-      echo "$container of $account has no policy. Provision with BOOKS_IMMUTABILITY_WANTED=unlocked first." >&2
+      echo "$container has no policy. Provision with BOOKS_IMMUTABILITY_WANTED=unlocked first." >&2
       exit 1
       ;;
   esac
-  ask_for "$container" "Each file in $container of $account will stay for $days days, and so will the account. This cannot be undone."
+  ask_for "$container" "Each file in $container will stay for $days days, and so will its account. This cannot be undone."
   policy lock "$container" --if-match "$(policy show "$container" --query etag)" --query state
+  [ "$container" != backups ] || azd env set BACKUP_IMMUTABILITY_WANTED locked
 done
 
+if [ "$*" = backups ]; then
+  echo "The copies are locked. The template leaves their policy alone from now on (BACKUP_IMMUTABILITY_WANTED=locked)."
+  exit 0
+fi
 for container in anchors chargeback; do
   if [ "$(policy show "$container" --query state)" != Locked ]; then
     # The template leaves both policies alone, or none.
@@ -55,4 +71,5 @@ for container in anchors chargeback; do
 done
 azd env set BOOKS_IMMUTABILITY_WANTED locked
 echo "Both are locked. The template leaves their policies alone from now on (BOOKS_IMMUTABILITY_WANTED=locked)."
-echo "Where a pipeline or another machine provisions, write 'locked' into infra/main.parameters.json (booksImmutability)."
+echo "Where a pipeline or another machine provisions, write 'locked' into infra/main.parameters.json (booksImmutability,"
+echo "and backupImmutability if the copies are locked, too)."

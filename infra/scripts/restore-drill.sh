@@ -16,6 +16,7 @@ began=$SECONDS
 suffix=$(od -An -N4 -tx1 /dev/urandom | tr -d ' \n')
 group=rg-tallygate-drill-$suffix account=tgdrill$suffix
 folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT # a copy of the ledger must not stay behind
 end() {
   rm -rf "$folder"
   az group delete --name "$group" --yes --no-wait --output none || echo "Delete the group $group by hand." >&2

@@ -149,6 +149,12 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "a vault without purge protection": _in("key-vault", "vault", "    enablePurgeProtection: true\n", ""),
     "a key of another curve": _in("key-vault-content", "vault", "curveName: 'P-256'", "curveName: 'P-256K'"),
+    "a key of another name in Container Apps": Fault(
+        check="keys_named_alike",
+        path="infra/container-apps/main.bicep",
+        old="'tallygate-anchors'",
+        new="'audit-anchors'",
+    ),
     "secrets at each provision": _in("key-vault-content", "first_secrets", " = if (!empty(chainKey)) {", " = {"),
     "a spillover that the backend does not state": _in(
         "openai-content",
@@ -164,6 +170,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "a policy that is written again": _in(
         "storage-books", "immutability", "if (immutability == 'unlocked')", "if (immutability != 'none')"
+    ),
+    "copies of locked books without a policy": _main(
+        "immutability", "immutability: backupPolicy", "immutability: booksPolicies"
     ),
     "policies in a trial": _main("immutability", "booksImmutability: 'none'", "booksImmutability: 'unlocked'"),
     "books that a teardown deletes": _main(

@@ -155,6 +155,20 @@ def vault(subject: Subject) -> Iterator[str]:
     yield from _differences("a deleted vault", recovered.of(VAULT)[0].properties, {"createMode": "recover"})
 
 
+def keys_named_alike(subject: Subject) -> Iterator[str]:
+    """The gateway finds the vault's keys by the same names in a cluster, in Container Apps and by hand."""
+    template = subject.templates["private"]
+    setting = next(each for each in template.of(f"{SITE}/config") if each.name == "appsettings").properties
+    name = setting["AUDIT_SIGNING_KEY_NAME"]
+    for path, pattern in (
+        ("infra/kubernetes/settings.yaml", rf"AUDIT_SIGNING_KEY_NAME: {name}\n"),
+        ("infra/container-apps/main.bicep", rf"param signingKeyName string = '{name}'"),
+        ("docs/guide/operators.md", rf"az keyvault key create .*--name {name} "),
+    ):
+        if not re.search(pattern, subject.sources.text(path)):
+            yield f"{path} does not name the key {name}"
+
+
 def first_secrets(subject: Subject) -> Iterator[str]:
     """A first provision writes the secrets under the names of the settings. A second one passes and writes none."""
     given = dict.fromkeys(("adminKey", "chainKey", "privacyKey"), "0123456789abcdefghijklmnopqrstuvwxyz")
@@ -343,6 +357,23 @@ def immutability(subject: Subject) -> Iterator[str]:
                 yield f"{profile}: {each.scope_id} can soon be changed"
     locked = subject.template({**profile_parameters(subject.sources, "private"), "booksImmutability": "locked"})
     yield from ("a locked policy is written again" for _ in locked.of(kind))
+    yield from _immutability_of_backups(subject, kind)
+
+
+def _immutability_of_backups(subject: Subject, kind: str) -> Iterator[str]:
+    """Copies of books have a policy of their own, also where they come after the books were locked."""
+    for profile, own, books, wanted in (
+        ("private", None, "unlocked", 1),
+        ("private", None, "locked", 1),
+        ("private", "locked", "locked", 0),
+        ("public", None, None, 0),
+    ):
+        values = {**profile_parameters(subject.sources, profile), "backupLocation": "northeurope"}
+        given = {"booksImmutability": books, "backupImmutability": own}
+        template = subject.template({**values, **{name: value for name, value in given.items() if value}})
+        policies = [each for each in template.of(kind) if each.scope_id.endswith("/backups")]
+        if len(policies) != wanted:
+            yield f"{profile}: backups have {len(policies)} policies where books are {books} and they {own}"
 
 
 def books_are_kept(subject: Subject) -> Iterator[str]:

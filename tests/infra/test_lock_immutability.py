@@ -19,6 +19,15 @@ VALUES = {
     "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
 }
 
+BACKUPS_UNLOCKED = {
+    "--container-name backups --query state": "Unlocked",
+    "--container-name anchors --query state": "Locked",
+    "--container-name chargeback --query state": "Locked",
+    "--query immutabilityPeriodSinceCreationInDays": "400",
+    "--query etag": '"8DE3"',
+    "immutability-policy lock": "Locked",
+}
+
 
 @pytest.fixture
 def azure(tmp_path: Path) -> FakeAzure:
@@ -34,12 +43,17 @@ def azure(tmp_path: Path) -> FakeAzure:
     return made
 
 
-def run(azure: FakeAzure, *, typed: str = "") -> subprocess.CompletedProcess[str]:
+def run(azure: FakeAzure, *containers: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     """Run the script. `typed` is what somebody types for each container."""
     environment = {name: value for name, value in azure.environment().items() if name not in VALUES}
     environment["TALLYGATE_ANSWER"] = typed
     return subprocess.run(
-        ["bash", str(SCRIPT)], env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        ["bash", str(SCRIPT), *containers],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -69,6 +83,28 @@ def test_the_template_leaves_the_policies_alone_once_both_are_locked(azure: Fake
     azure.change(answers={"--query state": "Locked", "--query immutabilityPeriodSinceCreationInDays": "2557"})
     assert run(azure).returncode == 0
     assert azure.variables["BOOKS_IMMUTABILITY_WANTED"] == "locked"
+
+
+def test_copies_of_the_books_are_locked_in_their_own_account(azure: FakeAzure) -> None:
+    azure.change(values={**VALUES, "BACKUP_STORAGE_ACCOUNT": "tgcopies"}, answers=BACKUPS_UNLOCKED)
+    ended = run(azure, typed="backups")
+    (lock,) = locks(azure)
+    assert "--account-name tgcopies --resource-group rg-prod-books --container-name backups " in lock
+    assert ended.returncode == 0
+    assert azure.variables["BACKUP_IMMUTABILITY_WANTED"] == "locked"
+    assert azure.variables["BOOKS_IMMUTABILITY_WANTED"] == "locked"
+
+
+def test_copies_can_be_locked_before_the_books(azure: FakeAzure) -> None:
+    answers = {**BACKUPS_UNLOCKED, "--container-name anchors --query state": "Unlocked"}
+    azure.change(values={**VALUES, "BACKUP_STORAGE_ACCOUNT": "tgcopies"}, answers=answers)
+    assert run(azure, "backups", typed="backups").returncode == 0
+    assert "BOOKS_IMMUTABILITY_WANTED" not in azure.variables
+
+
+def test_there_are_no_copies_to_lock_without_their_account(azure: FakeAzure) -> None:
+    assert "makes no account of backups" in run(azure, "backups", typed="backups").stderr
+    assert locks(azure) == []
 
 
 @pytest.mark.parametrize("trial", [{"GATEWAY_PROFILE": "public"}, {"BOOKS_IMMUTABILITY": "none"}])
