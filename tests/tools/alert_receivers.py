@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from aiohttp import web
@@ -71,12 +72,27 @@ async def running_receiver(*, tls: bool = False) -> AsyncIterator[Receiver]:
         yield receiver
 
 
-def alert(name: str = "one", kind: AlertKind = AlertKind.BUDGET_THRESHOLD, tenant: str = "acme", **data: str) -> Alert:
+def alert(
+    name: str = "one",
+    kind: AlertKind = AlertKind.BUDGET_THRESHOLD,
+    tenant: str = "acme",
+    at: datetime = NOW,
+    **data: str,
+) -> Alert:
     subject = f"tenants/{tenant}" if tenant else "platform"
-    return Alert(kind=kind, event_id=name, at=NOW, subject=subject, tenant_id=tenant, data=data)
+    return Alert(kind=kind, event_id=name, at=at, subject=subject, tenant_id=tenant, data=data)
 
 
 def event(
-    name: str = "one", kind: AlertKind = AlertKind.BUDGET_THRESHOLD, tenant: str = "acme", **data: str
+    name: str = "one",
+    kind: AlertKind = AlertKind.BUDGET_THRESHOLD,
+    tenant: str = "acme",
+    at: datetime = NOW,
+    **data: str,
 ) -> AlertEvent:
-    return event_of(alert(name, kind, tenant, **data))
+    return event_of(alert(name, kind, tenant, at, **data))
+
+
+def alert_now(name: str, kind: AlertKind = AlertKind.BUDGET_THRESHOLD, tenant: str = "") -> Alert:
+    """Return an alert that is raised now, for sinks that were put before."""
+    return alert(name, kind, tenant, datetime.now(UTC))

@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import AwareDatetime, Field
 
 from shared.adapters.cloud_events import read_event
 from shared.adapters.documents.audit import unplaced_row
 from shared.adapters.documents.codec import from_json, to_json
 from shared.adapters.documents.store import Document, Documents, Write, key_of
-from shared.application.ports.alerts import Backlog
+from shared.application.ports.alerts import Backlog, DamagedDelivery, WaitingPage
 from shared.domain.alerts.delivery import Delivery
 from shared.domain.alerts.event import AlertEvent
-from shared.domain.alerts.sink import SinkId
+from shared.domain.alerts.sink import AlertSink, SinkId
 from shared.domain.audit.events import AuditEvent
 from shared.domain.errors import AlreadyExists, VersionConflict
 from shared.domain.values import record
@@ -28,6 +30,8 @@ _ENDED: Final = "~"
 _DEAD: Final = "~dead|"
 _DONE: Final = "~done|"
 _END_OF_DEAD: Final = "~dead}"
+_DAMAGED: Final = "~damaged|"
+"""The partitions of damaged deliveries begin with this, one for each sink."""
 _PAGE: Final = 500
 _MAX_KEY: Final = 400
 
@@ -37,10 +41,10 @@ class _Row:
     """A delivery as it is stored, whether it waits or has ended."""
 
     event: str
-    attempts: int
-    due: datetime
-    stored_at: datetime
-    ended_at: datetime | None = None
+    attempts: Annotated[int, Field(ge=0)]
+    due: AwareDatetime
+    stored_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
     reason: str = ""
 
 
@@ -56,10 +60,29 @@ class DocumentDeliveries:
         with suppress(AlreadyExists):
             await self._documents.insert(TABLE, _partition(sink), _key(event), to_json(row))
 
-    async def waiting(self, sink: SinkId, limit: int, after: str = "") -> tuple[Sequence[Delivery], str]:
+    async def waiting(self, sink: SinkId, limit: int, after: str = "") -> WaitingPage:
         page = await self._documents.list(TABLE, partition=_partition(sink), after=after, before=_ENDED, limit=limit)
-        found = [delivery for each in page if (delivery := _delivery(sink, each)) is not None]
-        return found, page[-1].key if len(page) == limit else ""
+        read = [(each, _delivery(sink, each)) for each in page]
+        return WaitingPage(
+            [delivery for _, delivery in read if delivery is not None],
+            [DamagedDelivery(sink, each.key, each.etag) for each, delivery in read if delivery is None],
+            page[-1].key if len(page) == limit else "",
+        )
+
+    async def set_aside(self, damaged: DamagedDelivery) -> bool:
+        partition = _partition(damaged.sink_id)
+        found = await self._documents.get(TABLE, partition, damaged.key)
+        if found is None or found.etag != damaged.etag:
+            return False
+        await self._documents.put(TABLE, _partition_of_damaged(damaged.sink_id), found.key, found.text)
+        try:
+            await self._documents.commit(TABLE, partition, [Write(key=found.key, text=None, etag=found.etag)])
+        except VersionConflict:
+            return False
+        return True
+
+    async def drop(self, delivery: Delivery) -> None:
+        await self._documents.remove(TABLE, _partition(delivery.sink_id), _key(delivery.event))
 
     async def lease(self, delivery: Delivery, until: datetime) -> Delivery | None:
         return await self._replace(replace(delivery, attempts=delivery.attempts + 1, due=until))
@@ -80,30 +103,29 @@ class DocumentDeliveries:
         row = Write(key=_DEAD + _key(delivery.event), text=text, etag=None, event=unplaced_row(event))
         return await self._end(delivery, row)
 
-    async def revive(self, sink: SinkId, at: datetime, limit: int) -> int:
-        dead = await self._documents.list(
-            TABLE, partition=_partition(sink), after=_DEAD, before=_END_OF_DEAD, limit=limit
-        )
+    async def revive(self, sink: AlertSink, at: datetime, limit: int) -> int:
+        dead, _ = _readable(sink, await self._dead(sink.sink_id))
         revived = 0
-        for each in dead:
-            row = _read(each)
-            if row is None:
-                continue
-            fresh = replace(row, attempts=0, due=at, stored_at=at, ended_at=None, reason="")
-            key = each.key.removeprefix(_DEAD)
+        for each in dead[:limit]:
+            fresh = _Row(event=each.event.document, attempts=0, due=at, stored_at=at)
             writes = [
-                Write(key=each.key, text=None, etag=each.etag),
-                Write(key=key, text=to_json(fresh), etag=None),
+                Write(key=_DEAD + _key(each.event), text=None, etag=each.etag),
+                Write(key=_key(each.event), text=to_json(fresh), etag=None),
             ]
             with suppress(AlreadyExists, VersionConflict):  # another request was faster
-                await self._documents.commit(TABLE, each.partition, writes)
+                await self._documents.commit(TABLE, _partition(sink.sink_id), writes)
                 revived += 1
         return revived
 
-    async def backlog(self, sink: SinkId) -> Backlog:
-        waiting = await self._documents.list(TABLE, partition=_partition(sink), before=_ENDED)
-        dead = await self._documents.list(TABLE, partition=_partition(sink), after=_DEAD, before=_END_OF_DEAD)
-        return Backlog(len(waiting), len(dead))
+    async def backlog(self, sink: AlertSink) -> Backlog:
+        partition = _partition(sink.sink_id)
+        waiting, damaged = _readable(sink, await self._documents.list(TABLE, partition=partition, before=_ENDED))
+        dead, of_dead = _readable(sink, await self._dead(sink.sink_id))
+        set_aside = await self._documents.list(TABLE, partition=_partition_of_damaged(sink.sink_id))
+        return Backlog(len(waiting), len(dead), len({*damaged, *of_dead, *(each.key for each in set_aside)}))
+
+    async def _dead(self, sink: SinkId) -> Sequence[Document]:
+        return await self._documents.list(TABLE, partition=_partition(sink), after=_DEAD, before=_END_OF_DEAD)
 
     async def forget(self, before: datetime, limit: int) -> int:
         removed = 0
@@ -151,6 +173,11 @@ def _partition(sink: SinkId) -> str:
     return f"{_SINK}{sink.tenant_id}|{sink.name}"
 
 
+def _partition_of_damaged(sink: SinkId) -> str:
+    """Return the partition in which the damaged deliveries of a sink are kept, for people to look at."""
+    return f"{_DAMAGED}{sink.tenant_id}|{sink.name}"
+
+
 def _key(event: AlertEvent) -> str:
     return row_key(event.name)
 
@@ -184,12 +211,21 @@ def _read(document: Document) -> _Row | None:
         return None
 
 
+def _readable(sink: AlertSink, documents: Sequence[Document]) -> tuple[Sequence[Delivery], Sequence[str]]:
+    """Return the deliveries for a sink, without those for an earlier one of its name; and the keys of damaged rows."""
+    read = [(each.key, _delivery(sink.sink_id, each)) for each in documents]
+    deliveries = [each for _, each in read if each is not None and sink.gets_events_of(each.event.at)]
+    return deliveries, [key for key, each in read if each is None]
+
+
 def _delivery(sink: SinkId, document: Document) -> Delivery | None:
-    """Read a delivery that waits; `None` for one that the gateway did not write."""
+    """Read a delivery that waits or was given up; `None` for one that the gateway did not write, or not there."""
     try:
         row = from_json(_Row, document.text)
         event = read_event(row.event)
     except ValueError:
+        return None
+    if _key(event) != document.key.removeprefix(_DEAD):
         return None
     return Delivery(
         sink_id=sink,

@@ -12,7 +12,14 @@ from typing import Final
 
 from shared.application.alerts.end_deliveries import SINK, EndDeliveries
 from shared.application.alerts.log_alert import log_alert
-from shared.application.ports.alerts import AlertDeliveries, AlertOutbox, AlertSender, SinkDirectory, SinkFailed
+from shared.application.ports.alerts import (
+    AlertDeliveries,
+    AlertOutbox,
+    AlertSender,
+    DamagedDelivery,
+    SinkDirectory,
+    SinkFailed,
+)
 from shared.application.ports.clock import Clock
 from shared.application.structured_log import COUNT, MESSAGE, log_event
 from shared.application.sweep import Failures
@@ -155,7 +162,7 @@ class DeliverAlerts:
 
     async def _serve(self, sink: AlertSink, ends_at: float, failures: Failures) -> int:
         """Try what is due for one sink, the longest waiting first. Returns the number of events that arrived."""
-        run = _Run(deque(self._batches(sink, await self._due(sink))), ends_at)
+        run = _Run(deque(self._batches(sink, await self._due(sink, failures))), ends_at)
 
         async def worker() -> None:
             while run.batches and not self._is_over(run) and run.in_a_row < _FAILURES_IN_A_ROW:
@@ -169,14 +176,23 @@ class DeliverAlerts:
             log_event(logging.WARNING, "gateway.alert.undelivered", fields)
         return run.delivered
 
-    async def _due(self, sink: AlertSink) -> list[Delivery]:
+    async def _due(self, sink: AlertSink, failures: Failures) -> list[Delivery]:
         now, after = self._clock.now(), ""
         due: list[Delivery] = []
         while True:
-            page, after = await self._deliveries.waiting(sink.sink_id, _PAGE, after)
-            due += [delivery for delivery in page if delivery.due <= now]
-            if not after:
+            page = await self._deliveries.waiting(sink.sink_id, _PAGE, after)
+            await self._set_aside(sink, page.damaged, failures)
+            due += [delivery for delivery in page.deliveries if delivery.due <= now]
+            if not (after := page.after):
                 return sorted(due, key=lambda each: each.due)
+
+    async def _set_aside(self, sink: AlertSink, damaged: Sequence[DamagedDelivery], failures: Failures) -> None:
+        """Take damaged deliveries out of those that wait, and write a line for each."""
+        for each in damaged:
+            with failures.collected(f"{sink.sink_id.path}: {each.key}"):
+                if await self._deliveries.set_aside(each):
+                    told = f"The delivery {each.key} cannot be read, and is set aside."
+                    log_event(logging.ERROR, "gateway.alert.damaged", {SINK: sink.sink_id.path, MESSAGE: told})
 
     def _batches(self, sink: AlertSink, due: Sequence[Delivery]) -> list[list[Delivery]]:
         size = self._sender.batch_size(sink)
@@ -184,7 +200,7 @@ class DeliverAlerts:
 
     async def _try(self, sink: AlertSink, batch: Sequence[Delivery], run: _Run) -> None:
         """Send a batch once. If the sink refuses several events at once, each is sent alone: one may be the cause."""
-        leased = [each for each in [await self._leased(delivery) for delivery in batch] if each is not None]
+        leased = [each for each in [await self._leased(sink, delivery) for delivery in batch] if each is not None]
         if not leased:
             return
         try:
@@ -213,9 +229,12 @@ class DeliverAlerts:
         """End a lease before its try. A batch of slow refusals must not outlast the leases of its events."""
         await self._deliveries.postpone(replace(delivery, attempts=delivery.attempts - 1), self._clock.now())
 
-    async def _leased(self, delivery: Delivery) -> Delivery | None:
-        """Begin a try of a delivery, unless it is over or another process is faster."""
+    async def _leased(self, sink: AlertSink, delivery: Delivery) -> Delivery | None:
+        """Begin a try of a delivery, unless it is over, was for another sink, or another process is faster."""
         now = self._clock.now()
+        if not sink.gets_events_of(delivery.event.at):
+            await self._deliveries.drop(delivery)
+            return None
         if delivery.is_too_old(now):
             await self._end.give_up(delivery, "It waited too long.")
             return None

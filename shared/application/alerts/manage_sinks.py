@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Final
 
 from shared.application.audit.record_audit import Actor, RecordAudit
@@ -67,6 +68,8 @@ class ManageSinks:
     async def put(self, sink: AlertSink, etags: Collection[str], actor: Actor) -> ConfiguredSink:
         """Insert or replace a sink: the version that `etags` name, or any if they are empty. Idempotent.
 
+        One that is put anew gets only events that are raised from now on.
+
         Raises `InvalidRequest` for values that cannot work, `NotFound` for an unknown tenant, and `VersionConflict`.
         """
         await self._check_owner(sink.tenant_id)
@@ -76,16 +79,21 @@ class ManageSinks:
         found = await self._sinks.get(sink.sink_id)
         if etags and (found is None or found[1] not in etags):
             raise VersionConflict
+        now = self._clock.now()
+        sink = replace(sink, created_at=found[0].created_at if found else now)
         if found is not None and found[0] == sink:
             return ConfiguredSink(*found)
         if found is None and len(await self._sinks.of_owner(sink.tenant_id)) >= MAX_SINKS:
             raise InvalidRequest(f"There are {MAX_SINKS} sinks already, and no more are possible.", "sink")
         before, etag = found or (None, None)
-        event = actor.event(self._clock.now(), "sink.put", sink.sink_id.path, before=before, after=sink)
+        event = actor.event(now, "sink.put", sink.sink_id.path, before=before, after=sink)
         return ConfiguredSink(sink, await self._sinks.put(sink, etag, event))
 
     async def remove(self, sink_id: SinkId, etags: Collection[str], actor: Actor) -> None:
-        """Remove a sink. What waits for it is not delivered. Raises `NotFound` and `VersionConflict`."""
+        """Remove a sink. What waits for it is not delivered, also not to a later sink of its name.
+
+        Raises `NotFound` and `VersionConflict`.
+        """
         self._check_settings(sink_id)
         found = await self._stored(sink_id)
         if etags and found.etag not in etags:
@@ -95,13 +103,13 @@ class ManageSinks:
 
     async def redeliver(self, sink_id: SinkId, actor: Actor) -> int:
         """Let at most a thousand deliveries that were given up wait again. Returns their number. Raises `NotFound`."""
-        await self.get(sink_id)
+        found = await self.get(sink_id)
         await self._record_audit(actor, "sink.redeliver", sink_id.path)
-        return await self._deliveries.revive(sink_id, self._clock.now(), _MAX_REVIVED)
+        return await self._deliveries.revive(found.sink, self._clock.now(), _MAX_REVIVED)
 
-    async def backlog(self, sink_id: SinkId) -> Backlog:
-        """Count what waits for a sink, and what was given up."""
-        return await self._deliveries.backlog(sink_id)
+    async def backlog(self, sink: AlertSink) -> Backlog:
+        """Count what waits for a sink, what was given up, and what is damaged."""
+        return await self._deliveries.backlog(sink)
 
     async def _stored(self, sink_id: SinkId) -> ConfiguredSink:
         found = await self._sinks.get(sink_id)

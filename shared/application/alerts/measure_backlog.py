@@ -1,4 +1,4 @@
-"""Count the alerts that wait for sinks, and those that were given up."""
+"""Count the alerts that wait for sinks, those that were given up, and those that are damaged."""
 
 from __future__ import annotations
 
@@ -32,11 +32,8 @@ class MeasureBacklog:
         """Return the backlog of each sink of the platform, and of those of all tenants. Raises `StorageUnavailable`."""
         found: dict[str, list[Backlog]] = defaultdict(list)
         for sink in await self._configured():
-            found[OF_TENANTS if sink.tenant_id else sink.name].append(await self._deliveries.backlog(sink.sink_id))
-        return {
-            name: Backlog(sum(each.waiting for each in counts), sum(each.dead for each in counts))
-            for name, counts in found.items()
-        }
+            found[OF_TENANTS if sink.tenant_id else sink.name].append(await self._deliveries.backlog(sink))
+        return {name: _sum(counts) for name, counts in found.items()}
 
     async def publish(self) -> int:
         """Set the gauges, for a timer. Returns the number of deliveries that were given up."""
@@ -44,4 +41,11 @@ class MeasureBacklog:
         for name, counted in backlog.items():
             self._telemetry.set(OUTBOX_BACKLOG, counted.waiting, name, "waiting")
             self._telemetry.set(OUTBOX_BACKLOG, counted.dead, name, "dead")
+            self._telemetry.set(OUTBOX_BACKLOG, counted.damaged, name, "damaged")
         return sum(each.dead for each in backlog.values())
+
+
+def _sum(counts: Sequence[Backlog]) -> Backlog:
+    return Backlog(
+        sum(each.waiting for each in counts), sum(each.dead for each in counts), sum(each.damaged for each in counts)
+    )

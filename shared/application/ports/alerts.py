@@ -59,11 +59,19 @@ class AlertOutbox(Protocol):
 class AlertDeliveries(Protocol):
     """The events that wait for each sink. All methods raise `StorageUnavailable`."""
 
-    async def waiting(self, sink: SinkId, limit: int, after: str = "") -> tuple[Sequence[Delivery], str]:
-        """Return at most `limit` deliveries by name, due or not, and the name that the next page comes after.
+    async def waiting(self, sink: SinkId, limit: int, after: str = "") -> WaitingPage:
+        """Return at most `limit` deliveries by name, due or not, those that cannot be read among them."""
+        ...
 
-        The name is empty on the last page. Deliveries that cannot be read are left out.
+    async def set_aside(self, damaged: DamagedDelivery) -> bool:
+        """Take a delivery that cannot be read out of those that wait. It stays stored.
+
+        Returns false if another process has done so, or the row has changed. Otherwise this may be repeated.
         """
+        ...
+
+    async def drop(self, delivery: Delivery) -> None:
+        """Delete a delivery that is for nobody any more. Harmless if it has ended."""
         ...
 
     async def lease(self, delivery: Delivery, until: datetime) -> Delivery | None:
@@ -89,12 +97,18 @@ class AlertDeliveries(Protocol):
         """
         ...
 
-    async def revive(self, sink: SinkId, at: datetime, limit: int) -> int:
-        """Let at most `limit` deliveries that were given up wait again, as new ones. Returns their number."""
+    async def revive(self, sink: AlertSink, at: datetime, limit: int) -> int:
+        """Let at most `limit` deliveries that were given up wait again, as new ones. Returns their number.
+
+        Those that were for an earlier sink of the name stay as they are.
+        """
         ...
 
-    async def backlog(self, sink: SinkId) -> Backlog:
-        """Count the deliveries of a sink. Costs a request for each thousand."""
+    async def backlog(self, sink: AlertSink) -> Backlog:
+        """Count the deliveries of a sink, without those for an earlier one of its name.
+
+        Costs a request for each thousand.
+        """
         ...
 
     async def forget(self, before: datetime, limit: int) -> int:
@@ -103,11 +117,30 @@ class AlertDeliveries(Protocol):
 
 
 @value
+class DamagedDelivery:
+    """A row among the deliveries of a sink that cannot be read."""
+
+    sink_id: SinkId
+    key: str
+    etag: str
+
+
+@value
+class WaitingPage:
+    """Deliveries of one sink. The next page comes after the name `after`; it is empty on the last page."""
+
+    deliveries: Sequence[Delivery]
+    damaged: Sequence[DamagedDelivery]
+    after: str
+
+
+@value
 class Backlog:
-    """The deliveries of one sink that wait, and those that were given up and are still kept."""
+    """The deliveries of one sink that wait, those that were given up and are still kept, and those that are damaged."""
 
     waiting: int
     dead: int
+    damaged: int = 0
 
 
 class SinkDirectory(Protocol):

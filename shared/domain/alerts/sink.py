@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
 from shared.domain.alerts.event import AlertEvent
 from shared.domain.alerts.severity import AlertSeverity
+from shared.domain.identifiers import timestamp
 from shared.domain.values import record, value
 
 
@@ -53,14 +55,20 @@ class AlertSink:
     """The kinds that it wants; empty for all."""
     minimum_severity: AlertSeverity = AlertSeverity.INFO
     enabled: bool = True
+    created_at: datetime | None = None
+    """When it was first put. `None` for sinks of the settings, and for those that earlier versions stored."""
 
     @property
     def sink_id(self) -> SinkId:
         """The owner and the name."""
         return SinkId(self.tenant_id, self.name)
 
+    def gets_events_of(self, at: str) -> bool:
+        """Tell whether events of a time are for it, and not for another that had its name before."""
+        return self.created_at is None or at >= timestamp(self.created_at)
+
     def wants(self, event: AlertEvent) -> bool:
         """Tell whether an event is to be delivered to it."""
-        is_for_owner = self.tenant_id in ("", event.tenant_id)
+        is_for_it = self.tenant_id in ("", event.tenant_id) and self.gets_events_of(event.at)
         is_chosen = not self.kinds or event.kind in self.kinds
-        return self.enabled and is_for_owner and is_chosen and event.severity.reaches(self.minimum_severity)
+        return self.enabled and is_for_it and is_chosen and event.severity.reaches(self.minimum_severity)

@@ -155,7 +155,10 @@ RESERVATIONS_OPEN: Final = _gauge(
 TIMER_AGE: Final = _gauge("gateway.timer.age_seconds", "s", ("timer",), "Seconds since a timer last ran to its end.")
 ANCHORS_AGE: Final = _gauge("gateway.anchors.age_seconds", "s", (), "Seconds since the heads were last anchored.")
 OUTBOX_BACKLOG: Final = _gauge(
-    "gateway.outbox.backlog", "{alert}", ("sink", "state"), "Alerts that wait for delivery (`waiting`), or are `dead`."
+    "gateway.outbox.backlog",
+    "{alert}",
+    ("sink", "state"),
+    "Alerts that wait for delivery (`waiting`), are `dead`, or `damaged`.",
 )
 VERIFICATION_FINDINGS: Final = _gauge(
     "gateway.verification.findings", "{finding}", (), "Findings of the last verification of the books."

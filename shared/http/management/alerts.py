@@ -16,6 +16,7 @@ from shared.composition.gateway import Gateway
 from shared.domain.alerts.event import AlertEvent
 from shared.domain.alerts.sink import AlertSink, SinkId
 from shared.domain.errors import InvalidRequest
+from shared.domain.identifiers import timestamp
 from shared.http.declared import etags_of
 from shared.http.endpoint import for_managers, json_response, list_response
 from shared.http.management.alert_models import SINK_NAME, AlertTest, SinkDefinition
@@ -160,12 +161,15 @@ async def _sink_response(gateway: Gateway, configured: ConfiguredSink) -> Respon
 
 async def _sink_document(gateway: Gateway, configured: ConfiguredSink) -> dict[str, object]:
     document: dict[str, object] = _sink_json.dump_python(configured.sink, mode="json")
-    backlog = await gateway.alerts.sinks.backlog(configured.sink.sink_id)
+    backlog = await gateway.alerts.sinks.backlog(configured.sink)
+    created_at = configured.sink.created_at
     return {
         **document,
+        "created_at": timestamp(created_at) if created_at else None,
         "source": "api" if configured.etag else "settings",
         "waiting": backlog.waiting,
         "dead": backlog.dead,
+        "damaged": backlog.damaged,
     }
 
 

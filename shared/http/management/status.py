@@ -28,7 +28,10 @@ async def get_status(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/status`."""
     status = await gateway.health.status()
     backlog = await gateway.alerts.backlog()
-    outbox = [{"sink": name, "waiting": each.waiting, "dead": each.dead} for name, each in backlog.items()]
+    outbox = [
+        {"sink": name, "waiting": each.waiting, "dead": each.dead, "damaged": each.damaged}
+        for name, each in backlog.items()
+    ]
     own = {"version": VERSION, "instance": gateway.settings.website_instance_id}
     return json_response({**own, **_document(status), "outbox": outbox})
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -16,7 +16,7 @@ from shared.adapters.documents.deliveries import DocumentDeliveries
 from shared.adapters.documents.store import Documents, key_of
 from shared.application.alerts.raise_once import RaiseOnce
 from shared.application.alerts.store_alert import StoreAlert
-from shared.application.ports.alerts import Backlog
+from shared.application.ports.alerts import Backlog, DamagedDelivery
 from shared.domain.alerts.alert import AlertKind
 from shared.domain.alerts.delivery import Delivery, GivenUp
 from shared.domain.alerts.severity import AlertSeverity
@@ -27,6 +27,7 @@ from tests.tools.events import told, waiting
 from tests.tools.ledgers import NOW
 
 LATER = NOW + timedelta(minutes=2)
+ONE_OF_THREE = [[each == number for each in range(3)] for number in range(3)]
 
 
 @pytest.fixture
@@ -39,8 +40,12 @@ def sink(tenant: str) -> SinkId:
     return SinkId(tenant, "ops")
 
 
+def of(sink: SinkId, created_at: datetime | None = None) -> AlertSink:
+    return AlertSink(name=sink.name, tenant_id=sink.tenant_id, type=SinkType.SLACK, created_at=created_at)
+
+
 async def only(documents: Documents, sink: SinkId) -> Delivery:
-    (found,), _ = await DocumentDeliveries(documents).waiting(sink, 10)
+    (found,) = (await DocumentDeliveries(documents).waiting(sink, 10)).deliveries
     return found
 
 
@@ -65,7 +70,7 @@ async def test_an_alert_is_stored_once_and_becomes_one_delivery_for_each_sink(
     for each in sinks:
         delivery = await only(documents, each)
         assert (delivery.event, delivery.attempts, delivery.due, delivery.stored_at) == (stored, 0, NOW, NOW)
-    assert (await DocumentDeliveries(documents).waiting(SinkId("", "later"), 10))[0] == []
+    assert (await DocumentDeliveries(documents).waiting(SinkId("", "later"), 10)).deliveries == []
     assert await names_raised(documents, tenant) == []
     assert not await outbox.add(raised)
     assert await outbox.with_successors(tenant, raised.kind, raised.event_id) == [stored]
@@ -177,18 +182,18 @@ async def test_a_delivery_ends_once_and_is_remembered(documents: Documents, sink
     for _ in range(2):
         await deliveries.delivered(delivery, NOW)
     assert await deliveries.was_delivered(delivery)
-    assert (await deliveries.waiting(sink, 10))[0] == []
+    assert (await deliveries.waiting(sink, 10)).deliveries == []
     await deliveries.add(sink, sent, NOW)  # by a process that had stopped for a while
     await deliveries.delivered(await only(documents, sink), NOW)
-    assert (await deliveries.waiting(sink, 10))[0] == []
-    assert await deliveries.backlog(sink) == Backlog(0, 0)
+    assert (await deliveries.waiting(sink, 10)).deliveries == []
+    assert await deliveries.backlog(of(sink)) == Backlog(0, 0)
 
 
 async def test_a_delivery_that_is_given_up_is_audited_and_can_be_revived(documents: Documents, sink: SinkId) -> None:
     deliveries = DocumentDeliveries(documents)
     for name in ("one", "two"):
         await deliveries.add(sink, event(name, tenant=sink.tenant_id), NOW)
-    first, second = (await deliveries.waiting(sink, 10))[0]
+    first, second = (await deliveries.waiting(sink, 10)).deliveries
     leased = await deliveries.lease(first, LATER)
     assert leased is not None
     dead = GivenUp(kind="k", alert=sink.tenant_id, subject="s", attempts=7, cause="The sink answered 500.")
@@ -196,28 +201,57 @@ async def test_a_delivery_that_is_given_up_is_audited_and_can_be_revived(documen
     assert not await deliveries.give_up(leased, NOW, dead.cause, told(after=dead))
     told_of = [each["after"] for each in await waiting(documents) if sink.tenant_id in str(each["after"])]
     assert [each["attempts"] for each in told_of] == [7]
-    assert await deliveries.backlog(sink) == Backlog(1, 1)
+    assert await deliveries.backlog(of(sink)) == Backlog(1, 1)
     await documents.insert("alerts", f"~sink|{sink.tenant_id}|ops", "~dead|a-foreign-row", "nonsense")
-    assert await deliveries.revive(sink, LATER, 10) == 1
-    revived, kept = (await deliveries.waiting(sink, 10))[0]
+    assert await deliveries.revive(of(sink), LATER, 10) == 1
+    revived, kept = (await deliveries.waiting(sink, 10)).deliveries
     assert (revived.event, revived.attempts, revived.due, revived.stored_at) == (first.event, 0, LATER, LATER)
     assert kept == second
-    assert await deliveries.revive(sink, LATER, 10) == 0
+    assert await deliveries.revive(of(sink), LATER, 10) == 0
 
 
-async def test_deliveries_are_read_in_pages_and_unreadable_ones_are_left_out(
+async def test_what_was_given_up_for_an_earlier_sink_of_the_name_is_not_revived(
     documents: Documents, sink: SinkId
 ) -> None:
+    deliveries, since = DocumentDeliveries(documents), NOW + timedelta(seconds=1)
+    for name, at in (("a-earlier", NOW), ("b-earlier", NOW), ("later", since), ("waits", NOW)):
+        await deliveries.add(sink, event(name, tenant=sink.tenant_id, at=at), LATER)
+    for each in (await deliveries.waiting(sink, 10)).deliveries[:3]:
+        assert await deliveries.give_up(each, LATER, "It is gone.", told())
+    put_again = of(sink, since)
+    assert await deliveries.backlog(of(sink)) == Backlog(1, 3)
+    assert await deliveries.backlog(put_again) == Backlog(0, 1)
+    assert await deliveries.revive(put_again, LATER, 1) == 1
+    revived = [each.event.event_id for each in (await deliveries.waiting(sink, 10)).deliveries]
+    assert revived == ["later", "waits"]
+    for each in (await deliveries.waiting(sink, 10)).deliveries:
+        await deliveries.drop(each)
+        await deliveries.drop(each)
+    assert await deliveries.backlog(of(sink)) == Backlog(0, 2)
+
+
+async def test_deliveries_are_read_in_pages_with_those_that_are_damaged(documents: Documents, sink: SinkId) -> None:
     deliveries, names, after = DocumentDeliveries(documents), [], ""
+    damaged: list[DamagedDelivery] = []
     for number in range(5):
         await deliveries.add(sink, event(f"n{number}", tenant=sink.tenant_id), NOW)
-    await documents.insert("alerts", f"~sink|{sink.tenant_id}|ops", "a-foreign-row", "nonsense")
+    for key in ("a-foreign-row", "z-foreign-row", "~dead|a-foreign-row"):
+        await documents.insert("alerts", f"~sink|{sink.tenant_id}|ops", key, "nonsense")
     while True:
-        page, after = await deliveries.waiting(sink, 2, after)
-        names += [each.event.event_id for each in page]
-        if not after:
+        page = await deliveries.waiting(sink, 2, after)
+        names += [each.event.event_id for each in page.deliveries]
+        damaged += page.damaged
+        if not (after := page.after):
             break
     assert names == [f"n{number}" for number in range(5)]
+    assert [(each.sink_id, each.key) for each in damaged] == [(sink, "a-foreign-row"), (sink, "z-foreign-row")]
+    assert await deliveries.backlog(of(sink)) == Backlog(5, 0, 3)
+    assert await asyncio.gather(*(deliveries.set_aside(damaged[0]) for _ in range(3))) in ONE_OF_THREE
+    assert not await deliveries.set_aside(damaged[0])
+    assert await deliveries.backlog(of(sink)) == Backlog(5, 0, 3)
+    (kept,) = await documents.list("alerts", partition=f"~damaged|{sink.tenant_id}|ops")
+    assert (kept.key, kept.text) == ("a-foreign-row", "nonsense")
+    assert [each.key for each in (await deliveries.waiting(sink, 10)).damaged] == ["z-foreign-row"]
 
 
 async def test_what_ended_is_forgotten_after_a_time_and_what_waits_too(documents: Documents, sink: SinkId) -> None:
@@ -225,7 +259,7 @@ async def test_what_ended_is_forgotten_after_a_time_and_what_waits_too(documents
     for name, at in (("old", NOW - timedelta(days=40)), ("new", NOW)):
         stored = event(name, tenant=sink.tenant_id)
         await outbox.fan_out(stored, [sink], at)
-        delivery = next(each for each in (await deliveries.waiting(sink, 10))[0] if each.event == stored)
+        delivery = next(each for each in (await deliveries.waiting(sink, 10)).deliveries if each.event == stored)
         await deliveries.delivered(delivery, at)
     await deliveries.add(sink, event("waits", tenant=sink.tenant_id), NOW - timedelta(days=40))
     await documents.insert("alerts", f"~sink|{sink.tenant_id}|ops", "a-foreign-row", "nonsense")

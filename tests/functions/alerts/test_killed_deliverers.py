@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.tools.alert_receivers import SIGNING_SECRET, Receiver, alert, running_receiver
+from tests.tools.alert_receivers import SIGNING_SECRET, Receiver, alert_now, running_receiver
 from tests.tools.stack import AzuriteAccount, Stack, running_azurite
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,7 +47,7 @@ async def sink_and_alerts(stack: Stack, *names: str) -> None:
     gateway = await stack.gateway()
     await stack.manage("PUT", f"/manage/tenants/{stack.tenant}/alerts/sinks/ops", WEBHOOK)
     for name in names:
-        assert await gateway.alerts.store(alert(f"{stack.tenant}:{name}", tenant=stack.tenant))
+        assert await gateway.alerts.store(alert_now(f"{stack.tenant}:{name}", tenant=stack.tenant))
 
 
 async def test_an_alert_whose_process_is_killed_after_sending_is_sent_again_with_the_same_id(

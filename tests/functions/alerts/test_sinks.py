@@ -9,7 +9,7 @@ import pytest
 
 from shared import timers
 from shared.domain.alerts.alert import AlertKind
-from tests.tools.alert_receivers import SIGNING_SECRET, Receiver, alert, event, running_receiver
+from tests.tools.alert_receivers import SIGNING_SECRET, Receiver, alert_now, event, running_receiver
 from tests.tools.events import waiting
 from tests.tools.stack import ADMIN_KEY, Stack
 
@@ -41,14 +41,18 @@ async def test_a_sink_is_put_read_changed_and_removed(receiver: Receiver, stack:
         "kinds": [],
         "minimum_severity": "info",
         "enabled": True,
+        "created_at": created["created_at"],
         "source": "api",
         "waiting": 0,
         "dead": 0,
+        "damaged": 0,
     }
+    assert created["created_at"].endswith("Z")
     async with stack.session.get(f"{stack.url}{SINKS}/ops", headers={"api-key": ADMIN_KEY}) as response:
         etag = response.headers["ETag"]
     changed = await stack.manage("PUT", f"{SINKS}/ops", {**WEBHOOK, "enabled": False}, if_match=etag)
     assert not changed["enabled"]
+    assert changed["created_at"] == created["created_at"]
     assert await stack.manage("PUT", f"{SINKS}/ops", {**WEBHOOK, "enabled": False}) == changed
     for method, body in (("PUT", WEBHOOK), ("DELETE", None)):
         refused = await stack.manage(method, f"{SINKS}/ops", body, if_match=etag, status=412)
@@ -112,10 +116,10 @@ async def test_a_tenant_gets_its_own_alerts_and_sees_no_other(receiver: Receiver
     await stack.manage("PUT", "/manage/tenants/nobody/alerts/sinks/ops", TEAMS, status=404)
     await stack.manage("GET", "/manage/tenants/nobody/alerts/sinks", status=404)
     gateway = await stack.gateway()
-    assert await gateway.alerts.store(alert("mine", tenant=stack.tenant))
-    assert await gateway.alerts.store(alert("filtered", AlertKind.KEY_EXPIRES_SOON, stack.tenant))
-    assert await gateway.alerts.store(alert("other", tenant="other"))
-    assert await gateway.alerts.store(alert("platform", AlertKind.POOL_DOWN, ""))
+    assert await gateway.alerts.store(alert_now("mine", tenant=stack.tenant))
+    assert await gateway.alerts.store(alert_now("filtered", AlertKind.KEY_EXPIRES_SOON, stack.tenant))
+    assert await gateway.alerts.store(alert_now("other", tenant="other"))
+    assert await gateway.alerts.store(alert_now("platform", AlertKind.POOL_DOWN, ""))
     await timers.deliver_alerts(past_due=False)
     assert [json.loads(each.body)["type"] for each in receiver.arrivals] == ["message"]
     for key, names in ((stack.key, {"mine", "filtered"}), (other_key, {"other"})):
@@ -160,7 +164,7 @@ async def test_what_was_given_up_is_sent_again_when_an_operator_asks(receiver: R
     path = f"/manage/tenants/{stack.tenant}/alerts/sinks/ops"
     for sink in (f"{SINKS}/ops", path):
         await stack.manage("PUT", sink, WEBHOOK)
-    assert await (await stack.gateway()).alerts.store(alert("one", tenant=stack.tenant))
+    assert await (await stack.gateway()).alerts.store(alert_now("one", tenant=stack.tenant))
     receiver.answering(410)
     await timers.deliver_alerts(past_due=False)
     assert (await stack.manage("GET", path))["dead"] == 1
@@ -171,6 +175,41 @@ async def test_what_was_given_up_is_sent_again_when_an_operator_asks(receiver: R
     assert receiver.ids == ["one"] * 4
     assert (await stack.manage("GET", path))["dead"] == 0
     await stack.manage("POST", f"{SINKS}/unknown/redeliver", status=404)
+
+
+async def test_a_sink_that_is_put_again_has_nothing_of_the_one_before(receiver: Receiver, stack: Stack) -> None:
+    path = f"/manage/tenants/{stack.tenant}/alerts/sinks/ops"
+    await stack.manage("PUT", path, WEBHOOK)
+    gateway = await stack.gateway()
+    assert await gateway.alerts.store(alert_now("dead", tenant=stack.tenant))
+    receiver.answering(410)
+    await timers.deliver_alerts(past_due=False)
+    assert await gateway.alerts.store(alert_now("waits", tenant=stack.tenant))
+    receiver.answering(500)
+    await timers.deliver_alerts(past_due=False)
+    first = await stack.manage("GET", path)
+    assert (first["waiting"], first["dead"]) == (1, 1)
+    await stack.manage("DELETE", path)
+    second = await stack.manage("PUT", path, WEBHOOK)
+    assert (second["waiting"], second["dead"]) == (0, 0)
+    assert second["created_at"] > first["created_at"]
+    assert await stack.manage("POST", f"{path}/redeliver") == {"redelivered": 0}
+    assert await gateway.alerts.store(alert_now("new", tenant=stack.tenant))
+    receiver.answer, receiver.arrivals = None, []
+    await timers.deliver_alerts(past_due=False)
+    assert receiver.ids == ["new"]
+
+
+async def test_damaged_deliveries_are_shown_and_do_not_wait(receiver: Receiver, stack: Stack) -> None:
+    await stack.manage("PUT", f"{SINKS}/ops", WEBHOOK)
+    documents = (await stack.gateway()).alerts.outbox._documents  # type: ignore[attr-defined]
+    await documents.insert("alerts", "~sink||ops", "a-foreign-row", "nonsense")
+    for _ in range(2):
+        found = await stack.manage("GET", f"{SINKS}/ops")
+        assert (found["waiting"], found["damaged"]) == (0, 1)
+        (of_status,) = (await stack.manage("GET", "/manage/status"))["outbox"]
+        assert of_status == {"sink": "ops", "waiting": 0, "dead": 0, "damaged": 1}
+        await timers.deliver_alerts(past_due=False)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -24,7 +24,7 @@ from shared.domain.alerts.alert import AlertKind
 from shared.domain.alerts.event import AlertEvent
 from shared.domain.alerts.sink import AlertSink, SinkId, SinkType
 from shared.domain.errors import StorageUnavailable
-from tests.tools.alert_receivers import alert
+from tests.tools.alert_receivers import alert, event
 from tests.tools.events import told, waiting
 from tests.tools.ledgers import NOW, ManualClock
 from tests.tools.stack import eventually
@@ -85,6 +85,15 @@ class Delivering:
     async def export_lines(self) -> None:
         self.exports.append(len(self.sender.sent))
 
+    async def put_again(self, sink_id: SinkId) -> None:
+        """Remove a sink, and put another of its name now."""
+        sinks = DocumentSinks(self.documents)
+        for found in [await sinks.get(sink_id)]:
+            assert found is not None
+            await sinks.remove(sink_id, found[1], told(before=found[0]))
+            another = replace(found[0], created_at=self.clock.now())
+            await sinks.put(another, None, told(after=another))
+
     async def with_sinks(self, *sinks: SinkId, type_: SinkType = SinkType.SLACK) -> Delivering:
         for each in sinks:
             sink = AlertSink(name=each.name, tenant_id=each.tenant_id, type=type_)
@@ -93,10 +102,18 @@ class Delivering:
 
     async def raise_all(self, *names: str, tenant: str = "acme") -> None:
         for name in names:
-            assert await self.outbox.add(alert(name, tenant=tenant))
+            assert await self.outbox.add(alert(name, tenant=tenant, at=self.clock.now()))
 
     async def backlog(self, sink: SinkId = OPS) -> Backlog:
-        return await self.deliveries.backlog(sink)
+        found = await DocumentSinks(self.documents).get(sink)
+        assert found is not None
+        return await self.deliveries.backlog(found[0])
+
+    async def rows(self, partition: str = "~sink||ops") -> list[str]:
+        return [each.key for each in await self.documents.list("alerts", partition=partition)]
+
+    async def damage(self, key: str, text: str = "nonsense", partition: str = "~sink||ops") -> None:
+        await self.documents.put("alerts", partition, key, text)
 
 
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, str]]:
@@ -245,7 +262,7 @@ async def test_of_a_refused_batch_each_alert_is_sent_alone() -> None:
     assert (await delivering.run()).delivered == 3
     assert delivering.sender.sent[0] == ("ops", ["a", "b", "c"])
     assert sorted(delivering.sender.sent[1:]) == [("ops", ["a"]), ("ops", ["b"]), ("ops", ["c"]), ("ops", ["d"])]
-    (kept,), _ = await delivering.deliveries.waiting(OPS, 10)
+    (kept,) = (await delivering.deliveries.waiting(OPS, 10)).deliveries
     assert (kept.event.event_id, kept.attempts) == ("b", 1)
 
 
@@ -367,6 +384,156 @@ async def test_rows_and_sinks_that_cannot_be_read_stop_nothing(caplog: pytest.Lo
     assert "a.kind/damaged" in lines[1]
 
 
+async def test_a_sink_that_is_put_again_gets_only_what_is_raised_from_then_on() -> None:
+    delivering = await Delivering().with_sinks(OPS, ACME)
+    delivering.sender.fails = lambda *_: DOWN
+    await delivering.raise_all("waited")
+    await delivering.run()
+    await delivering.raise_all("was-not-fanned-out")
+    delivering.clock.seconds += 1
+    await delivering.put_again(OPS)
+    assert await delivering.backlog() == Backlog(0, 0)
+    await delivering.raise_all("new")
+    delivering.sender.fails, delivering.sender.sent = lambda *_: None, []
+    delivering.clock.seconds += 60
+    assert (await delivering.run()).delivered == 4
+    assert {names[0] for name, names in delivering.sender.sent if name == "ops"} == {"new"}
+    assert len(delivering.sender.sent) == 4
+    assert [key for key in await delivering.rows() if not key.startswith("~")] == []
+
+
+async def test_what_waits_for_a_removed_sink_is_not_told_as_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    delivering.sender.fails = lambda *_: DOWN
+    await delivering.raise_all("waited")
+    await delivering.run()
+    delivering.clock.seconds += timedelta(days=3).total_seconds()
+    await delivering.put_again(OPS)
+    await delivering.run()
+    assert await delivering.rows() == []
+    assert "gateway.alert.dead" not in caplog.text
+
+
+def damaged_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, str]]:
+    found = [each.getMessage() for each in caplog.records]
+    return [json.loads(each.partition(" ")[2]) for each in found if each.startswith("gateway.alert.damaged ")]
+
+
+async def damages() -> dict[str, str]:
+    """Return texts of deliveries that nobody can use, by the key under which each is stored."""
+    sound = Delivering()
+    for name in ("naive", "negative", "misplaced", "eventless"):
+        await sound.deliveries.add(OPS, event(name), NOW)
+    rows = {each.key: json.loads(each.text) for each in await sound.documents.list("alerts")}
+    (naive,) = [key for key in rows if "naive" in key]
+    (negative,) = [key for key in rows if "negative" in key]
+    (misplaced,) = [key for key in rows if "misplaced" in key]
+    (eventless,) = [key for key in rows if "eventless" in key]
+    return {
+        "a-foreign-row": "nonsense",
+        naive: json.dumps(rows[naive] | {"due": "2026-11-22T12:00:00"}),
+        negative: json.dumps(rows[negative] | {"attempts": -100}),
+        "another-key": json.dumps(rows[misplaced]),
+        eventless: json.dumps(rows[eventless] | {"event": "[]"}),
+    }
+
+
+async def test_damaged_deliveries_are_set_aside_told_once_and_stop_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    delivering, damaged = await Delivering().with_sinks(OPS), await damages()
+    for key, text in damaged.items():
+        await delivering.damage(key, text)
+    await delivering.raise_all("sound")
+    assert await delivering.backlog() == Backlog(0, 0, len(damaged))
+    for _ in range(2):
+        await delivering.run()
+    assert delivering.sender.sent == [("ops", ["sound"])]
+    assert await delivering.backlog() == Backlog(0, 0, len(damaged))
+    assert sorted(await delivering.rows("~damaged||ops")) == sorted(damaged)
+    assert [key for key in await delivering.rows() if not key.startswith("~done|")] == []
+    lines = damaged_lines(caplog)
+    assert {line["gateway.alert.sink"] for line in lines} == {"alerts/sinks/ops"}
+    assert sorted(line["error.message"] for line in lines) == sorted(
+        f"The delivery {key} cannot be read, and is set aside." for key in damaged
+    )
+    kept = await delivering.documents.get("alerts", "~damaged||ops", "a-foreign-row")
+    assert kept is not None
+    assert kept.text == "nonsense"
+
+
+async def test_a_row_that_cannot_be_set_aside_stops_no_other_and_is_told_when_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Refusing(InMemoryDocuments):
+        refused = "a-first"
+
+        async def put(self, table: str, partition: str, key: str, text: str) -> None:
+            if key == self.refused:
+                raise StorageUnavailable
+            await super().put(table, partition, key, text)
+
+    documents = Refusing()
+    delivering = await Delivering(documents=documents).with_sinks(OPS)
+    for key in ("a-first", "a-second"):
+        await documents.insert("alerts", "~sink||ops", key, "nonsense")
+    await delivering.raise_all("sound")
+    with pytest.raises(SweepFailed, match="alerts/sinks/ops: a-first: StorageUnavailable"):
+        await delivering.run()
+    assert delivering.sender.sent == [("ops", ["sound"])]
+    assert ["a-second" in line["error.message"] for line in damaged_lines(caplog)] == [True]
+    documents.refused = ""
+    await delivering.run()
+    assert ["a-first" in line["error.message"] for line in damaged_lines(caplog)] == [False, True]
+
+
+async def test_a_process_that_dies_while_it_sets_a_row_aside_leaves_it_to_the_next_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    for partition in ("~sink||ops", "~damaged||ops"):  # the copy is written, and the row is not deleted yet
+        await delivering.damage("a-foreign-row", partition=partition)
+    assert await delivering.backlog() == Backlog(0, 0, 1)
+    await delivering.run()
+    assert await delivering.rows() == []
+    assert len(damaged_lines(caplog)) == 1
+
+
+async def test_of_two_processes_that_see_a_damaged_row_one_tells_it(caplog: pytest.LogCaptureFixture) -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.damage("a-foreign-row")
+    page = await delivering.deliveries.waiting(OPS, 10)
+    await delivering.run()
+    assert not await delivering.deliveries.set_aside(page.damaged[0])
+    assert len(damaged_lines(caplog)) == 1
+
+
+async def test_a_row_that_another_process_changes_at_that_moment_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    class Changing(InMemoryDocuments):
+        async def put(self, table: str, partition: str, key: str, text: str) -> None:
+            await super().put(table, partition, key, text)
+            if partition == "~damaged||ops":
+                await self.remove(table, "~sink||ops", key)
+
+    documents = Changing()
+    delivering = await Delivering(documents=documents).with_sinks(OPS)
+    await delivering.damage("a-foreign-row")
+    await delivering.run()
+    assert await delivering.rows() == []
+    assert damaged_lines(caplog) == []
+
+
+async def test_a_row_that_was_repaired_meanwhile_is_not_set_aside() -> None:
+    delivering = await Delivering().with_sinks(OPS)
+    await delivering.deliveries.add(OPS, event("one"), NOW)
+    (key,) = await delivering.rows()
+    sound = await delivering.documents.get("alerts", "~sink||ops", key)
+    assert sound is not None
+    await delivering.damage(key)
+    page = await delivering.deliveries.waiting(OPS, 10)
+    await delivering.damage(key, sound.text)
+    assert not await delivering.deliveries.set_aside(page.damaged[0])
+    assert (await delivering.run()).delivered == 1
+
+
 async def test_a_refused_batch_of_slow_answers_does_not_outlast_its_lease() -> None:
     delivering = await Delivering().with_sinks(OPS, type_=SinkType.EVENT_GRID)
     await delivering.raise_all("a", "b", "c")
@@ -378,8 +545,8 @@ async def test_a_refused_batch_of_slow_answers_does_not_outlast_its_lease() -> N
     delivering.sender.fails = slow
     await delivering.run()
     assert delivering.sender.sent == [("ops", ["a", "b", "c"]), ("ops", ["a"])]
-    waiting_, _ = await delivering.deliveries.waiting(OPS, 10)
-    assert [(each.event.event_id, each.attempts) for each in waiting_] == [("a", 1), ("b", 0), ("c", 0)]
+    page = await delivering.deliveries.waiting(OPS, 10)
+    assert [(each.event.event_id, each.attempts) for each in page.deliveries] == [("a", 1), ("b", 0), ("c", 0)]
     delivering.sender.fails = lambda *_: None
     delivering.clock.seconds += 5
     assert (await delivering.run()).delivered == 3
@@ -510,7 +677,7 @@ async def test_a_delivery_that_another_process_has_ended_is_not_given_up_twice(
     await delivering.run()
     (stored,) = await delivering.outbox.of_owner("acme")
     await delivering.deliveries.add(OPS, stored, NOW)
-    (delivery,), _ = await delivering.deliveries.waiting(OPS, 10)
+    (delivery,) = (await delivering.deliveries.waiting(OPS, 10)).deliveries
     await delivering.deliveries.delivered(delivery, NOW)
     await EndDeliveries(delivering.deliveries, delivering.clock).give_up(delivery, "too late")
     assert "gateway.alert.dead" not in caplog.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import timedelta, timezone
 
 import pytest
 
@@ -50,6 +50,14 @@ def test_a_sink_wants_its_kinds_from_its_severity_on() -> None:
     assert [*map(replace(SINK, kinds=("pool.down",)).wants, (warning, critical))] == [False, True]
     assert [*map(replace(SINK, minimum_severity=AlertSeverity.ERROR).wants, (warning, critical))] == [False, True]
     assert not replace(SINK, enabled=False).wants(critical)
+
+
+def test_a_sink_wants_what_is_raised_after_it_was_put() -> None:
+    put_again = replace(SINK, created_at=NOW.astimezone(timezone(timedelta(hours=2))))
+    just_before, at_once = event(at=NOW - timedelta(milliseconds=1)), event()
+    assert [*map(put_again.wants, (just_before, at_once))] == [False, True]
+    assert replace(SINK, created_at=NOW + timedelta(microseconds=999)).wants(at_once)  # events tell milliseconds
+    assert SINK.wants(just_before)
 
 
 def test_each_kind_has_a_section_of_the_runbook() -> None:

@@ -302,6 +302,9 @@ async def test_the_backlog_is_measured_by_sink_and_for_all_tenants_together() ->
         return sinks
 
     measure = MeasureBacklog(configured, deliveries, watching.gauges)
-    assert await measure() == {"ops": Backlog(1, 0), "tenants": Backlog(2, 0)}
+    for tenant, name in (("a", "x"), ("b", "y")):
+        await watching.documents.insert("alerts", f"~sink|{tenant}|{name}", "a-foreign-row", "nonsense")
+    assert await measure() == {"ops": Backlog(1, 0), "tenants": Backlog(2, 0, 2)}
     assert await measure.publish() == 0
     assert watching.gauges.values["gateway.outbox.backlog", "tenants", "waiting"] == 2
+    assert watching.gauges.values["gateway.outbox.backlog", "tenants", "damaged"] == 2
