@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
 from shared.domain.identifiers import new_rid
 from shared.domain.tenancy.keys import new_gateway_key
 from tests.tools.events import waiting
 from tests.tools.ledgers import NOW
-from tests.tools.stack import Stack
+from tests.tools.stack import ADMIN_KEY, Stack
 
 ILL_FORMED = [
     "tg_acme-00000000_" + "x" * 60_000,
@@ -35,6 +38,21 @@ async def test_an_ill_formed_key_is_refused_like_an_unknown_one(stack_on_tables:
                 answer = await response.json()
                 assert response.status == 401
                 assert without_id(answer) == without_id(unknown)
+
+
+async def test_headers_of_a_sign_in_before_the_gateway_are_no_credential(stack: Stack) -> None:
+    claims = {"auth_typ": "aad", "claims": [{"typ": "roles", "val": "Gateway.Admin"}], "role_typ": "roles"}
+    headers = {
+        "x-ms-client-principal": base64.b64encode(json.dumps(claims).encode()).decode(),
+        "x-ms-client-principal-id": "admin",
+        "x-ms-client-principal-name": "admin-key",
+        "x-ms-token-aad-access-token": ADMIN_KEY,
+        "x-functions-key": ADMIN_KEY,
+        "cookie": f"AppServiceAuthSession={ADMIN_KEY}",
+    }
+    for path in ("/me", "/manage/tenants", "/openai/v1/models"):
+        async with stack.session.get(f"{stack.url}{path}?code={ADMIN_KEY}", headers=headers) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (401, "invalid_api_key")
 
 
 def without_id(answer: dict[str, dict[str, str]]) -> dict[str, str]:

@@ -63,6 +63,31 @@ async def test_refusals_of_a_minute_are_one_event_with_tenant_key_reason_and_sou
     assert await logged(stack, "&object=another&action=access") == []
 
 
+@pytest.mark.parametrize("stack_settings", [{"MAX_BODY_BYTES": "500"}], indirect=True)
+async def test_refusals_of_each_status_are_recorded(stack: Stack) -> None:
+    gateway, path = await stack.gateway(), f"/manage/tenants/{stack.tenant}"
+    backend = {"endpoint": f"{stack.simulator_url}/eastus", "upstream_deployment": "gpt-4o", "model": "unpriced"}
+    statuses = [(await stack.chat(key="wrong"))[0], (await stack.chat("x" * 1000))[0]]
+    await stack.manage("PATCH", path, {"monthly_quota_tokens": 0})
+    statuses.append((await stack.chat())[0])
+    await stack.manage("PATCH", path, {"monthly_quota_tokens": None})
+    await stack.manage("PUT", "/manage/backends/se-gpt-4o", {**backend, "region": "eastus", "auth": "api_key"})
+    statuses.append((await stack.chat())[0])
+    await stack.manage("POST", f"{path}/suspend")
+    statuses.append((await stack.chat())[0])
+    assert statuses == [401, 413, 429, 424, 403]
+    gateway.refusals.flush()
+    await gateway.background.drain()
+    events = await logged(stack, "&action=access")  # two if the minute has changed
+    assert {(each["reason"], each["tenant"], each["count"]) for event in events for each in event["refusals"]} == {
+        ("invalid_api_key", "", 1),
+        ("request_too_large", stack.tenant, 1),
+        ("quota_exceeded", stack.tenant, 1),
+        ("unpriced_model", stack.tenant, 1),
+        ("tenant_suspended", stack.tenant, 1),
+    }
+
+
 async def test_a_gateway_that_is_closed_stores_the_minute_that_it_was_counting(stack: Stack) -> None:
     gateway = await stack.gateway()
     tenants: Any = gateway.tenancy.tenants
