@@ -62,12 +62,16 @@ def wire_billing(adapters: Adapters, jobs: LedgerJobs, sweep: Sweep, alerts: Ale
             clock,
             sweep,
             pusd_from_usd(settings.alert_anomaly_floor_usd),
+            _platform_limit(settings),
         ),
         verify_statements=VerifyStatements(ledger, adapters.price_records, reports, statements, manifest),
     )
 
 
 def _budget_rules(settings: Settings) -> BudgetRules:
+    return BudgetRules(thresholds=settings.default_thresholds, platform=_platform_limit(settings))
+
+
+def _platform_limit(settings: Settings) -> Limit:
     budget = settings.platform_monthly_budget_usd
-    platform = Limit(settings.platform_monthly_quota_tokens, pusd_from_usd(budget) if budget else None)
-    return BudgetRules(thresholds=settings.default_thresholds, platform=platform)
+    return Limit(settings.platform_monthly_quota_tokens, pusd_from_usd(budget) if budget else None)

@@ -24,7 +24,7 @@ from shared.domain.tenancy.tenant import Tenant
 from shared.domain.values import record, value
 
 PLATFORM: Final = "_platform"
-"""The name of all tenants together in ids of alerts. No tenant can have it."""
+"""The name of all tenants together in ids of alerts and in gauges. No tenant can have it."""
 
 
 @value
@@ -88,21 +88,25 @@ class WatchBudgets:
 
         Tenants that fail are left for the next run. Raises `SweepFailed` once all others are done.
         """
-        period, used = str(BillingPeriod.containing(self._clock.now())), [NOTHING]
+        period = str(BillingPeriod.containing(self._clock.now()))
+        used = held = NOTHING
 
         async def watch(tenant: Tenant) -> int:
+            nonlocal used, held
             balances = await self._ledger.balances(tenant.tenant_id, period)
             if not balances:
                 return 0
             balance = combined([*balances.values()])
-            used[0] += balance.used
+            used += balance.used
+            held += balance.reserved
             self._measure(tenant.tenant_id, balance.limit, balance.used + balance.reserved)
             return await self._compare(tenant.tenant_id, period, balance.used, balance.limit, self._rules.of(tenant))
 
         swept = await self._sweep("watch_budgets", every_tenant(self._tenants), watch, tenant_name)
         if not swept.is_complete:  # the sum of some tenants says nothing about all
             return swept.done
-        return swept.done + await self._compare("", period, used[0], self._rules.platform, self._rules.thresholds)
+        self._measure(PLATFORM, self._rules.platform, used + held)
+        return swept.done + await self._compare("", period, used, self._rules.platform, self._rules.thresholds)
 
     def _measure(self, tenant_id: str, limit: Limit, used: Amount) -> None:
         for measure in MEASURES:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import date, timedelta
 
 from shared.application.alerts.raise_once import LIMIT, RaiseOnce
-from shared.application.billing.watch_budgets import MEASURES, subject_of
+from shared.application.billing.watch_budgets import MEASURES, PLATFORM, subject_of
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger, RollupStore
 from shared.application.ports.telemetry import Telemetry
@@ -17,7 +17,7 @@ from shared.application.tenancy.every_tenant import every_tenant, tenant_name
 from shared.domain.alerts.alert import Alert, AlertKind
 from shared.domain.alerts.spending import forecast, unusual_from
 from shared.domain.identifiers import BillingPeriod
-from shared.domain.ledger.amounts import Amount
+from shared.domain.ledger.amounts import NOTHING, Amount, Limit
 from shared.domain.ledger.lanes import combined
 from shared.domain.pricing.money import usd
 from shared.domain.telemetry.instruments import QUOTA_FORECAST
@@ -27,7 +27,8 @@ from shared.domain.tenancy.tenant import Tenant
 class WatchSpending:
     """The use case of the timer `watch_spending`. It reads rollups, so it runs once an hour.
 
-    A day that costs less than `floor_pusd` is no anomaly. Running late, twice or never is harmless.
+    A day that costs less than `floor_pusd` is no anomaly. `platform` are the limits of all tenants together.
+    Running late, twice or never is harmless.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class WatchSpending:
         clock: Clock,
         sweep: Sweep,
         floor_pusd: int,
+        platform: Limit,
     ) -> None:
         self._tenants = tenants
         self._ledger = ledger
@@ -49,17 +51,33 @@ class WatchSpending:
         self._clock = clock
         self._sweep = sweep
         self._floor_pusd = floor_pusd
+        self._platform = platform
 
     async def __call__(self) -> int:
         """Look at every tenant. Returns the number of new alerts.
 
         Tenants that fail are left for the next run. Raises `SweepFailed` once all others are done.
         """
-        return (await self._sweep("watch_spending", every_tenant(self._tenants), self._watch, tenant_name)).done
+        period, used = str(BillingPeriod.containing(self._clock.now())), NOTHING
+        by_day = defaultdict[date, Amount](Amount)
 
-    async def _watch(self, tenant: Tenant) -> int:
-        days = await self._days(tenant.tenant_id)
-        return await self._forecast(tenant.tenant_id, days) + await self._find_anomalies(tenant, days)
+        async def watch(tenant: Tenant) -> int:
+            nonlocal used
+            days = await self._days(tenant.tenant_id)
+            raised = await self._find_anomalies(tenant, days)
+            balances = await self._ledger.balances(tenant.tenant_id, period)
+            if not balances:
+                return raised
+            balance = combined([*balances.values()])
+            used += balance.used
+            for day, amount in days.items():
+                by_day[day] += amount
+            return raised + await self._forecast(tenant.tenant_id, balance.used, balance.limit, days)
+
+        swept = await self._sweep("watch_spending", every_tenant(self._tenants), watch, tenant_name)
+        if not swept.is_complete:  # the sum of some tenants says nothing about all
+            return swept.done
+        return swept.done + await self._forecast("", used, self._platform, by_day)
 
     async def _days(self, tenant_id: str) -> dict[date, Amount]:
         """Return the usage of each day of the current and the previous period."""
@@ -73,23 +91,20 @@ class WatchSpending:
                     pusd[day] += sums.cost_pusd
         return {day: Amount(tokens[day], pusd[day]) for day in tokens}
 
-    async def _forecast(self, tenant_id: str, days: Mapping[date, Amount]) -> int:
-        now = self._clock.now()
-        period = str(BillingPeriod.containing(now))
-        balances = await self._ledger.balances(tenant_id, period)
-        raised = 0
-        for measure in MEASURES if balances else ():
-            balance = combined([*balances.values()])
-            used, limit = measure.of(balance.used), measure.limit(balance.limit)
+    async def _forecast(self, tenant_id: str, used_up: Amount, limits: Limit, days: Mapping[date, Amount]) -> int:
+        now, name = self._clock.now(), tenant_id or PLATFORM
+        period, raised = str(BillingPeriod.containing(now)), 0
+        for measure in MEASURES:
+            used, limit = measure.of(used_up), measure.limit(limits)
             by_day = {day: measure.of(amount) for day, amount in days.items()}
             expected = forecast(used, by_day, limit, now) if limit else None
             if expected is None or not limit:
                 continue
-            self._telemetry.set(QUOTA_FORECAST, expected.total / limit, tenant_id, measure.name)
+            self._telemetry.set(QUOTA_FORECAST, expected.total / limit, name, measure.name)
             if expected.exhausted_on is not None:
                 alert = Alert(
                     kind=AlertKind.FORECAST_EXCEEDS_LIMIT,
-                    event_id=f"{tenant_id}:{period}:{measure.name}:forecast",
+                    event_id=f"{name}:{period}:{measure.name}:forecast",
                     at=now,
                     subject=subject_of(tenant_id),
                     tenant_id=tenant_id,

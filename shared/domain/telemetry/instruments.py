@@ -144,7 +144,8 @@ QUOTA_UTILIZATION: Final = _gauge(
     "gateway.quota.utilization",
     "1",
     ("tenant", "limit"),
-    "Part of a tenant's limit of the month that is used or reserved. The limit is `tokens` or `usd`.",
+    "Part of a tenant's limit of the month that is used or reserved. The limit is `tokens` or `usd`. "
+    "The tenant `_platform` is all of them together.",
 )
 QUOTA_FORECAST: Final = _gauge(
     "gateway.quota.forecast", "1", ("tenant", "limit"), "Part of the limit that will be used at the end of the month."

@@ -90,9 +90,11 @@ class Watching:
         by = sweep or sweep_by(self.clock)
         return WatchBudgets(tenants, self.books, self.raise_once, self.gauges, self.clock, by, rules)
 
-    def spending(self) -> WatchSpending:
-        tenants, by = DocumentTenants(self.documents), sweep_by(self.clock)
-        return WatchSpending(tenants, self.books, self.books, self.raise_once, self.gauges, self.clock, by, 10 * USD)
+    def spending(self, sweep: Sweep | None = None) -> WatchSpending:
+        tenants, by = DocumentTenants(self.documents), sweep or sweep_by(self.clock)
+        return WatchSpending(
+            tenants, self.books, self.books, self.raise_once, self.gauges, self.clock, by, 10 * USD, self.platform
+        )
 
     def expiry(self) -> WatchExpiry:
         tenants, keys = DocumentTenants(self.documents), DocumentKeys(self.documents)
@@ -185,14 +187,18 @@ async def test_all_tenants_together_have_limits_that_only_alerts_know() -> None:
         await watching.tenant(name, Amount(300, 4 * USD), Limit())
     assert await watching.budgets()() == 2
     assert {*await watching.raised()} == {"_platform:2026-11:tokens:50", "_platform:2026-11:usd:80"}
+    assert watching.gauges.values["gateway.quota.utilization", "_platform", "usd"] >= 0.8
     assert len(await watching.outbox.of_owner("")) == 2
 
 
 async def test_a_part_of_the_tenants_says_nothing_about_all() -> None:
     watching = Watching(platform=Limit(1, None))
     await watching.tenant("a", Amount(300, 0), Limit(300, None))
-    assert await watching.budgets(sweep_by(watching.clock, 0))() == 0
+    watching.books.daily["a"] = steady(10)
+    for watch in (watching.budgets, watching.spending):
+        assert await watch(sweep_by(watching.clock, 0))() == 0
     assert await watching.raised() == {}
+    assert not any("_platform" in each for each in watching.gauges.values)
 
 
 def steady(usd: int) -> dict[date, Amount]:
@@ -221,6 +227,30 @@ async def test_a_limit_that_will_not_last_is_told_with_its_day() -> None:
     assert {*raised} == {"acme:2026-11:usd:forecast", "acme:2026-11:tokens:forecast"}
     assert watching.gauges.values["gateway.quota.forecast", "acme", "usd"] == 1.2262
     assert ("gateway.quota.forecast", "sound", "usd") not in watching.gauges.values
+    assert await watching.spending()() == 0
+
+
+async def test_limits_of_all_tenants_together_that_will_not_last_are_told_to_the_platform() -> None:
+    watching = Watching(platform=Limit(None, 500 * USD))
+    for name in ("acme", "beta"):
+        await watching.tenant(name, Amount(21_500, 215 * USD), Limit())
+        watching.books.daily[name] = steady(10)
+    await watching.tenant("unused", None, Limit())
+    assert await watching.spending()() == 1
+    assert await watching.raised() == {
+        "_platform:2026-11:usd:forecast": {
+            "kind": "forecast.exceeds_limit",
+            "severity": "warning",
+            "period": "2026-11",
+            "unit": "usd",
+            "used": "430.00",
+            "forecast": "613.076923076923",
+            "exhausted_on": "2026-11-25",
+            "limit": "500.00",
+        }
+    }
+    assert [each.subject for each in await watching.outbox.of_owner("")] == ["platform"]
+    assert watching.gauges.values == {("gateway.quota.forecast", "_platform", "usd"): 1.2262}
     assert await watching.spending()() == 0
 
 
