@@ -81,7 +81,7 @@ def wire_tenancy(adapters: Adapters, sweep: Sweep, alerts: Alerts) -> Tenancy:
             privacy_keys,
             clock,
         ),
-        describe_tenants=DescribeTenants(tenants),
+        describe_tenants=DescribeTenants(tenants, adapters.telemetry.flush),
         finish_grants=FinishGrants(adapters.grant_requests, tenants, grant_quota, clock),
         keys=manage_keys,
         rotate_key=RotateKey(keys, manage_keys, authenticate, clock),

@@ -16,7 +16,8 @@ Values: TypeAlias = tuple[str, ...]
 class Measurements:
     """Implements `Telemetry` without exporting.
 
-    An instrument has at most `max_series` series. Further ones are added to one whose open dimensions are `other`.
+    An instrument has at most `max_series` series. Further ones are added to one whose open dimensions are `other`;
+    of gauges it has the largest, so that a limit which is used up does not hide behind others.
     Only the event loop's thread writes. A thread that exports may read, because it copies each dictionary at once.
     """
 
@@ -50,9 +51,9 @@ class Measurements:
 
     def set(self, instrument: Instrument, value: float, *values: str) -> None:
         series = self.gauges[instrument.name]
-        if values not in series:
-            values = self._bounded(instrument, len(series), values)
-        series[values] = value
+        bounded = values if values in series else self._bounded(instrument, len(series), values)
+        is_shared = bounded != values
+        series[bounded] = max(value, series.get(bounded, value)) if is_shared else value
 
     def trace(self, span: Span) -> None:
         """Forget a span: nobody exports."""

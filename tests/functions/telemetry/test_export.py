@@ -16,10 +16,12 @@ import pytest
 from aiohttp import web
 
 from local.emulators.ingestion import Ingestion
+from shared import timers
 from shared.adapters.monitor.exported import FLUSH_SECONDS, ExportedTelemetry
 from shared.composition.telemetry import report_failure
 from shared.domain.telemetry import instruments
 from tests.tools.entra import running_entra, trusted_context
+from tests.tools.events import told
 from tests.tools.stack import Stack, eventually, free_port, running_stack
 from tests.unit.telemetry.test_exported import PLANTED, SPAN
 
@@ -274,3 +276,15 @@ async def test_a_request_of_the_sample_counts_for_all_that_it_stands_for(
     await flush(monitored)
     (sent,) = [each for each in ingestion.envelopes if each["data"]["baseType"] == "RequestData"]
     assert sent["sampleRate"] == 1
+
+
+async def test_each_of_many_tenants_has_its_cost_center(monitored: Stack, ingestion: Ingestion) -> None:
+    gateway = await monitored.gateway()
+    directory = gateway.tenancy.tenants._tenants
+    tenant = (await gateway.tenancy.tenants.get(monitored.tenant)).value
+    for number in range(6000):
+        await directory.insert(replace(tenant, tenant_id=f"tenant-{number}"), told())
+    await timers.describe_tenants(past_due=False)
+    lines = [each["properties"] for each in ingestion.of_kind("MessageData")]
+    described = {each["gateway.tenant"] for each in lines if each.get("event.name") == "gateway.tenant.described"}
+    assert len(described) == 6001

@@ -77,6 +77,27 @@ def test_nothing_is_lost_beyond_the_bound() -> None:
     assert measured.sums["gateway.cost_usd"]["tenant-0", "chat"] == 101
 
 
+def test_ten_thousand_tenants_have_few_series_and_no_full_limit_hides_among_the_others() -> None:
+    measured = Measurements(max_series=1000)
+    for number in range(10_000):
+        tenant, used = f"tenant-{number}", 0.99 if number == 7000 else 0.1
+        for limit in ("tokens", "usd"):
+            measured.set(instruments.QUOTA_UTILIZATION, used, tenant, limit)
+        for type_ in ("input", "cached_input", "output"):
+            measured.add(instruments.TOKENS, 1, tenant, "chat", type_)
+        measured.add(instruments.REQUESTS, 1, tenant, "chat", "chat/completions", "200")
+        measured.add(instruments.COST, 1, tenant, "chat")
+    gauges = measured.gauges["gateway.quota.utilization"]
+    assert gauges["other", "tokens"] == gauges["other", "usd"] == 0.99
+    assert gauges["tenant-1", "usd"] == 0.1
+    assert len(gauges) == 1002
+    names = ("gateway.tokens", "gateway.requests", "gateway.cost_usd")
+    assert [len(measured.sums[name]) for name in names] == [1003, 1001, 1001]
+    assert [sum(measured.sums[name].values()) for name in names] == [30_000, 10_000, 10_000]
+    measured.set(instruments.QUOTA_UTILIZATION, 0.05, "tenant-1", "usd")
+    assert gauges["tenant-1", "usd"] == 0.05
+
+
 async def test_a_process_that_exports_nothing_keeps_nothing() -> None:
     silent: Telemetry = SilentTelemetry()
     for instrument in INSTRUMENTS:
