@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from local.setup.steps import ROOT
 
-TEMPLATES = ("infra/main.bicep", "infra/policy/main.bicep")
+TEMPLATES = ("infra/main.bicep", "infra/policy/main.bicep", "infra/container-apps/main.bicep")
 PROFILES = "infra/profiles"
 
 

@@ -19,6 +19,7 @@ ROLE: Final = "Microsoft.Authorization/roleAssignments"
 IDENTITY: Final = "Microsoft.ManagedIdentity/userAssignedIdentities"
 ENDPOINT: Final = "Microsoft.Network/privateEndpoints"
 MAIN: Final = "infra/main.bicep"
+TEMPLATES: Final = (MAIN, "infra/policy/main.bicep", "infra/container-apps/main.bicep")
 AZD_PARAMETERS: Final = "infra/main.parameters.json"
 PROFILES: Final[Mapping[str, str]] = {
     "public": "AzureCloud",
@@ -32,14 +33,15 @@ PROFILES: Final[Mapping[str, str]] = {
 
 
 class Subject:
-    """All files from infra/main.bicep on, and the resources of each profile. A patch replaces the text of files."""
+    """The files of all templates, and the resources of each profile. A patch replaces the text of files."""
 
     def __init__(self, patched: Mapping[str, str] | None = None) -> None:
         self.sources = BicepSources(patched)
 
     @cached_property
     def files(self) -> list[BicepFile]:
-        return self.sources.reachable(MAIN)
+        found = {file.path: file for template in TEMPLATES for file in self.sources.reachable(template)}
+        return list(found.values())
 
     @cached_property
     def templates(self) -> dict[str, Template]:

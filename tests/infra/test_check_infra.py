@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from local import check_infra
-from tests.infra.subject import PROFILES
+from tests.infra.subject import PROFILES, TEMPLATES
 
 
 @pytest.fixture
@@ -25,7 +25,8 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_template_is_linted_and_built_and_every_profile_expanded(commands: Path) -> None:
     assert check_infra.main() == 0
     asked = [line.split()[0] for line in commands.read_text().splitlines()]
-    assert [asked.count(each) for each in ("lint", "build")] == [len(check_infra.TEMPLATES)] * 2
+    assert check_infra.TEMPLATES == TEMPLATES
+    assert [asked.count(each) for each in ("lint", "build")] == [len(TEMPLATES)] * 2
     assert [asked.count(each) for each in ("decompile-params", "snapshot")] == [len(PROFILES)] * 2
 
 
