@@ -716,12 +716,16 @@ module models 'modules/openai-content.bicep' = [
       deployments: each.deployments
       contentFilters: contentFilters
       isNew: empty(each.?existingResourceId)
-      accountAccess: map(
-        (each.?kind ?? 'OpenAI') == 'AIServices'
-          ? [roles.cognitiveServicesOpenAiUser, roles.cognitiveServicesUser]
-          : [roles.cognitiveServicesOpenAiUser],
-        role => { principalId: identity.outputs.principalId, principalType: 'ServicePrincipal', role: role }
-      )
+      accountAccess: [
+        for role in concat(
+          [roles.cognitiveServicesOpenAiUser],
+          (each.?kind ?? 'OpenAI') == 'AIServices' ? [roles.cognitiveServicesUser] : []
+        ): {
+          principalId: identity.outputs.principalId
+          principalType: 'ServicePrincipal'
+          role: role
+        }
+      ]
     }
     dependsOn: [openAi]
   }
@@ -757,10 +761,13 @@ module host 'modules/storage-host.bicep' = {
     tags: allTags
     isZoneRedundant: isSpreadOverZones
     isPrivate: isPrivate
-    accountAccess: map(
-      [roles.storageBlobDataOwner, roles.storageQueueDataContributor, roles.storageTableDataContributor],
-      role => { principalId: identity.outputs.principalId, principalType: 'ServicePrincipal', role: role }
-    )
+    accountAccess: [
+      for role in [roles.storageBlobDataOwner, roles.storageQueueDataContributor, roles.storageTableDataContributor]: {
+        principalId: identity.outputs.principalId
+        principalType: 'ServicePrincipal'
+        role: role
+      }
+    ]
     packageAccess: accessOf(pipelines, roles.storageBlobDataContributor)
     workspaceId: monitoring.outputs.workspaceId
   }
