@@ -72,9 +72,12 @@ class DocumentAlerts:
         return [event for each in (*waiting, *logged) if (event := _event(each)) is not None]
 
     async def of_owner(self, tenant_id: str) -> Sequence[AlertEvent]:
-        found = await self._documents.list(_LOG, partition=_owner(tenant_id))
-        events = [event for each in found if (event := _event(each)) is not None]
-        return sorted(events, key=lambda event: event.at, reverse=True)
+        # The log is read last, so that an event that is fanned out meanwhile is seen at least once.
+        waiting = await self._documents.list(TABLE, before=_NEVER_A_KIND, limit=_PAGE)
+        raised = [event for each in waiting if (event := _read(each)) is not None and event.tenant_id == tenant_id]
+        logged = await self._documents.list(_LOG, partition=_owner(tenant_id))
+        events = [*raised, *(event for each in logged if (event := _event(each)) is not None)]
+        return sorted({each.name: each for each in events}.values(), key=lambda event: event.at, reverse=True)
 
     async def forget(self, before: datetime, limit: int) -> int:
         removed, partition, earliest = 0, "", timestamp(before)

@@ -48,7 +48,10 @@ class AlertOutbox(Protocol):
         ...
 
     async def of_owner(self, tenant_id: str) -> Sequence[AlertEvent]:
-        """Return the events of a tenant, or of the platform, that were fanned out, newest first."""
+        """Return the events of a tenant, or of the platform, newest first.
+
+        Of those that are not fanned out yet, a few hundred of all owners are looked at, so that the cost is bounded.
+        """
         ...
 
     async def forget(self, before: datetime, limit: int) -> int:

@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from shared.adapters.cloud_events import event_of
 from shared.adapters.documents.alert_sinks import DocumentSinks
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.deliveries import DocumentDeliveries
-from shared.adapters.documents.store import Documents, key_of
+from shared.adapters.documents.store import Document, Documents, key_of
+from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.application.alerts.raise_once import RaiseOnce
 from shared.application.alerts.store_alert import StoreAlert
 from shared.application.ports.alerts import Backlog, DamagedDelivery
@@ -160,6 +162,55 @@ async def test_processes_that_see_several_limits_at_once_tell_ascending_ones(doc
     assert told_limits == sorted({*told_limits})
     assert told_limits[-1] == "300"
     assert not any(await asyncio.gather(*map(tell, ("100", "300", "250"))))
+
+
+async def test_events_are_listed_once_before_while_and_after_they_are_fanned_out(
+    documents: Documents, tenant: str
+) -> None:
+    outbox = DocumentAlerts(documents)
+    older = alert(f"older-{tenant}", tenant=tenant, at=NOW - timedelta(seconds=1))
+    for each in (
+        older,
+        alert(f"newer-{tenant}", AlertKind.POOL_DOWN, tenant),
+        alert(f"other-{tenant}", tenant=f"{tenant}-2"),
+    ):
+        assert await outbox.add(each)
+    await documents.insert("alerts", "a.kind", f"{tenant}-damaged", "nonsense")
+    (row,) = [
+        each for each in await documents.list("alerts", partition=older.kind) if key_of(older.event_id) == each.key
+    ]
+    for _ in range(2):
+        assert [each.event_id for each in await outbox.of_owner(tenant)] == [f"newer-{tenant}", older.event_id]
+        await outbox.fan_out(event_of(older), [], NOW)
+        await documents.put("alerts", row.partition, row.key, row.text)  # a process that died on the way leaves it
+    await documents.remove("alerts", row.partition, row.key)
+    assert len(await outbox.of_owner(tenant)) == 2
+    await outbox.raised(1000)
+
+
+async def test_a_list_reads_a_bounded_number_of_events_that_wait() -> None:
+    reads: list[int | None] = []
+
+    class Counting(InMemoryDocuments):
+        async def list(
+            self,
+            table: str,
+            *,
+            partition: str | None = None,
+            after: str = "",
+            before: str = "",
+            limit: int | None = None,
+        ) -> list[Document]:
+            found = await super().list(table, partition=partition, after=after, before=before, limit=limit)
+            reads.append(len(found))
+            return found
+
+    outbox = DocumentAlerts(Counting())
+    for number in range(600):
+        assert await outbox.add(alert(f"n{number}", tenant="noisy" if number else "quiet"))
+    assert len(await outbox.of_owner("noisy")) == 499
+    assert [each.event_id for each in await outbox.of_owner("quiet")] == ["n0"]
+    assert reads == [500, 0] * 2
 
 
 async def test_only_one_process_gets_the_lease_of_a_delivery(documents: Documents, sink: SinkId) -> None:

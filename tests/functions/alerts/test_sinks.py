@@ -134,6 +134,21 @@ async def test_a_tenant_gets_its_own_alerts_and_sees_no_other(receiver: Receiver
     await stack.manage("DELETE", f"{path}/ops")
 
 
+async def test_an_alert_is_listed_as_soon_as_it_is_raised(stack: Stack) -> None:
+    other_key = await stack.register("other")
+    gateway = await stack.gateway()
+    for name, tenant in (("mine", stack.tenant), ("other", "other"), ("platform", "")):
+        assert await gateway.alerts.store(alert_now(name, tenant=tenant))
+    for _ in range(2):
+        for key, name in ((stack.key, "mine"), (other_key, "other")):
+            async with stack.session.get(f"{stack.url}/me/alerts", headers={"api-key": key}) as response:
+                assert [each["id"] for each in (await response.json())["data"]] == [name]
+        listed = await stack.manage("GET", f"/manage/tenants/{stack.tenant}/alerts")
+        assert [each["id"] for each in listed["data"]] == ["mine"]
+        assert [each["id"] for each in (await stack.manage("GET", "/manage/alerts"))["data"]] == ["platform"]
+        await timers.deliver_alerts(past_due=False)
+
+
 async def test_a_test_tells_at_once_which_sink_took_it(
     receiver: Receiver, stack: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
