@@ -20,20 +20,33 @@ from azure.data.tables.aio import TableServiceClient
 from azure.storage.blob.aio import BlobServiceClient
 
 from local.azurite_server import ACCOUNT
+from local.emulators.ingestion import Ingestion
 from shared import timers
 from shared.adapters.on_disk.evidence_package import PackageWriter
 from shared.application.ports.evidence import PackageFacts
 from shared.application.ports.inference import Tokenizer
 from shared.domain.identifiers import BillingPeriod
 from shared.generated_secrets import generate_key_file
+from tests.functions.telemetry.test_export import KEY, serving
 from tests.tools.alert_receivers import SIGNING_SECRET, Receiver, running_receiver
 from tests.tools.later_hosts import later_hosts
 from tests.tools.sounds import wav
-from tests.tools.stack import AzuriteAccount, Stack, running_azurite, running_stack
+from tests.tools.stack import (
+    ADMIN_KEY,
+    CHAIN_KEY,
+    HOST_KEY,
+    PRIVACY_KEY,
+    SIMULATOR_KEY,
+    AzuriteAccount,
+    Stack,
+    running_azurite,
+    running_stack,
+)
 from tests.tools.tampering import Package
 
 PROMPT, COMPLETION, ARGUMENT, NAME, USER = (f"canary-{each}-5d1f8e" for each in ("pr", "co", "ar", "na", "us"))
 IMAGE = base64.b64encode(f"canary-image-{PROMPT}".encode()).decode()
+SECRETS = (ADMIN_KEY, CHAIN_KEY, HOST_KEY, PRIVACY_KEY, SIMULATOR_KEY, SIGNING_SECRET, "SECRET-SIGNATURE")
 CANARIES = (PROMPT, COMPLETION, ARGUMENT, NAME, USER, IMAGE)
 TOOL_CALL = {"id": "call_1", "type": "function", "function": {"name": "find", "arguments": f'{{"q": "{ARGUMENT}"}}'}}
 MESSAGES = [
@@ -61,8 +74,10 @@ class Writing:
         receiver: Receiver,
         log: pytest.LogCaptureFixture,
         folder: Path,
+        ingestion: Ingestion,
     ) -> None:
         self.stack, self.account, self.receiver, self.log, self.folder = stack, account, receiver, log, folder
+        self.ingestion = ingestion
 
     async def check(self, *needed: str) -> None:
         """Compare everything with the canaries. `needed` must be in it: else nothing was looked at."""
@@ -72,7 +87,10 @@ class Writing:
         written = [*await self._alerts(), await self._archive(), await self._reports(), *await self._evidence()]
         written += await self._proofs()
         await self._finish_month()
-        written += [self.log.text, *[text async for text in self._tables()], *[text async for text in self._blobs()]]
+        told = [self.log.text, await self._telemetry()]
+        for secret in (*SECRETS, self.stack.key):
+            assert not any(secret in text for text in told), secret
+        written += [*told, *[text async for text in self._tables()], *[text async for text in self._blobs()]]
         for text in written:
             for canary in CANARIES:
                 at = text.find(canary)
@@ -83,9 +101,15 @@ class Writing:
             "key.used_after_end",
             "tallygate-proof-1",
             "statements.csv",
+            "RemoteDependencyData",
             *needed,
         ):
             assert any(each in text for text in written), each
+
+    async def _telemetry(self) -> str:
+        """Return all metrics, spans and lines that a monitor got."""
+        await (await self.stack.gateway()).telemetry.flush()
+        return json.dumps(self.ingestion.envelopes)
 
     async def _tables(self) -> AsyncIterator[str]:
         credential = AzureNamedKeyCredential(ACCOUNT, self.account.key)
@@ -159,13 +183,18 @@ async def writing(
 ) -> AsyncIterator[Writing]:
     caplog.set_level(logging.DEBUG)
     generate_key_file(tmp_path / "key.pem")
-    async with running_receiver() as receiver:
+    ingestion = Ingestion()
+    async with running_receiver() as receiver, serving(ingestion) as monitor:
         with running_azurite(tmp_path) as account:
-            secrets = json.dumps({"address": receiver.url, "signing": SIGNING_SECRET})
-            settings = {"ALERT_SECRETS": secrets, "AUDIT_SIGNING_KEY_FILE": str(tmp_path / "key.pem")}
+            settings = {
+                "ALERT_SECRETS": json.dumps({"address": receiver.url, "signing": SIGNING_SECRET}),
+                "AUDIT_SIGNING_KEY_FILE": str(tmp_path / "key.pem"),
+                "APPLICATIONINSIGHTS_CONNECTION_STRING": f"{KEY};IngestionEndpoint={monitor}/",
+                "TELEMETRY_SAMPLING_RATIO": "1",
+            }
             async with running_stack(monkeypatch, tmp_path, {**account.settings, **settings}) as stack:
                 await configure(stack)
-                yield Writing(stack, account, receiver, caplog, tmp_path)
+                yield Writing(stack, account, receiver, caplog, tmp_path, ingestion)
 
 
 async def configure(stack: Stack) -> None:
