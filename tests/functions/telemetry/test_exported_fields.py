@@ -11,6 +11,7 @@ import pytest
 from opentelemetry import _logs, metrics, trace
 
 from local.emulators.ingestion import Ingestion
+from shared import timers
 from shared.application.structured_log import log_event
 from shared.domain.telemetry.events import EVENTS
 from shared.domain.telemetry.instruments import INSTRUMENTS
@@ -94,6 +95,15 @@ async def test_a_span_arrives_with_what_its_entry_has(monitored: Stack, ingestio
     assert told["gateway.request_id"] == headers["x-gateway-request-id"]
     assert (told["gateway.tenant"], told["gateway.deployment"]) == (monitored.tenant, "gpt-4o")
     assert (told["gateway.attempts"], len(request["tags"]["ai.user.id"])) == ("1", 32)
+
+
+async def test_what_a_timer_has_measured_and_told_arrives_before_its_run_ends(
+    monitored: Stack, ingestion: Ingestion
+) -> None:
+    await timers.report_health(past_due=False)
+    assert "gateway.backends.unavailable" in {each["metrics"][0]["name"] for each in ingestion.of_kind("MetricData")}
+    lines = [each["properties"] for each in ingestion.of_kind("MessageData")]
+    assert "report_health" in {each.get("gateway.timer") for each in lines}
 
 
 async def test_what_other_libraries_tell_is_not_exported(monitored: Stack, ingestion: Ingestion) -> None:
