@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from shared.cli.verification import printable
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import BillingPeriod
 from shared.setting_problems import SettingsInvalid
@@ -32,7 +33,7 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except (GatewayError, SettingsInvalid, OSError) as error:
-        raise NoAnswer(str(error)) from error
+        raise NoAnswer("\n".join(map(printable, str(error).split("\n")))) from error
 
 
 async def open_gateway() -> Gateway:

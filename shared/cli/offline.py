@@ -24,7 +24,8 @@ from shared.adapters.statements.json_manifest import JsonManifest
 from shared.adapters.statements.json_statements import JsonStatements
 from shared.adapters.tables.archive import PeriodArchive
 from shared.adapters.tables.books import TableBooks
-from shared.adapters.tables.rows import REGISTRY_TABLE
+from shared.adapters.tables.rollups import rollup_table_of
+from shared.adapters.tables.rows import REGISTRY_TABLE, table_of
 from shared.application.billing.verify_statements import VerifyStatements
 from shared.application.evidence.anchored_log import ReadLog
 from shared.application.evidence.billed_books import BilledBooks
@@ -139,6 +140,7 @@ async def _verify_books(
             books=books,
             tables=store.tables(),
             registries={name async for name in store.partitions(REGISTRY_TABLE)},
+            strangers=await _strangers(store, period, package),
         )
         chain = ChainVerifier(question.chain_keys, encode_canonical)
         statements = _statements(books, prices, package)
@@ -155,6 +157,16 @@ async def _verify_books(
         return await verify(report), period
     finally:
         store.close()
+
+
+async def _strangers(store: SqliteTableStore, period: str, package: EvidencePackage | None) -> set[str]:
+    """Return the lanes in a package of one tenant that are of others."""
+    if package is None or package.facts.tenant is None:
+        return set()
+    names = {row.key async for row in store.inspect(REGISTRY_TABLE, period, "")}
+    for table in (table_of(period), rollup_table_of(period)):
+        names |= {name async for name in store.partitions(table)}
+    return {name for name in names if not name.startswith(f"{package.facts.tenant}|")}
 
 
 def _statements(books: TableBooks, prices: DocumentPrices, package: EvidencePackage | None) -> VerifyStatements | None:

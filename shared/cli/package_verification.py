@@ -17,7 +17,7 @@ from shared.adapters.on_disk.table_store import DiskSet
 from shared.adapters.statements.json_manifest import MANIFEST as STATEMENT_MANIFEST
 from shared.adapters.statements.json_statements import JsonStatements
 from shared.adapters.statements.summary_page import SummaryPage
-from shared.adapters.tables.archive import read_prices
+from shared.adapters.tables.archive_file import read_prices
 from shared.adapters.tables.archived_prices import archived_prices
 from shared.application.audit.verify_anchors import AnchorFinding
 from shared.application.evidence.explain_deletions import explain_deletions
@@ -27,6 +27,7 @@ from shared.application.evidence.replay_documents import ReplayDocuments
 from shared.application.evidence.verify_export import ExportResult, SignedLog
 from shared.application.ledger.audited_limits import AuditedLimits
 from shared.application.ledger.findings import Finding, NotChecked, findings_of
+from shared.cli.package_files import strange_files
 from shared.domain.audit.hash_chain import ChainVerifier, canonical
 from shared.domain.audit.package_paths import AUDIT, CONFIGURATION, DOCUMENTS, HEAD_PROOFS, STATEMENTS, SUMMARY
 from shared.domain.billing.statements import PeriodStatements
@@ -60,10 +61,15 @@ class PackageVerified:
     def compare_manifest(self, package: EvidencePackage, period: str, result: ExportResult) -> None:
         """Compare the manifest of a period's statements with that of the audit log."""
         content = package.read(f"{STATEMENTS}/{period}/{STATEMENT_MANIFEST}")
-        if content is None or package.facts.tenant is not None:
-            return
         stated = [digest for of, digest in self.manifests if of == period]
-        if not stated:
+        if content is None:
+            if stated:
+                message = f"the statements of {period} are missing, and the audit log says that they were written"
+                result.findings.append(Finding(invariant="I12", tenant_id="", message=message))
+                result.proved.clear()
+        elif package.facts.tenant is not None:
+            return
+        elif not stated:
             reason = "names and tags in statements: the audit log does not say which manifest was written"
             result.not_checked.append(NotChecked(invariant="I12", reason=reason))
         elif hashlib.sha256(content).hexdigest() not in stated:
@@ -76,6 +82,9 @@ async def verify_package(
     chain_keys: Mapping[str, bytes], key_ends: Mapping[str, str], package: EvidencePackage, log: SignedLog | None
 ) -> PackageVerified:
     common = PackageVerified(findings=[of_package(each) for each in package.faults()])
+    common.findings += [of_package(f"{name} does not belong into the package") for name in strange_files(package)]
+    if log is not None and log.verified.signed_leaves and log.verified.origin != package.facts.origin:
+        common.findings.append(of_package("the manifest names another log than the checkpoints"))
     if log is not None and log.newest is not None:
         verified, lines = log.verified, package.lines(HEAD_PROOFS)
         found = add_proved_heads(lines, verified.roots, verified.times, log.heads, log.newest)

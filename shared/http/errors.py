@@ -11,7 +11,8 @@ import msgspec
 from starlette.responses import Response
 
 from shared.adapters.identity.credentials import IdentityUnavailable
-from shared.adapters.tables.archive import ArchiveDamaged, PeriodMoves
+from shared.adapters.tables.archive import PeriodMoves
+from shared.adapters.tables.archive_file import ArchiveDamaged
 from shared.application.audit.anchor_heads import ChainDamaged
 from shared.application.audit.anchor_log import AnchorsBehind, AnchorsDamaged
 from shared.application.billing.build_statement import FileDamaged, PeriodStillOpen

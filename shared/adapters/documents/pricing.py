@@ -98,7 +98,7 @@ class InspectedPrices(DocumentPrices):
 def _read(document: Document) -> tuple[tuple[Price, ...], str]:
     """Return the prices of a document; none and the error if it cannot be read."""
     try:
-        return _rows_of(document), ""
+        return tuple(row.checked() for row in _rows_of(document)), ""
     except ValueError as error:
         return (), str(error).partition("\n")[0]
 

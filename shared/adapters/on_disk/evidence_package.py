@@ -13,9 +13,10 @@ from typing import IO, Final, Self
 import msgspec
 
 from shared.adapters.on_disk.log_files import MAX_FILE_BYTES, StoredLog
-from shared.adapters.tables.archive import ArchiveDamaged
+from shared.adapters.tables.archive_file import FREE_GROWTH, MOST_GROWTH, ArchiveDamaged
 from shared.application.ports.evidence import PackageFacts
 from shared.domain.audit.package_paths import ANCHORS, AUDIT, MANIFEST, PERIODS, STATEMENTS
+from shared.domain.identifiers import TENANT_ID
 
 FORMAT: Final = "tallygate-evidence-1"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -25,7 +26,8 @@ _CHUNK: Final = 1 << 20
 _OUR_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _ENCRYPTED: Final = 0x61
 """Bits of a file: encrypted, encrypted by another method, or a patch of another file."""
-_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError)
+_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError)
+"""`zipfile` and the decoding of names raise these for files that somebody damaged."""
 _STORED: Final = (".gz", ".parquet")
 _PERIOD: Final = re.compile(rf"{PERIODS}/(\d{{4}}-\d{{2}})\.gz", re.ASCII)
 _AUDIT_PERIOD: Final = re.compile(rf"{AUDIT}/(\d{{4}}-\d{{2}})\.jsonl", re.ASCII)
@@ -98,12 +100,13 @@ class EvidencePackage:
             self._zip = zipfile.ZipFile(path)
             files = self._zip.infolist()
             _require_ours(files)
-            content = self._zip.read(MANIFEST)
+            content = self._content(MANIFEST)
             self._manifest = msgspec.json.decode(content, type=_Manifest)
-        except (zipfile.BadZipFile, KeyError, ValueError, zlib.error, EOFError, NotImplementedError) as error:
+        except (*_DAMAGE, KeyError, NotImplementedError, RecursionError) as error:
             raise ArchiveDamaged(f"{path} is no evidence package, or is damaged.") from error
         names = [file.filename for file in files]
-        is_ours = self._manifest.format == FORMAT and _written(self._manifest) == content
+        stated = self._manifest
+        is_ours = stated.format == FORMAT and _written(stated) == content and _is_tenant(stated.tenant)
         if not is_ours or len({*names}) != len(names):
             raise ArchiveDamaged(f"{path} is no evidence package, or names a file twice.")
         self._names = names
@@ -114,9 +117,16 @@ class EvidencePackage:
         stated = self._manifest
         return PackageFacts(origin=stated.origin, tenant=stated.tenant, periods=tuple(stated.periods))
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of all files."""
+        return self._names
+
     def faults(self) -> Iterator[str]:
         """Yield each file that is not as the manifest names it. Reads every file."""
         named: Mapping[str, _File] = {each.name: each for each in self._manifest.files}
+        if [each.name for each in self._manifest.files] != sorted(named.keys() - {MANIFEST}):
+            yield "the manifest does not name each other file once, in their order"
         for name in sorted({*named, *self._names} - {MANIFEST}):
             if name not in named:
                 yield f"{name} is not in the manifest"
@@ -171,9 +181,14 @@ class EvidencePackage:
         if self._zip.getinfo(name).file_size > MAX_FILE_BYTES:
             return b""
         try:
-            return self._zip.read(name)
+            return self._content(name)
         except _DAMAGE:
             return b""  # its checksum is another: `faults` tells it
+
+    def _content(self, name: str) -> bytes:
+        """Read a file part by part: at once, `zipfile` would expand more than the size that it states."""
+        with self._zip.open(name) as file:
+            return b"".join(iter(lambda: file.read(_CHUNK), b""))
 
     def _ends_with_a_line(self, name: str) -> bool:
         last = b"\n"
@@ -212,10 +227,18 @@ def _written(manifest: _Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
+def _is_tenant(stated: str | None) -> bool:
+    return stated is None or TENANT_ID.fullmatch(stated) is not None
+
+
 def _require_ours(files: Sequence[zipfile.ZipInfo]) -> None:
-    """Raise `BadZipFile` for files that the gateway never writes: encrypted, compressed by other methods, too large."""
+    """Raise `BadZipFile` for files that the gateway never writes: encrypted, compressed by other methods, too large.
+
+    No file of ours is compressed as well as zeros are: only one that is to exhaust memory or time.
+    """
     for file in files:
         is_large = file.filename == MANIFEST and file.file_size > MAX_FILE_BYTES
+        is_large |= file.file_size > file.compress_size * MOST_GROWTH + FREE_GROWTH
         if is_large or file.compress_type not in _OUR_METHODS or file.flag_bits & _ENCRYPTED:
             raise zipfile.BadZipFile
 

@@ -64,7 +64,11 @@ def open_folder(folder: Path) -> StoredLog:
 
 
 def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes() if path.stat().st_size <= MAX_FILE_BYTES else b""
-    except FileNotFoundError:
-        return None
+    """Return a file's bytes. Of a file that is none of ours, such as a link to a device, return none of them."""
+    if not path.is_file():
+        return b"" if path.exists() else None
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        return b""
+    with path.open("rb") as file:
+        return file.read(size)

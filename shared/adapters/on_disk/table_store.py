@@ -27,8 +27,8 @@ create table entities (
 ) without rowid
 """
 _PAGE_ROWS = 1000
-_AFTER_ALL = "\U0010ffff"
-"""The highest character, which no key begins with."""
+_AFTER_ALL = b""
+"""The end of a range without an end. To SQLite each blob is after all texts."""
 
 
 class SqliteTableStore:
@@ -60,6 +60,10 @@ class SqliteTableStore:
         return str(self._version)
 
     async def scan(self, table: str, partition: str, first: str, last: str) -> AsyncIterator[Row]:
+        async for row in self._between(table, partition, first, last):
+            yield row
+
+    async def _between(self, table: str, partition: str, first: str, last: str | bytes) -> AsyncIterator[Row]:
         query = "select key, fields, etag from entities where name = ? and partition = ? and key >= ? and key < ?"
         while True:  # page by page, so that no cursor is open while the caller writes rows
             page = self._database.execute(f"{query} order by key limit {_PAGE_ROWS}", (table, partition, first, last))
@@ -71,7 +75,7 @@ class SqliteTableStore:
             first = f"{rows[-1].key}\0"  # the smallest key after the last one read
 
     async def inspect(self, table: str, partition: str, first: str, end: str = "") -> AsyncIterator[InspectedRow]:
-        async for row in self.scan(table, partition, first, end or _AFTER_ALL):
+        async for row in self._between(table, partition, first, end or _AFTER_ALL):
             yield InspectedRow(row.key, row.fields)
 
     async def partitions(self, table: str, first: str = "", end: str = "") -> AsyncIterator[str]:

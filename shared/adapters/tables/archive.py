@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
-from pydantic import ValidationError
 
+from shared.adapters.tables.archive_file import FORMAT, ArchiveDamaged, Head, Line, read_head, read_rows
 from shared.adapters.tables.archived_prices import archived_prices, prices_from
 from shared.adapters.tables.rollups import WATERMARK_KEY, rollup_table_of
 from shared.adapters.tables.rows import BALANCE_KEY, REGISTRY_TABLE, entry_key, table_of
@@ -26,12 +25,9 @@ from shared.adapters.tables.store import AnswerLost, Insert, InspectableStore, I
 from shared.application.ports.pricing import PriceStore
 from shared.domain.errors import AlreadyExists, GatewayError, LedgerUnavailable, PriceContradicted
 
-FORMAT: Final = "tallygate-period-1"
 _FIRST_ENTRY_KEY: Final = "E|"
 _READING_ATTEMPTS: Final = 20
 _BATCH_ROWS: Final = 50
-_MAX_LINE_BYTES: Final = 64 * 1024 * 1024
-"""A longer line is none of ours. It is cut, so that a small file that grows does not exhaust memory."""
 
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -42,30 +38,8 @@ def _ignore(_done: int, _total: int) -> None:
     """Do nothing: the caller wants no progress."""
 
 
-class ArchiveDamaged(GatewayError):
-    """The file is not an archive of a period, or is incomplete or changed."""
-
-
 class PeriodMoves(GatewayError):
     """A lane changed each time that it was read, so that its rows are of no one moment."""
-
-
-class _Head(msgspec.Struct):
-    """The first line of an archive."""
-
-    format: str
-    period: str
-    prices: list[dict[str, str | int | bool | None]]
-
-
-class _Line(msgspec.Struct, array_like=True):
-    """One row of the archive, written as a JSON array."""
-
-    table: str
-    partition: str
-    key: str
-    fields: dict[str, Any]
-    """Values of any type: a row that was tampered with is archived as it is."""
 
 
 class PeriodArchive:
@@ -91,7 +65,7 @@ class PeriodArchive:
                 digest.update(encoded)
                 file.write(encoded)
 
-            write(_Head(format=FORMAT, period=period, prices=prices))
+            write(Head(format=FORMAT, period=period, prices=prices))
             try:
                 async for line in self._rows(period, report, only):
                     write(line)
@@ -107,8 +81,8 @@ class PeriodArchive:
         Raises `ArchiveDamaged` before anything is written, `AlreadyExists` if a row exists with other content, and
         `LedgerUnavailable`.
         """
-        head = _read_head(path)
-        rows = sum(1 for _ in _read_rows(path))  # reads the whole file, so that nothing of a damaged one is written
+        head = read_head(path)
+        rows = sum(1 for _ in read_rows(path))  # reads the whole file, so that nothing of a damaged one is written
         await self._restore_prices(path, head)
         try:
             await self._insert_all(path, rows, report)
@@ -116,19 +90,19 @@ class PeriodArchive:
             raise LedgerUnavailable from error
         return head.period
 
-    async def _restore_prices(self, path: Path, head: _Head) -> None:
+    async def _restore_prices(self, path: Path, head: Head) -> None:
         """Restore the prices of an archive. Raises `ArchiveDamaged` if they contradict each other in a new store."""
         try:
             for price in prices_from(head.prices):
                 await self._prices.restore(price)
-        except ValidationError as error:
+        except ValueError as error:
             raise ArchiveDamaged(f"{path} has a price that cannot be read.") from error
         except (AlreadyExists, PriceContradicted) as error:
             if not self._is_new:
                 raise
             raise ArchiveDamaged(f"{path} has prices that contradict each other: {error}") from error
 
-    async def _rows(self, period: str, report: Progress, only: str | None) -> AsyncIterator[_Line]:
+    async def _rows(self, period: str, report: Progress, only: str | None) -> AsyncIterator[Line]:
         """Read all rows of a period, tenant after tenant, also in partitions that the registry does not name."""
         table, rollups = table_of(period), rollup_table_of(period)
         first, end = ("", "") if only is None else (f"{only}|", f"{only}}}")
@@ -148,14 +122,14 @@ class PeriodArchive:
                     yield line
             report(done, len(tenants))
 
-    async def _lanes(self, table: str, partitions: list[str]) -> AsyncIterator[_Line]:
+    async def _lanes(self, table: str, partitions: list[str]) -> AsyncIterator[Line]:
         """Read all lanes of a tenant as they were at one moment. Raises `PeriodMoves` if they never stand still."""
         # Entries are immutable, so each is read once. All else is read again until no balance changed meanwhile:
         # every commit changes the balance of its lane, and a transfer that of two lanes.
         unread = dict.fromkeys(partitions, _FIRST_ENTRY_KEY)
         for _ in range(_READING_ATTEMPTS):
             balances = await self._get_all(table, partitions, BALANCE_KEY)
-            rest: list[_Line] = []
+            rest: list[Line] = []
             for partition in partitions:
                 balance = balances.get(partition)
                 end = entry_key(_last_entry(balance) + 1)
@@ -171,13 +145,13 @@ class PeriodArchive:
                 return
         raise PeriodMoves(f"The lanes of {partitions[0]} changed during each of {_READING_ATTEMPTS} readings.")
 
-    async def _others(self, table: str, partition: str, end: str) -> list[_Line]:
+    async def _others(self, table: str, partition: str, end: str) -> list[Line]:
         """Read a lane's rows other than its balance and its entries before `end`: they may change meanwhile."""
         ranges = (("", _FIRST_ENTRY_KEY), (end, ""))
         lines = [line for range_ in ranges async for line in self._scan(table, partition, *range_)]
         return [line for line in lines if line.key != BALANCE_KEY]
 
-    async def _rollups(self, table: str, partition: str) -> AsyncIterator[_Line]:
+    async def _rollups(self, table: str, partition: str) -> AsyncIterator[Line]:
         """Read a lane's rollups as they were at one moment, and their watermark last.
 
         Raises `PeriodMoves` if they never stand still.
@@ -191,7 +165,7 @@ class PeriodArchive:
                 return
         raise PeriodMoves(f"The rollups of {partition} changed during each of {_READING_ATTEMPTS} readings.")
 
-    async def _scan(self, table: str, partition: str, first: str, end: str) -> AsyncIterator[_Line]:
+    async def _scan(self, table: str, partition: str, first: str, end: str) -> AsyncIterator[Line]:
         async for row in self._store.inspect(table, partition, first, end):
             yield _line(table, partition, row)
 
@@ -205,8 +179,8 @@ class PeriodArchive:
 
     async def _insert_all(self, path: Path, rows: int, report: Progress) -> None:
         """Insert the rows in batches. A transaction takes rows of one partition only."""
-        batch: list[_Line] = []
-        for done, line in enumerate(_read_rows(path)):
+        batch: list[Line] = []
+        for done, line in enumerate(read_rows(path)):
             if batch and (
                 len(batch) == _BATCH_ROWS or (batch[0].table, batch[0].partition) != (line.table, line.partition)
             ):
@@ -218,7 +192,7 @@ class PeriodArchive:
             await self._insert(batch)
         report(rows, rows)
 
-    async def _insert(self, batch: list[_Line]) -> None:
+    async def _insert(self, batch: list[Line]) -> None:
         table, partition = batch[0].table, batch[0].partition
         await self._store.create_table(table)
         try:
@@ -227,7 +201,7 @@ class PeriodArchive:
             for line in batch:
                 await self._insert_one(line)
 
-    async def _insert_one(self, line: _Line) -> None:
+    async def _insert_one(self, line: Line) -> None:
         """Insert one row. Raises `AlreadyExists` if it exists with other content."""
         try:
             await self._store.submit(line.table, line.partition, [Insert(line.key, line.fields)], "restore")
@@ -243,58 +217,11 @@ class PeriodArchive:
                 ) from None
 
 
-def read_prices(path: Path) -> list[dict[str, Any]]:
-    """Return the prices of an archive as they stand there. Raises `ArchiveDamaged`."""
-    return [dict(each) for each in _read_head(path).prices]
-
-
-def _line(table: str, partition: str, row: InspectedRow) -> _Line:
-    return _Line(table=table, partition=partition, key=row.key, fields=dict(row.fields))
+def _line(table: str, partition: str, row: InspectedRow) -> Line:
+    return Line(table=table, partition=partition, key=row.key, fields=dict(row.fields))
 
 
 def _last_entry(balance: InspectedRow | None) -> int:
     """Return the number of the last entry; 0 if there is no balance, or none that can be read."""
     seq = balance.fields.get("seq") if balance else None
     return seq if isinstance(seq, int) else 0
-
-
-def _read_head(path: Path) -> _Head:
-    """Read the first line. Raises `ArchiveDamaged` if it is not the head of an archive."""
-    try:
-        found = msgspec.json.decode(next(_lines(path), b""), type=_Head)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        found = None
-    if found is None or found.format != FORMAT:
-        raise ArchiveDamaged(f"{path} is not an archive of a period.")
-    return found
-
-
-def _read_rows(path: Path) -> Iterator[_Line]:
-    """Read the rows one by one. Raises `ArchiveDamaged`, at the latest after the last, if `export` did not write it."""
-    # A line is handled when the next one is there, because only the end of the file shows which line is the last.
-    digest, count, previous = hashlib.sha256(), 0, b""
-    for number, line in enumerate(_lines(path)):
-        if previous:
-            digest.update(previous)
-            if number > 1:
-                count += 1
-                yield _parse_row(path, previous)
-        previous = line
-    if previous != msgspec.json.encode({"rows": count, "sha256": digest.hexdigest()}) + b"\n":
-        raise ArchiveDamaged(f"{path} is damaged or cut off.")
-
-
-def _parse_row(path: Path, line: bytes) -> _Line:
-    try:
-        return msgspec.json.decode(line, type=_Line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ArchiveDamaged(f"{path} is damaged or cut off.") from error
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with gzip.open(path, "rb") as file:
-            while line := file.readline(_MAX_LINE_BYTES):
-                yield line
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ArchiveDamaged(f"{path} is damaged or cut off.") from error

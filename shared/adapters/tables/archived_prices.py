@@ -20,5 +20,5 @@ def archived_prices(book: Sequence[Price]) -> list[dict[str, Any]]:
 
 
 def prices_from(archived: Sequence[dict[str, Any]]) -> list[Price]:
-    """Read rows. Raises pydantic's `ValidationError`."""
-    return _adapter.validate_python(archived)
+    """Read rows. Raises `ValueError`."""
+    return [price.checked() for price in _adapter.validate_python(archived)]

@@ -28,7 +28,7 @@ from shared.domain.identifiers import TENANT_ID
 from shared.domain.ledger.balance import Balance, Lane
 from shared.domain.ledger.entries import LedgerEntry
 
-_PARTITION: Final = re.compile(rf"{TENANT_ID.pattern}\|\d\d")
+_PARTITION: Final = re.compile(rf"{TENANT_ID.pattern}\|\d\d", re.ASCII)
 
 
 class TableBooks:

@@ -22,7 +22,7 @@ from shared.domain.errors import UnpricedModel
 from shared.domain.ledger.balance import Balance, Lane, LaneState
 from shared.domain.ledger.entries import LedgerEntry
 from shared.domain.ledger.lanes import combined
-from shared.domain.pricing.money import usd, usd_of_cents
+from shared.domain.pricing.money import PUSD_PER_CENT, cents, usd, usd_of_cents
 from shared.domain.pricing.price_book import PriceBook
 
 _INVARIANT = "I12"
@@ -82,7 +82,10 @@ class VerifyStatements:
         if content is None:
             return []
         try:
-            messages = await self._contradictions(period, self._manifest.read(content))
+            manifest = self._manifest.read(content)
+            messages = await self._contradictions(period, manifest)
+            if self._manifest.render(manifest) != content:
+                messages.append(f"the manifest of {period} is not in its form")
         except ValueError as error:
             messages = [f"the files of {period} cannot be read: {error}"]
         return [Finding(invariant=_INVARIANT, tenant_id="", message=message) for message in messages]
@@ -90,6 +93,8 @@ class VerifyStatements:
     async def _contradictions(self, period: str, manifest: Manifest) -> list[str]:
         contents = {file.name: await self._reports.read(f"{period}/{file.name}") for file in manifest.files}
         found = list(_changed_files(manifest.files, contents))
+        if manifest.period != period:
+            found.append(f"the manifest is of {manifest.period}, not of {period}")
         if self._statements.file_name not in contents:
             return [*found, f"the manifest does not name {self._statements.file_name}"]
         content = contents[self._statements.file_name]
@@ -115,6 +120,8 @@ class VerifyStatements:
         except ValueError as error:
             return [f"{self._statements.file_name} of {period} cannot be read: {error}"]
         found = [*_wrong_totals(manifest, statements), *_wrong_sums(statements)]
+        if statements.period != period:
+            found.append(f"{self._statements.file_name} is of {statements.period}, not of {period}")
         bills = {bill.tenant_id: bill for bill in statements.statements}
         prices, heads = PriceBook(await self._prices.load()), dict[str, str]()
         lanes = [lane async for lane in self._ledger.lanes(period)]
@@ -150,6 +157,7 @@ def _wrong_totals_of_bill(bill: Statement, balances: Mapping[Lane, Balance], tal
         for field, stated, booked in (
             ("tokens_used", bill.tokens_used, total.used.tokens),
             ("exact_cost_usd", usd(bill.cost_pusd), usd(total.used.pusd)),
+            ("total_cost_usd", usd_of_cents(bill.cost_cents), usd_of_cents(cents(total.used.pusd))),
             ("entries", bill.entries, total.seq),
             ("chain_heads", bill.chain_heads, chain_heads(balances)),
             ("limit", (bill.quota_tokens, bill.budget_pusd), (total.limit.tokens, total.limit.pusd)),
@@ -205,11 +213,21 @@ def _wrong_sums(statements: PeriodStatements) -> Iterator[str]:
     yield from _wrong_cost_centers(statements.cost_centers, cost_centers(bills))
     for bill in bills:
         name = bill.tenant_id
+        yield from _not_rounded(bill)
         yield from _unequal_cents(
             f"total_cost_usd of {name}", bill.cost_cents, (line.cost_cents for line in bill.lines)
         )
         exact = sum(line.cost_pusd for line in bill.lines)
         yield from _unequal(f"exact_cost_usd of {name}", usd(bill.cost_pusd), usd(exact))
+
+
+def _not_rounded(bill: Statement) -> Iterator[str]:
+    """Yield the lines whose cents are not their exact cost, rounded down or up."""
+    for line in bill.lines:
+        if abs(line.cost_cents * PUSD_PER_CENT - line.cost_pusd) >= PUSD_PER_CENT:
+            key = " ".join(filter(None, (line.deployment, line.model, line.meter)))
+            amounts = f"{usd_of_cents(line.cost_cents)} of {usd(line.cost_pusd)}"
+            yield f"{bill.tenant_id}: the bill's line {key} is not rounded: {amounts}"
 
 
 def _wrong_cost_centers(stated: Mapping[str, int], added: Mapping[str, int]) -> Iterator[str]:

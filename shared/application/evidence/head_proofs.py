@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from shared.application.audit.verify_anchors import AnchorFinding
+from shared.application.evidence.audit_lines import canonical_object_of
 from shared.application.ports.anchors import DatedHeads
 from shared.domain.audit.anchor_files import UNREAD, ChainHead
 from shared.domain.audit.merkle import is_included
@@ -34,8 +35,8 @@ def add_proved_heads(
 
 
 def _proved(line: bytes, roots: Mapping[int, bytes]) -> tuple[int, ChainHead] | None:
+    row, is_canonical = canonical_object_of(line)
     try:
-        row: Any = json.loads(line)
         stated, path = row["head"], [base64.b64decode(each, validate=True) for each in row["heads"]["path"]]
         head = ChainHead(
             chain=str(stated["chain"]),
@@ -43,8 +44,16 @@ def _proved(line: bytes, roots: Mapping[int, bytes]) -> tuple[int, ChainHead] | 
             head=str(stated["head"]),
             is_closed=stated.get("closed") is True,
         )
-        n, index, size = int(row["n"]), int(row["heads"]["index"]), int(row["heads"]["size"])
-        is_right = n in roots and is_included(head.to_bytes(), index, size, path, roots[n])
-    except (ValueError, TypeError, LookupError, RecursionError, AttributeError):
+        n, index, size = row["n"], row["heads"]["index"], row["heads"]["size"]
+        is_ours = is_canonical and _is_form(row) and json.loads(head.to_bytes()) == stated
+        is_right = is_ours and n in roots and is_included(head.to_bytes(), index, size, path, roots[n])
+    except (ValueError, TypeError, LookupError, AttributeError):
         return None
     return (n, head) if is_right else None
+
+
+def _is_form(row: Mapping[str, Any]) -> bool:
+    """Tell whether a line has its properties and no others, and whole numbers where they belong."""
+    names, numbers = row.keys(), (row["n"], row["heads"]["index"], row["heads"]["size"])
+    is_form = names == {"head", "heads", "n"} and row["heads"].keys() == {"index", "path", "size"}
+    return is_form and all(type(number) is int for number in numbers)

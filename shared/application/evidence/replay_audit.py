@@ -18,6 +18,7 @@ FORMAT: Final = "tallygate-audit-1"
 CHAINED: Final = "I18"
 ANCHORED: Final = "I2"
 TABLE: Final = "auditlog"
+_HEAD: Final = {"format", "period", "seq", "head", "deleted"}
 _TABLES_OF_TENANTS: Final = ("tenants", "credentials")
 _END: Final = DatedHead(seq=1 << 62, head="", leaf=0, at="")
 
@@ -114,11 +115,11 @@ class ReplayAudit:
             yield NotChecked(invariant=ANCHORED, reason=reason, is_open=True)
 
     def _begin(self, row: dict[str, Any]) -> Iterator[Finding]:
-        if row.get("format") != FORMAT or row.get("period") != self.period:
+        if row.get("format") != FORMAT or row.get("period") != self.period or row.keys() != _HEAD:
             yield self._at("", CHAINED, f"the file is not an audit log of {self.period}")
         deleted = row.get("deleted")
         match deleted:
-            case {"seq": int(seq), "head": str(head)} if seq > 0:
+            case {"seq": int(seq), "head": str(head), **rest} if seq > 0 and not rest:
                 self.seq = self.deleted = seq
                 self._head = self._deleted_head = head
                 yield from self._compare()

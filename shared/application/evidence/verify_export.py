@@ -22,6 +22,7 @@ from shared.domain.values import record
 
 Progress = Callable[[int, int], None]
 _LOG: Final = "I2"
+_STRANGER: Final = "the lane is of another tenant than the one of the package"
 UNCHECKED_IN_FILES: Final = (
     NotChecked(invariant="I13", reason="an archive is not compared with what clients received", is_all=True),
     NotChecked(invariant="I14", reason="an archive does not tell when it was written", is_all=True),
@@ -68,6 +69,8 @@ class ExportFiles:
     tables: Set[str]
     registries: Set[str]
     """The partitions of the registry."""
+    strangers: Set[str] = frozenset()
+    """Lanes of other tenants than the one whose rows the file has."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,10 +141,17 @@ class VerifyExport:
             finding_at(Place(table=table, partition=""), "I15", "an archive has no such table", "")
             for table in sorted(self._files.tables - known)
         ]
-        return found + [
-            finding_at(Place(table="registry", partition=name), "I16", "the registry is of another period", "")
-            for name in sorted(self._files.registries - {self._files.period})
-        ]
+        return (
+            found
+            + [
+                finding_at(Place(table="registry", partition=name), "I16", "the registry is of another period", "")
+                for name in sorted(self._files.registries - {self._files.period})
+            ]
+            + [
+                finding_at(Place(table="registry", partition=self._files.period, row=name), "I16", _STRANGER, "")
+                for name in sorted(self._files.strangers)
+            ]
+        )
 
     async def _check_ledger(self, period: str, report: Progress, anchored: AnchoredLanes | None) -> None:
         result, verify = self._result, self._verify_ledger

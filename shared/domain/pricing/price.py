@@ -112,6 +112,17 @@ class Price:
         """The two ends of the context band."""
         return self.input_tokens_above, self.input_tokens_up_to
 
+    def checked(self) -> Price:
+        """Return the row itself. Raises `ValueError` for a price or a time that none of ours has."""
+        pusd_per_token(self.usd_per_million)
+        try:
+            is_moment = self.effective_from.tzinfo is not None and bool(self.key)
+        except OverflowError:
+            is_moment = False
+        if not is_moment:
+            raise ValueError(f"'{self.effective_from.isoformat()}' is no moment in UTC")
+        return self
+
     def normalised(self) -> Price:
         """Return the row in the form in which new rows are stored: `60`, `60.0` and `6e1` are `60.00`.
 

@@ -268,5 +268,5 @@ def test_a_head_that_could_not_be_read_is_proved_and_says_nothing() -> None:
     head, heads = unread("acme|00"), DiskDatedHeads()
     line = {"head": json.loads(head.to_bytes()), "heads": {"index": 0, "path": [], "size": 1}, "n": 0}
     roots = {0: tree_root([head.to_bytes()])}
-    assert [*add_proved_heads([json.dumps(line).encode()], roots, {0: ""}, heads, set())] == []
+    assert [*add_proved_heads([canonical(line)], roots, {0: ""}, heads, set())] == []
     assert heads.last(head.chain) is None

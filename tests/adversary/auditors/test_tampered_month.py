@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.tables.archive import ArchiveDamaged
+from shared.adapters.tables.archive_file import ArchiveDamaged
 from shared.cli.offline import Question, verify_files
 from shared.cli.verification import Verification, status_of
 from tests.tools.finished_month import PERIOD, FinishedMonth, copied, write_month

@@ -11,7 +11,8 @@ import pytest
 from shared.adapters.documents.pricing import DocumentPrices
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.table_store import InMemoryTableStore
-from shared.adapters.tables.archive import ArchiveDamaged, PeriodArchive, PeriodMoves
+from shared.adapters.tables.archive import PeriodArchive, PeriodMoves
+from shared.adapters.tables.archive_file import ArchiveDamaged
 from shared.adapters.tables.books import TableBooks
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rollups import TableRollups

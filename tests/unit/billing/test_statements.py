@@ -43,7 +43,7 @@ def _manifest(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]], N
     def spoil(files: dict[str, bytes]) -> None:
         manifest = json.loads(files["manifest.json"])
         change(manifest)
-        files["manifest.json"] = json.dumps(manifest).encode()
+        files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
 
     return spoil
 
@@ -56,7 +56,24 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
         change(document)
         content = files["statements.json"] = json.dumps(document).encode()
         manifest["files"][0] |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        files["manifest.json"] = json.dumps(manifest).encode()
+        files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
+
+    return spoil
+
+
+def _everywhere(old: str, new: str) -> Callable[[dict[str, bytes]], None]:
+    """Change the amount of each bill, of one of its lines, and of all totals, so that they agree."""
+
+    def change(document: Any) -> None:
+        for bill in document["tenants"]:
+            assert bill["total_cost_usd"] == old
+            bill["total_cost_usd"] = bill["lines"][0]["cost_usd"] = new
+        total = f"0.0{len(document['tenants'])}"
+        document["total_cost_usd"] = document["cost_centers"][0]["cost_usd"] = total
+
+    def spoil(files: dict[str, bytes]) -> None:
+        _statements(change)(files)
+        _manifest(lambda manifest: manifest.update(total_cost_usd="0.02"))(files)
 
     return spoil
 
@@ -100,12 +117,14 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
             _statements(lambda document: document["tenants"][1]["lines"][0].update(cost_usd="0.07")),
             [
                 "cost center CC-1 pays 0.00, its lines add up to 0.07",
+                "bolt: the bill's line gpt-4o gpt-4o input is not rounded: 0.07 of ",
                 "total_cost_usd of bolt is 0.00, its parts add up to 0.07",
             ],
         ),
         (
             _statements(lambda document: document["tenants"][1]["lines"][0].update(exact_cost_usd="0.07")),
             [
+                "bolt: the bill's line gpt-4o gpt-4o input is not rounded: 0.00 of 0.07",
                 "exact_cost_usd of bolt is 0.00011, its parts add up to 0.07009",
                 "bolt: the bill's line gpt-4o gpt-4o input is not what the entries sum to",
             ],
@@ -136,6 +155,13 @@ def _statements(change: Callable[[Any], object]) -> Callable[[dict[str, bytes]],
         (
             _statements(lambda document: document["tenants"][0].update(quota_tokens=5)),
             ["acme: limit is (5, None) in the bill and (1000, None) in the books"],
+        ),
+        (
+            _everywhere("0.00", "0.01"),  # the amount of the smallest bill, to its sums and all their sums
+            [
+                "acme: total_cost_usd is 0.01 in the bill and 0.00 in the books",
+                "bolt: total_cost_usd is 0.01 in the bill and 0.00 in the books",
+            ],
         ),
         (
             _manifest(lambda manifest: manifest["chain_heads"].update({"acme|00": "f"})),
