@@ -53,7 +53,7 @@ param backendHostSuffixes string
 @description('How many proxies before the gateway append to X-Forwarded-For. The platform is one.')
 param trustedProxyHops int
 
-@description('Connection string of Application Insights. It is an address and no secret: local authentication is off.')
+@description('Connection string of Application Insights. It is an address and no secret: local authentication is off. Empty for none.')
 param applicationInsightsConnection string
 
 @description('Address of a topic of Event Grid that gets all alerts. Empty if there is none.')
@@ -79,10 +79,15 @@ var hostSettings = {
   AzureWebJobsStorage__queueServiceUri: hostQueueEndpoint
   AzureWebJobsStorage__tableServiceUri: hostTableEndpoint
   AzureWebJobsDisableHomepage: 'true'
-  APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnection
-  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
   PYTHON_ENABLE_OPENTELEMETRY: 'true'
 }
+
+var telemetrySettings = empty(applicationInsightsConnection)
+  ? {}
+  : {
+      APPLICATIONINSIGHTS_CONNECTION_STRING: applicationInsightsConnection
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+    }
 
 var gatewaySettings = {
   AZURE_CLIENT_ID: identityClientId
@@ -118,6 +123,7 @@ var alertSettings = union(
 @description('All settings of the app.')
 output settings settingSet = union(
   hostSettings,
+  telemetrySettings,
   gatewaySettings,
   entraSettings,
   witnessSettings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,23 @@ def test_every_setting_is_known_and_none_is_of_another_platform() -> None:
     assert {name for name in names if name not in known and not OF_THE_HOST.fullmatch(name)} == set()
     assert {"AzureWebJobsStorage", "POD_NAMESPACE", "FUNCTIONS_EXTENSION_VERSION"} & names == set()
     assert {"TALLYGATE_TABLE_ENDPOINT", "TALLYGATE_BLOB_ENDPOINT", "AUDIT_CHAIN_KEY_SECRET_NAME"} <= names
+
+
+def test_what_is_left_out_is_no_empty_setting() -> None:
+    optional = ("entraTenantIds", "entraClientId", "applicationInsightsConnection")
+    assert set(optional) <= EXAMPLE.keys()
+    least = environment_of(deployed(**dict.fromkeys(optional, "")))
+    assert [name for name, value in least.items() if value == ""] == []
+    assert least.keys() - OF_THE_WORKER < environment_of(deployed()).keys()
+
+
+def test_the_guide_says_where_each_value_of_the_example_comes_from() -> None:
+    guide = (ROOT / "docs/guide/hybrid.md").read_text()
+    page = guide[guide.index("## Container Apps") : guide.index("## Models on your premises")]
+    outputs = set(BicepSources().file("infra/main.bicep").outputs)
+    told = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
+    assert told & EXAMPLE.keys() == EXAMPLE.keys()
+    assert {name for name in told if name.isupper()} <= outputs | {"AZURE_LOCATION", "ENTRA_TENANT_IDS"}
 
 
 @pytest.mark.parametrize("cloud", ["AzureCloud", "AzureUSGovernment", "AzureChinaCloud"])
