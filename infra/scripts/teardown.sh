@@ -13,6 +13,7 @@ gateway=$(azd_value AZURE_RESOURCE_GROUP)
 books=$(azd_value BOOKS_RESOURCE_GROUP)
 account=$(azd_value BOOKS_STORAGE_ACCOUNT)
 vault=$(azd_value AZURE_KEY_VAULT_ID)
+environment=$(azd_value AZURE_ENV_NAME)
 client=$(azd env get-value ENTRA_CLIENT_ID 2>/dev/null || true)
 
 if [ "$gateway" = "$books" ]; then
@@ -31,6 +32,11 @@ if [ "$exists" != true ]; then
   exit 0
 fi
 ask_for "$gateway" "The resource group $gateway is deleted, with everything in it. Callers get no answer any more."
+# azd skips a provision if a deployment of the environment had the same template and values: it shall find none.
+records=$(az_there deployment sub list --query "[?tags.\"azd-env-name\"=='$environment'].name" --output tsv)
+for record in $records; do
+  az_there deployment sub delete --name "$record" --output none
+done
 az_there group delete --name "$gateway" --yes --output none || {
   echo "The group was not deleted. A lock forbids it if the gateway is locked: 'az lock list -g $gateway'." >&2
   exit 1

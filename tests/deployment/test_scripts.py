@@ -27,6 +27,7 @@ VALUES = {
     "GATEWAY_IS_PRIVATE": "false",
     "AZURE_RESOURCE_GROUP": "rg-trial",
     "BOOKS_RESOURCE_GROUP": "rg-trial-books",
+    "AZURE_ENV_NAME": "trial",
     "BOOKS_STORAGE_ACCOUNT": "tgbooks",
     "AZURE_KEY_VAULT_ID": VAULT,
     "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
@@ -85,7 +86,8 @@ def run(azure: FakeAzure, script: str, *arguments: str, **variables: str) -> sub
 
 def changes(azure: FakeAzure) -> list[str]:
     """Return the calls that are not questions."""
-    questions = ("azd env get-value", "az group exists", "az storage account show", "az ad ", "az account ")
+    questions = ("azd env get-value", "az group exists", "az storage account show", "az ad ", "az account ",
+                 "az deployment sub list")  # fmt: skip
     return [each for each in azure.commands if not each.startswith(questions)]
 
 
@@ -139,7 +141,7 @@ def test_a_what_if_changes_nothing_and_needs_no_right_to(azure: FakeAzure) -> No
 
 
 def test_a_teardown_asks_and_leaves_the_books(azure: FakeAzure) -> None:
-    azure.change(answers={"az group exists": True})
+    azure.change(answers={"az group exists": True, "az deployment sub list": ""})
     assert run(azure, "teardown.sh").returncode == 1
     assert changes(azure) == []
     ended = run(azure, "teardown.sh", TALLYGATE_ANSWER="rg-trial")
@@ -147,6 +149,19 @@ def test_a_teardown_asks_and_leaves_the_books(azure: FakeAzure) -> None:
     assert changes(azure) == [f"az group delete --name rg-trial --yes --output none --subscription {SUBSCRIPTION}"]
     for outliving in ("tgbooks", "rg-trial-books", VAULT, "az ad app delete --id app", "48 hours", "14 days"):
         assert outliving in ended.stdout
+
+
+def test_a_provision_after_a_teardown_is_not_skipped(azure: FakeAzure) -> None:
+    """azd compares template and values with the deployments of the environment, and not with what is there."""
+    azure.change(answers={"az group exists": True, "az deployment sub list": "trial-17\ntrial-18"})
+    assert run(azure, "teardown.sh", TALLYGATE_ANSWER="rg-trial").returncode == 0
+    asked = next(each for each in azure.commands if each.startswith("az deployment sub list"))
+    assert """[?tags."azd-env-name"=='trial'].name""" in asked
+    assert changes(azure) == [
+        f"az deployment sub delete --name trial-17 --output none --subscription {SUBSCRIPTION}",
+        f"az deployment sub delete --name trial-18 --output none --subscription {SUBSCRIPTION}",
+        f"az group delete --name rg-trial --yes --output none --subscription {SUBSCRIPTION}",
+    ]
 
 
 def test_a_teardown_that_was_done_already_deletes_nothing(azure: FakeAzure) -> None:
@@ -172,7 +187,7 @@ def test_a_teardown_that_would_delete_books_or_keys_is_refused(azure: FakeAzure,
 
 
 def test_a_lock_that_forbids_the_teardown_is_told(azure: FakeAzure) -> None:
-    azure.change(answers={"az group exists": True}, denied=["az group delete"])
+    azure.change(answers={"az group exists": True, "az deployment sub list": ""}, denied=["az group delete"])
     ended = run(azure, "teardown.sh", TALLYGATE_ANSWER="rg-trial")
     assert (ended.returncode, "az lock list -g rg-trial" in ended.stderr) == (1, True)
 

@@ -333,6 +333,7 @@ _AZ: Final[dict[str, Callable[[dict[str, Any], list[str], str], Any]]] = {
     "az ad signed-in-user show": lambda _state, _arguments, _sent: "person-1",
     **dict.fromkeys(
         (
+            "az deployment sub delete",
             "az functionapp restart",
             "az group create",
             "az group delete",
