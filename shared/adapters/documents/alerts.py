@@ -57,8 +57,11 @@ class DocumentAlerts:
                 events.append(event)
         return events, set_aside
 
+    async def was_fanned_out(self, event: AlertEvent) -> bool:
+        return await self._logged(event.tenant_id, event.name) is not None
+
     async def fan_out(self, event: AlertEvent, sinks: Sequence[SinkId], at: datetime) -> None:
-        if await self._logged(event.tenant_id, event.name) is None:
+        if not await self.was_fanned_out(event):
             for sink in sinks:
                 await self._deliveries.add(sink, event, at)
             with suppress(AlreadyExists):

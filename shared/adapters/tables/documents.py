@@ -224,14 +224,14 @@ def _document(entity: TableEntity) -> Document:
 
 
 def _pending(table: str, entity: TableEntity) -> Pending:
-    """Read a waiting event. One that something else has written may have no text."""
-    text = _joined(entity, _AUDIT) if _AUDIT in entity else ""
+    text = _joined(entity, _AUDIT)
     event_id = entity["RowKey"].removeprefix(OUTBOX)
     return Pending(table=table, partition=entity["PartitionKey"], event_id=event_id, text=text)
 
 
 def _joined(entity: TableEntity, name: str) -> str:
-    text, number = str(entity[name]), 1
+    """Return the text of a row. One that something else has written may have none; then it is empty."""
+    text, number = str(entity.get(name, "")), 1
     while (part := entity.get(f"{name}{number}")) is not None:
         text, number = text + str(part), number + 1  # something else may have written a number
     return text

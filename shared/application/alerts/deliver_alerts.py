@@ -92,8 +92,8 @@ class DeliverAlerts:
         """Fan out what was raised, and try what is due. Raises `SweepFailed` at the end for what storage refused."""
         failures, began = Failures(), self._clock.monotonic()
         ends_at = began + SLICE_SECONDS
+        fanned_out = await self._fan_out(began + _FAN_OUT_SECONDS, failures)
         sinks = await self.configured()
-        fanned_out = await self._fan_out(sinks, began + _FAN_OUT_SECONDS, failures)
         turns = asyncio.Semaphore(_SINKS_AT_ONCE)
         counts: list[int] = []
 
@@ -123,10 +123,13 @@ class DeliverAlerts:
         first = minute * _SINKS_A_RUN % max(1, len(of_tenants))
         return [*(sink for sink in sinks if not sink.tenant_id), *of_tenants[first:], *of_tenants[:first]]
 
-    async def _fan_out(self, sinks: Sequence[AlertSink], ends_at: float, failures: Failures) -> int:
-        """Make deliveries of new events. An event that fails stops no other. Returns the number of the others."""
+    async def _fan_out(self, ends_at: float, failures: Failures) -> int:
+        """Make deliveries of new events. An event that fails stops no other. Returns the number of the others.
+
+        The sinks are read after the events, so that a sink misses no event that was raised after it was put.
+        """
         done, reached = 0, set[str]()
-        waiting = deque[AlertEvent]()
+        waiting, sinks = deque[AlertEvent](), list[AlertSink]()
 
         async def worker() -> None:
             nonlocal done
@@ -148,17 +151,29 @@ class DeliverAlerts:
                     break
                 reached.update(event.name for event in waiting)
                 await self._tell(waiting)
+                sinks = [*self._of_settings, *(await self._sinks.all())[0]]
                 await asyncio.gather(*(worker() for _ in range(_EVENTS_AT_ONCE)))
         return done
 
     async def _tell(self, events: Iterable[AlertEvent]) -> None:
         """Write and export the lines of new events."""
-        new = [event for event in events if event.name not in self._told]
+        new = await self._new([event for event in events if event.name not in self._told])
         for event in new:
             log_alert(event)
             self._told.add(event.name)
         if new:
             await self._export_lines()
+
+    async def _new(self, events: Sequence[AlertEvent]) -> list[AlertEvent]:
+        """Return the events that were not fanned out before. The rows of others were left, or written again."""
+        turns = asyncio.Semaphore(_EVENTS_AT_ONCE)
+
+        async def was_fanned_out(event: AlertEvent) -> bool:
+            async with turns:
+                return await self._outbox.was_fanned_out(event)
+
+        old = await asyncio.gather(*map(was_fanned_out, events))
+        return [event for event, is_old in zip(events, old, strict=True) if not is_old]
 
     async def _serve(self, sink: AlertSink, ends_at: float, failures: Failures) -> int:
         """Try what is due for one sink, the longest waiting first. Returns the number of events that arrived."""

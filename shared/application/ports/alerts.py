@@ -32,6 +32,10 @@ class AlertOutbox(Protocol):
         """
         ...
 
+    async def was_fanned_out(self, event: AlertEvent) -> bool:
+        """Tell whether an event was fanned out. `raised` may return it all the same, if a process died or was slow."""
+        ...
+
     async def fan_out(self, event: AlertEvent, sinks: Sequence[SinkId], at: datetime) -> None:
         """Make a delivery to each sink, and take the event out of the list of `raised`.
 

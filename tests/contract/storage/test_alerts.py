@@ -16,6 +16,7 @@ from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.deliveries import DocumentDeliveries
 from shared.adapters.documents.store import Document, Documents, key_of
 from shared.adapters.in_memory.documents import InMemoryDocuments
+from shared.adapters.tables.documents import TableDocuments
 from shared.application.alerts.raise_once import RaiseOnce
 from shared.application.alerts.store_alert import StoreAlert
 from shared.application.ports.alerts import Backlog, DamagedDelivery
@@ -24,9 +25,11 @@ from shared.domain.alerts.delivery import Delivery, GivenUp
 from shared.domain.alerts.severity import AlertSeverity
 from shared.domain.alerts.sink import AlertSink, SinkId, SinkType
 from shared.domain.errors import VersionConflict
+from tests.contract.storage.conftest import table_service
 from tests.tools.alert_receivers import alert, event
 from tests.tools.events import told, waiting
 from tests.tools.ledgers import NOW
+from tests.tools.stack import AzuriteAccount
 
 LATER = NOW + timedelta(minutes=2)
 ONE_OF_THREE = [[each == number for each in range(3)] for number in range(3)]
@@ -303,6 +306,24 @@ async def test_deliveries_are_read_in_pages_with_those_that_are_damaged(document
     (kept,) = await documents.list("alerts", partition=f"~damaged|{sink.tenant_id}|ops")
     assert (kept.key, kept.text) == ("a-foreign-row", "nonsense")
     assert [each.key for each in (await deliveries.waiting(sink, 10)).damaged] == ["z-foreign-row"]
+
+
+async def test_rows_without_a_document_are_damaged_and_stop_no_other(azurite: AzuriteAccount, sink: SinkId) -> None:
+    async with table_service(azurite.table_endpoint, azurite.key) as service:
+        documents = TableDocuments(service)
+        deliveries, outbox = DocumentDeliveries(documents), DocumentAlerts(documents)
+        assert await outbox.add(alert(f"sound-{sink.tenant_id}", tenant=sink.tenant_id))
+        await deliveries.add(sink, event("sound", tenant=sink.tenant_id), NOW)
+        table = service.get_table_client("alerts")
+        for partition in (f"~sink|{sink.tenant_id}|ops", "a.kind"):
+            await table.create_entity({"PartitionKey": partition, "RowKey": f"a-{sink.tenant_id}", "other": 1})
+        events, set_aside = await outbox.raised(1000)
+        assert f"a.kind/a-{sink.tenant_id}" in set_aside
+        assert f"budget.threshold:sound-{sink.tenant_id}" in [each.name for each in events]
+        page = await deliveries.waiting(sink, 10)
+        assert [each.event.event_id for each in page.deliveries] == ["sound"]
+        assert await deliveries.set_aside(page.damaged[0])
+        assert await deliveries.backlog(of(sink)) == Backlog(1, 0, 1)
 
 
 async def test_what_ended_is_forgotten_after_a_time_and_what_waits_too(documents: Documents, sink: SinkId) -> None:

@@ -361,6 +361,47 @@ async def test_a_clock_that_runs_ahead_takes_no_delivery_from_the_one_that_has_i
     assert (await running).delivered == 1
 
 
+async def test_the_line_of_an_alert_needs_no_sinks(caplog: pytest.LogCaptureFixture) -> None:
+    class WithoutSinks(InMemoryDocuments):
+        async def list(
+            self,
+            table: str,
+            *,
+            partition: str | None = None,
+            after: str = "",
+            before: str = "",
+            limit: int | None = None,
+        ) -> list[Document]:
+            if table == "alertsinks":
+                raise StorageUnavailable
+            return await super().list(table, partition=partition, after=after, before=before, limit=limit)
+
+    delivering = Delivering(documents=WithoutSinks())
+    await delivering.raise_all("one")
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable):
+            await delivering.run()
+    assert len(lines_of(caplog)) == 1
+    assert [key.partition("=")[0] for key in await delivering.rows("budget.threshold")] == ["one"]
+
+
+async def test_a_row_that_was_left_or_made_again_after_it_was_handed_on_is_not_told_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "tallygate")
+    first = await Delivering().with_sinks(OPS)
+    await first.raise_all("one")
+    (row,) = await first.documents.list("alerts", before="~")
+    await first.run()
+    # A process that raised it looked before it was handed on, and wrote after that. Or one died before it deleted it.
+    await first.documents.insert("alerts", row.partition, row.key, row.text)
+    another = Delivering(documents=first.documents, clock=first.clock, sender=first.sender)
+    await another.run()
+    assert await first.documents.list("alerts", before="~") == []
+    assert len(lines_of(caplog)) == 1
+    assert (len(first.sender.sent), another.exports) == (1, [])
+
+
 async def test_a_delivery_that_was_made_again_is_not_sent_again() -> None:
     delivering = await Delivering().with_sinks(OPS)
     await delivering.raise_all("one")
@@ -380,8 +421,8 @@ async def test_rows_and_sinks_that_cannot_be_read_stop_nothing(caplog: pytest.Lo
     assert await delivering.run() == Delivered(1, 1)
     lines = [each.getMessage() for each in caplog.records if "gateway.alert.damaged" in each.getMessage()]
     assert len(lines) == 2
-    assert "~platform/damaged" in lines[0]
-    assert "a.kind/damaged" in lines[1]
+    assert "a.kind/damaged" in lines[0]
+    assert "~platform/damaged" in lines[1]
 
 
 async def test_a_sink_that_is_put_again_gets_only_what_is_raised_from_then_on() -> None:
@@ -400,6 +441,25 @@ async def test_a_sink_that_is_put_again_gets_only_what_is_raised_from_then_on() 
     assert {names[0] for name, names in delivering.sender.sent if name == "ops"} == {"new"}
     assert len(delivering.sender.sent) == 4
     assert [key for key in await delivering.rows() if not key.startswith("~")] == []
+
+
+async def test_a_sink_that_is_put_during_a_run_gets_what_is_raised_after_it() -> None:
+    class Late(DocumentAlerts):
+        """An outbox in which an alert appears while a run reads it, after a sink was put."""
+
+        is_late = False
+
+        async def raised(self, limit: int) -> tuple[Sequence[AlertEvent], Sequence[str]]:
+            if not self.is_late:
+                self.is_late = True
+                await delivering.with_sinks(ACME)
+                await delivering.raise_all("one")
+            return await super().raised(limit)
+
+    delivering = await Delivering().with_sinks(OPS)
+    delivering.run._outbox = Late(delivering.documents)
+    await delivering.run()
+    assert sorted(delivering.sender.sent) == [("hooks", ["one"]), ("ops", ["one"])]
 
 
 async def test_what_waits_for_a_removed_sink_is_not_told_as_given_up(caplog: pytest.LogCaptureFixture) -> None:
