@@ -26,6 +26,10 @@ def test_a_field_is_declared_by_its_name_or_its_beginning(event: str, field: str
     assert [*undeclared(event, {field: 1})] == ([] if is_declared else [f"{event}: {field}"])
 
 
+def test_an_event_that_is_not_in_the_table_is_found() -> None:
+    assert [*undeclared("gateway.no_such", {"gateway.tenant": "acme"})] == ["gateway.no_such"]
+
+
 def test_every_line_of_a_test_is_noted(request: pytest.FixtureRequest) -> None:
     plugin: Any = request.config.pluginmanager.get_plugin("logged events")
     log_event(logging.WARNING, "gateway.alert", {"gateway.alert.address": "x"})
