@@ -40,9 +40,9 @@ def log_event(level: int, event: str, fields: Mapping[str, str | int]) -> None:
     Adds the id of the request, and the number of lines of this event that its bound has left out. An exporter of
     OpenTelemetry finds the fields as attributes of the record.
     """
-    if not _logger.isEnabledFor(level):
-        return
     declared = BY_NAME.get(event)
+    if not (_logger.isEnabledFor(level) or (declared is not None and declared.at_any_level)):
+        return
     if declared is not None and declared.per_second is not None:
         if not line_bounds.admit(event, declared.per_second):
             return
@@ -50,7 +50,9 @@ def log_event(level: int, event: str, fields: Mapping[str, str | int]) -> None:
             fields = {**fields, LEFT_OUT: left_out}
     if REQUEST not in fields and (current := request_id.get()):
         fields = {REQUEST: current, **fields}
-    _logger.log(level, "%s %s", event, json.dumps(fields), extra={"event.name": event, **fields})
+    arguments, extra = (event, json.dumps(fields)), {"event.name": event, **fields}
+    # A record that is made here does not pass the level of the logger, which was compared above.
+    _logger.handle(_logger.makeRecord(_logger.name, level, __file__, 0, "%s %s", arguments, None, extra=extra))
 
 
 def fields_of(error: BaseException) -> dict[str, str | int]:

@@ -22,6 +22,8 @@ class Event:
     """The fields beside `gateway.request_id` and `gateway.lines_left_out`, which any line may have."""
     per_second: int | None = _PER_SECOND
     """The most lines a second of one process; `None` for events whose number something else bounds."""
+    at_any_level: bool = False
+    """Lines are written whatever `LOG_LEVEL` is, because e-mail or a dashboard hangs on them."""
 
 
 STARTED: Final = Event(
@@ -199,9 +201,10 @@ CONFIGURATION_CHANGED: Final = Event(
 )
 TENANT_DESCRIBED: Final = Event(
     name="gateway.tenant.described",
-    meaning="the cost center of a tenant, once an hour; dashboards join it with metrics",
+    meaning="the cost center of a tenant, once an hour; dashboards join it with metrics. Written at any `LOG_LEVEL`",
     fields=("gateway.tenant", "gateway.cost_center"),
     per_second=None,
+    at_any_level=True,
 )
 KEY_CHANGED: Final = Event(
     name="gateway.key.changed",
@@ -216,9 +219,10 @@ SLOW_COMMIT: Final = Event(
 )
 ALERT: Final = Event(
     name="gateway.alert",
-    meaning="an alert is handed to the sinks. E-mail hangs on this line by a log alert",
+    meaning="an alert is handed to the sinks. E-mail hangs on this line by a log alert, so that any `LOG_LEVEL` has it",
     fields=("gateway.alert.kind", "gateway.alert.subject", "gateway.alert.severity", "gateway.tenant"),
     per_second=None,
+    at_any_level=True,
 )
 ALERT_DEAD: Final = Event(
     name="gateway.alert.dead",

@@ -48,11 +48,3 @@ async def test_neither_page_of_health_has_a_secret(stack: Stack) -> None:
     for secret in (ADMIN_KEY, CHAIN_KEY, PRIVACY_KEY, SIMULATOR_KEY, stack.key):
         assert not any(secret in text for text in texts)
     assert not any(name in texts[2] for name in (stack.tenant, "se-gpt-4o", "swedencentral"))
-
-
-@pytest.mark.parametrize("stack_settings", [{"LOG_LEVEL": "WARNING"}], indirect=True)
-async def test_the_level_of_lines_is_a_setting(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
-    await timers.expire_reservations(past_due=False)
-    await stack.fault(kind="status", status=500)
-    await stack.chat()
-    assert {each.levelname for each in caplog.records if each.name == "tallygate"} == {"WARNING"}

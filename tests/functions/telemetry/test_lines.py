@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared import timers
 from shared.adapters.tables.commit_recovery import result_of
 from shared.adapters.tables.store import AnswerLost, PreconditionFailed, RowMissing, StoreError
 from shared.application.ledger.watch_commits import WatchCommits
@@ -148,3 +149,23 @@ async def test_no_output_has_a_secret_a_prompt_or_an_answer(
     for planted in (SECRET, PROMPT, "jane.doe", stack.key, "forged"):
         assert planted not in everything
     assert answer
+
+
+@pytest.mark.parametrize("stack_settings", [{"LOG_LEVEL": "ERROR"}], indirect=True)
+async def test_the_level_of_lines_is_a_setting_but_for_lines_on_which_something_hangs(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"monthly_quota_tokens": 10_000})
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"alert_thresholds": [1]})
+    await stack.pool("swedencentral", "germanywestcentral")
+    await stack.fault(kind="status", status=500)
+    await stack.chat(max_completion_tokens=500, text="word " * 200)
+    await stack.settled()
+    for timer in (timers.watch_budgets, timers.deliver_alerts, timers.describe_tenants):
+        await timer(past_due=False)
+    assert lines(caplog, "gateway.failover") == lines(caplog, "gateway.timer.finished") == []
+    (alert,) = lines(caplog, "gateway.alert")
+    assert (alert["gateway.alert.kind"], alert["gateway.alert.severity"]) == ("quota.threshold", "info")
+    assert lines(caplog, "gateway.tenant.described") == [
+        {"gateway.tenant": stack.tenant, "gateway.cost_center": "CC-1"}
+    ]
