@@ -22,7 +22,9 @@ param runbookUrl string = ''
 @description('Rules that are off, by name.')
 param disabledRules string[] = []
 
-@description('Percent of failed attempts from which a region counts as down.')
+@description('Percent of failed attempts above which a region counts as down. An alert of the gateway counts as 100.')
+@minValue(0)
+@maxValue(99)
 param regionFailurePercent int = 50
 
 @description('Requests in ten minutes that no backend of a deployment takes, above which the pool counts as down.')

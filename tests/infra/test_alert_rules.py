@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.domain.alerts.alert import AlertKind
-from shared.http.errors import STATUSES
+from shared.http.errors import INTERNAL_ERROR, MISCONFIGURED, STATUSES
 from tests.infra.kusto_queries import ALERT_QUERIES, ROOT, Analysis, analyse
 from tests.tools.bicep import BicepSources
 from tests.tools.bicep_evaluation import evaluated
@@ -146,6 +146,15 @@ def test_the_runbook_has_a_section_for_each_rule_that_tells_meaning_and_steps() 
     assert [*sections] == [*RULES]
     assert all("**Means.**" in text for text in sections.values())
     assert all("**Do.**" in text or "| do |" in text for text in sections.values())
+
+
+def test_the_runbook_tells_what_to_do_about_each_code_of_5xx() -> None:
+    page = (ROOT / "docs" / "guide" / "runbook.md").read_text("utf-8")
+    section = page.partition("## error-rate\n")[2].partition("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+    named = {code for row in rows for code in re.findall(r"`(\w+)`", row)}
+    codes = {code for status, code in (*STATUSES.values(), INTERNAL_ERROR, MISCONFIGURED) if status >= 500}
+    assert named == codes
 
 
 def test_the_runbook_names_each_kind_of_alert_that_has_no_rule_of_its_own(analyses: dict[str, Analysis]) -> None:
