@@ -133,8 +133,9 @@ def test_a_rollback_asks_and_deploys_the_earlier_package(azure: FakeAzure, packa
 
 def test_a_what_if_changes_nothing_and_needs_no_right_to(azure: FakeAzure) -> None:
     azure.change(answers={"az deployment sub what-if": "changes"})
-    assert "AZURE_LOCATION" in run(azure, "what-if.sh").stderr
-    ended = run(azure, "what-if.sh", AZURE_LOCATION="swedencentral", AZURE_SUBSCRIPTION_ID=SUBSCRIPTION)
+    assert "AZURE_LOCATION" in run(azure, "what-if.sh", AZURE_ENV_NAME="trial").stderr
+    variables = {"AZURE_ENV_NAME": "trial", "AZURE_LOCATION": "swedencentral", "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION}
+    ended = run(azure, "what-if.sh", **variables)
     assert ended.returncode == 0, ended.stderr
     (asked,) = azure.commands
     assert "--validation-level ProviderNoRbac" in asked
