@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from shared.application.ports.evidence import PackageFacts
 from shared.application.ports.inference import Tokenizer
 from shared.domain.identifiers import BillingPeriod
 from shared.generated_secrets import generate_key_file
+from tests.architecture.test_docs import ROOT
 from tests.functions.telemetry.test_export import KEY, serving
 from tests.tools.alert_receivers import SIGNING_SECRET, Receiver, running_receiver
 from tests.tools.later_hosts import later_hosts
@@ -62,6 +64,16 @@ TOOLS = [{"type": "function", "function": {"name": NAME, "description": PROMPT, 
 CHAT = {"messages": MESSAGES, "tools": TOOLS, "user": USER, "metadata": {"k": PROMPT}, "stop": [PROMPT]}
 ANSWER = {"choices": [{"index": 0, "message": {"role": "assistant", "content": COMPLETION, "tool_calls": [TOOL_CALL]}}]}
 ERROR = {"error": {"code": "x", "message": COMPLETION, "param": PROMPT, "type": NAME, "inner_error": {"code": PROMPT}}}
+
+
+DATA = (ROOT / "docs" / "reference" / "data.md").read_text()
+
+
+def is_documented(name: str) -> bool:
+    """Tell whether the page on data says what a table or container holds and how long it is kept."""
+    rows = [line for line in DATA.splitlines() if line.startswith("|")]
+    written = re.sub(r"[0-9]{6}$", "{YYYYMM}", name)
+    return any(f"`{written}`" in row.split("|")[1] for row in rows)
 
 
 class Writing:
@@ -115,6 +127,7 @@ class Writing:
         credential = AzureNamedKeyCredential(ACCOUNT, self.account.key)
         async with TableServiceClient(self.account.table_endpoint, credential=credential) as service:
             async for table in service.list_tables():
+                assert is_documented(table.name), table.name
                 async for entity in service.get_table_client(table.name).list_entities():
                     yield f"{table.name} {dict(entity)}"
 
@@ -122,6 +135,7 @@ class Writing:
         credential = {"account_name": ACCOUNT, "account_key": self.account.key}
         async with BlobServiceClient(self.account.blob_endpoint, credential=credential) as service:
             async for container in service.list_containers():
+                assert is_documented(container.name), container.name
                 client = service.get_container_client(container.name)
                 async for blob in client.list_blobs():
                     content = await (await client.download_blob(blob.name)).readall()
