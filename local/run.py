@@ -28,6 +28,8 @@ from shared.generated_secrets import KEY_FILE_NAME, generate_key_file
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60
 STOP_SECONDS = 30
+_PRIVACY_KEY = ("PRIVACY_KEY", "PRIVACY_KEY_SECRET_NAME")
+"""If the environment has one of these settings, the generated key is not used."""
 
 
 class CannotRun(Exception):
@@ -45,6 +47,8 @@ class LocalSecrets:
     tenant_key: str = ""
     host_key: str = ""
     """Key of the functions host, which starts timers by hand; absent in the folders of older versions."""
+    privacy_key: str = ""
+    """Key of pseudonyms and of hashed prompts; absent in the folders of older versions."""
 
 
 def main() -> int:
@@ -171,8 +175,12 @@ class LocalRun:
             (self._data / "azurite").mkdir(exist_ok=True)
             generate_key_file(self._data / KEY_FILE_NAME)
             kept = LocalSecrets(**json.loads(path.read_text())) if path.exists() else _new_secrets()
-            if not kept.host_key or not path.exists():
-                kept = replace(kept, host_key=kept.host_key or secrets.token_urlsafe(32))
+            if not (kept.host_key and kept.privacy_key and path.exists()):
+                kept = replace(
+                    kept,
+                    host_key=kept.host_key or secrets.token_urlsafe(32),
+                    privacy_key=kept.privacy_key or secrets.token_urlsafe(32),
+                )
                 write_private(path, asdict(kept))
         except OSError as error:
             raise CannotRun(f"the data folder {self._data} cannot be used: {error.strerror}") from None
@@ -194,6 +202,7 @@ class LocalRun:
             "AUDIT_CHAIN_KEY_SECRET_NAME": "",
             "ADMIN_API_KEY": kept.admin_key,
             "ADMIN_API_KEY_SECRET_NAME": "",
+            **({} if any(map(os.environ.get, _PRIVACY_KEY)) else {"PRIVACY_KEY": kept.privacy_key}),
             **({} if self._has_resource else {"AZURE_OPENAI_API_KEY": kept.simulator_key}),
             "HOST_KEY": kept.host_key,
             "ALLOW_LOOPBACK_BACKENDS": "true",

@@ -210,6 +210,22 @@ async def test_it_serves_keeps_its_state_and_ends_its_processes(run: Run) -> Non
     assert (run.data / "secrets.json").stat().st_mode & 0o077 == 0
 
 
+async def test_users_have_aliases_that_outlive_the_run(run: Run) -> None:
+    aliases = []
+    for _ in range(2):
+        document = run.start()
+        async with aiohttp.ClientSession() as session:
+            api = Api(session, document)
+            await api.manage("PATCH", "/manage/tenants/demo", {"pseudonymise_users": True, "prompt_hmac": True})
+            assert (await api.chat(document["url"], document["tenant_key"], "Hello!", user="ann"))[0] == 200
+            newest, *_ = await api.entries("demo")
+            assert newest["prompt_hmac"]
+            aliases.append(newest["user"])
+        assert run.stop() == 0
+    assert aliases[0].startswith("u-")
+    assert aliases[0] == aliases[1]
+
+
 IGNORING_SIGINT = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Starts a command as a shell without job control does in the background."""
 
