@@ -104,7 +104,9 @@ class DocumentDeliveries:
         return await self._end(delivery, row)
 
     async def revive(self, sink: AlertSink, at: datetime, limit: int) -> int:
-        dead, _ = _readable(sink, await self._dead(sink.sink_id))
+        partition = _partition(sink.sink_id)
+        found = await self._documents.list(TABLE, partition=partition, after=_DEAD, before=_END_OF_DEAD)
+        dead, _ = _readable(sink, found)
         revived = 0
         for each in dead[:limit]:
             fresh = _Row(event=each.event.document, attempts=0, due=at, stored_at=at)
@@ -113,19 +115,16 @@ class DocumentDeliveries:
                 Write(key=_key(each.event), text=to_json(fresh), etag=None),
             ]
             with suppress(AlreadyExists, VersionConflict):  # another request was faster
-                await self._documents.commit(TABLE, _partition(sink.sink_id), writes)
+                await self._documents.commit(TABLE, partition, writes)
                 revived += 1
         return revived
 
     async def backlog(self, sink: AlertSink) -> Backlog:
-        partition = _partition(sink.sink_id)
-        waiting, damaged = _readable(sink, await self._documents.list(TABLE, partition=partition, before=_ENDED))
-        dead, of_dead = _readable(sink, await self._dead(sink.sink_id))
+        kept = await self._documents.list(TABLE, partition=_partition(sink.sink_id), before=_END_OF_DEAD)
         set_aside = await self._documents.list(TABLE, partition=_partition_of_damaged(sink.sink_id))
+        waiting, damaged = _readable(sink, [each for each in kept if not each.key.startswith(_DEAD)])
+        dead, of_dead = _readable(sink, [each for each in kept if each.key.startswith(_DEAD)])
         return Backlog(len(waiting), len(dead), len({*damaged, *of_dead, *(each.key for each in set_aside)}))
-
-    async def _dead(self, sink: SinkId) -> Sequence[Document]:
-        return await self._documents.list(TABLE, partition=_partition(sink), after=_DEAD, before=_END_OF_DEAD)
 
     async def forget(self, before: datetime, limit: int) -> int:
         removed = 0

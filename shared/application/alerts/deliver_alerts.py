@@ -177,7 +177,8 @@ class DeliverAlerts:
 
     async def _serve(self, sink: AlertSink, ends_at: float, failures: Failures) -> int:
         """Try what is due for one sink, the longest waiting first. Returns the number of events that arrived."""
-        run = _Run(deque(self._batches(sink, await self._due(sink, failures))), ends_at)
+        due, damaged = await self._due(sink)
+        run = _Run(deque(self._batches(sink, due)), ends_at)
 
         async def worker() -> None:
             while run.batches and not self._is_over(run) and run.in_a_row < _FAILURES_IN_A_ROW:
@@ -186,24 +187,30 @@ class DeliverAlerts:
                     await self._try(sink, batch, run)
 
         await asyncio.gather(*(worker() for _ in range(_TRIES_AT_ONCE)))
+        await self._set_aside(sink, damaged, run, failures)
         if run.reasons:
             fields: dict[str, str | int] = {SINK: sink.sink_id.path, COUNT: len(run.reasons), MESSAGE: run.reasons[-1]}
             log_event(logging.WARNING, "gateway.alert.undelivered", fields)
         return run.delivered
 
-    async def _due(self, sink: AlertSink, failures: Failures) -> list[Delivery]:
+    async def _due(self, sink: AlertSink) -> tuple[list[Delivery], list[DamagedDelivery]]:
+        """Return the deliveries that are due, the longest waiting first, and those that cannot be read."""
         now, after = self._clock.now(), ""
-        due: list[Delivery] = []
+        due, damaged = list[Delivery](), list[DamagedDelivery]()
         while True:
             page = await self._deliveries.waiting(sink.sink_id, _PAGE, after)
-            await self._set_aside(sink, page.damaged, failures)
+            damaged += page.damaged
             due += [delivery for delivery in page.deliveries if delivery.due <= now]
             if not (after := page.after):
-                return sorted(due, key=lambda each: each.due)
+                return sorted(due, key=lambda each: each.due), damaged
 
-    async def _set_aside(self, sink: AlertSink, damaged: Sequence[DamagedDelivery], failures: Failures) -> None:
-        """Take damaged deliveries out of those that wait, and write a line for each."""
+    async def _set_aside(
+        self, sink: AlertSink, damaged: Sequence[DamagedDelivery], run: _Run, failures: Failures
+    ) -> None:
+        """Take damaged deliveries out of those that wait, and write a line for each, as far as time allows."""
         for each in damaged:
+            if self._is_over(run):
+                break
             with failures.collected(f"{sink.sink_id.path}: {each.key}"):
                 if await self._deliveries.set_aside(each):
                     told = f"The delivery {each.key} cannot be read, and is set aside."

@@ -61,9 +61,9 @@ class RaiseOnce:
 
 
 def _limit(data: Mapping[str, str]) -> Decimal:
-    """Return the limit that an alert states. One that states none, or no number, is taken as above all limits."""
+    """Return the limit that an alert states. One that states none, or no amount, is taken as above all limits."""
     try:
         stated = Decimal(data.get(LIMIT, _ABOVE_ALL))
-    except InvalidOperation:
+        return stated if stated >= 0 else _ABOVE_ALL
+    except InvalidOperation:  # it is no number: to compare NaN is invalid, too
         return _ABOVE_ALL
-    return _ABOVE_ALL if stated.is_nan() else stated

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from shared import timers
+from shared.adapters.documents.store import key_of
 from shared.domain.alerts.alert import AlertKind
 from tests.tools.alert_receivers import SIGNING_SECRET, Receiver, alert_now, event, running_receiver
 from tests.tools.events import waiting
@@ -213,6 +215,38 @@ async def test_a_sink_that_is_put_again_has_nothing_of_the_one_before(receiver: 
     receiver.answer, receiver.arrivals = None, []
     await timers.deliver_alerts(past_due=False)
     assert receiver.ids == ["new"]
+
+
+async def test_a_sink_of_an_earlier_version_gets_what_waits_for_it_also_after_a_change(
+    receiver: Receiver, stack: Stack
+) -> None:
+    documents = (await stack.gateway()).alerts.outbox._documents  # type: ignore[attr-defined]
+    earlier = {
+        "name": "ops",
+        "type": "webhook",
+        "tenant_id": "",
+        "endpoint": "",
+        "address_secret": "ops-address",
+        "signing_secret": "ops-key",
+        "kinds": [],
+        "minimum_severity": "info",
+        "enabled": True,
+    }
+    await documents.insert("alertsinks", "~platform", "ops", json.dumps(earlier))
+    waits = event("waits", at=datetime.now(UTC))
+    row = {
+        "event": waits.document,
+        "attempts": 1,
+        "due": waits.at,
+        "stored_at": waits.at,
+        "ended_at": None,
+        "reason": "",
+    }
+    await documents.insert("alerts", "~sink||ops", key_of(waits.name), json.dumps(row))
+    changed = await stack.manage("PUT", f"{SINKS}/ops", {**WEBHOOK, "minimum_severity": "warning"})
+    assert (changed["created_at"], changed["waiting"]) == (None, 1)
+    await timers.deliver_alerts(past_due=False)
+    assert receiver.ids == ["waits"]
 
 
 async def test_damaged_deliveries_are_shown_and_do_not_wait(receiver: Receiver, stack: Stack) -> None:

@@ -520,6 +520,25 @@ async def test_damaged_deliveries_are_set_aside_told_once_and_stop_no_other(capl
     assert kept.text == "nonsense"
 
 
+async def test_many_damaged_deliveries_keep_a_run_from_nothing() -> None:
+    class Slow(InMemoryDocuments):
+        async def put(self, table: str, partition: str, key: str, text: str) -> None:
+            delivering.clock.seconds += 15
+            await super().put(table, partition, key, text)
+
+    documents = Slow()
+    delivering = await Delivering(documents=documents).with_sinks(OPS)
+    for number in range(7):
+        await documents.insert("alerts", "~sink||ops", f"a-foreign-row-{number}", "nonsense")
+    await delivering.raise_all("sound")
+    began = delivering.clock.seconds
+    assert (await delivering.run()).delivered == 1
+    assert delivering.clock.seconds - began == 45
+    while len(await delivering.rows("~damaged||ops")) < 7:
+        await delivering.run()
+    assert await delivering.backlog() == Backlog(0, 0, 7)
+
+
 async def test_a_row_that_cannot_be_set_aside_stops_no_other_and_is_told_when_it_is(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

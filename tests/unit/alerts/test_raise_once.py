@@ -158,7 +158,7 @@ def with_limits(*texts: str) -> Sequence[tuple[str, str]]:
     return [(NAME if not number else f"{NAME}:{number}", text) for number, text in enumerate(texts)]
 
 
-@pytest.mark.parametrize("text", ["many", "NaN", "sNaN", ""])
+@pytest.mark.parametrize("text", ["many", "NaN", "sNaN", "", "-1E+999999"])
 async def test_a_limit_that_is_no_number_is_above_all(text: str) -> None:
     telling = Telling()
     for name, limit in with_limits("100", text):
