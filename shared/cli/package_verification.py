@@ -18,7 +18,7 @@ from shared.adapters.statements.json_manifest import MANIFEST as STATEMENT_MANIF
 from shared.adapters.statements.json_statements import JsonStatements
 from shared.adapters.statements.summary_page import SummaryPage
 from shared.adapters.tables.archive_file import read_prices
-from shared.adapters.tables.archived_prices import archived_prices
+from shared.adapters.tables.archived_prices import archived_prices, prices_from
 from shared.application.audit.verify_anchors import AnchorFinding
 from shared.application.evidence.explain_deletions import explain_deletions
 from shared.application.evidence.head_proofs import add_proved_heads
@@ -51,7 +51,8 @@ class PackageVerified:
         if self.prices is None:
             return
         stated = Counter(canonical(dict(row)).decode() for row in self.prices)
-        found = Counter(canonical(row).decode() for row in read_prices(books))
+        rows = archived_prices(prices_from(read_prices(books)))  # an earlier version wrote fewer properties
+        found = Counter(canonical(row).decode() for row in rows)
         for row, told in [(row, "has a price that no document has") for row in found - stated] + [
             (row, "lacks a price that a document has") for row in stated - found
         ]:

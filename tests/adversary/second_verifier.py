@@ -18,16 +18,22 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from tests.adversary.second_rows import CANNOT_BE_READ, DEFAULTS, Books, Fields, Prices
+from tests.adversary.second_statements import verify_statements
+
 Read = Callable[[str], bytes | None]
+PERIOD = re.compile(r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])")
 HEX = re.compile(r"[0-9a-f]{64}")
 ACCEPTED, VIOLATED, NOBODY_CAN_SAY = 0, 1, 2
 
@@ -122,6 +128,7 @@ class Log:
         self.signed = 0
         self.newest: set[str] | None = None if has_heads else set()
         self.at = ""
+        self.origin = ""
         self.wrong = [*self._replay()]
 
     def _replay(self) -> Iterator[str]:  # noqa: C901 - the steps of the document, in its order
@@ -136,8 +143,12 @@ class Log:
                 rows = self._rows(n)
                 if canonical(leaf) != content or leaf["n"] != n or leaf["period"] != leaf["at"][:7]:
                     yield f"leaf {n} is not canonical, or states another number or period"
-                root = base64.b64decode(leaf["heads_root"])
-                final = leaf.get("final", [])
+                root, final = base64.b64decode(leaf["heads_root"], validate=True), leaf.get("final", [])
+                kinds = [type(leaf[each]) for each in ("at", "count", "n", "period")]
+                if {*leaf} - {"final"} != {"at", "count", "heads_root", "n", "period"} or kinds != [str, int, int, str]:
+                    raise ValueError("the leaf is not in its form")
+                if len(root) != 32 or ("final" in leaf and (not final or sorted({*final}) != final)):
+                    raise ValueError("the leaf is not in its form")
             except (ValueError, TypeError, KeyError) as error:
                 yield f"leaf {n} cannot be read: {error}"
                 return
@@ -170,8 +181,12 @@ class Log:
             return None
         content = self._read(f"heads/{n:010}.json") or b""
         rows: list[dict[str, Any]] = json.loads(content)
-        if any({*row} - {"closed"} != {"chain", "head", "seq"} for row in rows):
-            raise ValueError("a row is no head")
+        for row in rows:
+            kinds = [type(row[name]) for name in ("chain", "head", "seq")]
+            if {*row} - {"closed"} != {"chain", "head", "seq"} or row.get("closed", True) is not True:
+                raise ValueError("a row is no head")
+            if kinds != [str, str, int] or row["seq"] < -1:
+                raise ValueError("a row is no head")
         chains = [row["chain"] for row in rows]
         if canonical(rows) != content or sorted(set(chains)) != chains:
             raise ValueError("the heads are not canonical")
@@ -213,6 +228,7 @@ class Log:
             yield f"the checkpoint of leaf {n} is no note"
             return
         message, is_signed = f"{text}\n".encode(), False
+        self.origin = origin
         for line in lines.removesuffix("\n").split("\n"):
             try:
                 dash, name, encoded = line.split(" ")
@@ -237,34 +253,56 @@ class Log:
             yield f"the checkpoint of leaf {n} has another size or root"
 
 
-def read_archive(content: bytes) -> tuple[str, dict[str, Chain], list[str]]:  # noqa: C901 - the steps of the document, in its order
-    """Return the period, its lanes, and what is wrong in the file and the chains."""
-    wrong: list[str] = []
-    lines = gzip.decompress(content).splitlines(keepends=True)
-    head, *rows, tail = lines
-    digest = {"rows": len(rows), "sha256": sha256(b"".join(lines[:-1]))}
-    if json.loads(tail) != digest:
-        wrong.append("the tail of the archive does not fit")
-    period = str(json.loads(head)["period"])
-    ledger, lanes, balances = f"ledger{period.replace('-', '')}", dict[str, Chain](), dict[str, dict[str, Any]]()
-    for line in rows:
-        table, partition, key, fields = json.loads(line)
-        if table not in {ledger, f"rollup{period.replace('-', '')}", "registry"}:
-            wrong.append(f"the table {table} does not belong there")
-        if table != ledger:
-            continue
-        lane = lanes.setdefault(partition, Chain(partition, sha256(f"{period}/{partition}".encode())))
-        if key.startswith("E|"):
-            wrong += [*lane.add(fields)]
-            if key != f"E|{lane.seq:016}":
-                wrong.append(f"{partition}: the key of entry {lane.seq} is {key}")
-        elif key == "B":
-            balances[partition] = fields
-    for name, lane in lanes.items():
-        stated = balances.get(name, {})
-        if (stated.get("seq"), stated.get("head")) != (lane.seq, lane.head):
+class Unreadable(Exception):
+    """A file that cannot be read. Then nobody can say anything."""
+
+
+def read_archive(  # noqa: C901 - the steps of the document, in its order
+    content: bytes, only: str | None = None
+) -> tuple[Books, dict[str, Chain], list[str]]:
+    """Return the rows, the chains of the lanes, and what is wrong with both. Raises `Unreadable`."""
+    try:
+        lines = [line + b"\n" for line in _grown(content).split(b"\n")]
+        head, *rows, tail, rest = [_one_form(line) for line in lines[:-1]] + [lines[-1]]
+        digest = {"rows": len(rows), "sha256": sha256(b"".join(lines[:-2]))}
+        if tail != digest or rest != b"\n" or [*head] != ["format", "period", "prices"]:
+            raise ValueError("head or tail do not fit")
+        if head["format"] != "tallygate-period-1" or not PERIOD.fullmatch(head["period"]):
+            raise ValueError("the head is none of an archive")
+        books = Books(head["period"], Prices(head["prices"]))
+        for row in rows:
+            if [type(each) for each in row] != [str, str, str, dict]:
+                raise ValueError("a row is none")
+        if len({(table, partition, key) for table, partition, key, _ in rows}) != len(rows):
+            raise ValueError("a row is there twice")
+    except (*CANNOT_BE_READ, OSError, EOFError, zlib.error, RecursionError) as error:
+        raise Unreadable(f"the archive cannot be read: {error!r}") from error
+    wrong = [*books.read([(table, partition, key, fields) for table, partition, key, fields in rows], only)]
+    chains: dict[str, Chain] = {}
+    for name, lane in books.lanes.items():
+        chain = chains[name] = Chain(name, sha256(f"{books.period}/{name}".encode()))
+        for entry in lane.entries:
+            wrong += [*chain.add({each: value for each, value in entry.items() if each})]
+        if lane.balance and (lane.balance.get("seq"), lane.balance.get("head")) != (chain.seq, chain.head):
             wrong.append(f"{name}: the chain does not end at the balance")
-    return period, lanes, wrong
+    return books, chains, [*wrong, *books.check()]
+
+
+def _grown(content: bytes) -> bytes:
+    most = 200 * len(content) + (1 << 20)
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        grown = file.read(most + 1)
+    if len(grown) > most:
+        raise ValueError("the file grows without an end")
+    return grown
+
+
+def _one_form(line: bytes) -> Any:
+    """Return the value of a line. Raises `ValueError` if it is not written back as the same bytes."""
+    value = json.loads(line)
+    if json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n" != line:
+        raise ValueError("a line is not in its form")
+    return value
 
 
 def compare(log: Log, chains: dict[str, Chain], groups: Iterable[str]) -> Iterator[str]:
@@ -306,65 +344,157 @@ def _moment(text: str) -> datetime:
         return datetime.max.replace(tzinfo=UTC)
 
 
-def verify_archive(archive: bytes, read: Read, keys: list[EllipticCurvePublicKey], *, has_heads: bool = True,
-                   proofs: Iterable[bytes] = ()) -> list[str]:  # fmt: skip
+def verify_archive(archive: bytes, read: Read, keys: list[EllipticCurvePublicKey]) -> list[str]:
     """Return what is wrong in an archive and a log."""
     try:
-        period, lanes, wrong = read_archive(archive)
-    except (ValueError, KeyError, OSError, EOFError, zlib.error) as error:
-        return [Open(f"the archive cannot be read: {error}")]
-    log = Log(read, keys, has_heads=has_heads)
-    wrong = [*log.wrong, *add_proofs(log, proofs), *wrong]
-    named = {f"ledger/{period}/{name}": lane for name, lane in lanes.items()}
-    return [*wrong, *compare(log, named, [f"ledger/{period}"])]
+        log = Log(read, keys, has_heads=True)
+        return [*log.wrong, *_books(archive, log)[1]]
+    except Unreadable as error:
+        return [Open(str(error))]
+
+
+def _books(archive: bytes, log: Log, only: str | None = None) -> tuple[Books, list[str]]:
+    """Return the rows of an archive, and what is wrong with them. Raises `Unreadable`."""
+    books, lanes, wrong = read_archive(archive, only)
+    named = {f"ledger/{books.period}/{name}": lane for name, lane in lanes.items()}
+    return books, [*wrong, *compare(log, named, [f"ledger/{books.period}"])]
 
 
 def add_proofs(log: Log, lines: Iterable[bytes]) -> Iterator[str]:
     """Add heads that are proved one by one."""
-    for line in lines:
-        row = json.loads(line)
-        place, head = row["heads"], row["head"]
-        path = [base64.b64decode(node) for node in place["path"]]
-        if row["n"] >= len(log.roots) or log.roots[row["n"]] != root_of_path(
-            canonical(head), place["index"], place["size"], path
-        ):
-            yield f"a proof of {head['chain']} in leaf {row['n']} is wrong"
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            place, head, n = row["heads"], row["head"], row["n"]
+            path = [base64.b64decode(node, validate=True) for node in place["path"]]
+            names = [{*row}, {*place}, {*head} - {"closed"}]
+            numbers = [type(each) for each in (n, place["index"], place["size"], head["seq"])]
+            is_form = names == [{"head", "heads", "n"}, {"index", "path", "size"}, {"chain", "head", "seq"}]
+            is_form = is_form and numbers == [int] * 4 and head.get("closed", True) is True and canonical(row) == line
+            is_right = (
+                is_form
+                and 0 <= n < log.signed
+                and log.roots[n] == root_of_path(canonical(head), place["index"], place["size"], path)
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            is_right = False
+        if not is_right:
+            yield f"line {number} of proofs/heads.jsonl proves nothing"
             continue
-        if row["n"] + 1 == log.signed and log.newest is not None:
+        if n + 1 == log.signed and log.newest is not None:
             log.newest.add(head["chain"])
         if head["seq"] >= 0:
             log.heads.setdefault(head["chain"], {})[head["seq"]] = head["head"]
 
 
+MANIFEST = ("format", "origin", "tenant", "periods", "files")
+
+
+def read_package(package: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Return the files of a package, and its manifest. Raises `Unreadable`."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(package)) as file:
+            infos = file.infolist()
+            files = {info.filename: file.read(info) for info in infos}
+        content = files.pop("manifest.json")
+        manifest = json.loads(content)
+        written = json.dumps(manifest, indent=2, ensure_ascii=False).encode() + b"\n"
+        names = [[*each] for each in manifest["files"]]
+        if written != content or tuple(manifest) != MANIFEST or len(files) + 1 != len(infos):
+            raise ValueError("the manifest is not in its form")
+        if names != [["name", "bytes", "sha256"]] * len(names) or manifest["format"] != "tallygate-evidence-1":
+            raise ValueError("the manifest is not in its form")
+        if manifest["tenant"] is not None and not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", manifest["tenant"]):
+            raise ValueError("the tenant is none")
+        if not isinstance(manifest["periods"], list) or not isinstance(manifest["files"], list):
+            raise ValueError("the manifest is not in its form")
+        texts = [
+            manifest["origin"],
+            *manifest["periods"],
+            *(each[name] for each in manifest["files"] for name in ("name", "sha256")),
+        ]
+        if not all(isinstance(text, str) for text in texts) or not all(
+            type(each["bytes"]) is int for each in manifest["files"]
+        ):
+            raise ValueError("the manifest is not in its form")
+        return files, dict(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, NotImplementedError, RuntimeError,
+            OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:  # fmt: skip
+        raise Unreadable(f"the package cannot be read: {error!r}") from error
+
+
 def verify_package(package: bytes, keys: list[EllipticCurvePublicKey]) -> list[str]:
     """Return what is wrong in an evidence package."""
     try:
-        with zipfile.ZipFile(io.BytesIO(package)) as file:
-            files = {name: file.read(name) for name in file.namelist()}
-        manifest = json.loads(files.pop("manifest.json"))
-        stated = {each["name"]: (each["bytes"], each["sha256"]) for each in manifest["files"]}
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        return [Open(f"the package cannot be read: {error}")]
-    wrong = [f"{name} is not the file of the manifest" for name in sorted(stated.keys() | files.keys())
-             if name not in files or stated.get(name) != (len(files[name]), sha256(files[name]))]  # fmt: skip
-    wrong += [f"{name} does not end with a line" for name, content in files.items()
-              if name.endswith(".jsonl") and content and not content.endswith(b"\n")]  # fmt: skip
-    read, is_all = (lambda path: files.get(f"anchors/{path}")), manifest["tenant"] is None
-    proofs = files.get("proofs/heads.jsonl", b"").splitlines()
-    for period in manifest["periods"]:
-        if f"periods/{period}.gz" not in files:
-            wrong.append(f"the books of {period} are missing")
-            continue
-        archive = files[f"periods/{period}.gz"]
-        wrong += verify_archive(archive, read, keys, has_heads=is_all, proofs=proofs)
-        if is_all:
-            wrong += compare_prices(archive, files.get("documents.jsonl", b""), period)
-    if is_all:
-        wrong += verify_audit(files, Log(read, keys, has_heads=True))
-    return wrong
+        files, manifest = read_package(package)
+        return [*_package(files, manifest, keys)]
+    except Unreadable as error:
+        return [Open(str(error))]
 
 
-def verify_audit(files: dict[str, bytes], log: Log) -> Iterator[str]:  # noqa: C901 - the steps of the document, in its order
+def _package(  # noqa: C901 - the steps of the document, in its order
+    files: dict[str, bytes], manifest: dict[str, Any], keys: list[EllipticCurvePublicKey]
+) -> Iterator[str]:
+    stated = {each["name"]: (each["bytes"], each["sha256"]) for each in manifest["files"]}
+    only, periods = manifest["tenant"], manifest["periods"]
+    if [each["name"] for each in manifest["files"]] != sorted(stated):
+        yield "manifest.json does not name each file once, in their order"
+    for name in sorted(stated.keys() | files.keys()):
+        if name not in files or stated.get(name) != (len(files[name]), sha256(files[name])):
+            yield f"{name} is not the file of the manifest"
+        if not _belongs(name, files, periods, only):
+            yield f"{name} does not belong there"
+    for name, content in files.items():
+        if name.endswith(".jsonl") and content and not content.endswith(b"\n"):
+            yield f"{name} does not end with a line"
+    there = sorted(found[1] for name in files if (found := re.fullmatch(r"periods/([0-9]{4}-[0-9]{2})\.gz", name)))
+    if there != sorted(periods):
+        yield "manifest.json names other periods than there are books"
+    log = Log(lambda path: files.get(f"anchors/{path}"), keys, has_heads=only is None)
+    yield from log.wrong
+    if log.signed and log.origin != manifest["origin"]:
+        yield "manifest.json names another log"
+    if only is not None:
+        yield from add_proofs(log, files.get("proofs/heads.jsonl", b"").split(b"\n")[:-1])
+    booked: dict[tuple[str, str], list[Fields]] = {}
+    for period in there:
+        books, wrong = _books(files[f"periods/{period}.gz"], log, only)
+        yield from wrong
+        if books.period != period:
+            yield f"periods/{period}.gz is of another period"
+        yield from verify_statements(files, period, books)
+        for lane in books.lanes.values():
+            if lane.number == 0:
+                booked[lane.tenant, period] = lane.booked
+        if only is None:
+            yield from compare_prices(files[f"periods/{period}.gz"], files.get("documents.jsonl", b""), period)
+    if only is None:
+        yield from verify_audit(files, log, periods, booked)
+
+
+def _belongs(name: str, files: dict[str, bytes], periods: list[str], only: str | None) -> bool:
+    statements = set()
+    for period in periods:
+        folder = f"statements/{period}/"
+        if f"{folder}manifest.json" in files:
+            statements.add(f"{folder}manifest.json")
+            try:
+                manifest = json.loads(files[f"{folder}manifest.json"])
+                statements |= {f"{folder}{each['name']}" for each in manifest["files"]}
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                pass
+    own = {"configuration.jsonl", "summary.html", *statements, *(f"periods/{period}.gz" for period in periods)}
+    of_log = r"anchors/leaf/[0-9]{10}\.json|anchors/checkpoint/(?!0{10})[0-9]{10}"
+    if only is None:
+        pattern = rf"{of_log}|anchors/heads/[0-9]{{10}}\.json|audit/[0-9]{{4}}-[0-9]{{2}}\.jsonl|documents\.jsonl"
+    else:
+        pattern = rf"{of_log}|proofs/heads\.jsonl"
+    return name in own or re.fullmatch(pattern, name) is not None
+
+
+def verify_audit(  # noqa: C901 - the steps of the document, in its order
+    files: dict[str, bytes], log: Log, periods: list[str], booked: dict[tuple[str, str], list[Fields]]
+) -> Iterator[str]:
     """Check the audit log, documents, the history of the configuration, and the manifests of statements."""
     chains: dict[str, Chain] = {}
     history, manifests, ids = b"", dict[str, set[str]](), list[str]()
@@ -378,7 +508,8 @@ def verify_audit(files: dict[str, bytes], log: Log) -> Iterator[str]:  # noqa: C
             deleted = head["deleted"]
             if b"".join(canonical(row) + b"\n" for row in (head, *rows)) != files[name]:
                 yield f"{name} is not canonical"
-            if (head["format"], head["period"]) != ("tallygate-audit-1", period) or (
+            is_head = {*head} == {"format", "period", "seq", "head", "deleted"} and {*deleted} == {"seq", "head"}
+            if (head["format"], head["period"], is_head) != ("tallygate-audit-1", period, True) or (
                 deleted["seq"] == 0 and deleted != genesis
             ):
                 yield f"{name} begins wrongly"
@@ -389,6 +520,8 @@ def verify_audit(files: dict[str, bytes], log: Log) -> Iterator[str]:  # noqa: C
                 yield from chain.add(row)
                 ids.append(row["event_id"])
                 event = json.loads(row["event"])
+                if not isinstance(event, dict):
+                    raise ValueError("an event is none")
                 events.append(event)
                 if event.get("place"):
                     history += row["event"].encode() + b"\n"
@@ -412,10 +545,51 @@ def verify_audit(files: dict[str, bytes], log: Log) -> Iterator[str]:  # noqa: C
     yield from verify_documents(files.get("documents.jsonl"), events, lawful, log.at)
     if files.get("configuration.jsonl") != history:
         yield "configuration.jsonl is not what the audit log has"
-    for period, digests in manifests.items():
+    for period in sorted(manifests.keys() & {*periods}):
         content = files.get(f"statements/{period}/manifest.json")
-        if content is not None and sha256(content) not in digests:
-            yield f"the manifest of {period} is not that of the audit log"
+        if content is None or sha256(content) not in manifests[period]:
+            yield f"statements/{period}/manifest.json is not that of the audit log"
+    yield from verify_limits(events, lawful, booked)
+
+
+def verify_limits(  # noqa: C901 - the steps of the document, in its order
+    events: list[dict[str, Any]], deleted: set[str], booked: dict[tuple[str, str], list[Fields]]
+) -> Iterator[str]:
+    """Check that an event tells each grant and each limit."""
+    grants: set[tuple[Any, ...]] = set()
+    limits: dict[str, set[tuple[int | None, int | None]]] = {}
+    first: dict[str, str] = {}
+    for event in events:
+        try:
+            table, _, rest = str(event["place"]).partition("/")
+            if event["action"] == "tenant.grant":
+                after = event["after"]
+                granted = (after["tokens"], _pusd(after["usd"]))
+                grants.add((event["target"], after["period"], after["grant_id"], granted))
+            elif table == "tenants" and event["action"] != "tenant.grant.refuse":
+                tenant, at = rest.partition("/")[0], event["at"]
+                if event["action"] == "baseline":
+                    later = datetime.fromisoformat(at) + timedelta(hours=1)
+                    at = f"{later:%Y-%m-%dT%H:%M:%S}.{later.microsecond // 1000:03}Z"
+                first[tenant] = min(at, first.get(tenant, at))
+                for stated in (event["before"], event["after"]):
+                    if stated is not None:
+                        limit = stated.get("monthly_quota_tokens"), _pusd(stated.get("monthly_budget_usd"))
+                        limits.setdefault(tenant, set()).add(limit)
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+            continue
+    for (tenant, period), changes in booked.items():
+        for change in changes:
+            at = period if change["at"] is None else change["at"]
+            key = (tenant, period, change["grant_id"], change["granted"])
+            is_told = key in grants if change["grant_id"] else change["limit"] in limits.get(tenant, ())
+            is_older = at < first.get(tenant, "~") or any(month <= at for month in deleted)
+            if not (is_told or is_older):
+                yield f"{tenant}|00 {period}: no event tells the limit of entry {change['seq']}"
+
+
+def _pusd(usd: str | None) -> int | None:
+    return None if usd is None else int(Decimal(usd) * 10**12)
 
 
 def verify_documents(  # noqa: C901 - the steps of the document, in its order
@@ -437,6 +611,9 @@ def verify_documents(  # noqa: C901 - the steps of the document, in its order
             continue
         before = row["place"]
         lines[before] = row
+    for place, row in lines.items():
+        if "text" in row and not is_place_of_price(place, row["text"]):
+            yield f"{place} is not the place of its price, or has prices that contradict each other"
     is_complete = lines.get("audit/settings/baseline", {}).get("sha256", "") != ""
     for place in sorted(lines.keys() | history.keys()):
         line, own = lines.get(place, {"event_id": "", "sha256": ""}), history.get(place, [])
@@ -459,6 +636,25 @@ def verify_documents(  # noqa: C901 - the steps of the document, in its order
                 month_of(one["event_id"]) <= month <= month_of(other["event_id"]) for month in deleted
             ):
                 yield f"{place} changed between two events"
+
+
+def is_place_of_price(place: str, text: str) -> bool:
+    """Tell whether a price stands where it belongs, and the prices of a text do not contradict each other."""
+    try:
+        document = json.loads(text)
+        bands = document.pop("other_bands", [])
+        return all(place_of_price(row) == place for row in (document, *bands)) and bool(Prices([document, *bands]))
+    except CANNOT_BE_READ:
+        return False
+
+
+def place_of_price(row: dict[str, Any]) -> str:
+    prices = Prices([row])
+    ((price_id, known),) = prices.by_id.items()
+    *names, at = known["key"]
+    parts = "\x1f".join("*" if each is None else f"={each}" for each in (*names, at.isoformat()))
+    key = f"k{sha256(parts.encode())[:32]}" if row.get("is_ordered") else price_id
+    return f"prices/{quote(row['model'], safe=' ').replace('%', '=')}/{key}"
 
 
 def row_of_document(line: bytes) -> dict[str, Any] | None:
@@ -491,7 +687,7 @@ def is_recent(event_id: str, last_at: str) -> bool:
 
 
 def rows_of_prices(content: bytes) -> list[dict[str, Any]]:
-    """Return the rows in the texts of prices, without properties that are empty."""
+    """Return the rows in the texts of prices, with all properties."""
     texts = [
         json.loads(row["text"]) for line in content.splitlines() if (row := row_of_document(line)) and "text" in row
     ]
@@ -500,17 +696,14 @@ def rows_of_prices(content: bytes) -> list[dict[str, Any]]:
 
 
 def plain_price(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if value not in (None, "", 0)}
+    return DEFAULTS | row
 
 
 def compare_prices(archive: bytes, documents: bytes, period: str) -> Iterator[str]:
-    """Compare the prices in the head of an archive with the documents."""
-    try:
-        stated = [plain_price(row) for row in json.loads(gzip.decompress(archive).splitlines()[0])["prices"]]
-    except (ValueError, KeyError, OSError, EOFError, zlib.error, IndexError, AttributeError):
-        return  # it cannot be read, which is told already
+    """Compare the prices in the head of an archive that can be read with the documents."""
+    stated = [plain_price(row) for row in json.loads(_grown(archive).split(b"\n")[0])["prices"]]
     if sorted(map(canonical, stated)) != sorted(map(canonical, rows_of_prices(documents))):
-        yield f"the prices of {period} are not those of the documents"
+        yield f"the prices of {period} are not those of documents.jsonl"
 
 
 def main(archive: str, anchors: str, key: str) -> int:

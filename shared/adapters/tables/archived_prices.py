@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
 from pydantic import TypeAdapter
 
 from shared.domain.pricing.price import Price
+from shared.domain.values import field_names
 
 _adapter: Final = TypeAdapter(list[Price])
+_NAMES: Final = {*field_names(Price)}
 
 
 def archived_prices(book: Sequence[Price]) -> list[dict[str, Any]]:
@@ -21,4 +24,6 @@ def archived_prices(book: Sequence[Price]) -> list[dict[str, Any]]:
 
 def prices_from(archived: Sequence[dict[str, Any]]) -> list[Price]:
     """Read rows. Raises `ValueError`."""
-    return [price.checked() for price in _adapter.validate_python(archived)]
+    if any(row.keys() - _NAMES for row in archived):
+        raise ValueError("a price has a property that none of ours has")
+    return [price.checked() for price in _adapter.validate_json(msgspec.json.encode(archived), strict=True)]

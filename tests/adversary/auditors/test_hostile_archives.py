@@ -114,6 +114,8 @@ def twice_named(key: bytes) -> Callable[[Lines], None]:
         (twice(b'"E|0000000000000003"'), "acme|00 E|0000000000000003 twice"),
         (twice(b'["registry"'), "registry 2026-10 acme|00 twice"),
         (twice(b'"B",'), "acme|00 B twice"),
+        (price(note="cheap"), "has a price that cannot be read"),
+        (price(input_tokens_above="0"), "has a price that cannot be read"),
         (price(usd_per_million="abc"), "has a price that cannot be read"),
         (price(effective_from="0001-01-01T00:00:00+14:00"), "has a price that cannot be read"),
         (price(effective_from="2020-01-01T00:00:00"), "has a price that cannot be read"),
