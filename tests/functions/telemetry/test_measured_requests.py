@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
+import aiohttp
 import pytest
 
+from tests.tools.sounds import wav
 from tests.tools.stack import Stack
 from tests.tools.traces import Kept
 
@@ -109,6 +112,24 @@ async def test_a_trace_continues_that_of_its_caller(stack: Stack, kept: Kept, st
     assert attempt.name == "chat gpt-4o"
     usage = {name: entry["usage"][name] for name in ("input", "output")}
     assert {name: attempt.attributes[f"gen_ai.usage.{name}_tokens"] for name in usage} == usage
+
+
+async def test_every_attempt_of_every_operation_continues_the_trace(stack: Stack) -> None:
+    form = aiohttp.FormData()
+    form.add_field("file", io.BytesIO(wav(1.0)), filename="a.wav", content_type="audio/wav")
+    await stack.pool("swedencentral", "germanywestcentral")
+    await stack.fault(kind="status", status=500)
+    found = [
+        await stack.infer("chat/completions", "gpt-4o", {"messages": [{"role": "user", "content": "Hi"}]}),
+        await stack.infer("embeddings", "text-embedding-3-small", {"input": "Hi"}),
+        await stack.infer("responses", "gpt-4o", {"input": "Hi"}, dated=False),
+        await stack.infer("audio/transcriptions", "whisper", form=form),
+    ]
+    assert [status for status, _, _ in found] == [200] * 4
+    asked = [each["headers"]["traceparent"].split("-") for each in await stack.requests()]
+    traces = [headers["x-gateway-request-id"] for _, headers, _ in found]
+    assert [trace for _, trace, _, _ in asked] == [traces[0], *traces]
+    assert len({span for _, _, span, _ in asked}) == 5
 
 
 @pytest.mark.parametrize("stack_settings", [{"TELEMETRY_SAMPLING_RATIO": "0"}], indirect=True)
