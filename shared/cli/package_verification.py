@@ -168,7 +168,7 @@ async def _compare_documents(
         await copied.insert(*document.place, document.text)
     prices = InspectedPrices(copied)
     common.findings += findings_of(await prices.faults(), "I10", "")
-    common.prices = archived_prices(await prices.load())
+    common.prices = archived_prices((await prices.load()).readable)
 
 
 def missing_audit_logs(log: SignedLog | None, package: EvidencePackage) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.application.cached_value import Cached
+from shared.application.pricing.load_prices import LoadPrices
 from shared.application.pricing.manage_prices import ManagePrices
 from shared.composition.adapters import Adapters
 from shared.domain.pricing.price_book import PriceBook
@@ -21,8 +22,5 @@ class Pricing:
 def wire_pricing(adapters: Adapters) -> Pricing:
     """Make the price book and the use case of prices."""
 
-    async def load() -> PriceBook:
-        return PriceBook(await adapters.prices.load())
-
-    book = Cached(load, adapters.clock)
+    book = Cached(LoadPrices(adapters.prices), adapters.clock)
     return Pricing(book=book, prices=ManagePrices(adapters.prices, book, adapters.clock))

@@ -206,6 +206,10 @@ class UnpricedModel(GatewayError):
     """No price applies. The gateway refuses the request; it never serves free of charge."""
 
 
+class PricesDamaged(UnpricedModel):
+    """Rows of the price book are damaged that may price the request. The message names them."""
+
+
 class PeriodExhausted(GatewayError):
     """The month's quota or budget would be exceeded. `retry_at` is the beginning of the next period."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import wraps
@@ -129,6 +129,9 @@ def json_response(document: object, status: int = 200, headers: dict[str, str] |
     return Response(msgspec.json.encode(document), status, headers, "application/json")
 
 
-def list_response(data: list[Any], next_cursor: str | None = None) -> Response:
-    """Make one page of a list, with the cursor of the next page."""
-    return json_response({"data": data, "next_cursor": next_cursor})
+def list_response(
+    data: list[Any], next_cursor: str | None = None, damaged: Sequence[Mapping[str, str]] | None = None
+) -> Response:
+    """Make one page of a list, with the cursor of the next page, and the rows that cannot be read if it names any."""
+    named = {} if damaged is None else {"damaged": damaged}
+    return json_response({"data": data, "next_cursor": next_cursor, **named})

@@ -59,6 +59,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.VersionConflict: (412, "version_conflict"),
     errors.RequestTooLarge: (413, "request_too_large"),
     errors.UnpricedModel: (424, "unpriced_model"),
+    errors.PricesDamaged: (424, "unpriced_model"),
     errors.QuotaExceeded: (429, "quota_exceeded"),
     errors.BudgetExceeded: (429, "budget_exceeded"),
     errors.RateLimitExceeded: (429, "rate_limit_exceeded"),

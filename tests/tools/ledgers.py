@@ -20,6 +20,7 @@ from shared.adapters.tables.store import (
     TableStore,
 )
 from shared.application.ports.clock import Clock
+from shared.application.ports.pricing import StoredPrices
 from shared.application.sweep import Sweep
 from shared.domain.audit.events import AuditEvent
 from shared.domain.identifiers import new_rid, timestamp
@@ -201,8 +202,8 @@ async def rows_of(store: TableStore, table: str, partition: str) -> dict[str, Ro
 class PriceRows:
     """A price store of fixed rows."""
 
-    async def load(self) -> list[Price]:
-        return PRICES
+    async def load(self) -> StoredPrices:
+        return StoredPrices(PRICES, ())
 
     async def insert(self, price: Price, event: AuditEvent) -> tuple[Price, bool]:
         PRICES.append(price)

@@ -6,36 +6,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import combinations
-from typing import Final
 
 from shared.adapters.documents.audit import AuditedDocuments
 from shared.adapters.documents.codec import from_json, to_json
+from shared.adapters.documents.price_rows import (
+    PRICES_TABLE,
+    PricesOfKey,
+    ReadPrices,
+    damaged_price,
+    read_prices,
+)
 from shared.adapters.documents.store import Document, Documents, key_of
 from shared.application.ports.books import Fault, Place
+from shared.application.ports.pricing import StoredPrices
 from shared.domain.audit.events import AuditEvent
-from shared.domain.errors import AlreadyExists, PriceContradicted, VersionConflict
+from shared.domain.errors import AlreadyExists, PriceContradicted, RowsDamaged, VersionConflict
 from shared.domain.identifiers import new_rid
 from shared.domain.pricing.price import Price
-from shared.domain.values import field_names, record
-
-_TABLE: Final = "prices"
-
-
-@record
-class _PricesOfKey(Price):
-    """A stored document: a row, and the rows of the same key for other context bands."""
-
-    other_bands: tuple[Price, ...] = ()
-
-    @property
-    def rows(self) -> tuple[Price, ...]:
-        """All rows of the document."""
-        own = {name: getattr(self, name) for name in _FIELDS}
-        return Price(**own), *self.other_bands
-
-
-_FIELDS: Final = field_names(Price)
 
 
 class DocumentPrices:
@@ -48,24 +35,30 @@ class DocumentPrices:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
         self._audited = AuditedDocuments(documents)
+        self._read: dict[Document, ReadPrices] = {}
+        """The documents of the last load."""
 
-    async def load(self) -> Sequence[Price]:
-        return [row for document in await self._documents.list(_TABLE) for row in _rows_of(document)]
+    async def load(self) -> StoredPrices:
+        documents = await self._documents.list(PRICES_TABLE)
+        # Rows never change, so that nearly all documents are those of the last load.
+        found = self._read = {each: self._read.get(each) or read_prices(each) for each in documents}
+        rows = [row for read in found.values() for row in read.rows]
+        return StoredPrices(rows, [damaged_price(each, read.fault) for each, read in found.items() if read.fault])
 
     async def insert(self, price: Price, event: AuditEvent) -> tuple[Price, bool]:
         partition, key = key_of(price.model), price.key_id
         while True:
-            documents = await self._documents.list(_TABLE, partition=partition)
-            stored = _equal_to(price, [row for document in documents for row in _rows_of(document)])
+            documents = await self._documents.list(PRICES_TABLE, partition=partition)
+            stored = _equal_to(price, [row for document in documents for row in _sound_rows(document)])
             if stored is not None:
                 return stored, False
             place = next((document for document in documents if document.key == key), None)
             # Storage refuses the change if another process has inserted a row meanwhile, or an answer was lost.
             with suppress(AlreadyExists, VersionConflict):
                 if place is None:
-                    await self._audited.insert(_TABLE, partition, key, to_json(price), event)
+                    await self._audited.insert(PRICES_TABLE, partition, key, to_json(price), event)
                 else:
-                    await self._audited.replace(_TABLE, place, to_json(_with_band(place, price)), event)
+                    await self._audited.replace(PRICES_TABLE, place, to_json(_with_band(place, price)), event)
                 return price, True
 
     async def restore(self, price: Price) -> None:
@@ -75,47 +68,31 @@ class DocumentPrices:
             if stored.price_id != price.price_id:
                 raise AlreadyExists(f"The price '{stored.price_id}' stands where '{price.price_id}' belongs.")
             return
-        with suppress(AlreadyExists):
-            await self._audited.insert(_TABLE, key_of(price.model), price.price_id, to_json(price), event)
+        try:
+            await self._audited.insert(PRICES_TABLE, key_of(price.model), price.price_id, to_json(price), event)
+        except AlreadyExists:
+            for document in await self._documents.list(PRICES_TABLE, partition=key_of(price.model)):
+                _sound_rows(document)
 
 
 class InspectedPrices(DocumentPrices):
-    """Implements `PriceRecords`. Loads the prices that can be read, because verification goes on without the others."""
-
-    async def load(self) -> Sequence[Price]:
-        documents = await self._documents.list(_TABLE)
-        return [price for document in documents for price in _read(document)[0]]
+    """Implements `PriceRecords`."""
 
     async def faults(self) -> Sequence[Fault]:
-        found = [(document, _fault(document)) for document in await self._documents.list(_TABLE)]
+        found = [(document, read_prices(document).fault) for document in await self._documents.list(PRICES_TABLE)]
         return [
-            Fault(Place(table=_TABLE, partition=document.partition, row=document.key), message)
+            Fault(Place(table=PRICES_TABLE, partition=document.partition, row=document.key), message)
             for document, message in found
             if message
         ]
 
 
-def _read(document: Document) -> tuple[tuple[Price, ...], str]:
-    """Return the prices of a document; none and the error if it cannot be read."""
-    try:
-        return tuple(row.checked() for row in _rows_of(document)), ""
-    except ValueError as error:
-        return (), str(error).partition("\n")[0]
-
-
-def _fault(document: Document) -> str:
-    """Tell what is wrong with the row of a price; empty if nothing is."""
-    prices, error = _read(document)
-    if error:
-        return f"the price cannot be read: {error}"
-    for price in prices:
-        key = price.key_id if price.is_ordered else price.price_id
-        if (document.partition, document.key) != (key_of(price.model), key):
-            return f"the content belongs to the row {key} of {price.model}"
-    for one, other in combinations(prices, 2):
-        if one.contradicts(other):
-            return f"the prices {one.price_id} and {other.price_id} contradict each other"
-    return ""
+def _sound_rows(document: Document) -> Sequence[Price]:
+    """Return the rows of a document. Raises `RowsDamaged`, which names it."""
+    read = read_prices(document)
+    if read.fault:
+        raise RowsDamaged(f"Repair or delete the row {damaged_price(document, read.fault)} first.")
+    return read.rows
 
 
 def _restoration(price: Price) -> AuditEvent:
@@ -130,13 +107,9 @@ def _restoration(price: Price) -> AuditEvent:
     )
 
 
-def _rows_of(document: Document) -> tuple[Price, ...]:
-    return from_json(_PricesOfKey, document.text).rows
-
-
-def _with_band(place: Document, price: Price) -> _PricesOfKey:
+def _with_band(place: Document, price: Price) -> PricesOfKey:
     """Return the rows of a document with one more."""
-    stored = from_json(_PricesOfKey, place.text)
+    stored = from_json(PricesOfKey, place.text)
     return replace(stored, other_bands=(*stored.other_bands, price))
 
 

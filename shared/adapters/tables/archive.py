@@ -56,7 +56,7 @@ class PeriodArchive:
 
         Raises `PeriodMoves` for a tenant whose lanes change during each reading, and `LedgerUnavailable`.
         """
-        prices = archived_prices(await self._prices.load())
+        prices = archived_prices((await self._prices.load()).readable)
         digest, count = hashlib.sha256(), 0
         with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
 

@@ -24,7 +24,6 @@ from shared.domain.errors import AlreadyExists, GatewayError
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import LaneState
 from shared.domain.ledger.lanes import combined
-from shared.domain.pricing.price_book import PriceBook
 
 T = TypeVar("T")
 _WRITER = Actor(name="tallygate", reason="the period is closed")
@@ -102,7 +101,7 @@ class BuildStatement:
         return content
 
     async def _statements(self, period: str) -> PeriodStatements:
-        prices = PriceBook(await self._prices.load())
+        prices = (await self._prices.load()).book
         bills: list[Statement] = []
         closed_at = ""
         async for vault in vaults_of(self._ledger, BillingPeriod.parse(period)):

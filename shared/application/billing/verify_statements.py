@@ -123,7 +123,7 @@ class VerifyStatements:
         if statements.period != period:
             found.append(f"{self._statements.file_name} is of {statements.period}, not of {period}")
         bills = {bill.tenant_id: bill for bill in statements.statements}
-        prices, heads = PriceBook(await self._prices.load()), dict[str, str]()
+        prices, heads = (await self._prices.load()).book, dict[str, str]()
         lanes = [lane async for lane in self._ledger.lanes(period)]
         for name in sorted({*bills, *(lane.tenant_id for lane in lanes)}):
             balances = await self._ledger.balances(name, period)

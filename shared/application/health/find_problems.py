@@ -34,6 +34,7 @@ class FindProblems:
         catalog, prices, down = await self._catalog.load(), await self._prices.get(), await self._down()
         found = [Problem(f"backends/{name}", f"is down: {reason}") for name, reason in down.items()]
         found += self._unpriced(catalog, prices)
+        found += [Problem(row.row, f"{row.message}. {row.effect}") for row in prices.damaged]
         for deployment in catalog.deployments.values():
             found += _of_deployment(deployment, catalog, down)
         return sorted(found, key=lambda problem: problem.subject)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from shared.domain.errors import UnpricedModel
+from shared.domain.errors import PricesDamaged, UnpricedModel
 from shared.domain.ledger.entries import Reservation
 from shared.domain.pricing.price_book import PriceBook, PriceKey
 from shared.domain.pricing.rates import PriceFlag, Rates
@@ -15,7 +15,8 @@ def reserved_rates(reservation: Reservation, backend: Backend | None, book: Pric
     """Return the prices that may apply to a reservation. Its own price version stays the price of its tier and band.
 
     A reservation of an earlier version stores no SKU, and has only its price version; so has one whose `backend` was
-    removed. Raises `UnpricedModel` if the book lacks a row of that.
+    removed. Raises `UnpricedModel` if the book lacks a row of that, and `PricesDamaged` if one of the prices that may
+    apply is damaged: the settlement waits until it is repaired.
     """
     attempt = reservation.attempt
     held = book.of_version(attempt.price_version)
@@ -28,6 +29,8 @@ def reserved_rates(reservation: Reservation, backend: Backend | None, book: Pric
         rates = book.rates(key, datetime.fromisoformat(reservation.created))
         # The price of the hold may be that of the deployment that did not serve.
         return rates if attempt.spilled_to else rates.with_card(held)
+    except PricesDamaged:
+        raise
     except UnpricedModel:  # the rows that applied name another model version than the backend has now
         return Rates.of_card(held)
 

@@ -17,11 +17,11 @@ from shared.application.ledger.moving_lane import EarlierRows, rows_at
 from shared.application.ledger.transfers import Transfers
 from shared.application.ports.anchors import AnchoredHashes
 from shared.application.ports.books import Books, Fault
+from shared.application.ports.pricing import StoredPrices
 from shared.domain.audit.hash_chain import ChainVerifier
 from shared.domain.ledger.balance import Balance, Lane, LaneState, balance_digest
 from shared.domain.ledger.entries import EntryKind
 from shared.domain.ledger.lanes import lane_limit
-from shared.domain.pricing.price import Price
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.stored_fields import FieldValue
 
@@ -32,8 +32,8 @@ _MAX_READINGS = 20
 class PriceRows(Protocol):
     """The rows of the price book."""
 
-    async def load(self) -> Sequence[Price]:
-        """Return all rows that can be read. Raises `StorageUnavailable`."""
+    async def load(self) -> StoredPrices:
+        """Return all rows. Raises `StorageUnavailable`."""
         ...
 
 
@@ -81,7 +81,7 @@ class VerifyLedger:
         Raises `LedgerUnavailable`, and
         `StorageUnavailable` if prices cannot be read.
         """
-        prices = PriceBook(await self._prices.load())
+        prices = (await self._prices.load()).book
         lanes, faults = await self._books.lanes(period, only)
         for tenant_id, of_tenant in groupby(lanes, key=lambda lane: lane.tenant_id):
             yield tenant_id, await self._tenant({lane: lanes[lane] for lane in of_tenant}, prices, anchored)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shared.application.audit.record_audit import Actor
 from shared.application.cached_value import Cached
 from shared.application.ports.clock import Clock
-from shared.application.ports.pricing import PriceStore
+from shared.application.ports.pricing import PriceStore, StoredPrices
 from shared.domain.pricing.price import Price
 from shared.domain.pricing.price_book import PriceBook
 
@@ -22,7 +22,8 @@ class ManagePrices:
         """Insert a row in its normal form. Returns the stored row, and whether it is new. Idempotent.
 
         To change a price, insert a row with a later `effective_from`. The row takes effect in this process at once, in
-        others within 25 s. Raises `PriceContradicted` if a stored row has another price for the same key and time.
+        others within 25 s. Raises `PriceContradicted` if a stored row has another price for the same key and time, and
+        `RowsDamaged` if a row of the model is damaged.
         """
         row = price.normalised()
         event = actor.event(self._clock.now(), "price.insert", f"{row.model}/{row.price_id}", after=row)
@@ -30,7 +31,10 @@ class ManagePrices:
         self._prices.invalidate()
         return stored, is_new
 
-    async def list(self) -> list[Price]:
-        """Return all rows, ordered by model, meter and date."""
-        rows = await self._store.load()
-        return sorted(rows, key=lambda price: (price.model, price.meter, price.effective_from, price.price_id))
+    async def list(self) -> StoredPrices:
+        """Return all rows, ordered by model, meter and date, and those that are damaged."""
+        stored = await self._store.load()
+        rows = sorted(
+            stored.readable, key=lambda price: (price.model, price.meter, price.effective_from, price.price_id)
+        )
+        return StoredPrices(rows, sorted(stored.damaged, key=str))

@@ -62,7 +62,7 @@ class BootstrapCatalog:
         await self._tell_missing_price(backend)
 
     async def _tell_missing_price(self, backend: Backend) -> None:
-        if all(price.model != backend.model for price in await self._prices.load()):
+        if all(price.model != backend.model for price in (await self._prices.load()).readable):
             logger.warning("the model '%s' has no price, so its requests get 424: POST /manage/prices", backend.model)
 
 

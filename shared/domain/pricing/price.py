@@ -113,7 +113,7 @@ class Price:
         return self.input_tokens_above, self.input_tokens_up_to
 
     def checked(self) -> Price:
-        """Return the row itself. Raises `ValueError` for a price or a time that none of ours has."""
+        """Return the row itself. Raises `ValueError` for a price, a time or a band that none of ours has."""
         pusd_per_token(self.usd_per_million)
         try:
             is_moment = self.effective_from.tzinfo is not None and bool(self.key)
@@ -121,6 +121,9 @@ class Price:
             is_moment = False
         if not is_moment:
             raise ValueError(f"'{self.effective_from.isoformat()}' is no moment in UTC")
+        above, up_to = self.band
+        if above < 0 or (up_to is not None and up_to <= above):
+            raise ValueError(f"no input has more than {above} and at most {up_to} tokens")
         return self
 
     def normalised(self) -> Price:

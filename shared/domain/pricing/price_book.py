@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from shared.domain.errors import UnpricedModel
+from shared.domain.errors import PricesDamaged, UnpricedModel
+from shared.domain.pricing.damaged_price import DamagedPrice
 from shared.domain.pricing.price import Price, plain_variant
 from shared.domain.pricing.rate_card import RateCard
 from shared.domain.pricing.rates import Band, Rates
@@ -19,6 +20,7 @@ from shared.domain.pricing.usage import TOKEN_METERS, Meter
 from shared.domain.values import value
 
 _VERSION_SEPARATOR = "."
+_MAX_NAMED: Final = 5
 _EVER = datetime.min.replace(tzinfo=UTC)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -43,6 +45,11 @@ class Basis:
     name: str
     alternatives: tuple[tuple[Meter, ...], ...]
     variant: str = ""
+
+    @property
+    def meters(self) -> frozenset[Meter]:
+        """All meters by whose prices a request may be charged: of an alternative in tokens, every meter of tokens."""
+        return frozenset(meter for meters in self.alternatives for meter in _charged(meters))
 
 
 _BY_TOKEN = (Meter.INPUT, Meter.OUTPUT)
@@ -69,9 +76,13 @@ def images_of(variant: str) -> Basis:
 
 
 class PriceBook:
-    """Looks up prices. Its rows never change; a new row needs a new book."""
+    """Looks up prices. Its rows never change; a new row needs a new book.
 
-    def __init__(self, prices: Iterable[Price]) -> None:
+    A request that a damaged row may price is refused: without the row an older or another price would apply.
+    """
+
+    def __init__(self, prices: Iterable[Price], damaged: Sequence[DamagedPrice] = ()) -> None:
+        self.damaged = damaged
         self._by_model: dict[str, list[Price]] = defaultdict(list)
         self._by_id: dict[str, Price] = {}
         self._cards: dict[str, RateCard] = {}
@@ -85,10 +96,12 @@ class PriceBook:
 
         For each tier, context band and meter the row of the greatest precedence applies. Raises `UnpricedModel` unless
         one alternative of `basis` is priced in the tier that the request needs: the named one, else the standard one.
+        Raises `PricesDamaged` if a damaged row may price one of the basis' meters.
         """
         key = sku, basis.name, basis.variant, named_tier
         known = self._current.get(key)
         if known is None or not known[0] <= at < known[1]:
+            self._require_sound(sku.model, basis)
             matching = [price for price in self._by_model.get(sku.model, ()) if _matches(price, sku, basis.variant)]
             changes = [price.effective_from for price in matching]
             # The prices hold from the last change of a matching row until the next one.
@@ -102,14 +115,18 @@ class PriceBook:
     def of_version(self, version: str) -> RateCard:
         """Return the rate card of a price version that a reservation or entry stores.
 
-        Raises `UnpricedModel` if the book lacks a row of the version.
+        A version names its rows by hashes of their contents, so that no other price can take their place. Raises
+        `UnpricedModel` if the book lacks a row of the version; `PricesDamaged` if it may be one of the damaged rows.
         """
         card = self._cards.get(version)
         if card is None:
             try:
                 rows = [self._by_id[price_id] for price_id in version.split(_VERSION_SEPARATOR)]
             except KeyError:
-                raise UnpricedModel(f"Price version '{version}' is not in the price book.") from None
+                message = f"Price version '{version}' is not in the price book."
+                if self.damaged:
+                    raise PricesDamaged(f"{message} {_cannot_be_read(self.damaged)}") from None
+                raise UnpricedModel(message) from None
             card = self._cards[version] = RateCard.of(version, rows)
         return card
 
@@ -117,6 +134,11 @@ class PriceBook:
         """Tell if any row is a price of `key` at the moment `at`, whatever its meter and its variant."""
         rows = self._by_model.get(key.model, ())
         return any(row.effective_from <= at and _is_for(row, key) for row in rows)
+
+    def _require_sound(self, model: str, basis: Basis) -> None:
+        """Raise `PricesDamaged` if a damaged row may price a request for the model on this basis."""
+        if self.damaged and (found := [row for row in self.damaged if row.concerns(model, basis.meters)]):
+            raise PricesDamaged(f"Requests for the model '{model}' are refused. {_cannot_be_read(found)}")
 
     def _rates(self, sku: PriceKey, rows: Sequence[Price], basis: Basis, named_tier: str) -> Rates:
         required = named_tier or STANDARD_TIER
@@ -152,14 +174,26 @@ class PriceBook:
                 best[price.meter] = price
         for meters in basis.alternatives:
             if all(meter in best for meter in meters):
-                charged = TOKEN_METERS if meters[0] in TOKEN_METERS else meters
-                version = _VERSION_SEPARATOR.join(best[meter].price_id for meter in charged if meter in best)
+                charged = (meter for meter in _charged(meters) if meter in best)
+                version = _VERSION_SEPARATOR.join(best[meter].price_id for meter in charged)
                 return self.of_version(version), ""
         missing = (" and ".join(meter for meter in meters if meter not in best) for meters in basis.alternatives)
         return None, " or ".join(missing)
 
 
 NO_PRICES: Final = PriceBook(())
+
+
+def _charged(meters: Sequence[Meter]) -> Sequence[Meter]:
+    """Return the meters that are charged if these have prices: all meters of tokens, or these."""
+    return TOKEN_METERS if meters[0] in TOKEN_METERS else meters
+
+
+def _cannot_be_read(damaged: Sequence[DamagedPrice]) -> str:
+    """Name damaged rows in a message, the first five of many."""
+    named = "; ".join(map(str, damaged[:_MAX_NAMED]))
+    more = f"; and {len(damaged) - _MAX_NAMED} more" if len(damaged) > _MAX_NAMED else ""
+    return f"These rows of the price book are damaged: {named}{more}."
 
 
 def _matches(price: Price, sku: PriceKey, variant: str) -> bool:

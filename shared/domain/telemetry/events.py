@@ -241,6 +241,12 @@ ALERT_DAMAGED: Final = Event(
     meaning="an error: a row of alerts, or the document of a sink, cannot be read; something else wrote it",
     fields=("gateway.alert.sink", "error.message"),
 )
+PRICE_DAMAGED: Final = Event(
+    name="gateway.price.damaged",
+    meaning="an error: a row of the price book is not as the gateway writes it; the message names the models whose "
+    "requests are refused",
+    fields=("error.message",),
+)
 TELEMETRY_FAILED: Final = Event(
     name="gateway.telemetry.failed",
     meaning="an error: the exporter of telemetry failed by a defect; the message says what becomes of it",
@@ -279,6 +285,7 @@ EVENTS: Final = (
     ALERT_DEAD,
     ALERT_UNDELIVERED,
     ALERT_DAMAGED,
+    PRICE_DAMAGED,
     TELEMETRY_FAILED,
 )
 BY_NAME: Final = {event.name: event for event in EVENTS}

@@ -28,7 +28,9 @@ async def insert_price(gateway: Gateway, request: Request, actor: Actor) -> Resp
 @for_managers
 async def list_prices(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/prices`."""
-    return list_response([_price_document(price) for price in await gateway.pricing.prices.list()])
+    stored = await gateway.pricing.prices.list()
+    damaged = [{"row": each.row, "message": f"{each.message}. {each.effect}"} for each in stored.damaged]
+    return list_response([_price_document(price) for price in stored.readable], damaged=damaged)
 
 
 def _price_document(price: Price) -> dict[str, object]:

@@ -273,7 +273,7 @@ def test_documents_that_always_change_and_prices_that_change_end_the_export(tmp_
         export = books.export
 
         async def price_first(*arguments: Any, **named: Any) -> Any:
-            (price, *_) = await gateway.pricing.prices._store.load()
+            (price, *_) = (await gateway.pricing.prices._store.load()).readable
             await gateway.pricing.prices._store.insert(replace(price, model="gpt-9"), told())
             return await export(*arguments, **named)
 

@@ -104,7 +104,7 @@ async def test_of_two_rows_that_two_processes_insert_at_once_one_is_stored(
         *(DocumentPrices(LookingTogether(documents, barrier)).insert(row, told()) for row in rows),  # type: ignore[arg-type]
         return_exceptions=True,
     )
-    kept = [row for row in await DocumentPrices(documents).load() if row.model == model]
+    kept = [row for row in (await DocumentPrices(documents).load()).readable if row.model == model]
     assert len(kept) == 1
     expected = (kept[0], False) if usd[0] == usd[1] else None
     others = [each for each in inserted if each != (kept[0], True)]
@@ -128,7 +128,7 @@ async def test_a_stored_row_keeps_its_id_however_its_price_is_spelled() -> None:
     assert old.price_id != PRICE.price_id
     with pytest.raises(PriceContradicted, match=old.price_id):
         await prices.insert(replace(PRICE, usd_per_million="61.00"), told())
-    assert await prices.load() == [old]
+    assert (await prices.load()).readable == [old]
 
 
 async def test_a_stored_variant_is_the_same_however_an_earlier_version_let_it_be_spelled() -> None:
@@ -138,7 +138,7 @@ async def test_a_stored_variant_is_the_same_however_an_earlier_version_let_it_be
     with pytest.raises(PriceContradicted, match=old.price_id):
         await prices.insert(replace(old, usd_per_million="61").normalised(), told())
     assert await prices.insert(old.normalised(), told()) == (old, False)
-    assert await prices.load() == [old]
+    assert (await prices.load()).readable == [old]
 
 
 async def test_where_two_stored_rows_contradict_the_one_that_applies_counts() -> None:
@@ -159,7 +159,7 @@ async def test_bands_of_one_key_are_no_contradiction() -> None:
     for row in (short, long):
         await DocumentPrices(documents).insert(row.normalised(), told())
     prices = InspectedPrices(documents)
-    assert (len(await prices.load()), await prices.faults()) == (2, [])
+    assert (len((await prices.load()).readable), await prices.faults()) == (2, [])
 
 
 async def test_an_archive_restores_every_row_under_its_id_or_says_why_not() -> None:
@@ -168,7 +168,7 @@ async def test_an_archive_restores_every_row_under_its_id_or_says_why_not() -> N
     old = await of_an_earlier_version(documents, "60", "61")
     for row in old:
         await prices.restore(row)
-    assert len(await prices.load()) == 2
+    assert len((await prices.load()).readable) == 2
     at = key_of(PRICE.model)
     with pytest.raises(AlreadyExists, match="belongs"):
         await prices.restore(replace(max(old, key=lambda row: row.price_id).normalised()))
@@ -176,7 +176,7 @@ async def test_an_archive_restores_every_row_under_its_id_or_says_why_not() -> N
         await documents.remove("prices", at, row.price_id)
     for _ in range(2):
         await prices.restore(PRICE)
-    assert await prices.load() == [PRICE]
+    assert (await prices.load()).readable == [PRICE]
 
 
 async def test_context_bands_of_one_key_may_not_overlap(stack: Stack) -> None:
@@ -231,7 +231,7 @@ async def test_of_two_bands_that_two_processes_insert_at_once_none_overlaps_anot
         *(DocumentPrices(LookingTogether(documents, barrier)).insert(row, told()) for row in rows),  # type: ignore[arg-type]
         return_exceptions=True,
     )
-    kept = [row for row in await DocumentPrices(documents).load() if row.model == model]
+    kept = [row for row in (await DocumentPrices(documents).load()).readable if row.model == model]
     refused = [each for each in inserted if isinstance(each, PriceContradicted)]
     assert len(kept) + len(refused) == 3
     assert len(refused) == (1 if bands[1][0] == 5 else 0)
@@ -242,4 +242,4 @@ async def test_an_archive_restores_the_bands_of_one_key() -> None:
     prices = DocumentPrices(InMemoryDocuments())
     for row in rows * 2:
         await prices.restore(row)
-    assert sorted(await prices.load(), key=lambda row: row.input_tokens_above) == rows
+    assert sorted((await prices.load()).readable, key=lambda row: row.input_tokens_above) == rows

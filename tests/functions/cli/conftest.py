@@ -20,7 +20,6 @@ from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.store import Merge, TableStore
 from shared.domain.audit.hash_chain import HashChain, KeyRing
-from tests.tools.events import told
 from tests.tools.ledgers import PERIOD, PRICES, ManualClock, account, charge, reservation
 from tests.tools.stack import CHAIN_KEY, AzuriteAccount, running_azurite
 
@@ -60,7 +59,7 @@ async def write_files(made: Files) -> None:
     """Write all files."""
     store, many, prices = InMemoryTableStore(), InMemoryTableStore(), DocumentPrices(InMemoryDocuments())
     for price in PRICES:
-        await prices.insert(price, told())
+        await prices.restore(price)
     await serve_one_request_each(store, TENANTS)
     await PeriodArchive(store, prices).export(PERIOD, made.right)
     await change_balance(store, TENANTS[0])

@@ -191,7 +191,7 @@ async def test_a_process_that_died_between_the_two_is_completed_by_the_next() ->
 
 async def test_a_model_that_has_a_price_needs_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     documents = InMemoryDocuments()
-    await DocumentPrices(documents).insert(GPT_4O_PRICES[0], told(after=GPT_4O_PRICES[0]))
+    await DocumentPrices(documents).restore(GPT_4O_PRICES[0])
     backend, deployment = defined()
     await bootstrap(documents)(lambda: (replace(backend, model="gpt-4o"), deployment))
     assert "were created" in caplog.text
