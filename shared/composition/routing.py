@@ -52,7 +52,7 @@ def wire_routing(adapters: Adapters, alerts: Alerts) -> Routing:
     async def load() -> Catalog:
         """Load backends and deployments together with the hints of other processes."""
         catalog, hints = await asyncio.gather(adapters.catalog.load(), adapters.hints.load())
-        dispatcher.apply_hints(hints, catalog.backends)
+        dispatcher.apply_hints(hints.readable, catalog.backends)
         return catalog
 
     configured, rules = Cached(load, clock), _backend_rules(settings)

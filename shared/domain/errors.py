@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from shared.domain.damaged_row import DamagedRow
 from shared.domain.rate_limit import LimitStatus
 
 
@@ -206,10 +207,6 @@ class UnpricedModel(GatewayError):
     """No price applies. The gateway refuses the request; it never serves free of charge."""
 
 
-class PricesDamaged(UnpricedModel):
-    """Rows of the price book are damaged that may price the request. The message names them."""
-
-
 class PeriodExhausted(GatewayError):
     """The month's quota or budget would be exceeded. `retry_at` is the beginning of the next period."""
 
@@ -251,6 +248,9 @@ class LedgerUnavailable(StorageUnavailable):
 
 class RowsDamaged(LedgerUnavailable):
     """Rows of the ledger cannot be read, because something else wrote them. The message names them."""
+
+    rows: Sequence[DamagedRow] = ()
+    """Those of a list, of which all others were read."""
 
 
 class TenantsDamaged(RowsDamaged):

@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from shared.domain.errors import InvalidRequest
 
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-_PERIOD = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+_PERIOD = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
+_NO_YEARS = ("0000", "9999")
+"""Years that have a month whose beginning or end no calendar has."""
 _MAX_NAME_LENGTH = 128
 _MAX_LABEL_CHARACTERS = 64
 _UNFIT_FOR_LABELS = re.compile(r"[^ -~]")
@@ -32,7 +34,7 @@ class BillingPeriod:
     def parse(cls, text: str) -> BillingPeriod:
         """Parse `YYYY-MM`. Raises `InvalidRequest` for anything else."""
         match = _PERIOD.fullmatch(text)
-        if match is None or match[1] == "0000":
+        if match is None or match[1] in _NO_YEARS:
             raise InvalidRequest("A billing period is written YYYY-MM, for example 2026-11.", "period")
         return cls(int(match[1]), int(match[2]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import wraps
@@ -21,6 +21,7 @@ from shared.application.tenancy.principals import TenantPrincipal
 from shared.composition.gateway import Gateway
 from shared.composition.inference import Inference
 from shared.composition.process import current_gateway
+from shared.domain.damaged_row import DamagedRow
 from shared.domain.errors import GatewayError
 from shared.domain.identifiers import new_rid
 from shared.http.callers import manager, tenant_principal
@@ -130,8 +131,8 @@ def json_response(document: object, status: int = 200, headers: dict[str, str] |
 
 
 def list_response(
-    data: list[Any], next_cursor: str | None = None, damaged: Sequence[Mapping[str, str]] | None = None
+    data: list[Any], next_cursor: str | None = None, damaged: Iterable[DamagedRow] | None = None
 ) -> Response:
     """Make one page of a list, with the cursor of the next page, and the rows that cannot be read if it names any."""
-    named = {} if damaged is None else {"damaged": damaged}
+    named = {} if damaged is None else {"damaged": [{"row": each.row, "message": each.message} for each in damaged]}
     return json_response({"data": data, "next_cursor": next_cursor, **named})

@@ -26,6 +26,7 @@ from shared.application.ports.anchors import SigningUnavailable
 from shared.application.sweep import SweepFailed
 from shared.domain import errors
 from shared.domain.ledger.operations import InsufficientAvailable, LaneLeased, ReservationsOpen
+from shared.domain.pricing.damaged_price import PricesDamaged
 from shared.domain.rate_limit import LimitStatus
 
 STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
@@ -59,7 +60,7 @@ STATUSES: Final[Mapping[type[errors.GatewayError], tuple[int, str]]] = {
     errors.VersionConflict: (412, "version_conflict"),
     errors.RequestTooLarge: (413, "request_too_large"),
     errors.UnpricedModel: (424, "unpriced_model"),
-    errors.PricesDamaged: (424, "unpriced_model"),
+    PricesDamaged: (424, "unpriced_model"),
     errors.QuotaExceeded: (429, "quota_exceeded"),
     errors.BudgetExceeded: (429, "budget_exceeded"),
     errors.RateLimitExceeded: (429, "rate_limit_exceeded"),

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from shared.adapters.documents.audit import AuditedDocuments
-from shared.adapters.documents.codec import from_json, to_document
+from shared.adapters.documents.codec import to_document
+from shared.adapters.documents.read_documents import read_document
 from shared.adapters.documents.store import Document, Documents
 from shared.domain.alerts.sink import AlertSink, SinkId
 from shared.domain.audit.events import AuditEvent
-from shared.domain.errors import AlreadyExists, VersionConflict
+from shared.domain.damaged_row import DamagedRow
+from shared.domain.errors import AlreadyExists, RowsDamaged, VersionConflict
 
 _TABLE: Final = "alertsinks"
 _PLATFORM: Final = "~platform"
@@ -28,15 +30,20 @@ class DocumentSinks:
         sinks: list[AlertSink] = []
         damaged: list[str] = []
         for document in await self._documents.list(_TABLE):
-            try:
+            if _is_sink(document):
                 sinks.append(_sink(document))
-            except ValueError:
+            else:
                 damaged.append(f"{document.partition}/{document.key}")
         return sinks, damaged
 
     async def of_owner(self, tenant_id: str) -> Sequence[tuple[AlertSink, str]]:
         found = await self._documents.list(_TABLE, partition=tenant_id or _PLATFORM)
-        return [(_sink(each), each.etag) for each in found]
+        return [(_sink(each), each.etag) for each in found if _is_sink(each)]
+
+    async def damaged_of(self, tenant_id: str) -> Sequence[DamagedRow]:
+        found = await self._documents.list(_TABLE, partition=tenant_id or _PLATFORM)
+        rows = [f"{_TABLE}/{each.partition}/{each.key}" for each in found if not _is_sink(each)]
+        return [DamagedRow(row, "the sink cannot be read") for row in rows]
 
     async def get(self, sink: SinkId) -> tuple[AlertSink, str] | None:
         found = await self._found(sink)
@@ -65,4 +72,12 @@ class DocumentSinks:
 
 
 def _sink(document: Document) -> AlertSink:
-    return from_json(AlertSink, document.text)
+    return read_document(AlertSink, _TABLE, document)
+
+
+def _is_sink(document: Document) -> bool:
+    try:
+        _sink(document)
+    except RowsDamaged:
+        return False
+    return True

@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from shared.adapters.canonical_json import encode_canonical
-from shared.adapters.documents.codec import from_json, to_document, to_plain
+from shared.adapters.documents.codec import to_document, to_plain
+from shared.adapters.documents.read_documents import read_document
 from shared.adapters.documents.store import Document, Documents, OutboxRow, Pending, Write
 from shared.domain.audit.events import AuditEvent, RefusalSummary
 from shared.domain.errors import AlreadyExists, VersionConflict
@@ -81,7 +82,7 @@ class AuditedDocuments:
     ) -> Document | None:
         """Return the stored document. Raises `VersionConflict` if it is not the object before the event."""
         found = await self._documents.get(table, partition, key)
-        if (from_json(kind, found.text) if found else None) != event.before:
+        if (read_document(kind, table, found) if found else None) != event.before:
             raise VersionConflict
         return found
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from shared.adapters.documents.audit import AUDIT_TABLE, PERIODS_PARTITION, SETTINGS_PARTITION, AuditedDocuments
-from shared.adapters.documents.codec import from_json, to_document
+from shared.adapters.documents.codec import to_document
+from shared.adapters.documents.read_documents import read_document
 from shared.adapters.documents.store import Documents
 from shared.application.ports.audit import UnchainedEvent
 from shared.domain.audit.audit_period import AuditPeriod
@@ -30,7 +31,7 @@ class DocumentAuditPeriods:
 
     async def get(self, period: str) -> AuditPeriod | None:
         found = await self._documents.get(AUDIT_TABLE, PERIODS_PARTITION, period)
-        return from_json(AuditPeriod, found.text) if found else None
+        return read_document(AuditPeriod, AUDIT_TABLE, found) if found else None
 
     async def replace(self, changed: AuditPeriod, event: AuditEvent) -> None:
         await self._audited.put(AUDIT_TABLE, PERIODS_PARTITION, changed.period, changed, event)
@@ -84,7 +85,7 @@ class DocumentProtections:
 
     async def get(self) -> WeakSettings | None:
         found = await self._documents.get(AUDIT_TABLE, SETTINGS_PARTITION, _WEAK)
-        return from_json(WeakSettings, found.text) if found else None
+        return read_document(WeakSettings, AUDIT_TABLE, found) if found else None
 
     async def replace(self, changed: WeakSettings, event: AuditEvent) -> None:
         await self._audited.put(AUDIT_TABLE, SETTINGS_PARTITION, _WEAK, changed, event)

@@ -45,10 +45,10 @@ class DocumentStates(Generic[T]):
             state = from_json(self._kind, text)
         except ValidationError:
             return None
-        return None if _has_time_without_zone(state) else state
+        return None if has_time_without_zone(state) else state
 
 
-def _has_time_without_zone(state: object) -> bool:
+def has_time_without_zone(state: object) -> bool:
     """Tell whether a time of a state names no zone, so that it cannot be compared with others."""
     times = (getattr(state, each) for each in field_names(type(state)))
     return any(isinstance(each, datetime) and each.tzinfo is None for each in times)

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from typing import Final
 
 from shared.adapters.documents.audit import unplaced_row
-from shared.adapters.documents.codec import from_json, to_json
+from shared.adapters.documents.codec import to_json
+from shared.adapters.documents.read_documents import read_document
 from shared.adapters.documents.store import Documents, Write
 from shared.application.ports.tenancy import Versioned
 from shared.domain.audit.events import AuditEvent
@@ -25,14 +26,14 @@ class DocumentPseudonyms:
 
     async def alias(self, tenant_id: str, key: str) -> str | None:
         found = await self._documents.get(PSEUDONYMS_TABLE, tenant_id, key)
-        return None if found is None else from_json(str, found.text)
+        return None if found is None else read_document(str, PSEUDONYMS_TABLE, found)
 
     async def state(self, tenant_id: str) -> Versioned[PseudonymState]:
         found = await self._documents.get(PSEUDONYMS_TABLE, tenant_id, _STATE)
         return (
             Versioned(PseudonymState(), "")
             if found is None
-            else Versioned(from_json(PseudonymState, found.text), found.etag)
+            else Versioned(read_document(PseudonymState, PSEUDONYMS_TABLE, found), found.etag)
         )
 
     async def add(self, tenant_id: str, key: str, alias: str, before: str, after: PseudonymState) -> None:

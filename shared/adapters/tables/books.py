@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from typing import Final
 
 from shared.adapters.tables.lane_rows import LaneRowsReader
 from shared.adapters.tables.rollups import WATERMARK_KEY, rollup_table_of
 from shared.adapters.tables.row_forms import BALANCE_FORM, EMPTY_FORM, ENTRY_FORM, form_faults, read_row
 from shared.adapters.tables.rows import (
     BALANCE_KEY,
+    LANE_PARTITION,
     REGISTRY_TABLE,
     balance_from,
     entry_key,
@@ -24,11 +23,8 @@ from shared.adapters.tables.store import AnswerLost, InspectableStore, Inspected
 from shared.application.ports.books import Fault, LaneRows, Place, Stored, StoredEntry
 from shared.domain.audit.hash_chain import Sealed, genesis
 from shared.domain.errors import LedgerUnavailable
-from shared.domain.identifiers import TENANT_ID
 from shared.domain.ledger.balance import Balance, Lane
 from shared.domain.ledger.entries import LedgerEntry
-
-_PARTITION: Final = re.compile(rf"{TENANT_ID.pattern}\|\d\d", re.ASCII)
 
 
 class TableBooks:
@@ -47,13 +43,15 @@ class TableBooks:
                 async for name in self._store.partitions(table, first, end)
             }
             registered = {row.key: row async for row in self._store.inspect(REGISTRY_TABLE, period, first, end)}
-        places = [Place(table=table, partition=name) for table, name in sorted(names) if not _PARTITION.fullmatch(name)]
-        places += [_registered(period, name) for name in registered if not _PARTITION.fullmatch(name)]
+        places = [
+            Place(table=table, partition=name) for table, name in sorted(names) if not LANE_PARTITION.fullmatch(name)
+        ]
+        places += [_registered(period, name) for name in registered if not LANE_PARTITION.fullmatch(name)]
         faults = [Fault(place, "this is not the name of a lane") for place in places]
         for row in registered.values():
             faults += form_faults(_registered(period, row.key), row, EMPTY_FORM)
         found = sorted({name for _, name in names} | registered.keys())
-        lanes = {lane_from(name, period): name in registered for name in found if _PARTITION.fullmatch(name)}
+        lanes = {lane_from(name, period): name in registered for name in found if LANE_PARTITION.fullmatch(name)}
         return lanes, faults
 
     async def tenants_with(self, kind: str, period: str) -> Set[str]:

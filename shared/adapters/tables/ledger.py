@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from shared.adapters.tables.committer import Committer
 from shared.adapters.tables.grant_marks import GrantMarks
 from shared.adapters.tables.hot_lanes import HotLanes
 from shared.adapters.tables.lane_reader import LaneReader
+from shared.adapters.tables.readable_rows import entry_from, readable
 from shared.adapters.tables.rows import (
     BALANCE_KEY,
     REGISTRY_TABLE,
@@ -33,7 +34,7 @@ from shared.adapters.tables.store import AnswerLost, Row, TableMissing, TableSto
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import CommitWatch, Hold
 from shared.domain.audit.hash_chain import HashChain, genesis
-from shared.domain.errors import AlreadyExists, InvalidRequest, LedgerUnavailable, PeriodExhausted, RowsDamaged
+from shared.domain.errors import AlreadyExists, LedgerUnavailable, PeriodExhausted, RowsDamaged
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Account, Balance, Lane, LaneState
@@ -172,11 +173,13 @@ class TableLedger:
 
     async def entries(self, lane: Lane, first: int, last: int) -> AsyncIterator[LedgerEntry]:
         async for row in self._scan(table_of(lane.period), partition_of(lane), entry_key(first), entry_key(last + 1)):
-            yield LedgerEntry.from_fields(row.fields)
+            yield entry_from(row, lane)
 
     async def reservations(self, lane: Lane) -> AsyncIterator[Reservation]:
-        rows = self._scan(table_of(lane.period), partition_of(lane), *RESERVATION_RANGE)
-        async for reservation in _readable(rows, lambda row: reservation_from(lane, row.key, row.fields)):
+        table, partition = table_of(lane.period), partition_of(lane)
+        rows = self._scan(table, partition, *RESERVATION_RANGE)
+        place = f"{table}/{partition}"
+        async for reservation in readable(rows, lambda row: reservation_from(lane, row.key, row.fields), place):
             yield reservation
 
     async def transfers(self, lane: Lane, since: str) -> AsyncIterator[Transfer]:
@@ -188,12 +191,13 @@ class TableLedger:
     async def lanes(self, period: str, tenant_id: str | None = None) -> AsyncIterator[Lane]:
         first, end = ("", "~") if tenant_id is None else (f"{tenant_id}|", f"{tenant_id}}}")
         rows = self._scan(REGISTRY_TABLE, period, first, end)
-        async for lane in _readable(rows, lambda row: lane_from(row.key, period)):
+        async for lane in readable(rows, lambda row: lane_from(row.key, period), f"{REGISTRY_TABLE}/{period}"):
             yield lane
 
     async def periods(self) -> AsyncIterator[BillingPeriod]:
         try:
-            async for period in _readable(self._store.partitions(REGISTRY_TABLE), BillingPeriod.parse):
+            names = self._store.partitions(REGISTRY_TABLE)
+            async for period in readable(names, BillingPeriod.parse, REGISTRY_TABLE):
                 yield period
         except AnswerLost as error:
             raise LedgerUnavailable from error
@@ -253,23 +257,6 @@ class TableLedger:
                 yield row
         except AnswerLost as error:
             raise LedgerUnavailable from error
-
-
-async def _readable(stored: AsyncIterator[S], read: Callable[[S], T]) -> AsyncIterator[T]:
-    """Yield what each stored row or key stands for.
-
-    Raises `RowsDamaged` at the end for those that cannot be read, so that one hides no other.
-    """
-    damaged: list[str] = []
-    async for each in stored:
-        try:
-            found = read(each)
-        except (InvalidRequest, LookupError, TypeError, ValueError) as error:
-            damaged.append(f"{each.key if isinstance(each, Row) else each} ({error!r})")
-        else:
-            yield found
-    if damaged:
-        raise RowsDamaged(f"Rows of the ledger cannot be read: {', '.join(damaged)}.")
 
 
 def _never_give_up() -> None:

@@ -54,14 +54,7 @@ class TableResponses:
             for table in self._month_tables():
                 row = await self._find(table, tenant_id, key_of(response_id))
                 if row is not None:
-                    fields = row.fields
-                    return StoredResponse(
-                        response_id=response_id,
-                        tenant_id=tenant_id,
-                        deployment=str(fields["deployment"]),
-                        backend_id=str(fields["backend"]),
-                        context_tokens=int(fields["context_tokens"]),
-                    )
+                    return _owned(row, tenant_id, response_id)
         return None
 
     async def put(self, stored: StoredResponse) -> None:
@@ -110,7 +103,10 @@ class TableResponses:
     async def reservation_of(self, response_id: str) -> Reservation | None:
         with _translated_errors():
             row = await self._find(_RUNNING_TABLE, _RUNNING_PARTITION, key_of(response_id))
-        return None if row is None else _deferred_from(row.fields)
+        try:
+            return None if row is None else _deferred_from(row.fields)
+        except (LookupError, ValueError) as error:
+            raise RowsDamaged(f"The deferred response {response_id} cannot be read ({error!r}).") from error
 
     async def deferred(self) -> AsyncIterator[tuple[str, Reservation]]:
         damaged: list[str] = []
@@ -143,6 +139,21 @@ class TableResponses:
             return await self._store.get(table, partition, key)
         except TableMissing:
             return None
+
+
+def _owned(row: Row, tenant_id: str, response_id: str) -> StoredResponse:
+    """Read the owner of a response. Raises `RowsDamaged`, which names it."""
+    fields = row.fields
+    try:
+        return StoredResponse(
+            response_id=response_id,
+            tenant_id=tenant_id,
+            deployment=str(fields["deployment"]),
+            backend_id=str(fields["backend"]),
+            context_tokens=int(fields["context_tokens"]),
+        )
+    except (LookupError, ValueError) as error:
+        raise RowsDamaged(f"The owner of the response {response_id} cannot be read ({error!r}).") from error
 
 
 def _deferred_from(fields: Mapping[str, FieldValue]) -> Reservation:

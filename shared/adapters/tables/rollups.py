@@ -19,7 +19,7 @@ from shared.adapters.tables.store import (
     TableStore,
 )
 from shared.application.ports.ledger import Watermark
-from shared.domain.errors import LedgerUnavailable
+from shared.domain.errors import LedgerUnavailable, RowsDamaged
 from shared.domain.ledger.balance import Lane
 from shared.domain.ledger.rollup import ROLLUP, ROLLUP_KEY, Rollup, RollupKey
 from shared.domain.stored_fields import Fields, FieldValue
@@ -36,12 +36,17 @@ class TableRollups:
 
     async def watermark(self, lane: Lane) -> Watermark:
         row = await self._get(lane, WATERMARK_KEY)
-        return Watermark(int(row.fields["seq"]), row.etag) if row else Watermark(0, "")
+        if row is None:
+            return Watermark(0, "")
+        try:
+            return Watermark(int(row.fields["seq"]), row.etag)
+        except (LookupError, ValueError) as error:
+            raise _damaged(row, lane, error) from error
 
     async def rows(self, lane: Lane) -> AsyncIterator[tuple[RollupKey, Rollup]]:
         try:
             async for row in self._store.scan(rollup_table_of(lane.period), partition_of(lane), *_RANGE):
-                yield rollup_from(row.fields)
+                yield _readable(row, lane)
         except AnswerLost as error:
             raise LedgerUnavailable from error
 
@@ -57,7 +62,7 @@ class TableRollups:
             if row is None:
                 changes.append(Insert(row_key, _fields(key, sums)))
             else:
-                changes.append(Merge(row_key, _fields(key, rollup_from(row.fields)[1] + sums), row.etag))
+                changes.append(Merge(row_key, _fields(key, _readable(row, lane)[1] + sums), row.etag))
         try:
             await self._store.create_table(rollup_table_of(lane.period))
             await self._store.submit(rollup_table_of(lane.period), partition_of(lane), changes, f"rollup-{seq}")
@@ -74,6 +79,19 @@ class TableRollups:
             return None
         except AnswerLost as error:
             raise LedgerUnavailable from error
+
+
+def _readable(row: Row, lane: Lane) -> tuple[RollupKey, Rollup]:
+    """Read a rollup. Raises `RowsDamaged`, which names it."""
+    try:
+        return rollup_from(row.fields)
+    except (LookupError, TypeError, ValueError) as error:
+        raise _damaged(row, lane, error) from error
+
+
+def _damaged(row: Row, lane: Lane, error: Exception) -> RowsDamaged:
+    name = f"{rollup_table_of(lane.period)}/{partition_of(lane)}/{row.key}"
+    return RowsDamaged(f"The rollup {name} cannot be read ({error!r}). Drop its table: it is summed again.")
 
 
 def rollup_table_of(period: str) -> str:

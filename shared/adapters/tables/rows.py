@@ -5,11 +5,13 @@ To add an entry field, declare it in the domain object with `stored`. Its type i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from shared.adapters.tables.store import Delete, Insert, RowChange
 from shared.domain.errors import RowsDamaged
+from shared.domain.identifiers import TENANT_ID
 from shared.domain.ledger.amounts import Amount
 from shared.domain.ledger.balance import BALANCE, Balance, Lane
 from shared.domain.ledger.changes import (
@@ -33,6 +35,7 @@ BALANCE_KEY = "B"
 RESERVATION_RANGE = ("P|", "P}")
 TRANSFER_RANGE = ("G|", "G}")
 REGISTRY_TABLE = "registry"
+LANE_PARTITION: Final = re.compile(rf"{TENANT_ID.pattern}\|[0-9][0-9]")
 _AMOUNT: Final = Codec(Amount)
 _TRANSFERS: Final[Mapping[FieldValue, type[TransferOut | TransferIn]]] = {"out": TransferOut, "in": TransferIn}
 
@@ -53,7 +56,9 @@ def partition_of(lane: Lane) -> str:
 
 
 def lane_from(partition: str, period: str) -> Lane:
-    """Build the lane whose partition this is: the inverse of `partition_of`."""
+    """Build the lane whose partition this is: the inverse of `partition_of`. Raises `ValueError` for any other name."""
+    if LANE_PARTITION.fullmatch(partition) is None:
+        raise ValueError("this is not the name of a lane")
     tenant_id, _, number = partition.partition("|")
     return Lane(tenant_id, period, int(number))
 

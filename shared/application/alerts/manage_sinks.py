@@ -11,6 +11,7 @@ from shared.application.ports.alerts import AlertDeliveries, AlertSender, Backlo
 from shared.application.ports.clock import Clock
 from shared.application.ports.tenancy import TenantDirectory
 from shared.domain.alerts.sink import AlertSink, SinkId, SinkType
+from shared.domain.damaged_row import DamagedRow
 from shared.domain.errors import InvalidRequest, NotFound, VersionConflict
 from shared.domain.values import value
 
@@ -59,8 +60,12 @@ class ManageSinks:
         stated = [] if tenant_id else [ConfiguredSink(sink, "") for sink in self._of_settings.values()]
         return stated + [ConfiguredSink(*found) for found in await self._sinks.of_owner(tenant_id)]
 
+    async def damaged(self, tenant_id: str) -> Sequence[DamagedRow]:
+        """Return the rows of a tenant's sinks, or of the platform's, that cannot be read."""
+        return await self._sinks.damaged_of(tenant_id)
+
     async def get(self, sink_id: SinkId) -> ConfiguredSink:
-        """Return a sink. Raises `NotFound`."""
+        """Return a sink. Raises `NotFound`, and `RowsDamaged`."""
         if not sink_id.tenant_id and sink_id.name in self._of_settings:
             return ConfiguredSink(self._of_settings[sink_id.name], "")
         return await self._stored(sink_id)

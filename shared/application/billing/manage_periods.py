@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from shared.application.audit.record_audit import Actor, RecordAudit
@@ -14,7 +14,8 @@ from shared.application.ledger.close_period import ClosePeriod
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger
 from shared.domain.billing.manifest import StatementFile
-from shared.domain.billing.period_status import PeriodState, PeriodStatus
+from shared.domain.billing.period_status import ListedPeriods, PeriodState, PeriodStatus
+from shared.domain.damaged_row import DamagedRow
 from shared.domain.errors import NotFound, RowsDamaged
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import Lane, LaneState
@@ -48,9 +49,11 @@ class ManagePeriods:
         self._clock = clock
         self._patience_seconds = patience_seconds
 
-    async def list(self) -> list[PeriodStatus]:
-        """Return all periods, the latest first. Raises `LedgerUnavailable` and `StorageUnavailable`."""
-        return [await self._status(period) for period in [each async for each in self._ledger.periods()][::-1]]
+    async def list(self) -> ListedPeriods:
+        """Return all periods, and the rows of the registry that are damaged. Raises `StorageUnavailable`."""
+        found, damaged = await _readable(self._ledger.periods())
+        periods = [await self._status(period) for period in found[::-1]]
+        return ListedPeriods(periods, [*damaged, *(row for each in periods for row in each.damaged)])
 
     async def close(self, period: BillingPeriod, actor: Actor) -> PeriodStatus:
         """Close all lanes of a period. Its state is `closing` in the result if that takes longer than a caller waits.
@@ -92,7 +95,7 @@ class ManagePeriods:
         return answer.result() if answer.done() else None
 
     async def _status(self, period: BillingPeriod) -> PeriodStatus:
-        lanes = [lane async for lane in self._ledger.lanes(str(period))]
+        lanes, damaged = await _readable(self._ledger.lanes(str(period)))
         not_closed: tuple[Lane, ...] = ()
         if self._clock.now() < period.end:
             state = PeriodState.OPEN
@@ -100,13 +103,14 @@ class ManagePeriods:
             state = PeriodState.EXPORTED
         else:
             not_closed = await self._not_closed(lanes)
-            state = PeriodState.CLOSING if not_closed else PeriodState.CLOSED
+            state = PeriodState.CLOSING if not_closed or damaged else PeriodState.CLOSED
         return PeriodStatus(
             period=period,
             state=state,
             closable_from=self._close.due_from(period),
             lanes=len(lanes),
             lanes_not_closed=not_closed,
+            damaged=tuple(damaged),
         )
 
     async def _is_exported(self, period: BillingPeriod) -> bool:
@@ -131,3 +135,14 @@ class ManagePeriods:
         except RowsDamaged:
             return False
         return balance is not None and balance.state is LaneState.CLOSED
+
+
+async def _readable(items: AsyncIterator[T]) -> tuple[list[T], Sequence[DamagedRow]]:
+    """Return the items of a list, and the rows that cannot be read."""
+    found: list[T] = []
+    try:
+        async for item in items:
+            found.append(item)  # noqa: PERF401 - those before the error count
+    except RowsDamaged as error:
+        return found, error.rows
+    return found, ()

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from shared.application.cached_value import Cached
 from shared.application.ports.clock import Clock
-from shared.application.ports.routing import CatalogStore, HintStore
+from shared.application.ports.routing import CatalogStore, HintStore, StoredHints
+from shared.domain.damaged_row import DamagedRow
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
 from shared.domain.values import value
@@ -20,6 +21,11 @@ class Problem:
     message: str
 
 
+def problem_of(row: DamagedRow) -> Problem:
+    """Return a damaged row as a problem."""
+    return Problem(row.row, f"the row is damaged: {row.message}")
+
+
 class FindProblems:
     """Looks at the catalog, the prices, and what all processes have noted about backends."""
 
@@ -31,23 +37,25 @@ class FindProblems:
 
     async def __call__(self) -> list[Problem]:
         """Return all problems, ordered by their objects. Raises `StorageUnavailable`."""
-        catalog, prices, down = await self._catalog.load(), await self._prices.get(), await self._down()
+        catalog, prices, hints = await self._catalog.load(), await self._prices.get(), await self._hints.load()
+        down = self._down(hints)
         found = [Problem(f"backends/{name}", f"is down: {reason}") for name, reason in down.items()]
         found += self._unpriced(catalog, prices)
-        found += [Problem(row.row, f"{row.message}. {row.effect}") for row in prices.damaged]
+        damaged = [row.with_effect for row in prices.damaged]
+        found += map(problem_of, (*damaged, *catalog.damaged.values(), *hints.damaged))
         for deployment in catalog.deployments.values():
             found += _of_deployment(deployment, catalog, down)
         return sorted(found, key=lambda problem: problem.subject)
 
     async def unavailable(self) -> dict[str, int]:
         """Count the backends of each deployment's own pool that are down. Raises `StorageUnavailable`."""
-        catalog, down = await self._catalog.load(), await self._down()
+        catalog, down = await self._catalog.load(), self._down(await self._hints.load())
         return {name: sum(each in down for each in one.backends) for name, one in catalog.deployments.items()}
 
-    async def _down(self) -> dict[str, str]:
+    def _down(self, hints: StoredHints) -> dict[str, str]:
         """Return the reasons of the backends that are down by now, as any process has noted it."""
         now = self._clock.now()
-        return {hint.backend_id: hint.reason for hint in await self._hints.load() if now < hint.down_until}
+        return {hint.backend_id: hint.reason for hint in hints.readable if now < hint.down_until}
 
     def _unpriced(self, catalog: Catalog, prices: PriceBook) -> Iterator[Problem]:
         now = self._clock.now()

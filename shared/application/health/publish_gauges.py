@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from shared.application.health.find_problems import FindProblems
 from shared.application.health.show_status import anchors_age
-from shared.application.ledger.swept_lanes import lanes_of
+from shared.application.ledger.swept_lanes import lane_name, lanes_of
 from shared.application.ports.clock import Clock
 from shared.application.ports.health import States
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.telemetry import Telemetry
-from shared.application.sweep import Failures
+from shared.application.sweep import Failures, SweepFailed
+from shared.domain.errors import RowsDamaged
 from shared.domain.health.timer_run import TimerState
 from shared.domain.health.verification import Verification
 from shared.domain.identifiers import BillingPeriod
@@ -52,7 +53,7 @@ class PublishGauges:
             found = sum(each.finding_count for each in (await self._verifications.all()).values())
             self._telemetry.set(VERIFICATION_FINDINGS, found)
         with failures.collected("reservations"):
-            self._telemetry.set(RESERVATIONS_OPEN, await self._open_reservations())
+            await self._set_open_reservations()
         failures.raise_any()
 
     def _set_ages(self, timers: Sequence[TimerState]) -> None:
@@ -63,10 +64,23 @@ class PublishGauges:
         if anchored is not None:
             self._telemetry.set(ANCHORS_AGE, anchored)
 
-    async def _open_reservations(self) -> int:
-        """Count the open reservations of this month and the one before, which has some until its grace is over."""
-        current, found = BillingPeriod.containing(self._clock.now()), 0
-        async for lane in lanes_of(self._ledger, current.previous(), current):
-            balance = await self._ledger.balance(lane)
-            found += balance.open_reservations if balance else 0
-        return found
+    async def _set_open_reservations(self) -> None:
+        """Count the open reservations of this month and the one before, which has some until its grace is over.
+
+        Raises `SweepFailed` for lanes that cannot be read, after the others are counted.
+        """
+        current, found, failures = BillingPeriod.containing(self._clock.now()), 0, Failures()
+        try:
+            async for lane in lanes_of(self._ledger, current.previous(), current):
+                try:
+                    balance = await self._ledger.balance(lane)
+                except RowsDamaged as error:
+                    failures.add(lane_name(lane), error)
+                else:
+                    found += balance.open_reservations if balance else 0
+        except SweepFailed as failed:
+            if not all(isinstance(error, RowsDamaged) for _, error in failed.failures):
+                raise
+            failures.add("the list", failed)
+        self._telemetry.set(RESERVATIONS_OPEN, found)
+        failures.raise_any()

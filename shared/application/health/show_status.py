@@ -7,7 +7,7 @@ from datetime import datetime
 
 from shared.application.billing.manage_periods import ManagePeriods
 from shared.application.health.check_readiness import CheckReadiness
-from shared.application.health.find_problems import FindProblems, Problem
+from shared.application.health.find_problems import FindProblems, Problem, problem_of
 from shared.application.health.tell_instance import TellInstance
 from shared.application.health.watch_timers import WatchTimers
 from shared.application.ports.clock import Clock
@@ -64,6 +64,7 @@ class ShowStatus:
         await self._tell_instance()
         timers = await self._watch_timers()
         instances, verifications = await self._instances.all(), await self._verifications.all()
+        listed = await self._periods.list()
         return GatewayStatus(
             at=self._clock.now(),
             parts=await self._readiness(),
@@ -71,8 +72,8 @@ class ShowStatus:
             timers=timers,
             anchors_age_seconds=anchors_age(timers),
             verifications=sorted(verifications.values(), key=lambda each: each.name),
-            problems=await self._find_problems(),
-            periods_due=[each for each in await self._periods.list() if self._is_due(each)],
+            problems=[*await self._find_problems(), *map(problem_of, listed.damaged)],
+            periods_due=[each for each in listed.periods if self._is_due(each)],
         )
 
     def _is_due(self, period: PeriodStatus) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from shared.domain.errors import PricesDamaged, UnpricedModel
+from shared.domain.errors import UnpricedModel
 from shared.domain.ledger.entries import Reservation
+from shared.domain.pricing.damaged_price import PricesDamaged
 from shared.domain.pricing.price_book import PriceBook, PriceKey
 from shared.domain.pricing.rates import PriceFlag, Rates
 from shared.domain.routing.catalog import Backend

@@ -114,5 +114,7 @@ def _deployment(catalog: Catalog, tenant: Tenant, name: str | None) -> Deploymen
         raise InvalidRequest("'model' is required and must name a deployment.", "model")
     deployment = catalog.deployments.get(name)
     if deployment is None or name not in tenant.deployments:
+        if name in tenant.deployments:
+            catalog.require_sound("deployment", name)
         raise DeploymentNotFound
     return deployment

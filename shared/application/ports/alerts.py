@@ -11,6 +11,7 @@ from shared.domain.alerts.delivery import Delivery
 from shared.domain.alerts.event import AlertEvent
 from shared.domain.alerts.sink import AlertSink, SinkId
 from shared.domain.audit.events import AuditEvent
+from shared.domain.damaged_row import DamagedRow
 from shared.domain.errors import GatewayError
 from shared.domain.values import value
 
@@ -155,6 +156,10 @@ class SinkDirectory(Protocol):
 
     async def all(self) -> tuple[Sequence[AlertSink], Sequence[str]]:
         """Return all sinks, and the paths of those whose documents cannot be read."""
+        ...
+
+    async def damaged_of(self, tenant_id: str) -> Sequence[DamagedRow]:
+        """Return the rows of an owner's sinks that cannot be read."""
         ...
 
     async def of_owner(self, tenant_id: str) -> Sequence[tuple[AlertSink, str]]:

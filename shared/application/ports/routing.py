@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Protocol
 
 from shared.domain.audit.events import AuditEvent
+from shared.domain.damaged_row import DamagedRow
 from shared.domain.routing.catalog import Backend, Catalog, Deployment
-from shared.domain.values import record
+from shared.domain.values import record, value
 
 
 class CatalogStore(Protocol):
@@ -19,7 +20,7 @@ class CatalogStore(Protocol):
     """
 
     async def load(self) -> Catalog:
-        """Return all backends and deployments."""
+        """Return all backends and deployments. Those whose rows cannot be read are named in the catalog."""
         ...
 
     async def put_backend(self, backend: Backend, event: AuditEvent) -> None:
@@ -46,10 +47,18 @@ class Hint:
     reason: str
 
 
+@value
+class StoredHints:
+    """The hints that can be read, and the rows of the others."""
+
+    readable: Sequence[Hint]
+    damaged: Sequence[DamagedRow]
+
+
 class HintStore(Protocol):
     """The latest hint about each backend, shared by all processes. All methods raise `StorageUnavailable`."""
 
-    async def load(self) -> Sequence[Hint]:
+    async def load(self) -> StoredHints:
         """Return all hints."""
         ...
 

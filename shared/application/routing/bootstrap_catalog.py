@@ -43,7 +43,7 @@ class BootstrapCatalog:
         Raises `StorageUnavailable`, and `InvalidRequest` for what the management API would refuse.
         """
         catalog = await self._store.load()
-        if catalog.backends:
+        if catalog.backends or catalog.damaged:
             return
         backend, deployment = define()
         backend = self._rules.checked(backend, None)

@@ -25,7 +25,7 @@ class ManageCatalog:
     - Each change is stored together with its audit event; one that changes nothing has none.
     - It takes effect in this process at once, in others within 25 s.
     - `rules` limit the hosts of backends, so that the management API cannot make the gateway call others.
-    - All methods raise `StorageUnavailable`.
+    - All methods raise `StorageUnavailable`; those of one object raise `RowsDamaged` if its row is damaged.
     """
 
     def __init__(
@@ -47,15 +47,19 @@ class ManageCatalog:
         return await self._store.load()
 
     async def backend(self, backend_id: str) -> Backend:
-        """Return a backend as stored now. Raises `NotFound`."""
-        found = (await self.load()).backends.get(backend_id)
+        """Return a backend as stored now. Raises `NotFound`, and `RowsDamaged`."""
+        catalog = await self.load()
+        catalog.require_sound("backend", backend_id)
+        found = catalog.backends.get(backend_id)
         if found is None:
             raise NotFound(f"No backend '{backend_id}' is configured.")
         return found
 
     async def deployment(self, name: str) -> Deployment:
-        """Return a deployment as stored now. Raises `NotFound`."""
-        found = (await self.load()).deployments.get(name)
+        """Return a deployment as stored now. Raises `NotFound`, and `RowsDamaged`."""
+        catalog = await self.load()
+        catalog.require_sound("deployment", name)
+        found = catalog.deployments.get(name)
         if found is None:
             raise NotFound(f"No deployment '{name}' is configured.")
         return found
@@ -71,6 +75,7 @@ class ManageCatalog:
         """
         while True:
             catalog = await self.load()
+            catalog.require_sound("backend", backend.backend_id)
             before = catalog.backends.get(backend.backend_id)
             checked = self._rules.checked(backend, before)
             if checked == before:
@@ -106,6 +111,7 @@ class ManageCatalog:
             raise InvalidRequest("A deployment cannot fall back on itself.", "fallbacks")
         while True:
             catalog = await self.load()
+            catalog.require_sound("deployment", deployment.name)
             before = catalog.deployments.get(deployment.name)
             if deployment == before:
                 return deployment

@@ -9,7 +9,7 @@ from dataclasses import replace
 from shared.application.audit.record_audit import Actor
 from shared.application.ports.clock import Clock
 from shared.application.ports.routing import CatalogStore
-from shared.application.ports.tenancy import TenantDirectory, Versioned
+from shared.application.ports.tenancy import TenantDirectory, TenantPage, Versioned
 from shared.application.routing.check_servable import check_tenant
 from shared.application.tenancy.apply_limit import ApplyLimit
 from shared.application.tenancy.authenticate import Authenticate
@@ -62,9 +62,9 @@ class ManageTenants:
             raise NotFound(f"No tenant '{tenant_id}' is registered.")
         return found
 
-    async def list(self, limit: int, cursor: str | None) -> tuple[list[Versioned[Tenant]], str | None]:
+    async def list(self, limit: int, cursor: str | None) -> tuple[TenantPage, str | None]:
         """A page of tenants by id, and the cursor of the next."""
-        return await self._tenants.list(limit, cursor)
+        return await self._tenants.list_readable(limit, cursor)
 
     async def change(
         self,

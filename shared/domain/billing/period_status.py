@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
+from shared.domain.damaged_row import DamagedRow
 from shared.domain.identifiers import BillingPeriod
 from shared.domain.ledger.balance import Lane
-from shared.domain.values import record
+from shared.domain.values import record, value
 
 
 class PeriodState(StrEnum):
@@ -29,3 +31,13 @@ class PeriodStatus:
     """The end of the period and its grace."""
     lanes: int
     lanes_not_closed: tuple[Lane, ...] = ()
+    damaged: tuple[DamagedRow, ...] = ()
+    """Rows of the period in the registry that name no lane. While there are any, the period cannot be closed."""
+
+
+@value
+class ListedPeriods:
+    """All periods, the latest first, and the rows of the registry that name no period or no lane."""
+
+    periods: Sequence[PeriodStatus]
+    damaged: Sequence[DamagedRow]

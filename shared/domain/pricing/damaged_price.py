@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+from shared.domain.damaged_row import DamagedRow
+from shared.domain.errors import UnpricedModel
 from shared.domain.pricing.usage import Meter
 from shared.domain.values import record
+
+
+class PricesDamaged(UnpricedModel):
+    """Rows of the price book are damaged that may price the request. The message names them."""
 
 
 @record
@@ -31,6 +37,11 @@ class DamagedPrice:
         models = f"models {', '.join(sorted(self.models))}" if self.models else "all models"
         meter = f" that '{self.meter}' may price" if self.meter else ""
         return f"Requests for {models}{meter} are refused."
+
+    @property
+    def with_effect(self) -> DamagedRow:
+        """The row, with its fault and its effect as the message."""
+        return DamagedRow(self.row, f"{self.message}. {self.effect}")
 
     def __str__(self) -> str:
         return f"{self.row} ({self.message})"

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from shared.domain.errors import PricesDamaged, UnpricedModel
-from shared.domain.pricing.damaged_price import DamagedPrice
+from shared.domain.errors import UnpricedModel
+from shared.domain.pricing.damaged_price import DamagedPrice, PricesDamaged
 from shared.domain.pricing.price import Price, plain_variant
 from shared.domain.pricing.rate_card import RateCard
 from shared.domain.pricing.rates import Band, Rates

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from enum import StrEnum
 from functools import lru_cache
+from typing import Literal, TypeAlias
 
+from shared.domain.damaged_row import DamagedRow
+from shared.domain.errors import RowsDamaged
 from shared.domain.pricing.price_book import PriceKey
 from shared.domain.routing.residency import Placement, Residency
 from shared.domain.routing.spillover import Spillover
@@ -137,12 +140,27 @@ class Route:
     backend: Backend
 
 
+CatalogKind: TypeAlias = Literal["backend", "deployment"]
+CatalogName: TypeAlias = tuple[CatalogKind, str]
+
+
 @value
 class Catalog:
-    """All configured deployments and backends."""
+    """All configured deployments and backends. Those whose rows are damaged are named, and do not serve."""
 
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
     backends: Mapping[str, Backend] = field(default_factory=dict)
+    damaged: Mapping[CatalogName, DamagedRow] = field(default_factory=dict)
+
+    def damaged_of(self, kind: CatalogKind) -> list[DamagedRow]:
+        """Return the damaged rows of deployments, or of backends."""
+        return [row for (each, _), row in self.damaged.items() if each == kind]
+
+    def require_sound(self, kind: CatalogKind, name: str) -> None:
+        """Raise `RowsDamaged` if the row of a deployment or backend is damaged."""
+        row = self.damaged.get((kind, name))
+        if row is not None:
+            raise RowsDamaged(f"The {kind} '{name}' cannot be used, because its row is damaged: {row}.")
 
     def pool(self, deployment: Deployment, own: Sequence[str] | None = None) -> list[tuple[int, Backend]]:
         """List the existing backends of a deployment, each with the index of its fallback; 0 is the deployment itself.

@@ -137,7 +137,8 @@ def _event_document(event: AlertEvent) -> dict[str, object]:
 
 async def _sinks_response(gateway: Gateway, tenant_id: str) -> Response:
     sinks = await gateway.alerts.sinks.list(tenant_id)
-    return list_response([await _sink_document(gateway, each) for each in sinks])
+    damaged = await gateway.alerts.sinks.damaged(tenant_id)
+    return list_response([await _sink_document(gateway, each) for each in sinks], damaged=damaged)
 
 
 async def _get(gateway: Gateway, sink_id: SinkId) -> Response:

@@ -41,8 +41,9 @@ async def get_backend(gateway: Gateway, request: Request, _: Actor) -> Response:
 @for_managers
 async def list_backends(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/backends`, with their health as the process sees it that answers."""
-    backends = (await gateway.routing.catalog.load()).backends.values()
-    return list_response([_backend_document(gateway, backend) for backend in backends])
+    catalog = await gateway.routing.catalog.load()
+    backends = [_backend_document(gateway, backend) for backend in catalog.backends.values()]
+    return list_response(backends, damaged=catalog.damaged_of("backend"))
 
 
 @for_managers

@@ -37,5 +37,6 @@ async def get_deployment(gateway: Gateway, request: Request, _: Actor) -> Respon
 @for_managers
 async def list_deployments(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/deployments`."""
-    deployments = (await gateway.routing.catalog.load()).deployments.values()
-    return list_response([_deployment_json.dump_python(deployment, mode="json") for deployment in deployments])
+    catalog = await gateway.routing.catalog.load()
+    deployments = [_deployment_json.dump_python(each, mode="json") for each in catalog.deployments.values()]
+    return list_response(deployments, damaged=catalog.damaged_of("deployment"))

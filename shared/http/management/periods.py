@@ -22,7 +22,8 @@ _ACCEPTED = 202
 @for_managers
 async def list_periods(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/periods`, the latest first."""
-    return list_response([status_document(status) for status in await gateway.billing.periods.list()])
+    listed = await gateway.billing.periods.list()
+    return list_response([status_document(status) for status in listed.periods], damaged=listed.damaged)
 
 
 @for_managers

@@ -29,7 +29,7 @@ async def insert_price(gateway: Gateway, request: Request, actor: Actor) -> Resp
 async def list_prices(gateway: Gateway, _request: Request, _: Actor) -> Response:
     """`GET /manage/prices`."""
     stored = await gateway.pricing.prices.list()
-    damaged = [{"row": each.row, "message": f"{each.message}. {each.effect}"} for each in stored.damaged]
+    damaged = [each.with_effect for each in stored.damaged]
     return list_response([_price_document(price) for price in stored.readable], damaged=damaged)
 
 

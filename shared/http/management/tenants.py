@@ -11,6 +11,7 @@ from starlette.responses import Response
 from shared.application.audit.record_audit import Actor
 from shared.application.ports.tenancy import Versioned
 from shared.composition.gateway import Gateway
+from shared.domain.damaged_row import DamagedRow
 from shared.domain.errors import InvalidRequest
 from shared.domain.identifiers import TENANT_ID
 from shared.domain.ledger.amounts import Amount
@@ -42,7 +43,9 @@ async def list_tenants(gateway: Gateway, request: Request, _: Actor) -> Response
     if after is not None and TENANT_ID.fullmatch(after) is None:
         raise InvalidRequest("'cursor' must be one that a list returned.", "cursor")
     page, cursor = await gateway.tenancy.tenants.list(limit, after)
-    return list_response([_tenant_json.dump_python(tenant.value, mode="json") for tenant in page], cursor)
+    tenants = [_tenant_json.dump_python(tenant.value, mode="json") for tenant in page.tenants]
+    damaged = [DamagedRow(f"tenants/{name}/tenant", "the tenant cannot be read") for name in page.damaged]
+    return list_response(tenants, cursor, damaged)
 
 
 @for_managers

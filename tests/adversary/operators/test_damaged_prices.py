@@ -18,8 +18,8 @@ from shared.adapters.tables.books import TableBooks
 from shared.application.billing.verify_statements import VerifyStatements
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.sweep import SweepFailed
-from shared.domain.errors import PricesDamaged, RowsDamaged, UnpricedModel
-from shared.domain.pricing.damaged_price import DamagedPrice
+from shared.domain.errors import RowsDamaged, UnpricedModel
+from shared.domain.pricing.damaged_price import DamagedPrice, PricesDamaged
 from shared.domain.pricing.money import usd
 from shared.domain.pricing.price import Price
 from shared.domain.pricing.price_book import IMAGES, TOKENS, PriceBook, PriceKey

@@ -253,7 +253,7 @@ async def test_a_process_stores_its_findings_for_processes_that_start_later(stac
         assert (await stack.chat(url=url))[0] == 503
     gateway = await stack.gateway()
     await eventually(lambda: not gateway.background.is_busy)
-    hints = {hint.backend_id: hint for hint in await gateway.routing.dispatcher._hints.store.load()}
+    hints = {hint.backend_id: hint for hint in (await gateway.routing.dispatcher._hints.store.load()).readable}
     assert hints[f"down-{stack.tenant}"].reason == "No backend of the deployment could be reached."
 
 

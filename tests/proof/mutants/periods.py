@@ -58,7 +58,7 @@ MUTANTS = [
             "a rollup overwrites a watermark that has moved": argument(
                 "Merge", 2, "(await self.watermark(lane)).etag", of=2, at=1
             ),
-            "a rollup forgets its earlier sum": without_operand("rollup_from"),
+            "a rollup forgets its earlier sum": without_operand("_readable"),
         },
     ),
 ]

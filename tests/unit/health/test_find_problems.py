@@ -10,7 +10,7 @@ from shared.adapters.documents.routing import DocumentCatalog
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.application.cached_value import Cached
 from shared.application.health.find_problems import FindProblems, Problem
-from shared.application.ports.routing import Hint
+from shared.application.ports.routing import Hint, StoredHints
 from shared.domain.pricing.price_book import PriceBook
 from shared.domain.routing.catalog import Backend, Deployment
 from tests.tools.events import told
@@ -23,8 +23,8 @@ class Hints:
 
     hints: Sequence[Hint] = ()
 
-    async def load(self) -> Sequence[Hint]:
-        return self.hints
+    async def load(self) -> StoredHints:
+        return StoredHints(self.hints, ())
 
     async def put(self, hint: Hint) -> None:
         raise AssertionError

@@ -364,7 +364,7 @@ async def test_a_process_knows_the_findings_of_another_before_its_first_request(
     for _ in range(3):
         used(await one.slot(tried={"b"}), 500)
     await one.background.drain()
-    (hint,) = await one.hints.load()
+    (hint,) = (await one.hints.load()).readable
     assert (hint.backend_id, hint.instance, hint.down_until) == ("a", "one", NOW + timedelta(seconds=5))
     for process in (one, two):
         process.dispatcher.apply_hints([hint, replace(hint, backend_id="unknown")], process.catalog.backends)
@@ -372,7 +372,7 @@ async def test_a_process_knows_the_findings_of_another_before_its_first_request(
     assert not one.dispatcher.health(one.catalog.backends["a"]).is_hinted
     used(await two.slot(), 429, [(b"retry-after-ms", b"100")])
     await two.background.drain()
-    assert await one.hints.load() == [hint], "findings of others and short refusals are not stored"
+    assert (await one.hints.load()).readable == [hint], "findings of others and short refusals are not stored"
 
 
 @virtually
@@ -382,12 +382,12 @@ async def test_a_recovery_is_stored_too() -> None:
     two = Process(backend("a"), documents=documents, name="two")
     used(await one.slot(), 401)
     await one.background.drain()
-    two.dispatcher.apply_hints(await one.hints.load(), two.catalog.backends)
+    two.dispatcher.apply_hints((await one.hints.load()).readable, two.catalog.backends)
     assert two.state("a") is BreakerState.OPEN
     await asyncio.sleep(60)
     used(await one.slot())
     await one.background.drain()
-    (hint,) = await one.hints.load()
+    (hint,) = (await one.hints.load()).readable
     assert hint == Hint(
         backend_id="a",
         instance="one",
