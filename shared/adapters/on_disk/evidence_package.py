@@ -23,6 +23,8 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The time of every file, so that the same content gives the same bytes. A zip file knows no earlier one."""
 _MODE: Final = 0o600 << 16
 _CHUNK: Final = 1 << 20
+_MAX_LINE_BYTES: Final = 8 << 20
+"""A longer line is none of ours: a row has 1 MiB. It is cut, because its values would take 20 times as much."""
 _OUR_METHODS: Final = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _ENCRYPTED: Final = 0x61
 """Bits of a file: encrypted, encrypted by another method, or a patch of another file."""
@@ -109,7 +111,7 @@ class EvidencePackage:
         is_ours = stated.format == FORMAT and _written(stated) == content and _is_tenant(stated.tenant)
         if not is_ours or len({*names}) != len(names):
             raise ArchiveDamaged(f"{path} is no evidence package, or names a file twice.")
-        self._names = names
+        self._names = dict.fromkeys(names)  # a list would take a quadratic time with the files of some years
 
     @property
     def facts(self) -> PackageFacts:
@@ -120,7 +122,7 @@ class EvidencePackage:
     @property
     def names(self) -> Sequence[str]:
         """The names of all files."""
-        return self._names
+        return [*self._names]
 
     def faults(self) -> Iterator[str]:
         """Yield each file that is not as the manifest names it. Reads every file."""
@@ -169,7 +171,7 @@ class EvidencePackage:
             return
         try:
             with self._zip.open(name) as file:
-                while line := file.readline(MAX_FILE_BYTES):
+                while line := file.readline(_MAX_LINE_BYTES):
                     yield line.rstrip(b"\n")
         except _DAMAGE as error:
             raise ArchiveDamaged(f"{self._path} is damaged.") from error
