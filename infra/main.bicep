@@ -417,7 +417,7 @@ module monitorLink 'modules/monitor-link.bicep' = if (!empty(monitorLinkScopeId)
   )
   params: {
     linkScopeName: last(split(monitorLinkScopeId, '/'))
-    // A workspace that existed before is linked by whoever keeps it.
+    // A workspace that existed before is linked by whoever keeps it: Azure refuses a second link to the same scope.
     targetIds: concat(
       [monitoring.outputs.applicationInsightsId],
       empty(existingWorkspaceId) ? [monitoring.outputs.workspaceId] : []

@@ -318,6 +318,17 @@ def roles_once(subject: Subject) -> Iterator[str]:
     yield from (f"{role} is given {count} times" for role, count in counts.items() if count > 1)
 
 
+def monitor_links(subject: Subject) -> Iterator[str]:
+    """A new workspace is linked to a private link scope. Azure refuses a second link of one that existed before."""
+    scope = "/subscriptions/s/resourceGroups/g/providers/microsoft.insights/privateLinkScopes/scope"
+    for profile, template in subject.templates.items():
+        values = {**profile_parameters(subject.sources, profile), "monitorLinkScopeId": scope}
+        linked = subject.template(values, template.cloud).of("microsoft.insights/privateLinkScopes/scopedResources")
+        made = 1 + len(template.of("Microsoft.OperationalInsights/workspaces"))
+        if len(linked) != made:
+            yield f"{profile}: {len(linked)} links, {made} resources"
+
+
 def containers(subject: Subject) -> Iterator[str]:
     """Each container that the gateway writes is made in the books' account, whose group outlives the gateway."""
     for profile, template in subject.templates.items():
