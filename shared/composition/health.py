@@ -32,7 +32,7 @@ from shared.composition.adapters import Adapters
 from shared.composition.alerts import Alerts
 from shared.composition.audit import Audit
 from shared.composition.billing import Billing
-from shared.composition.ledger import LedgerJobs, new_verification
+from shared.composition.ledger import LedgerJobs, new_verification, new_verification_in_turn
 from shared.composition.pricing import Pricing
 from shared.domain.health.instance import Instance
 from shared.domain.health.timer_run import TimerRun
@@ -72,7 +72,9 @@ def wire_health(
         report=ReportHealth(watch, gauges, tell_instance, alerts.store, clock),
         verify_books=VerifyBooks(
             ledger.books,
+            billing.verify_statements.is_exported,
             partial(new_verification, adapters),
+            new_verification_in_turn(adapters),
             ledger.verify_promises,
             audit.chain,
             audit.verify,
@@ -80,6 +82,7 @@ def wire_health(
             clock,
             Sweep(adapters.cursors, clock, adapters.settings.timer_slice_seconds, at_once=1),
             alerts.store,
+            adapters.settings.timer_slice_seconds / 2,
         ),
         status=ShowStatus(readiness, tell_instance, instances, watch, verifications, problems, billing.periods, clock),
     )

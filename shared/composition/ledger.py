@@ -14,6 +14,7 @@ from shared.application.ledger.expire_reservations import ExpireReservations
 from shared.application.ledger.level_lanes import LevelLanes
 from shared.application.ledger.open_period import OpenPeriod
 from shared.application.ledger.roll_up_usage import RollUpUsage
+from shared.application.ledger.verify_in_turn import VerifyInTurn
 from shared.application.ledger.verify_ledger import VerifyLedger
 from shared.application.ledger.verify_limits import VerifyLimits
 from shared.application.ledger.verify_promises import VerifyPromises
@@ -67,6 +68,12 @@ def new_verification(adapters: Adapters) -> VerifyLedger:
     """Make the use case that verifies lanes. Each keeps what it has read, so one is made for each verification."""
     ends = adapters.settings.chain_key_ends
     return VerifyLedger(TableBooks(adapters.store), adapters.price_records, adapters.chain, DiskSet, ends)
+
+
+def new_verification_in_turn(adapters: Adapters) -> VerifyInTurn:
+    """Make the use case that verifies large books, some entries at a time."""
+    ends = adapters.settings.chain_key_ends
+    return VerifyInTurn(TableBooks(adapters.store), adapters.price_records, adapters.chain, ends, adapters.clock)
 
 
 async def readable_chain_keys(settings: Settings) -> Mapping[str, bytes]:

@@ -71,7 +71,7 @@ class ShowStatus:
             instances=sorted(instances.values(), key=lambda each: each.name),
             timers=timers,
             anchors_age_seconds=anchors_age(timers),
-            verifications=sorted(verifications.values(), key=lambda each: each.name),
+            verifications=sorted(verifications.values(), key=lambda each: (each.period, each.name)),
             problems=[*await self._find_problems(), *map(problem_of, listed.damaged)],
             periods_due=[each for each in listed.periods if self._is_due(each)],
         )

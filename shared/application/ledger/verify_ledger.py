@@ -63,7 +63,7 @@ class VerifyLedger:
         """The number of lanes whose `limit0` nothing proves: their first limit entry is of an earlier version."""
         self._unproven_balances = 0
         """The number of lanes whose close does not state the balance: an earlier version closed them."""
-        self._moving = 0
+        self.moving = 0
         """The number of lanes that were written during each reading."""
         self.booked_limits: list[BookedLimit] = []
         """The limits of all verified vaults: at their opening, and after each limit entry."""
@@ -98,7 +98,7 @@ class VerifyLedger:
         if lanes := self._unproven_balances:
             reason = f"recent commits and limits a minute of {lanes} closed lanes: an earlier version closed them"
             yield NotChecked(invariant="I9", reason=reason)
-        if lanes := self._moving:
+        if lanes := self.moving:
             reason = f"reservations, markers and rollups of {lanes} lanes: they were written during each reading"
             yield NotChecked(invariant="I4", reason=reason)
 
@@ -139,7 +139,7 @@ class VerifyLedger:
         return [*self._unregistered(lanes), *found, *between]
 
     def _report(self, tenant: _TenantBooks) -> None:
-        self._moving += sum(not each.is_steady for each in tenant.snapshots.values())
+        self.moving += sum(not each.is_steady for each in tenant.snapshots.values())
         for books in tenant.books.values():
             self.chained.merge(books.chained)
             self._unproven_limits += not books.is_limit0_proven

@@ -258,7 +258,8 @@ _STATUS: Final = (
     Operation(
         method="GET",
         path="/manage/status",
-        summary="The state of the gateway: checks, instances, timers, anchors, verifications, problems",
+        summary="The state of the gateway: checks, instances, timers, anchors, problems, and verifications, "
+        "each with `coverage` (`whole`, `partial`, `none` or `unknown`), `covered` and `not_covered`",
         roles=OPERATION,
     ),
 )

@@ -20,7 +20,8 @@ from shared.http.management.periods import status_document
 from shared.version import VERSION
 
 _instances: Final = TypeAdapter(list[Instance])
-_verifications: Final = TypeAdapter(list[Verification])
+_verification: Final = TypeAdapter(Verification)
+_LEFT_TO_THE_COMMAND: Final = "anchors, documents, limits of tenants and statements (I12, I13, I16, I17, I19 to I21)"
 
 
 @for_managers
@@ -44,10 +45,16 @@ def _document(status: GatewayStatus) -> dict[str, object]:
         "instances": _instances.dump_python([*status.instances], mode="json"),
         "timers": [_timer_document(each) for each in status.timers],
         "anchors": {"age_seconds": _whole(status.anchors_age_seconds)},
-        "verifications": _verifications.dump_python([*status.verifications], mode="json"),
+        "verifications": [_verification_document(each) for each in status.verifications],
         "problems": [{"object": each.subject, "message": each.message} for each in status.problems],
         "periods_due": [status_document(each) for each in status.periods_due],
     }
+
+
+def _verification_document(verification: Verification) -> dict[str, object]:
+    command = f"{_LEFT_TO_THE_COMMAND}: `tallygate verify --period {verification.period}`"
+    document = _verification.dump_python(verification, mode="json", exclude={"next_lane", "next_entry"})
+    return {**document, "left_to_the_command": command}
 
 
 def _timer_document(timer: TimerState) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,32 +11,33 @@ from typing import Any
 import pytest
 
 from shared import timers
-from shared.adapters.tables.audit_chain import AUDIT_LOG_TABLE
-from shared.adapters.tables.rows import partition_of, table_of
-from shared.adapters.tables.store import Row
-from shared.application.health.verify_books import AUDIT_LOG
 from shared.application.sweep import SweepFailed
-from shared.composition.gateway import Gateway
+from shared.composition import adapters
 from shared.domain.health.schedules import SCHEDULES
-from shared.domain.health.verification import Verification
 from shared.domain.identifiers import BillingPeriod, timestamp
 from shared.domain.ledger.amounts import Limit
-from shared.domain.ledger.balance import Account, Lane
+from shared.domain.ledger.balance import Account
+from shared.settings import Settings
 from shared.version import VERSION
 from tests.tools.ledgers import FaultyStore
 from tests.tools.stack import Stack, bare_stack, running_azurite
+from tests.tools.traces import Kept
 
 CHECKS = {
     "configuration": "ok", "ledger": "ok", "identity": "unused", "vault": "unused", "backends": "ok", "timers": "ok"
 }  # fmt: skip
 
 
-def damage(gateway: Gateway, table: str, partition: str, key: str, **fields: Any) -> None:
-    """Change the first row of a partition whose key begins so."""
-    books: Any = gateway.ledger.books
-    rows = books._store._tables[table][partition]
-    first = min(each for each in rows if each.startswith(key))
-    rows[first] = Row(first, {**rows[first].fields, **fields}, "edited")
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    """Keep what the gateway measures, in place of exporting it."""
+    measured = Kept()
+
+    def open_kept(_: Settings, __: AsyncExitStack) -> Kept:
+        return measured
+
+    monkeypatch.setattr(adapters, "open_telemetry", open_kept)
+    return measured
 
 
 async def anchored() -> Mapping[str, int]:
@@ -121,67 +123,12 @@ async def test_a_period_that_is_due_and_not_exported_is_named(stack: Stack) -> N
     assert (period["period"], period["state"]) == (str(due), "closing")
 
 
-async def test_books_that_hold_are_verified_without_a_finding(stack: Stack) -> None:
-    await stack.chat()
-    await timers.chain_audit(past_due=False)
-    await timers.verify_books(past_due=False)
-    found = {each["name"]: each for each in (await status(stack))["verifications"]}
-    assert (found[stack.tenant]["entries"], found[stack.tenant]["finding_count"]) == (1, 0)
-    assert found[AUDIT_LOG]["entries"] > 0
-
-
-async def test_damaged_books_raise_an_alert(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
-    await stack.chat()
-    gateway = await stack.gateway()
-    lane = Lane(stack.tenant, str(BillingPeriod.containing(gateway.clock.now())))
-    damage(gateway, table_of(lane.period), partition_of(lane), "E|", used_tokens=1)
-    for _ in range(2):
-        await timers.verify_books(past_due=False)
-        await timers.deliver_alerts(past_due=False)
-    found = {each["name"]: each for each in (await status(stack))["verifications"]}[stack.tenant]
-    assert found["finding_count"] > 0
-    assert found["findings"][0].startswith("I")
-    assert caplog.text.count('"gateway.alert.kind": "verification.failed"') == 1
-
-
-async def test_books_that_are_too_large_are_left_to_the_command(stack: Stack) -> None:
-    await stack.chat()
-    await timers.chain_audit(past_due=False)
-    gateway = await stack.gateway()
-    gateway.health.verify_books._most_entries = 0
-    await timers.verify_books(past_due=False)
-    found = (await status(stack))["verifications"]
-    assert {each["skipped"] for each in found} == {"more than 0 entries: run `tallygate verify`"}
-
-
-async def test_verifications_of_older_periods_are_forgotten(stack: Stack) -> None:
-    gateway = await stack.gateway()
-    now = gateway.clock.now()
-    old = BillingPeriod.containing(now).previous().previous()
-    noted: Any = gateway.health.verify_books._verifications
-    await noted.note("gone", Verification(name="gone", period=str(old), at=now, entries=1))
-    await timers.verify_books(past_due=False)
-    assert "gone" not in await noted.all()
-
-
-@pytest.mark.parametrize(("row", "fields"), [("B", {"seq": "many"}), ("E|", {"event_id": "other"})])
-async def test_a_damaged_audit_log_is_a_finding_of_its_own(stack: Stack, row: str, fields: dict[str, Any]) -> None:
-    await timers.chain_audit(past_due=False)
-    gateway = await stack.gateway()
-    damage(gateway, AUDIT_LOG_TABLE, str(BillingPeriod.containing(gateway.clock.now())), row, **fields)
-    await timers.verify_books(past_due=False)
-    found = {each["name"]: each for each in (await status(stack))["verifications"]}[AUDIT_LOG]
-    assert found["findings"][0].startswith("I18: ")
-
-
-@pytest.mark.parametrize("stack_settings", [{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}], indirect=True)
-async def test_the_gauges_of_telemetry_follow_the_state(stack: Stack) -> None:
+async def test_the_gauges_of_telemetry_follow_the_state(kept: Kept, stack: Stack) -> None:
     await stack.chat()
     await timers.expire_reservations(past_due=False)
     await timers.verify_books(past_due=False)
     await timers.report_health(past_due=False)
-    measured: Any = (await stack.gateway()).telemetry
-    gauges = measured.gauges
+    gauges = kept.gauges
     assert gauges["gateway.backends.unavailable"][("gpt-4o",)] == 0
     assert 0 <= gauges["gateway.timer.age_seconds"][("expire_reservations",)] < 60
     assert ("roll_up_usage",) not in gauges["gateway.timer.age_seconds"]
@@ -192,8 +139,7 @@ async def test_the_gauges_of_telemetry_follow_the_state(stack: Stack) -> None:
     assert 0 <= gauges["gateway.anchors.age_seconds"][()] < 60
 
 
-@pytest.mark.parametrize("stack_settings", [{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}], indirect=True)
-async def test_a_gauge_that_cannot_be_read_hides_no_other(stack: Stack) -> None:
+async def test_a_gauge_that_cannot_be_read_hides_no_other(kept: Kept, stack: Stack) -> None:
     gateway = await stack.gateway()
     books: Any = gateway.ledger.books
     store, books._store = books._store, FaultyStore(books._store, is_down=True)
@@ -201,8 +147,7 @@ async def test_a_gauge_that_cannot_be_read_hides_no_other(stack: Stack) -> None:
     with pytest.raises(SweepFailed, match="reservations"):
         await timers.report_health(past_due=False)
     books._store = store
-    measured: Any = gateway.telemetry
-    assert measured.gauges["gateway.verification.findings"] == {(): 0}
+    assert kept.gauges["gateway.verification.findings"] == {(): 0}
 
 
 async def test_late_timers_are_reported(stack: Stack) -> None:
