@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import SettingsConfigDict
 
 from shared.alert_settings import AlertSettings
 from shared.anchor_settings import AnchorSettings
 from shared.audit_settings import AuditSettings
 from shared.domain.routing.endpoints import is_host_suffix
 from shared.entra_setting_rules import ENTRA_RULES
+from shared.export_settings import FROM_ENVIRONMENT, ExportSettings
 from shared.first_backend_settings import FirstBackendSettings
 from shared.function_timeout import function_timeout_seconds
 from shared.generated_secrets import NAMES, SecretsUnusable, generated_privacy_key, generated_secrets
@@ -27,12 +26,9 @@ from shared.setting_rules import (
     endpoint_problem,
     header_problem,
     is_loopback,
-    unresolved_problem,
 )
 from shared.setting_rules import listed as listed  # for those who read settings
 from shared.setting_rules import refuse as _refuse
-from shared.telemetry_settings import TelemetrySettings
-from shared.workload_identity_settings import WorkloadIdentitySettings
 
 _REQUEST_SECONDS: Final = (
     "queue_timeout_seconds",
@@ -55,19 +51,16 @@ _ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 class Settings(
-    TelemetrySettings,
+    ExportSettings,
     PrivacySettings,
     AnchorSettings,
     AuditSettings,
     AlertSettings,
     FirstBackendSettings,
-    WorkloadIdentitySettings,
 ):
     """All settings. A field has the name of its environment variable in lower case. Secrets are masked when shown."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", env_ignore_empty=True, validate_default=True, allow_inf_nan=False
-    )
+    model_config = FROM_ENVIRONMENT
 
     tallygate_storage: Literal["tables", "memory"] = "tables"
     """`memory` keeps everything in the process, for benches and trials. Never use it in production."""
@@ -81,8 +74,6 @@ class Settings(
     admin_api_key_enabled: bool = True
     """`false` refuses the management key, wherever its value is kept."""
 
-    use_managed_identity: bool = True
-    """`false` uses the identity of a developer (`DefaultAzureCredential`)."""
     azure_openai_api_key: SecretStr = SecretStr("")
     """Key for the backends whose `auth` is `api_key` and that name no secret. Where set, it goes before the vault's."""
 
@@ -149,17 +140,9 @@ class Settings(
     """The time after which a timer's run begins no further item. One more such time later it cuts off what is left."""
     function_timeout: str = Field(default="", validation_alias="AzureFunctionsJobHost__functionTimeout")
     """The setting by which the Functions host overrides `functionTimeout` of host.json; empty if it does not."""
-    website_instance_id: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
 
     # Validators of fields run for every field, so that all problems are told at once. A field may look at those
     # before it, in the order of the class.
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _is_resolved(cls, value: object) -> object:
-        if isinstance(value, str):
-            _refuse(unresolved_problem(value))
-        return value
 
     @field_validator("tallygate_storage_account_key")
     @classmethod

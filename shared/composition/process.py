@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
+from contextlib import suppress
 
-from shared.application.structured_log import MESSAGE, log_event
 from shared.composition.gateway import Gateway, build
+from shared.composition.refused_start import tell_refused
 from shared.setting_problems import SettingsInvalid
-from shared.settings import read_settings
+from shared.settings import Settings, read_settings
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)
 
@@ -17,11 +17,17 @@ _gateway: asyncio.Task[Gateway] | None = None
 
 
 def check_settings() -> None:
-    """Log what is wrong with the settings, so that it is seen at start. The app starts all the same, to answer so."""
+    """Tell what is wrong with the settings, so that it is seen at start. The app starts all the same, to answer so."""
+    with suppress(SettingsInvalid):
+        _settings()
+
+
+def _settings() -> Settings:
     try:
-        read_settings(generate=True)
+        return read_settings(generate=True)
     except SettingsInvalid as error:
-        log_event(logging.ERROR, "gateway.misconfigured", {MESSAGE: str(error)})
+        tell_refused(error)
+        raise
 
 
 def current_gateway() -> asyncio.Future[Gateway]:
@@ -31,10 +37,18 @@ def current_gateway() -> asyncio.Future[Gateway]:
     """
     global _gateway  # noqa: PLW0603 - a process has one gateway
     if _gateway is None or (_gateway.done() and _gateway.exception() is not None):
-        _gateway = asyncio.create_task(build(read_settings(generate=True)))
+        _gateway = asyncio.create_task(build(_settings()))
         _gateway.add_done_callback(settle_heap)
+        _gateway.add_done_callback(_tell_if_refused)
         _gateway.add_done_callback(_keep_telling)
     return _gateway if _gateway.done() else asyncio.shield(_gateway)
+
+
+def _tell_if_refused(built: asyncio.Task[Gateway]) -> None:
+    """Tell settings that are found to be wrong only while the gateway is built, such as those of the first backend."""
+    error = None if built.cancelled() else built.exception()
+    if isinstance(error, SettingsInvalid):
+        tell_refused(error)
 
 
 def _keep_telling(built: asyncio.Task[Gateway]) -> None:

@@ -10,6 +10,7 @@ from shared.adapters.monitor.exported import ExportedTelemetry, Monitor
 from shared.adapters.monitor.silent import SilentTelemetry
 from shared.application.ports.telemetry import Telemetry
 from shared.application.structured_log import MESSAGE, fields_of, log_event
+from shared.export_settings import ExportSettings
 from shared.settings import Settings, quiet_exporters
 
 if TYPE_CHECKING:
@@ -21,9 +22,18 @@ def open_telemetry(settings: Settings, resources: AsyncExitStack) -> Telemetry:
 
     Nothing is imported and no request is sent before the first answer.
     """
+    telemetry = exported_telemetry(settings)
+    if telemetry is None:
+        return SilentTelemetry()
+    resources.push_async_callback(telemetry.aclose)
+    return telemetry
+
+
+def exported_telemetry(settings: ExportSettings) -> ExportedTelemetry | None:
+    """Return telemetry that is exported; `None` if the settings name no monitor."""
     connection_string = settings.applicationinsights_connection_string.get_secret_value()
     if not connection_string and not settings.otel_exporter_otlp_endpoint:
-        return SilentTelemetry()
+        return None
 
     def connect() -> Monitor:
         quiet_exporters()
@@ -35,9 +45,7 @@ def open_telemetry(settings: Settings, resources: AsyncExitStack) -> Telemetry:
         credential = None if settings.is_monitor_local else _credential(settings)
         return connect_azure(connection_string, credential, instance)
 
-    telemetry = ExportedTelemetry(settings.telemetry_max_series, connect, report_failure)
-    resources.push_async_callback(telemetry.aclose)
-    return telemetry
+    return ExportedTelemetry(settings.telemetry_max_series, connect, report_failure)
 
 
 def report_failure(error: Exception, message: str) -> None:
@@ -45,7 +53,9 @@ def report_failure(error: Exception, message: str) -> None:
     log_event(logging.ERROR, "gateway.telemetry.failed", {**fields_of(error), MESSAGE: message})
 
 
-def _credential(settings: Settings) -> DefaultAzureCredential | ManagedIdentityCredential | WorkloadIdentityCredential:
+def _credential(
+    settings: ExportSettings,
+) -> DefaultAzureCredential | ManagedIdentityCredential | WorkloadIdentityCredential:
     """Return the identity of the process, for a library that does not await."""
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.application.audit.record_audit import Actor
-from shared.application.structured_log import MESSAGE, fields_of, log_event
+from shared.application.structured_log import fields_of, log_event
 from shared.application.structured_log import request_id as current_request_id
 from shared.application.tenancy.principals import TenantPrincipal
 from shared.composition.gateway import Gateway
@@ -100,7 +100,6 @@ def _route(
         try:
             gateway = await current_gateway()
         except SettingsInvalid as error:
-            log_event(logging.ERROR, "gateway.misconfigured", {MESSAGE: str(error)})
             return misconfigured_response(error.problems, request_id)
         except GatewayError as error:  # such as a key vault that cannot be reached
             log_event(logging.ERROR, "gateway.start_failed", fields_of(error))

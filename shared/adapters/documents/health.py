@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -33,7 +33,8 @@ class DocumentStates(Generic[T]):
 
     async def all(self) -> Mapping[str, T]:
         found = await self._documents.list(_TABLE, partition=self._partition)
-        read = {name_of(each.key): self._read(each.text) for each in found}
+        ours = [each for each in found if key_of(name_of(each.key)) == each.key]  # something else may write other keys
+        read = {name_of(each.key): self._read(each.text) for each in ours}
         return {name: state for name, state in read.items() if state is not None}
 
     async def forget(self, name: str) -> None:
@@ -45,10 +46,13 @@ class DocumentStates(Generic[T]):
             state = from_json(self._kind, text)
         except ValidationError:
             return None
-        return None if has_time_without_zone(state) else state
+        return None if has_unusable_time(state) else state
 
 
-def has_time_without_zone(state: object) -> bool:
-    """Tell whether a time of a state names no zone, so that it cannot be compared with others."""
-    times = (getattr(state, each) for each in field_names(type(state)))
-    return any(isinstance(each, datetime) and each.tzinfo is None for each in times)
+def has_unusable_time(state: object) -> bool:
+    """Tell whether a time of a state names no zone, so that it cannot be compared, or has no equal in UTC."""
+    times = [each for each in (getattr(state, name) for name in field_names(type(state))) if isinstance(each, datetime)]
+    try:
+        return any(each.tzinfo is None or each.astimezone(UTC) != each for each in times)
+    except OverflowError:
+        return True

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from shared.adapters.documents.audit import AuditedDocuments
 from shared.adapters.documents.codec import from_json, to_json
-from shared.adapters.documents.health import has_time_without_zone
+from shared.adapters.documents.health import has_unusable_time
 from shared.adapters.documents.store import Document, Documents, key_of, name_of
 from shared.application.ports.routing import Hint, StoredHints
 from shared.domain.audit.events import AuditEvent
@@ -83,7 +83,7 @@ def _read(documents: Sequence[Document], kind: type[T], name: Callable[[T], str]
         else:
             if key_of(name(read)) != document.key:
                 found[known] = DamagedRow(row, "its content belongs to another row")
-            elif has_time_without_zone(read):
+            elif has_unusable_time(read):
                 found[known] = DamagedRow(row, "a time has no zone")
             else:
                 found[known] = read

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -119,9 +118,7 @@ def _destination(
     loggers = LoggerProvider(resource=resource, shutdown_on_exit=False)
     for processor in (*before, BatchLogRecordProcessor(logs)):
         loggers.add_log_record_processor(processor)
-    handler = LoggingHandler(logger_provider=loggers)
-    logging.getLogger(LOGGER).addHandler(handler)
-    return Destination(tracers, loggers, handler, metrics, resource, is_refused, close)
+    return Destination(tracers, loggers, LoggingHandler(logger_provider=loggers), metrics, resource, is_refused, close)
 
 
 def _nothing() -> None:

@@ -71,14 +71,14 @@ class Destination:
         is_refused: Callable[[], bool],
         close: Callable[[], None],
     ) -> None:
-        """`lines` hands log lines to `loggers`.
+        """`lines` exports log lines by `loggers`.
 
         `is_refused` tells after a failure that the monitor will never accept the same again.
         `close` is called at the end.
         """
         self._tracers = tracers
         self._loggers = loggers
-        self._lines = lines
+        self.lines = lines
         self._metrics = metrics
         self._resource = resource
         self._is_refused = is_refused
@@ -117,7 +117,6 @@ class Destination:
 
     def shutdown(self) -> None:
         """Send what waits, and end the threads of the exporters."""
-        logging.getLogger(LOGGER).removeHandler(self._lines)
         self._tracers.shutdown()
         self._loggers.shutdown()
         self._metrics.shutdown()

@@ -28,6 +28,11 @@ _logger: Final = logging.getLogger("tallygate")
 class Monitor(Protocol):
     """Sends to a monitor. It may block for some seconds, and raises nothing but defects of its library."""
 
+    @property
+    def lines(self) -> logging.Handler:
+        """The handler that exports log lines. It is part of no logger."""
+        ...
+
     def export(self, samples: Sequence[Sample]) -> bool:
         """Send amounts. Returns `False` if they should be sent again."""
         ...
@@ -46,21 +51,36 @@ class Monitor(Protocol):
 
 
 class WaitingLines(logging.Handler):
-    """Keeps the newest log lines until there is a handler that exports them."""
+    """Keeps the newest log lines until there is a handler that exports them. From then on it passes lines to that."""
 
     def __init__(self) -> None:
         super().__init__()
         self._records: deque[logging.LogRecord] = deque(maxlen=_MAX_LINES)
+        self._exporting: logging.Handler | None = None
+        self._changing = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._records.append(record)
+        with self._changing:
+            exporting = self._exporting
+            if exporting is None:
+                self._records.append(record)
+                return
+        exporting.handle(record)
 
-    def hand_over(self, exporting: Sequence[logging.Handler]) -> None:
-        """Give all lines to other handlers."""
-        while self._records:
-            record = self._records.popleft()
-            for handler in exporting:
-                handler.handle(record)
+    def hand_over(self, exporting: logging.Handler) -> None:
+        """Pass all lines to another handler, each once and in their order. Nobody who logs waits for more than one."""
+        while True:
+            with self._changing:
+                if not self._records:
+                    self._exporting = exporting
+                    return
+                record = self._records.popleft()
+            exporting.handle(record)
+
+    def let_go(self) -> None:
+        """Forget the other handler, so that the connections of its exporter end."""
+        with self._changing:
+            self._exporting = None
 
 
 class ExportedTelemetry(Measurements):
@@ -125,8 +145,15 @@ class ExportedTelemetry(Measurements):
         await self.flush()
         _logger.removeHandler(self._lines)
 
+    def finish(self) -> None:
+        """Export what was logged until now, and end, in the background. Nothing waits for it."""
+        _logger.removeHandler(self._lines)
+        self._is_ending = True
+        self._waiters.append(lambda: None)
+        self._wake.set()
+        self.start()
+
     def _run(self) -> None:
-        before = list(_logger.handlers)
         try:
             monitor = self._connect()
         except Exception as error:  # noqa: BLE001 - a defect of a library; nobody else can catch it
@@ -135,8 +162,7 @@ class ExportedTelemetry(Measurements):
             self._has_failed = True
             self._tell_waiters()
             return
-        self._lines.hand_over([each for each in _logger.handlers if each not in before])
-        _logger.removeHandler(self._lines)
+        self._lines.hand_over(monitor.lines)
         waited = 0.0
         while not self._is_ending or self._waiters:
             is_asked = self._wake.wait(_SPAN_SECONDS)
@@ -152,6 +178,8 @@ class ExportedTelemetry(Measurements):
                 self._report(error, "The exporter failed. It goes on with what comes next.")
                 if self._waiters:
                     self._wake.set()
+        _logger.removeHandler(self._lines)
+        self._lines.let_go()
         monitor.shutdown()
 
     def _send_spans(self, monitor: Monitor) -> None:

@@ -42,9 +42,9 @@ class TellInstance:
             await self()
 
     async def forget_old(self) -> int:
-        """Delete the rows of processes that were not seen for a day. Returns their number."""
-        seen_since = self._clock.now() - _KEPT
-        old = [name for name, each in (await self._instances.all()).items() if each.seen_at < seen_since]
+        """Delete the rows of processes that were not seen for a day, or a day ahead of now. Returns their number."""
+        now = self._clock.now()
+        old = [name for name, each in (await self._instances.all()).items() if abs(now - each.seen_at) > _KEPT]
         for name in old:
             await self._instances.forget(name)
         return len(old)

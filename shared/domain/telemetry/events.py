@@ -34,9 +34,10 @@ STARTED: Final = Event(
 )
 MISCONFIGURED: Final = Event(
     name="gateway.misconfigured",
-    meaning="an error: settings are missing or wrong, so that every request gets 503; the message names them",
+    meaning="an error: settings are missing or wrong, so that every request gets 503; the message names them. "
+    "Once for each process and message, and exported if the settings of telemetry are right",
     fields=("error.message",),
-    per_second=1,
+    per_second=None,
 )
 START_FAILED: Final = Event(
     name="gateway.start_failed",

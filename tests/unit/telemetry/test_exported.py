@@ -17,6 +17,7 @@ from shared.composition.telemetry import report_failure
 from shared.domain.telemetry import instruments
 from shared.domain.telemetry.spans import Span
 
+LOGGER = logging.getLogger("tallygate")
 PLANTED = "planted-part-of-a-connection-string"
 SPAN = Span(
     name="POST chat/completions",
@@ -33,10 +34,22 @@ SPAN = Span(
 )
 
 
+class KeptLines(logging.Handler):
+    """Keeps the messages of all lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
 class Scripted:
     """A monitor that accepts, or not."""
 
     def __init__(self) -> None:
+        self.lines = KeptLines()
         self.accepts = True
         self.samples: list[list[Sample]] = []
         self.spans: list[Span] = []
@@ -212,7 +225,7 @@ async def test_a_monitor_that_hangs_ends_a_flush_in_time(monkeypatch: pytest.Mon
     await telemetry.flush()
     for _ in range(10_000):
         telemetry.trace(SPAN)
-        logging.getLogger("tallygate").debug("a line")
+        LOGGER.debug("a line")
     assert len(telemetry._spans) == 2048
     hanging.set()
     await telemetry.aclose()
@@ -237,6 +250,66 @@ def test_lines_that_wait_are_bounded() -> None:
     for number in range(5000):
         lines.emit(logging.makeLogRecord({"msg": str(number)}))
     assert len(lines._records) == 1000
+
+
+class Chatty(KeptLines):
+    """Has lines logged while it is handed others, as other threads log meanwhile."""
+
+    left = 3
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if self.left:
+            self.left -= 1
+            LOGGER.error("during the handover %d", self.left)
+
+
+async def test_each_line_around_the_connection_is_exported_once_and_in_order() -> None:
+    monitor = Scripted()
+    monitor.lines = Chatty()
+
+    def connect() -> Scripted:
+        LOGGER.error("while it connects")
+        return monitor
+
+    telemetry = exporting(connect)
+    LOGGER.error("before")
+    await telemetry.flush()
+    LOGGER.error("after")
+    await telemetry.aclose()
+    during = [f"during the handover {number}" for number in (2, 1, 0)]
+    assert monitor.lines.messages == ["before", "while it connects", *during, "after"]
+
+
+async def test_no_line_of_many_threads_is_lost_or_exported_twice() -> None:
+    monitor = Scripted()
+
+    def log(thread: int) -> None:
+        for number in range(200):
+            LOGGER.error("%d %d", thread, number)
+
+    telemetry = exporting(lambda: monitor)
+    threads = [threading.Thread(target=log, args=(each,)) for each in range(4)]
+    telemetry.start()
+    for each in threads:
+        each.start()
+    for each in threads:
+        await asyncio.to_thread(each.join)
+    await telemetry.flush()
+    await telemetry.aclose()
+    found = monitor.lines.messages
+    for thread in range(4):
+        assert [each for each in found if each.startswith(f"{thread} ")] == [f"{thread} {n}" for n in range(200)]
+
+
+def test_telemetry_that_is_finished_exports_its_lines_and_ends() -> None:
+    handlers, monitor = list(LOGGER.handlers), Scripted()
+    telemetry = exporting(lambda: monitor)
+    LOGGER.error("the only line")
+    telemetry.finish()
+    assert monitor.has_ended.wait(30)
+    assert monitor.lines.messages == ["the only line"]
+    assert LOGGER.handlers == handlers
 
 
 def test_measurements_alone_forget_spans() -> None:
