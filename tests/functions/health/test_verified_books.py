@@ -376,3 +376,61 @@ async def test_a_result_of_an_earlier_version_is_told_as_unknown_and_replaced(st
     found = (await verified(stack))[(period, stack.tenant)]
     assert (found["coverage"], found["entries"]) == ("whole", 1)
     assert len([each for each in (await status(stack))["verifications"] if each["name"] == stack.tenant]) == 1
+
+
+async def test_an_alert_that_a_run_could_not_store_is_stored_by_the_next(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process may also die between the two writes."""
+    await stack.chat()
+    gateway = await stack.gateway()
+    lane = Lane(stack.tenant, str(months_ago(gateway, 0)))
+    damage(gateway, table_of(lane.period), partition_of(lane), "E|", used_tokens=1)
+    books = books_of(gateway)
+    store = books._store_alert
+
+    async def unreachable(_: Any) -> None:
+        raise StorageUnavailable("the outbox cannot be written")
+
+    books._store_alert = unreachable
+    with pytest.raises(SweepFailed, match="the outbox cannot be written"):
+        await timers.verify_books(past_due=False)
+    assert (await results(stack))[(lane.period, stack.tenant)]["finding_count"] > 0
+    books._store_alert = store
+    await timers.verify_books(past_due=False)
+    await timers.deliver_alerts(past_due=False)
+    assert caplog.text.count('"gateway.alert.kind": "verification.failed"') == 1
+
+
+@pytest.mark.parametrize(
+    ("lane", "entry", "read"), [(0, -5, 2), (0, 10**9, 0), (99, 1, 0), (-1, 3, 2), (0, 10**30, 0)]
+)  # fmt: skip
+async def test_a_position_that_somebody_has_edited_loses_one_run_at_most(
+    stack: Stack, lane: int, entry: int, read: int
+) -> None:
+    for _ in range(3):
+        await stack.chat()
+    gateway = await stack.gateway()
+    books = books_of(gateway)
+    books._most_entries = 2
+    key = (str(months_ago(gateway, 0)), stack.tenant)
+    edited = Verification(
+        name=key[1], period=key[0], at=gateway.clock.now(), entries=3, next_lane=lane, next_entry=entry
+    )
+    await books._verifications.note("|".join(key), edited)
+    first, second = (await verified(stack))[key], (await verified(stack))[key]
+    assert (first["entries_checked"], first["findings"], second["findings"]) == (read, [], [])
+    assert second["entries_checked"] > 0
+
+
+async def test_two_runs_at_once_verify_the_same_and_raise_one_alert(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stack.chat()
+    gateway = await stack.gateway()
+    lane = Lane(stack.tenant, str(months_ago(gateway, 0)))
+    damage(gateway, table_of(lane.period), partition_of(lane), "E|", used_tokens=1)
+    await asyncio.gather(timers.verify_books(past_due=False), timers.verify_books(past_due=True))
+    await timers.deliver_alerts(past_due=False)
+    assert (await results(stack))[(lane.period, stack.tenant)]["finding_count"] > 0
+    assert caplog.text.count('"gateway.alert.kind": "verification.failed"') == 1
