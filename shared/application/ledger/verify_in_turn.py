@@ -67,7 +67,7 @@ class VerifyInTurn:
 
         Raises `LedgerUnavailable`, and `StorageUnavailable` if prices cannot be read.
         """
-        ends_at, prices = self._clock.monotonic() + seconds, PriceBook(await self._prices.load())
+        ends_at, prices = self._clock.monotonic() + seconds, (await self._prices.load()).book
         read: dict[int, tuple[int, int]] = {}
         for lane in sorted(each for each in balances if each.number >= position.lane):
             first = begun = position.entry if lane.number == position.lane else 1
