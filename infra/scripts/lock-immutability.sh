@@ -34,11 +34,14 @@ if [ $# = 0 ]; then
   set -- anchors chargeback
   [ -z "$copies" ] || set -- "$@" backups
 fi
+status=0
 for container in "$@"; do
   if [ "$container" = backups ] && [ -z "$copies" ]; then
     echo "The template makes no account of backups here: BACKUP_REGION is not set." >&2
     exit 1
   fi
+  variable=BOOKS_IMMUTABILITY_WANTED
+  [ "$container" != backups ] || variable=BACKUP_IMMUTABILITY_WANTED
   state=$(policy show "$container" --query state)
   days=$(policy show "$container" --query immutabilityPeriodSinceCreationInDays)
   case $state in
@@ -49,27 +52,35 @@ for container in "$@"; do
       ;;
     Unlocked) ;;
     *)
-      echo "$container has no policy. Provision with BOOKS_IMMUTABILITY_WANTED=unlocked first." >&2
-      exit 1
+      echo "$container has no policy. Provision with $variable=unlocked first." >&2
+      status=1
+      break
       ;;
   esac
-  ask_for "$container" "Each file in $container will stay for $days days, and so will its account. This cannot be undone."
+  ask_for "$container" "Each file in $container will stay for $days days, and so will its account. This cannot be undone." || {
+    status=1
+    break
+  }
   policy lock "$container" --if-match "$(policy show "$container" --query etag)" --query state
   [ "$container" != backups ] || azd env set BACKUP_IMMUTABILITY_WANTED locked
 done
 
 if [ "$*" = backups ]; then
-  echo "The copies are locked. The template leaves their policy alone from now on (BACKUP_IMMUTABILITY_WANTED=locked)."
-  exit 0
+  [ "$status" != 0 ] || echo "The copies are locked. The template leaves their policy alone from now on (BACKUP_IMMUTABILITY_WANTED=locked)."
+  exit "$status"
 fi
+# The template leaves the policies of both containers alone, or none. So it is told, whatever became of the copies.
+locked=0 left=''
 for container in anchors chargeback; do
-  if [ "$(policy show "$container" --query state)" != Locked ]; then
-    # The template leaves both policies alone, or none.
-    echo "$container is not locked yet. Lock it before the next provision, which would fail over the locked policy." >&2
-    exit 1
-  fi
+  if [ "$(policy show "$container" --query state)" = Locked ]; then locked=$((locked + 1)); else left=$container; fi
 done
+[ "$locked" != 0 ] || exit "$status"
+if [ "$locked" = 1 ]; then
+  echo "$left is not locked yet. Lock it before the next provision, which would fail over the locked policy." >&2
+  exit 1
+fi
 azd env set BOOKS_IMMUTABILITY_WANTED locked
 echo "Both are locked. The template leaves their policies alone from now on (BOOKS_IMMUTABILITY_WANTED=locked)."
 echo "Where a pipeline or another machine provisions, write 'locked' into infra/main.parameters.json (booksImmutability,"
 echo "and backupImmutability if the copies are locked, too)."
+exit "$status"

@@ -107,6 +107,16 @@ def test_there_are_no_copies_to_lock_without_their_account(azure: FakeAzure) -> 
     assert locks(azure) == []
 
 
+@pytest.mark.parametrize("copies", ["Unlocked", ""])
+def test_books_that_are_locked_are_noted_though_their_copies_are_not(azure: FakeAzure, copies: str) -> None:
+    answers = {**BACKUPS_UNLOCKED, "--container-name backups --query state": copies}
+    azure.change(values={**VALUES, "BACKUP_STORAGE_ACCOUNT": "tgcopies"}, answers=answers)
+    assert run(azure, typed="nothing").returncode == 1
+    assert locks(azure) == []
+    assert azure.variables["BOOKS_IMMUTABILITY_WANTED"] == "locked"
+    assert "BACKUP_IMMUTABILITY_WANTED" not in azure.variables
+
+
 @pytest.mark.parametrize("trial", [{"GATEWAY_PROFILE": "public"}, {"BOOKS_IMMUTABILITY": "none"}])
 def test_a_trial_is_never_locked(azure: FakeAzure, trial: dict[str, str]) -> None:
     azure.change(values={**VALUES, **trial})
