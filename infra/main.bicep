@@ -134,6 +134,9 @@ param ownProxies int = 0
 @description('URL of a container of another account that gets a copy of each anchor. Empty if there is none.')
 param witnessContainerUrl string = ''
 
+@description('Name in the key vault of the address that gets each checkpoint. Empty if there is none.')
+param witnessUrlEntry string = ''
+
 @description('Further settings of the gateway: docs/reference/configuration.md.')
 param furtherSettings settingSet = {}
 
@@ -836,6 +839,7 @@ module settings 'modules/gateway-settings.bicep' = {
     privacyKeyEntry: keyNames.privacy
     signingKeyName: keyNames.signing
     witnessContainerUrl: witnessContainerUrl
+    witnessUrlEntry: witnessUrlEntry
     entraTenantIds: empty(entraTenantIds) ? tenant().tenantId : entraTenantIds
     entraClientId: entraClientId
     entraAuthority: cloud.entraAuthority

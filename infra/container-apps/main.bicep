@@ -140,6 +140,7 @@ module settings '../modules/gateway-settings.bicep' = {
     privacyKeyEntry: 'tallygate-privacy-key'
     signingKeyName: signingKeyName
     witnessContainerUrl: ''
+    witnessUrlEntry: ''
     entraTenantIds: entraTenantIds
     entraClientId: entraClientId
     entraAuthority: cloud.entraAuthority

@@ -38,6 +38,9 @@ param signingKeyName string
 @description('URL of a container that gets a copy of each anchor. Empty if there is none.')
 param witnessContainerUrl string
 
+@description('Name in the vault of the address that gets each checkpoint. Empty if there is none.')
+param witnessUrlEntry string
+
 @description('Directories whose tokens are accepted, comma separated. Empty if none is.')
 param entraTenantIds string
 
@@ -110,7 +113,10 @@ var entraSettings = empty(entraClientId) || empty(entraTenantIds)
       ENTRA_AUTHORITY: entraAuthority
     }
 
-var witnessSettings = empty(witnessContainerUrl) ? {} : { AUDIT_WITNESS_CONTAINER_URL: witnessContainerUrl }
+var witnessSettings = union(
+  empty(witnessContainerUrl) ? {} : { AUDIT_WITNESS_CONTAINER_URL: witnessContainerUrl },
+  empty(witnessUrlEntry) ? {} : { AUDIT_WITNESS_URL_SECRET_NAME: witnessUrlEntry }
+)
 
 // An empty text is no value for a setting, so that it is not emitted.
 var alertSettings = union(
