@@ -178,7 +178,7 @@ class DeliverAlerts:
     async def _serve(self, sink: AlertSink, ends_at: float, failures: Failures) -> int:
         """Try what is due for one sink, the longest waiting first. Returns the number of events that arrived."""
         due, damaged = await self._due(sink)
-        run = _Run(deque(self._batches(sink, due)), ends_at)
+        run = _Run(deque(self._batches(sink, due)), ends_at, failures)
 
         async def worker() -> None:
             while run.batches and not self._is_over(run) and run.in_a_row < _FAILURES_IN_A_ROW:
@@ -187,7 +187,7 @@ class DeliverAlerts:
                     await self._try(sink, batch, run)
 
         await asyncio.gather(*(worker() for _ in range(_TRIES_AT_ONCE)))
-        await self._set_aside(sink, damaged, run, failures)
+        await self._set_aside(sink, damaged, run)
         if run.reasons:
             fields: dict[str, str | int] = {SINK: sink.sink_id.path, COUNT: len(run.reasons), MESSAGE: run.reasons[-1]}
             log_event(logging.WARNING, "gateway.alert.undelivered", fields)
@@ -204,14 +204,12 @@ class DeliverAlerts:
             if not (after := page.after):
                 return sorted(due, key=lambda each: each.due), damaged
 
-    async def _set_aside(
-        self, sink: AlertSink, damaged: Sequence[DamagedDelivery], run: _Run, failures: Failures
-    ) -> None:
+    async def _set_aside(self, sink: AlertSink, damaged: Sequence[DamagedDelivery], run: _Run) -> None:
         """Take damaged deliveries out of those that wait, and write a line for each, as far as time allows."""
         for each in damaged:
             if self._is_over(run):
                 break
-            with failures.collected(f"{sink.sink_id.path}: {each.key}"):
+            with run.failures.collected(f"{sink.sink_id.path}: {each.key}"):
                 if await self._deliveries.set_aside(each):
                     told = f"The delivery {each.key} cannot be read, and is set aside."
                     log_event(logging.ERROR, "gateway.alert.damaged", {SINK: sink.sink_id.path, MESSAGE: told})
@@ -266,10 +264,12 @@ class DeliverAlerts:
         return await self._deliveries.lease(delivery, now + LEASE)
 
     async def _succeeded(self, deliveries: Sequence[Delivery], run: _Run) -> None:
+        """Note what has arrived. A delivery that cannot be noted is sent again, and no other because of it."""
         run.in_a_row = 0
         run.delivered += len(deliveries)
         for each in deliveries:
-            await self._deliveries.delivered(each, self._clock.now())
+            with run.failures.collected(f"{each.sink_id.path}: {each.event.name}"):
+                await self._deliveries.delivered(each, self._clock.now())
 
     async def _failed(self, deliveries: Sequence[Delivery], failure: SinkFailed, run: _Run) -> None:
         run.in_a_row = 0 if failure.is_reachable else run.in_a_row + 1
@@ -281,9 +281,10 @@ class DeliverAlerts:
 class _Run:
     """The work of one run at one sink."""
 
-    def __init__(self, batches: deque[list[Delivery]], ends_at: float) -> None:
+    def __init__(self, batches: deque[list[Delivery]], ends_at: float, failures: Failures) -> None:
         self.batches = batches
         self.ends_at = ends_at
+        self.failures = failures
         self.delivered = 0
         self.in_a_row = 0
         self.reasons: list[str] = []

@@ -14,7 +14,7 @@ import pytest
 from shared.adapters.documents.alert_sinks import DocumentSinks
 from shared.adapters.documents.alerts import DocumentAlerts
 from shared.adapters.documents.deliveries import DocumentDeliveries
-from shared.adapters.documents.store import Document
+from shared.adapters.documents.store import Document, Write
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.application.alerts.deliver_alerts import LEASE, DeliverAlerts, Delivered
 from shared.application.alerts.end_deliveries import EndDeliveries
@@ -264,6 +264,27 @@ async def test_of_a_refused_batch_each_alert_is_sent_alone() -> None:
     assert sorted(delivering.sender.sent[1:]) == [("ops", ["a"]), ("ops", ["b"]), ("ops", ["c"]), ("ops", ["d"])]
     (kept,) = (await delivering.deliveries.waiting(OPS, 10)).deliveries
     assert (kept.event.event_id, kept.attempts) == ("b", 1)
+
+
+async def test_a_delivery_that_cannot_be_noted_makes_no_other_of_its_batch_be_sent_again() -> None:
+    class Refusing(InMemoryDocuments):
+        is_refusing = True
+
+        async def commit(self, table: str, partition: str, writes: Sequence[Write]) -> list[str]:
+            if self.is_refusing and any(write.key.startswith("~done|") and write.key.endswith("a") for write in writes):
+                raise StorageUnavailable
+            return await super().commit(table, partition, writes)
+
+    documents = Refusing()
+    delivering = await Delivering(documents=documents).with_sinks(OPS, type_=SinkType.EVENT_GRID)
+    await delivering.raise_all("a", "b", "c")
+    with pytest.raises(SweepFailed, match=r"1 failed\. alerts/sinks/ops: budget\.threshold:a: StorageUnavailable"):
+        await delivering.run()
+    documents.is_refusing = False
+    delivering.clock.seconds += LEASE.total_seconds()
+    await delivering.run()
+    assert delivering.sender.sent == [("ops", ["a", "b", "c"]), ("ops", ["a"])]
+    assert await delivering.backlog() == Backlog(0, 0)
 
 
 async def test_a_batch_that_arrived_nowhere_is_not_split() -> None:
