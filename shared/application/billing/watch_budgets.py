@@ -10,7 +10,7 @@ from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger
 from shared.application.ports.telemetry import Telemetry
 from shared.application.ports.tenancy import TenantDirectory
-from shared.application.sweep import Sweep
+from shared.application.sweep import Sweep, SweepFailed
 from shared.application.tenancy.every_tenant import every_tenant, tenant_name
 from shared.domain.alerts.alert import Alert, AlertKind
 from shared.domain.alerts.severity import AlertSeverity
@@ -86,7 +86,8 @@ class WatchBudgets:
     async def __call__(self) -> int:
         """Compare the current period of every tenant with its limits. Returns the number of new alerts.
 
-        Tenants that fail are left for the next run. Raises `SweepFailed` once all others are done.
+        Tenants that fail are left for the next run. Raises `SweepFailed` once all others are done: what these have used
+        is compared with the limits of all, too, so that one damaged tenant keeps no alert back.
         """
         period = str(BillingPeriod.containing(self._clock.now()))
         used = held = NOTHING
@@ -102,7 +103,11 @@ class WatchBudgets:
             self._measure(tenant.tenant_id, balance.limit, balance.used + balance.reserved)
             return await self._compare(tenant.tenant_id, period, balance.used, balance.limit, self._rules.of(tenant))
 
-        swept = await self._sweep("watch_budgets", every_tenant(self._tenants), watch, tenant_name)
+        try:
+            swept = await self._sweep("watch_budgets", every_tenant(self._tenants), watch, tenant_name)
+        except SweepFailed:  # all together have used at least this
+            await self._compare("", period, used, self._rules.platform, self._rules.thresholds)
+            raise
         if not swept.is_complete:  # the sum of some tenants says nothing about all
             return swept.done
         self._measure(PLATFORM, self._rules.platform, used + held)

@@ -20,9 +20,10 @@ from shared.application.alerts.store_alert import StoreAlert
 from shared.application.billing.watch_budgets import BudgetRules, WatchBudgets
 from shared.application.billing.watch_spending import WatchSpending
 from shared.application.ports.alerts import Backlog
-from shared.application.sweep import Sweep
+from shared.application.sweep import Sweep, SweepFailed
 from shared.application.tenancy.watch_expiry import WatchExpiry
 from shared.domain.alerts.sink import AlertSink, SinkType
+from shared.domain.errors import StorageUnavailable
 from shared.domain.ledger.amounts import Amount, Limit
 from shared.domain.ledger.balance import Balance, Lane
 from shared.domain.ledger.rollup import Rollup, RollupKey
@@ -53,8 +54,11 @@ class Books:
     used: dict[str, Amount] = field(default_factory=dict)
     limits: dict[str, Limit] = field(default_factory=dict)
     daily: dict[str, Mapping[date, Amount]] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
 
     async def balances(self, tenant_id: str, period: str) -> dict[Lane, Balance]:
+        if tenant_id in self.unreadable:
+            raise StorageUnavailable
         if tenant_id not in self.used:
             return {}
         first, second = Lane(tenant_id, period), Lane(tenant_id, period, 1)
@@ -198,6 +202,18 @@ async def test_a_part_of_the_tenants_says_nothing_about_all() -> None:
     for watch in (watching.budgets, watching.spending):
         assert await watch(sweep_by(watching.clock, 0))() == 0
     assert await watching.raised() == {}
+    assert not any("_platform" in each for each in watching.gauges.values)
+
+
+async def test_a_tenant_whose_books_cannot_be_read_does_not_hide_what_all_others_have_used() -> None:
+    watching = Watching(platform=Limit(1000, None))
+    for name in ("a", "b", "c"):
+        await watching.tenant(name, Amount(300, 0), Limit())
+    watching.books.unreadable.add("b")
+    for _ in range(2):
+        with pytest.raises(SweepFailed, match="b: StorageUnavailable"):
+            await watching.budgets()()
+    assert [*await watching.raised()] == ["_platform:2026-11:tokens:50"]
     assert not any("_platform" in each for each in watching.gauges.values)
 
 
