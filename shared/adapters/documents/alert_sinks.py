@@ -72,7 +72,11 @@ class DocumentSinks:
 
 
 def _sink(document: Document) -> AlertSink:
-    return read_document(AlertSink, _TABLE, document)
+    """Read a sink. Raises `RowsDamaged` for anything else, and for the document of another sink."""
+    sink = read_document(AlertSink, _TABLE, document)
+    if (sink.tenant_id or _PLATFORM, sink.name) != (document.partition, document.key):
+        raise RowsDamaged(f"The row {_TABLE}/{document.partition}/{document.key} is that of another sink.")
+    return sink
 
 
 def _is_sink(document: Document) -> bool:

@@ -33,7 +33,7 @@ class DocumentTenants:
         if document is None:
             return None
         try:
-            return Versioned(from_json(Tenant, document.text), document.etag)
+            return Versioned(_tenant(document), document.etag)
         except ValueError as error:
             raise TenantsDamaged([tenant_id]) from error
 
@@ -60,7 +60,7 @@ class DocumentTenants:
         damaged: list[str] = []
         for document in found[:limit]:
             try:
-                tenants.append(Versioned(from_json(Tenant, document.text), document.etag))
+                tenants.append(Versioned(_tenant(document), document.etag))
             except ValueError:
                 damaged.append(document.partition)
         return TenantPage(tenants, damaged), found[limit - 1].partition if len(found) > limit else None
@@ -78,7 +78,7 @@ class DocumentKeys:
         if document is None:
             return None
         try:
-            return Versioned(from_json(GatewayKey, document.text), document.etag)
+            return Versioned(_key(document), document.etag)
         except ValueError as error:
             raise RowsDamaged(f"The document of the key '{key_id}' of tenant '{tenant_id}' cannot be read.") from error
 
@@ -118,7 +118,7 @@ class DocumentKeys:
         damaged: list[str] = []
         for document in await self._documents.list("credentials", partition=tenant_id):
             try:
-                readable.append(from_json(GatewayKey, document.text))
+                readable.append(_key(document))
             except ValueError:
                 damaged.append(name_of(document.key))
         return StoredKeys(readable, damaged)
@@ -156,3 +156,19 @@ def _use_of(document: Document) -> datetime | None:
         return from_json(datetime, document.text)
     except ValueError:
         return None
+
+
+def _tenant(document: Document) -> Tenant:
+    """Read a tenant. Raises `ValueError` for anything else, and for the document of another tenant."""
+    tenant = from_json(Tenant, document.text)
+    if tenant.tenant_id != document.partition:
+        raise ValueError("the document is another tenant's")
+    return tenant
+
+
+def _key(document: Document) -> GatewayKey:
+    """Read a key. Raises `ValueError` for anything else, and for the document of another key."""
+    key = from_json(GatewayKey, document.text)
+    if (key.tenant_id, key_of(key.key_id)) != (document.partition, document.key):
+        raise ValueError("the document is another key's")
+    return key

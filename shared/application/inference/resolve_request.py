@@ -101,7 +101,7 @@ class ResolveRequest:
         """Find the backends that may serve. A response that follows another must go to the same Azure resource."""
         if previous is None:
             return self._dispatcher.pool(catalog, tenant, deployment)
-        owner = catalog.backends.get(previous.backend_id)
+        owner = catalog.backend(previous.backend_id)
         pool = self._dispatcher.pool(catalog, tenant, deployment, owner.endpoint if owner else "")
         if owner is None or not pool.candidates:
             raise ResponseNotFound

@@ -122,8 +122,10 @@ class ServeResponses:
         if tenant.state is not TenantState.ACTIVE:
             raise TenantSuspended
         stored = await self._directory.get(tenant.tenant_id, call.response_id)
-        backend = (await self._catalog.get()).backends.get(stored.backend_id) if stored else None
-        if stored is None or backend is None or not caller.covers(stored.deployment):
+        if stored is None or not caller.covers(stored.deployment):
+            raise ResponseNotFound
+        backend = (await self._catalog.get()).backend(stored.backend_id)
+        if backend is None:
             raise ResponseNotFound
         if backend.objection(tenant.residency):
             raise ResidencyViolation("The response lies where this tenant's data may no longer be processed.")

@@ -77,7 +77,7 @@ class SettleResponses:
         Raises `BackendFailed` if upstream cannot be asked, `StorageUnavailable`, and `UnpricedModel` if the
         reservation's prices are no longer in the book.
         """
-        backend = (await self._catalog.get()).backends.get(reservation.attempt.backend)
+        backend = (await self._catalog.get()).backend(reservation.attempt.backend)
         if backend is None:
             raise BackendUnavailable("The backend that stores the response is no longer configured.")
         path = response_path(backend, response_id)
@@ -117,7 +117,7 @@ class SettleResponses:
         return 1
 
     async def _attempt(self, reservation: Reservation) -> MeteredAttempt:
-        book, backend = await self._prices.get(), (await self._catalog.get()).backends.get(reservation.attempt.backend)
+        book, backend = await self._prices.get(), (await self._catalog.get()).backend(reservation.attempt.backend)
         return MeteredAttempt(
             ledger=self._ledger,
             clock=self._clock,

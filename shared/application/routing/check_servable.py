@@ -19,15 +19,18 @@ def check_tenant(tenant: Tenant, catalog: Catalog, before: Tenant | None = None)
     - Raises `InvalidRequest` if a deployment of the tenant could never serve it.
     - Raises `InvalidRequest` if its `pools` name a backend or deployment that it cannot use.
     - Raises `InvalidRequest` if a deployment does not exist, unless the tenant could call it `before`.
+    - Raises `RowsDamaged` if the row of such a deployment or backend is damaged.
     """
     named = before.deployments if before else ()
     missing = [name for name in tenant.deployments if name not in catalog.deployments and name not in named]
+    catalog.require_sound("deployment", *missing)
     if missing:
         raise InvalidRequest(f"Not configured: {_quoted(missing)}. Configure a deployment first.", "deployments")
     for name, backend_ids in tenant.pools.items():
         unknown = [backend_id for backend_id in backend_ids if backend_id not in catalog.backends]
         if name not in tenant.deployments:
             raise InvalidRequest(f"'pools' names '{name}', which is not among the tenant's deployments.", "pools")
+        catalog.require_sound("backend", *unknown)
         if unknown:
             raise InvalidRequest(f"No backend '{unknown[0]}' is configured.", "pools")
     for name, obstacle in _obstacles(tenant, catalog, tenant.deployments):
@@ -51,7 +54,11 @@ async def check_catalog(before: Catalog, after: Catalog, tenants: TenantDirector
 
 
 async def users_of(backend_id: str, catalog: Catalog, tenants: TenantDirectory) -> list[str]:
-    """List the users of a backend: deployments, and tenants whose pools name it."""
+    """List the users of a backend: deployments, and tenants whose pools name it.
+
+    Raises `RowsDamaged` if the row of a deployment or a tenant is damaged, which may be one of them.
+    """
+    catalog.require_sound("deployment", *(name for kind, name in catalog.damaged if kind == "deployment"))
     users = [f"deployment '{each.name}'" for each in catalog.deployments.values() if backend_id in each.backends]
     return users + [
         f"tenant '{tenant.tenant_id}'"

@@ -49,12 +49,12 @@ class ExplainRoute:
     async def __call__(self, tenant_id: str, name: str, tokens: int) -> RouteExplanation:
         """Explain the route of a request of `tokens` tokens to the deployment `name`. Changes nothing.
 
-        Raises `NotFound` if the tenant or the deployment does not exist.
+        Raises `NotFound` if the tenant or the deployment does not exist, and `RowsDamaged`.
         """
         found, catalog = await self._tenants.get(tenant_id), await self._catalog.get()
-        deployment = catalog.deployments.get(name)
         if found is None:
             raise NotFound(f"No tenant '{tenant_id}' is registered.")
+        deployment = catalog.deployment(name)
         if deployment is None:
             raise NotFound(f"No deployment '{name}' is configured.")
         tenant = found.value

@@ -48,18 +48,14 @@ class ManageCatalog:
 
     async def backend(self, backend_id: str) -> Backend:
         """Return a backend as stored now. Raises `NotFound`, and `RowsDamaged`."""
-        catalog = await self.load()
-        catalog.require_sound("backend", backend_id)
-        found = catalog.backends.get(backend_id)
+        found = (await self.load()).backend(backend_id)
         if found is None:
             raise NotFound(f"No backend '{backend_id}' is configured.")
         return found
 
     async def deployment(self, name: str) -> Deployment:
         """Return a deployment as stored now. Raises `NotFound`, and `RowsDamaged`."""
-        catalog = await self.load()
-        catalog.require_sound("deployment", name)
-        found = catalog.deployments.get(name)
+        found = (await self.load()).deployment(name)
         if found is None:
             raise NotFound(f"No deployment '{name}' is configured.")
         return found
@@ -75,8 +71,7 @@ class ManageCatalog:
         """
         while True:
             catalog = await self.load()
-            catalog.require_sound("backend", backend.backend_id)
-            before = catalog.backends.get(backend.backend_id)
+            before = catalog.backend(backend.backend_id)
             checked = self._rules.checked(backend, before)
             if checked == before:
                 return checked
@@ -111,8 +106,7 @@ class ManageCatalog:
             raise InvalidRequest("A deployment cannot fall back on itself.", "fallbacks")
         while True:
             catalog = await self.load()
-            catalog.require_sound("deployment", deployment.name)
-            before = catalog.deployments.get(deployment.name)
+            before = catalog.deployment(deployment.name)
             if deployment == before:
                 return deployment
             await self._check_deployment(deployment, catalog)
@@ -123,6 +117,8 @@ class ManageCatalog:
                 return deployment
 
     async def _check_deployment(self, deployment: Deployment, catalog: Catalog) -> None:
+        catalog.require_sound("backend", *deployment.backends)
+        catalog.require_sound("deployment", *deployment.fallbacks)
         _require_known("backend", deployment.backends, catalog.backends)
         _require_known("deployment", deployment.fallbacks, catalog.deployments)
         after = replace(catalog, deployments={**catalog.deployments, deployment.name: deployment})

@@ -156,11 +156,22 @@ class Catalog:
         """Return the damaged rows of deployments, or of backends."""
         return [row for (each, _), row in self.damaged.items() if each == kind]
 
-    def require_sound(self, kind: CatalogKind, name: str) -> None:
-        """Raise `RowsDamaged` if the row of a deployment or backend is damaged."""
-        row = self.damaged.get((kind, name))
-        if row is not None:
-            raise RowsDamaged(f"The {kind} '{name}' cannot be used, because its row is damaged: {row}.")
+    def require_sound(self, kind: CatalogKind, *names: str) -> None:
+        """Raise `RowsDamaged` if the row of one of these deployments or backends is damaged."""
+        for name in names:
+            row = self.damaged.get((kind, name))
+            if row is not None:
+                raise RowsDamaged(f"The {kind} '{name}' cannot be used, because its row is damaged: {row}.")
+
+    def backend(self, name: str) -> Backend | None:
+        """Return a backend; `None` if there is none. Raises `RowsDamaged` if its row is damaged."""
+        self.require_sound("backend", name)
+        return self.backends.get(name)
+
+    def deployment(self, name: str) -> Deployment | None:
+        """Return a deployment; `None` if there is none. Raises `RowsDamaged` if its row is damaged."""
+        self.require_sound("deployment", name)
+        return self.deployments.get(name)
 
     def pool(self, deployment: Deployment, own: Sequence[str] | None = None) -> list[tuple[int, Backend]]:
         """List the existing backends of a deployment, each with the index of its fallback; 0 is the deployment itself.

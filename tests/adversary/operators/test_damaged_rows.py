@@ -24,7 +24,7 @@ from shared.domain.ledger.amounts import Limit
 from shared.domain.ledger.balance import Account
 from shared.domain.telemetry.instruments import Instrument
 from tests.contract.storage.conftest import table_service
-from tests.functions.inference.test_responses import create
+from tests.functions.inference.test_responses import call, create
 from tests.functions.routing.test_bootstrap import bootstrap
 from tests.tools.ledgers import FaultyStore, account, reservation
 from tests.tools.ledgers import rows_of as rows_of_partition
@@ -274,6 +274,39 @@ async def test_a_damaged_deployment_is_refused_and_no_other(stack: Stack) -> Non
     assert (await stack.chat(key=stranger))[0] == 404
 
 
+async def test_nothing_is_configured_anew_around_a_damaged_row(stack: Stack) -> None:
+    await stack.pool("swedencentral", "eastus")
+    backend = await document("backends", "backend", "eastus")(stack)
+    answer = await stack.manage("PUT", "/manage/deployments/new", {"backends": ["eastus"]}, status=503)
+    assert backend in answer["error"]["message"]
+    deployment = await document("backends", "deployment", "gpt-4o")(stack)
+    fallback = {"backends": ["swedencentral"], "fallbacks": ["gpt-4o"]}
+    for method, path, body in (
+        ("PUT", "/manage/deployments/new", fallback),
+        ("DELETE", "/manage/backends/swedencentral", None),  # the damaged deployment may use it
+        ("POST", "/manage/route", {"tenant_id": stack.tenant, "deployment": "gpt-4o"}),
+        ("POST", "/manage/tenants", {"tenant_id": f"{stack.tenant}-b", "deployments": ["gpt-4o"]}),
+    ):
+        answer = await stack.manage(method, path, body, status=503)
+        assert deployment in answer["error"]["message"]
+    pools = {"deployments": ["gpt-4o-mini"], "pools": {"gpt-4o-mini": ["eastus"]}}
+    answer = await stack.manage("POST", "/manage/tenants", {"tenant_id": f"{stack.tenant}-b", **pools}, status=503)
+    assert backend in answer["error"]["message"]
+    await stack.manage("PATCH", f"/manage/tenants/{stack.tenant}", {"name": "Acme & Co"})
+
+
+async def test_a_row_under_another_spelling_of_a_key_hides_nothing(stack: Stack) -> None:
+    documents = await documents_of(stack)
+    found = json.loads((await documents.get("backends", "backend", "se-gpt-4o")).text)
+    text = json.dumps({**found, "backend_id": "7"})
+    await document("backends", "backend", "7", text)(stack)
+    named = await document("backends", "backend", "=37", text)(stack)
+    assert (await stack.manage("GET", "/manage/backends/7"))["backend_id"] == "7"
+    listed = await stack.manage("GET", "/manage/backends")
+    assert [each["row"] for each in listed["damaged"]] == [named]
+    assert "7" in [each["backend_id"] for each in listed["data"]]
+
+
 async def test_a_damaged_catalog_is_no_empty_one_to_which_the_settings_add_a_backend() -> None:
     documents = InMemoryDocuments()
     await documents.put("backends", "backend", "old", "{")
@@ -347,6 +380,59 @@ async def test_a_stored_response_whose_row_cannot_be_read_is_named(stack: Stack)
         url = f"{stack.url}/openai/v1/responses/{response_id}"
         async with stack.session.get(url, headers={"api-key": stack.key}) as answer:
             assert (answer.status, response_id in await answer.text()) == (expected, True)
+
+
+async def test_a_response_of_a_damaged_backend_is_not_missing(stack: Stack) -> None:
+    made, running = await create(stack), await create(stack, background=True)
+    stack.simulator.kept[running["id"]].look()
+    asked = len(await stack.requests())
+    named = await document("backends", "backend", "se-gpt-4o")(stack)
+    for response_id in (made["id"], running["id"]):
+        for method, part in (("GET", ""), ("DELETE", "")):
+            status, answer = await call(stack, method, f"/responses/{response_id}{part}")
+            assert (status, named in answer["error"]["message"]) == (503, True)
+    body = {"model": "gpt-4o", "input": "And?", "previous_response_id": made["id"]}
+    status, answer = await call(stack, "POST", "/responses", body)
+    assert (status, named in answer["error"]["message"]) == (503, True)
+    with pytest.raises(SweepFailed, match=f"{running['id']}: RowsDamaged: .*{named}"):
+        await timers.settle_background_responses(past_due=False)
+    assert len(await stack.requests()) == asked
+    assert len(await stack.entries()) == 1
+
+
+async def copy_row(stack: Stack, table: str, source: tuple[str, str], target: tuple[str, str]) -> str:
+    """Write the content of a document into another one's row, past the gateway. Returns the name of that row."""
+    documents = await documents_of(stack)
+    found = await documents.get(table, *source)
+    return await document(table, *target, found.text)(stack)
+
+
+async def test_the_document_of_a_tenant_or_key_is_no_other_one(stack: Stack) -> None:
+    others = [f"{stack.tenant}-{each}" for each in "bc"]
+    of_other_tenant, of_other_key = [await stack.register(each) for each in others]
+    await copy_row(stack, "tenants", (stack.tenant, "tenant"), (others[0], "tenant"))
+    own_id, other_id = stack.key.split("_")[1], of_other_key.split("_")[1]
+    await copy_row(stack, "credentials", (stack.tenant, own_id), (others[1], other_id))
+    for key, named in ((of_other_tenant, others[0]), (of_other_key, other_id)):
+        status, _, answer = await stack.chat(key=key)
+        assert (status, named in answer["error"]["message"]) == (503, True), answer
+    listed = await stack.manage("GET", "/manage/tenants")
+    assert [each["row"] for each in listed["damaged"]] == [f"tenants/{others[0]}/tenant"]
+    assert [each["tenant_id"] for each in listed["data"]].count(stack.tenant) == 1
+    keys = (await stack.manage("GET", f"/manage/tenants/{others[1]}/keys"))["data"]
+    assert [each["state"] for each in keys] == ["damaged"]
+    assert (await stack.chat())[0] == 200
+    assert len(await stack.entries()) == 1
+
+
+async def test_the_document_of_a_sink_is_no_other_one(stack: Stack) -> None:
+    sink = AlertSink(name="sound", type=SinkType.SLACK, address_secret="where", enabled=False)
+    await document("alertsinks", "~platform", "sound", to_json(sink))(stack)
+    named = await copy_row(stack, "alertsinks", ("~platform", "sound"), ("~platform", "odd"))
+    listed = await stack.manage("GET", "/manage/alerts/sinks")
+    assert [each["name"] for each in listed["data"]] == ["sound"]
+    assert [each["row"] for each in listed["damaged"]] == [named]
+    assert named in (await stack.manage("GET", "/manage/alerts/sinks/odd", status=503))["error"]["message"]
 
 
 async def test_a_damaged_sink_is_named_by_each_of_its_routes(stack: Stack) -> None:
