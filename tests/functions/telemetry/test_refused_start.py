@@ -44,8 +44,9 @@ def refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_told() -> None:
-    """Forget what other tests of this process have told."""
+async def nothing_told() -> None:
+    """Forget what other tests of this process have told, and let their exporters end."""
+    await is_over()
     refused_start._told.clear()
 
 
