@@ -128,6 +128,11 @@ async def _write(month: FinishedMonth) -> None:
         await gateway.aclose()
 
 
+async def serve(gateway: Gateway, clock: MonthClock) -> None:
+    """Serve some requests of a tenant in a month that is still open."""
+    await _Month(gateway, clock).begin()
+
+
 async def export_evidence(gateway: Gateway, path: Path, tenant: str | None) -> None:
     facts = PackageFacts(origin=gateway.anchors.origin, tenant=tenant, periods=[PERIOD])
     with PackageWriter(path, facts) as package:
@@ -147,6 +152,12 @@ class _Month:
     def __init__(self, gateway: Gateway, clock: MonthClock) -> None:
         self._gateway = gateway
         self._clock = clock
+
+    async def begin(self) -> None:
+        """Serve some requests in a new month."""
+        await self._configure()
+        await self._gateway.ledger.open_period()
+        await self._serve("acme", 2)
 
     async def write(self, month: FinishedMonth) -> None:
         gateway, clock = self._gateway, self._clock

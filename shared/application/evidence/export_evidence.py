@@ -60,11 +60,12 @@ class ExportEvidence:
             folder = Path(name)
             events = await self._audit(package, facts.tenant, folder)
             for period in facts.periods:
+                # Statements are written once the books are closed: read in this order, both agree.
+                if (found := await self._statements(period, facts.tenant, package)) is not None:
+                    statements[period] = found
                 books = folder / f"{period}.gz"
                 await self._books.export(period, books, only=facts.tenant)
                 package.add_file(f"{PERIODS}/{period}.gz", books)
-                if (found := await self._statements(period, facts.tenant, package)) is not None:
-                    statements[period] = found
             if facts.tenant is None:
                 await self._audit.require_same_prices()
         periods = [(period, statements.get(period)) for period in facts.periods]

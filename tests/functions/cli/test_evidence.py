@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,18 @@ import pytest
 from shared.adapters.statements.summary_page import SummaryPage
 from shared.application.ports.evidence import PackageFacts
 from shared.cli.__main__ import run
-from tests.tools.finished_month import PERIOD, FinishedMonth, environment, write_month
+from shared.composition.gateway import build
+from shared.domain.identifiers import BillingPeriod
+from shared.settings import read_settings
+from tests.tools.finished_month import (
+    PERIOD,
+    FinishedMonth,
+    MonthClock,
+    environment,
+    export_evidence,
+    serve,
+    write_month,
+)
 from tests.tools.stack import CHAIN_KEY
 from tests.tools.tampering import Package
 
@@ -72,6 +85,39 @@ def test_the_same_content_gives_the_same_bytes(month: FinishedMonth) -> None:
 def test_no_secret_is_in_a_package(month: FinishedMonth) -> None:
     for content in Package(month.package).files.values():
         assert CHAIN_KEY.encode() not in content
+
+
+async def write_while_the_month_ends(path: Path, tenant: str | None) -> None:
+    """Make a package of a month that is closed, and whose statements are written, right after its books are copied."""
+    clock = MonthClock()
+    gateway = await build(read_settings(), clock)
+    evidence: Any = gateway.evidence
+    copy_books = evidence._books.export
+
+    async def export(*args: Any, **options: Any) -> int:
+        count: int = await copy_books(*args, **options)
+        clock.moment = datetime(2026, 11, 3, 3, tzinfo=UTC)
+        await gateway.billing.export_chargeback()
+        assert await gateway.billing.periods._is_exported(BillingPeriod.parse(PERIOD))
+        return count
+
+    try:
+        await serve(gateway, clock)
+        await gateway.audit.chain_events()
+        evidence._books.export = export
+        await export_evidence(gateway, path, tenant)
+    finally:
+        await gateway.aclose()
+
+
+@pytest.mark.parametrize("tenant", [None, "acme"])
+def test_a_month_that_ends_while_its_package_is_made_is_no_violation(
+    tenant: str | None, tmp_path: Path, capsys: Captured
+) -> None:
+    path = tmp_path / "evidence.zip"
+    with environment():
+        asyncio.run(write_while_the_month_ends(path, tenant))
+    assert verified(capsys, path)[1]["findings"] == []
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip"])
