@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from shared.application.alerts.raise_once import LIMIT, RaiseOnce
-from shared.application.billing.watch_budgets import MEASURES, PLATFORM, subject_of
+from shared.application.billing.watch_budgets import MEASURES, PLATFORM, Measure, subject_of
 from shared.application.ports.clock import Clock
 from shared.application.ports.ledger import Ledger, RollupStore
 from shared.application.ports.telemetry import Telemetry
 from shared.application.ports.tenancy import TenantDirectory
-from shared.application.sweep import Sweep
+from shared.application.sweep import Sweep, SweepFailed
 from shared.application.tenancy.every_tenant import every_tenant, tenant_name
 from shared.domain.alerts.alert import Alert, AlertKind
 from shared.domain.alerts.spending import forecast, unusual_from
@@ -56,7 +56,8 @@ class WatchSpending:
     async def __call__(self) -> int:
         """Look at every tenant. Returns the number of new alerts.
 
-        Tenants that fail are left for the next run. Raises `SweepFailed` once all others are done.
+        Tenants that fail are left for the next run. Raises `SweepFailed` once all others are done: their forecast is
+        compared with the limits of all, too, so that one damaged tenant keeps no alert back.
         """
         period, used = str(BillingPeriod.containing(self._clock.now())), NOTHING
         by_day = defaultdict[date, Amount](Amount)
@@ -74,7 +75,11 @@ class WatchSpending:
                 by_day[day] += amount
             return raised + await self._forecast(tenant.tenant_id, balance.used, balance.limit, days)
 
-        swept = await self._sweep("watch_spending", every_tenant(self._tenants), watch, tenant_name)
+        try:
+            swept = await self._sweep("watch_spending", every_tenant(self._tenants), watch, tenant_name)
+        except SweepFailed:  # all together will use at least this, and a gauge would show less
+            await self._forecast("", used, self._platform, by_day, is_measured=False)
+            raise
         if not swept.is_complete:  # the sum of some tenants says nothing about all
             return swept.done
         return swept.done + await self._forecast("", used, self._platform, by_day)
@@ -91,33 +96,28 @@ class WatchSpending:
                     pusd[day] += sums.cost_pusd
         return {day: Amount(tokens[day], pusd[day]) for day in tokens}
 
-    async def _forecast(self, tenant_id: str, used_up: Amount, limits: Limit, days: Mapping[date, Amount]) -> int:
-        now, name = self._clock.now(), tenant_id or PLATFORM
-        period, raised = str(BillingPeriod.containing(now)), 0
+    async def _forecast(
+        self,
+        tenant_id: str,
+        used_up: Amount,
+        limits: Limit,
+        days: Mapping[date, Amount],
+        *,
+        is_measured: bool = True,
+    ) -> int:
+        """Compare forecasts with limits, and set their gauges if `is_measured`. Returns the number of new alerts."""
+        now, raised = self._clock.now(), 0
         for measure in MEASURES:
             used, limit = measure.of(used_up), measure.limit(limits)
             by_day = {day: measure.of(amount) for day, amount in days.items()}
             expected = forecast(used, by_day, limit, now) if limit else None
             if expected is None or not limit:
                 continue
-            self._telemetry.set(QUOTA_FORECAST, expected.total / limit, name, measure.name)
+            if is_measured:
+                self._telemetry.set(QUOTA_FORECAST, expected.total / limit, tenant_id or PLATFORM, measure.name)
             if expected.exhausted_on is not None:
-                alert = Alert(
-                    kind=AlertKind.FORECAST_EXCEEDS_LIMIT,
-                    event_id=f"{name}:{period}:{measure.name}:forecast",
-                    at=now,
-                    subject=subject_of(tenant_id),
-                    tenant_id=tenant_id,
-                    data={
-                        "period": period,
-                        "unit": measure.name,
-                        "used": measure.shown(used),
-                        "forecast": measure.shown(expected.total),
-                        "exhausted_on": expected.exhausted_on.isoformat(),
-                        LIMIT: measure.shown(limit),
-                    },
-                )
-                raised += await self._raise_once(alert)
+                amounts = {"used": used, "forecast": expected.total, LIMIT: limit}
+                raised += await self._raise_once(_alert(tenant_id, now, measure, amounts, expected.exhausted_on))
         return raised
 
     async def _find_anomalies(self, tenant: Tenant, days: Mapping[date, Amount]) -> int:
@@ -138,3 +138,17 @@ class WatchSpending:
                 )
                 raised += await self._raise_once(alert)
         return raised
+
+
+def _alert(tenant_id: str, now: datetime, measure: Measure, amounts: Mapping[str, int], day: date) -> Alert:
+    """Return the alert about a limit that is reached on a day of this period."""
+    period = str(BillingPeriod.containing(now))
+    shown = {name: measure.shown(amount) for name, amount in amounts.items()}
+    return Alert(
+        kind=AlertKind.FORECAST_EXCEEDS_LIMIT,
+        event_id=f"{tenant_id or PLATFORM}:{period}:{measure.name}:forecast",
+        at=now,
+        subject=subject_of(tenant_id),
+        tenant_id=tenant_id,
+        data={"period": period, "unit": measure.name, **shown, "exhausted_on": day.isoformat()},
+    )

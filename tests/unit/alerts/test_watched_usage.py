@@ -213,7 +213,11 @@ async def test_a_tenant_whose_books_cannot_be_read_does_not_hide_what_all_others
     for _ in range(2):
         with pytest.raises(SweepFailed, match="b: StorageUnavailable"):
             await watching.budgets()()
-    assert [*await watching.raised()] == ["_platform:2026-11:tokens:50"]
+    for name in ("a", "b", "c"):
+        watching.books.daily[name] = steady(10)
+    with pytest.raises(SweepFailed, match="b: StorageUnavailable"):
+        await watching.spending()()
+    assert {*await watching.raised()} == {"_platform:2026-11:tokens:50", "_platform:2026-11:tokens:forecast"}
     assert not any("_platform" in each for each in watching.gauges.values)
 
 
