@@ -134,6 +134,18 @@ async def test_an_own_response_can_be_read_and_deleted(stack: Stack, base: str) 
     assert len(await stack.entries()) == 1
 
 
+async def test_a_response_of_a_removed_backend_cannot_be_found(stack: Stack) -> None:
+    made = await create(stack)
+    await stack.pool("eastus")
+    await stack.manage("DELETE", "/manage/backends/se-gpt-4o", status=204)
+    for method, path, body in (
+        ("GET", f"/responses/{made['id']}", None),
+        ("POST", "/responses", {"model": "gpt-4o", "input": "And?", "previous_response_id": made["id"]}),
+    ):
+        status, answer = await call(stack, method, path, body)
+        assert (status, answer["error"]["code"]) == (404, "response_not_found")
+
+
 async def test_a_response_that_was_not_stored_cannot_be_read(stack: Stack) -> None:
     made = await create(stack, store=False)
     assert (await call(stack, "GET", f"/responses/{made['id']}"))[0] == 404
