@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from shared.cli.command import Period, open_gateway, print_json, progress, run_to_end
+from shared.cli.verification import printable
+from shared.domain.pricing.damaged_price import DamagedPrice
 
 
 @click.command()
@@ -17,13 +20,15 @@ def backup(period: str, file: Path, *, as_json: bool) -> int:
     """Write the books of a billing period to a file.
 
     The file holds every row of the ledger and its rollups, and the price book. Each tenant's lanes are written as they
-    were at one moment. A gateway may go on serving meanwhile.
+    were at one moment. A gateway may go on serving meanwhile. Damaged rows of the price book are left out, and named.
 
     \b
     Example:
       tallygate backup --period 2026-11 --file 2026-11.gz
     """
-    rows = run_to_end(_backup(period, file))
+    rows, damaged = run_to_end(_backup(period, file))
+    for each in damaged:
+        click.echo(printable(f"The file lacks the damaged row {each}."), err=True)
     if as_json:
         print_json({"period": period, "rows": rows, "file": str(file)})
     else:
@@ -54,11 +59,13 @@ def restore(file: Path, *, as_json: bool) -> int:
     return 0
 
 
-async def _backup(period: str, file: Path) -> int:
+async def _backup(period: str, file: Path) -> tuple[int, Sequence[DamagedPrice]]:
+    """Write the file. Returns the number of its rows, and the prices that it lacks."""
     gateway = await open_gateway()
     try:
         with progress("Tenants written") as report:
-            return await gateway.ledger.archive.export(period, file, report)
+            rows = await gateway.ledger.archive.export(period, file, report)
+        return rows, (await gateway.pricing.prices.list()).damaged
     finally:
         await gateway.aclose()
 

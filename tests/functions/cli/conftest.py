@@ -16,10 +16,12 @@ from shared.adapters.documents.pricing import DocumentPrices
 from shared.adapters.in_memory.documents import InMemoryDocuments
 from shared.adapters.in_memory.table_store import InMemoryTableStore
 from shared.adapters.tables.archive import PeriodArchive
+from shared.adapters.tables.documents import TableDocuments
 from shared.adapters.tables.ledger import TableLedger
 from shared.adapters.tables.rest_store import RestTableStore, SharedKey
 from shared.adapters.tables.store import Merge, TableStore
 from shared.domain.audit.hash_chain import HashChain, KeyRing
+from tests.contract.storage.conftest import table_service
 from tests.tools.ledgers import PERIOD, PRICES, ManualClock, account, charge, reservation
 from tests.tools.stack import CHAIN_KEY, AzuriteAccount, running_azurite
 
@@ -103,6 +105,12 @@ async def change_balance_in(account: AzuriteAccount) -> None:
         await change_balance(store, TENANTS[0])
     finally:
         await store.aclose()
+
+
+async def write_damaged_price_in(account: AzuriteAccount) -> None:
+    """Write a row into the price book of an Azurite that the gateway cannot read."""
+    async with table_service(account.table_endpoint, account.key) as service:
+        await TableDocuments(service).put("prices", "gpt-4o", "odd", "{")
 
 
 async def write_manifest_in(account: AzuriteAccount, content: bytes) -> None:

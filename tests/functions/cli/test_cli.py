@@ -22,7 +22,14 @@ import pytest
 from shared.application.ledger.findings import INVARIANTS
 from shared.cli.__main__ import main, run
 from shared.cli.verification import SHOWN_FINDINGS
-from tests.functions.cli.conftest import MANY_TENANTS, TENANTS, Files, change_balance_in, write_manifest_in
+from tests.functions.cli.conftest import (
+    MANY_TENANTS,
+    TENANTS,
+    Files,
+    change_balance_in,
+    write_damaged_price_in,
+    write_manifest_in,
+)
 from tests.tools.ledgers import PERIOD
 from tests.tools.stack import CHAIN_KEY, AzuriteAccount, free_port
 
@@ -282,6 +289,19 @@ def test_a_period_is_restored_verified_and_backed_up_to_the_same_content(
     content = gzip.decompress(files.right.read_bytes())
     assert (status, written) == (DONE, {"period": PERIOD, "rows": content.count(b"\n") - 2, "file": str(again)})
     assert gzip.decompress(again.read_bytes()) == content
+
+
+def test_a_backup_names_the_prices_that_it_lacks(
+    account_settings: AzuriteAccount, files: Files, tmp_path: Path, capsys: Captured
+) -> None:
+    again = tmp_path / "again.gz"
+    assert run(["restore", "--file", str(files.right)]) == DONE
+    asyncio.run(write_damaged_price_in(account_settings))
+    capsys.readouterr()
+    assert run(["backup", "--period", PERIOD, "--file", str(again)]) == DONE
+    told = capsys.readouterr().err
+    assert "The file lacks the damaged row prices/gpt-4o/odd (the price cannot be read: " in told
+    assert gzip.decompress(again.read_bytes()) == gzip.decompress(files.right.read_bytes())
 
 
 def test_a_balance_changed_in_storage_is_a_violation_and_stops_a_restore(
