@@ -84,8 +84,11 @@ class VerifyBooks:
         return {"violations": found, **_counted(listed, await self._verifications.all())}
 
     async def _periods(self, failures: Failures) -> list[BillingPeriod]:
-        """Return the periods to verify, ascending. One of which nobody can say if it is exported is among them."""
-        current = BillingPeriod.containing(self._clock.now())
+        """Return the periods to verify, ascending. One of which nobody can say if it is exported is among them.
+
+        If periods cannot be listed, those that were verified before are.
+        """
+        current, is_listed = BillingPeriod.containing(self._clock.now()), False
         periods = {current, current.previous()}
         with failures.collected("the periods"):
             async for period in self._ledger.periods():
@@ -94,8 +97,10 @@ class VerifyBooks:
                     is_exported = await self._is_exported(str(period))
                 if not is_exported:
                     periods.add(period)
-        damaged = [each.period for each in (await self._verifications.all()).values() if each.finding_count]
-        return sorted(periods.union(_readable(damaged)), key=str)
+            is_listed = True
+        noted = (await self._verifications.all()).values()
+        kept = [each.period for each in noted if each.finding_count or not is_listed]
+        return sorted(periods.union(_readable(kept)), key=str)
 
     async def _books(self, periods: Iterable[BillingPeriod], listed: set[str]) -> AsyncIterator[Books]:
         """Yield the audit log and the tenants of some periods, and note their keys."""

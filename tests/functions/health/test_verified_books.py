@@ -183,9 +183,10 @@ async def test_a_month_of_which_nobody_can_say_if_it_is_exported_is_verified(sta
 
 
 async def test_periods_that_cannot_be_listed_hide_no_others(stack: Stack) -> None:
-    lane = await opened(stack, 1)
+    lane, older = await opened(stack, 1), await opened(stack, 4)
     gateway = await stack.gateway()
     books = books_of(gateway)
+    before = await verified(stack)
 
     class Damaged:
         """Books and an audit log whose periods cannot be listed."""
@@ -204,6 +205,7 @@ async def test_periods_that_cannot_be_listed_hide_no_others(stack: Stack) -> Non
         await timers.verify_books(past_due=False)
     found = await results(stack)
     assert {(lane.period, stack.tenant), (str(months_ago(gateway, 0)), AUDIT_LOG)} <= set(found)
+    assert found[(older.period, stack.tenant)]["at"] > before[(older.period, stack.tenant)]["at"]
 
 
 async def test_the_status_tells_what_a_whole_verification_covered(stack: Stack) -> None:
