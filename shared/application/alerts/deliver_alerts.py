@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -220,7 +220,7 @@ class DeliverAlerts:
 
     async def _try(self, sink: AlertSink, batch: Sequence[Delivery], run: _Run) -> None:
         """Send a batch once. If the sink refuses several events at once, each is sent alone: one may be the cause."""
-        leased = [each for each in [await self._leased(sink, delivery) for delivery in batch] if each is not None]
+        leased = [each async for each in self._begun(sink, batch, run)]
         if not leased:
             return
         try:
@@ -233,6 +233,15 @@ class DeliverAlerts:
                 await self._failed(leased, failure, run)
         else:
             await self._succeeded(leased, run)
+
+    async def _begun(self, sink: AlertSink, batch: Sequence[Delivery], run: _Run) -> AsyncIterator[Delivery]:
+        """Yield the deliveries of a batch whose try begins. One that storage refuses stops no other."""
+        for delivery in batch:
+            leased = None
+            with run.failures.collected(f"{sink.sink_id.path}: {delivery.event.name}"):
+                leased = None if self._is_over(run) else await self._leased(sink, delivery)
+            if leased is not None:
+                yield leased
 
     async def _send_alone(self, sink: AlertSink, delivery: Delivery, run: _Run) -> None:
         try:

@@ -287,6 +287,35 @@ async def test_a_delivery_that_cannot_be_noted_makes_no_other_of_its_batch_be_se
     assert await delivering.backlog() == Backlog(0, 0)
 
 
+async def test_a_delivery_that_cannot_be_begun_costs_no_other_of_its_batch_a_try() -> None:
+    class Refusing(InMemoryDocuments):
+        async def get(self, table: str, partition: str, key: str) -> Document | None:
+            if key.startswith("~done|") and key.endswith("c"):
+                raise StorageUnavailable
+            return await super().get(table, partition, key)
+
+    delivering = await Delivering(documents=Refusing()).with_sinks(OPS, type_=SinkType.EVENT_GRID)
+    await delivering.raise_all("a", "b", "c")
+    with pytest.raises(SweepFailed, match=r"1 failed\. alerts/sinks/ops: budget\.threshold:c: StorageUnavailable"):
+        await delivering.run()
+    assert delivering.sender.sent == [("ops", ["a", "b"])]
+
+
+async def test_storage_that_refuses_slowly_does_not_hold_a_run_up_by_a_whole_batch() -> None:
+    class Slow(InMemoryDocuments):
+        async def get(self, table: str, partition: str, key: str) -> Document | None:
+            if key.startswith("~done|"):
+                delivering.clock.seconds += 25
+                raise StorageUnavailable
+            return await super().get(table, partition, key)
+
+    delivering = await Delivering(documents=Slow()).with_sinks(OPS, type_=SinkType.EVENT_GRID)
+    await delivering.raise_all("a", "b", "c")
+    with pytest.raises(SweepFailed, match=r"2 failed\."):
+        await delivering.run()
+    assert delivering.sender.sent == []
+
+
 async def test_a_batch_that_arrived_nowhere_is_not_split() -> None:
     delivering = await Delivering().with_sinks(OPS, type_=SinkType.EVENT_GRID)
     delivering.sender.fails = lambda *_: DOWN
