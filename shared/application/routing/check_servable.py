@@ -34,6 +34,7 @@ def check_tenant(tenant: Tenant, catalog: Catalog, before: Tenant | None = None)
         if unknown:
             raise InvalidRequest(f"No backend '{unknown[0]}' is configured.", "pools")
     for name, obstacle in _obstacles(tenant, catalog, tenant.deployments):
+        catalog.require_sound_pool(catalog.deployments[name], tenant.pools.get(name))
         param = "pools" if name in tenant.pools else "residency"
         raise InvalidRequest(f"The deployment '{name}' could never serve this tenant: {obstacle}.", param)
 

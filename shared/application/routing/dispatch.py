@@ -73,6 +73,7 @@ class Dispatcher:
         - `same_resource_as` limits them to the resource with that endpoint, drained backends included.
         - Raises `ResidencyViolation` if none is in a place that the tenant allows.
         - Raises `BackendUnavailable` if none is configured, or all are drained.
+        - Raises `RowsDamaged` instead of both if a damaged row may hide one.
         """
         if catalog is not self._catalog:  # it is loaded again every few seconds, mostly without a change
             if catalog != self._catalog:
@@ -159,10 +160,14 @@ class Dispatcher:
         return max(_MIN_RETRY_SECONDS, pool.seconds_until_ready(self._clock.monotonic()) or 0.0)
 
     def _new_pool(self, catalog: Catalog, tenant: Tenant, deployment: Deployment, same_resource_as: str) -> Pool:
-        configured = catalog.pool(deployment, tenant.pools.get(deployment.name))
+        own = tenant.pools.get(deployment.name)
         configured = [
-            (fallback_index, backend) for fallback_index, backend in configured if backend.weight or same_resource_as
+            (fallback_index, backend)
+            for fallback_index, backend in catalog.pool(deployment, own)
+            if backend.weight or same_resource_as
         ]
+        if not any(backend.objection(tenant.residency) is None for _, backend in configured):
+            catalog.require_sound_pool(deployment, own)
         if not configured:
             raise BackendUnavailable(
                 f"No backend serves the deployment '{deployment.name}': none is configured, or all are drained."

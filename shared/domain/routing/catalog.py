@@ -173,20 +173,31 @@ class Catalog:
         self.require_sound("deployment", name)
         return self.deployments.get(name)
 
+    def require_sound_pool(self, deployment: Deployment, own: Sequence[str] | None = None) -> None:
+        """Raise `RowsDamaged` if a row is damaged that may give a backend to the pool of a deployment."""
+        if own is None:
+            self.require_sound("deployment", *deployment.fallbacks)
+        for names in self._names(deployment, own):
+            self.require_sound("backend", *names)
+
     def pool(self, deployment: Deployment, own: Sequence[str] | None = None) -> list[tuple[int, Backend]]:
         """List the existing backends of a deployment, each with the index of its fallback; 0 is the deployment itself.
 
         `own` replaces the deployment's pool and its fallbacks.
         """
-        pools: list[Sequence[str]] = [deployment.backends if own is None else own]
-        if own is None:
-            pools += [self.deployments[name].backends for name in deployment.fallbacks if name in self.deployments]
         found: dict[str, tuple[int, Backend]] = {}
-        for fallback_index, names in enumerate(pools):
+        for fallback_index, names in enumerate(self._names(deployment, own)):
             for name in names:
                 if name in self.backends:
                     found.setdefault(name, (fallback_index, self.backends[name]))
         return [*found.values()]
+
+    def _names(self, deployment: Deployment, own: Sequence[str] | None) -> list[Sequence[str]]:
+        """List the names of a deployment's pool, and those of each fallback that exists."""
+        if own is not None:
+            return [own]
+        fallbacks = [self.deployments[name] for name in deployment.fallbacks if name in self.deployments]
+        return [each.backends for each in (deployment, *fallbacks)]
 
     def obstacle(self, deployment: Deployment, residency: Residency, own: Sequence[str] | None = None) -> str | None:
         """Return the reason why the deployment can never serve a tenant; `None` if it can.

@@ -273,6 +273,37 @@ async def test_a_damaged_deployment_is_refused_and_no_other(stack: Stack) -> Non
     assert (await stack.chat(key=stranger))[0] == 404
 
 
+async def drained(stack: Stack) -> str:
+    """Return the content of the row of a drained backend in Sweden."""
+    found = await (await documents_of(stack)).get("backends", "backend", "se-gpt-4o")
+    return json.dumps({**json.loads(found.text), "backend_id": "swedencentral", "weight": 0})
+
+
+async def test_a_damaged_backend_is_no_lack_of_backends_and_no_violation_of_residency(stack: Stack) -> None:
+    await stack.pool("swedencentral", "eastus")
+    url = f"/manage/tenants/{stack.tenant}"
+    await stack.manage("PATCH", url, {"residency": {"zones": ["eu"]}})
+    named = await document("backends", "backend", "swedencentral")(stack)
+    status, _, answer = await stack.chat()
+    assert (status, named in answer["error"]["message"]) == (503, True)
+    refused = await stack.manage("PATCH", url, {"residency": {"zones": ["se"]}}, status=503)
+    assert named in refused["error"]["message"]
+    await stack.manage("PATCH", url, {"residency": {"zones": []}, "pools": {"gpt-4o": ["eastus"]}})
+    assert (await stack.chat())[0] == 200
+    named = await document("backends", "backend", "eastus")(stack)
+    status, _, answer = await stack.chat()
+    assert (status, named in answer["error"]["message"]) == (503, True)
+
+
+async def test_a_damaged_fallback_is_no_lack_of_backends(stack: Stack) -> None:
+    await stack.pool("swedencentral", fallbacks=["gpt-4o-mini"])
+    await document("backends", "backend", "swedencentral", await drained(stack))(stack)
+    assert (await stack.chat())[0] == 200
+    named = await document("backends", "deployment", "gpt-4o-mini")(stack)
+    status, _, answer = await stack.chat()
+    assert (status, named in answer["error"]["message"]) == (503, True)
+
+
 async def test_nothing_is_configured_anew_around_a_damaged_row(stack: Stack) -> None:
     await stack.pool("swedencentral", "eastus")
     backend = await document("backends", "backend", "eastus")(stack)
