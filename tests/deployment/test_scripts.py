@@ -36,6 +36,13 @@ VALUES = {
 }
 
 
+@pytest.fixture(scope="module")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteAccount]:
+    """An Azurite for this module alone, because a backup has the books of every tenant, under one chain key."""
+    with running_azurite(tmp_path_factory.mktemp("azurite")) as account:
+        yield account
+
+
 class Readiness(BaseHTTPRequestHandler):
     """Answers /readyz with the statuses of its server, one after the other."""
 

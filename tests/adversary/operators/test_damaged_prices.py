@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -231,6 +232,21 @@ async def test_a_stored_response_waits_until_its_prices_are_repaired(stack: Stac
     await timers.settle_background_responses(past_due=False)
     (entry,) = await stack.entries()
     assert entry["price_flags"] == ""
+
+
+async def test_a_stored_response_waits_for_any_row_that_may_price_it(stack: Stack) -> None:
+    made = await create(stack, background=True)
+    stack.simulator.kept[made["id"]].look()
+    row = await row_of(stack, "gpt-4o", "input")
+    unreadable = replace(row, key="x")
+    await spoil(stack, unreadable, "{")
+    with pytest.raises(SweepFailed, match=f"{made['id']}: PricesDamaged: .*prices/gpt-4o/x"):
+        await timers.settle_background_responses(past_due=False)
+    assert await stack.entries() == []
+    await (await documents_of(stack)).remove("prices", unreadable.partition, unreadable.key)
+    (await stack.gateway()).pricing.book.invalidate()
+    await timers.settle_background_responses(past_due=False)
+    assert len(await stack.entries()) == 1
 
 
 async def test_an_archive_is_not_restored_over_a_damaged_row() -> None:

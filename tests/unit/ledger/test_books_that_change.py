@@ -289,3 +289,25 @@ async def test_entries_that_are_rolled_up_between_two_readings_are_added() -> No
     found, _ = await verified(world, change)
     assert [each for each in found if each.startswith("I11")] == []
     assert any(each.startswith("I7 entries sum to") for each in found)
+
+
+async def test_books_that_are_rolled_up_right_after_their_reading_are_read_again() -> None:
+    world = await a_tenant()
+    roll_up = RollUpUsage(world.ledger, TableRollups(world.rows), world.clock, sweep_by(world.clock))
+    readings = 0
+
+    async def rolled_up() -> None:
+        nonlocal readings
+        readings += 1
+        if readings == 3:  # the balance was read before and after the other rows
+            await roll_up()
+
+    def damaged(row: InspectedRow) -> InspectedRow:
+        return replace(row, fields={**row.fields, "excess_tokens": 5}) if row.key == "B" else row
+
+    def change(store: Any) -> None:
+        store.happens, store.read = rolled_up, damaged
+
+    found, not_checked = await verified(world, change)
+    assert [each.partition(" ")[0] for each in found] == ["I7"]
+    assert (readings, not_checked) == (6, [])
