@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,7 +24,10 @@ logger = logging.getLogger("functions_host")
 
 
 class Timers:
-    """Runs the timers of an app, as long as no other process over the same folder does."""
+    """Runs the timers of an app, as long as no other process over the same folder does.
+
+    A timer whose setting `AzureWebJobs.{name}.Disabled` is `true` or `1` has no schedule. It can be started by hand.
+    """
 
     def __init__(self, functions: list[TimerFunction], folder: Path) -> None:
         self._functions = {function.name.lower(): function for function in functions}
@@ -37,7 +41,8 @@ class Timers:
         with _lock_file(self._folder / "owner.lock") as lock:
             while not _try_lock(lock):
                 await asyncio.sleep(OWNERSHIP_RETRY_SECONDS)
-            await asyncio.gather(*(self._follow(function) for function in self._functions.values()))
+            scheduled = [function for function in self._functions.values() if not _is_disabled(function)]
+            await asyncio.gather(*map(self._follow, scheduled))
 
     def start_by_hand(self, name: str) -> bool:
         """Run a timer function now, as `POST /admin/functions/{name}` does; whether there is one of that name."""
@@ -103,6 +108,10 @@ class Timers:
         temporary = self._status_file(function).with_suffix(".tmp")
         temporary.write_text(json.dumps(status))
         temporary.replace(self._status_file(function))
+
+
+def _is_disabled(function: TimerFunction) -> bool:
+    return os.environ.get(f"AzureWebJobs.{function.name}.Disabled", "").lower() in {"true", "1"}
 
 
 def next_occurrence(schedule: str, after: datetime) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,20 @@ async def test_a_timer_runs_on_its_schedule_and_at_startup_if_it_asks(tmp_path: 
     recorder = Recorder("* * * * * *", run_on_startup=True)
     await running(Timers([recorder.function], tmp_path), lambda: len(recorder.past_due) >= 2)
     assert recorder.past_due[:2] == [False, False]
+
+
+async def test_a_timer_that_is_disabled_by_its_setting_has_no_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AzureWebJobs.tick.Disabled", "true")
+    disabled, other = Recorder("* * * * * *", run_on_startup=True), Recorder("* * * * * *")
+    functions = [disabled.function, replace(other.function, name="tock")]
+    await running(Timers(functions, tmp_path), lambda: len(other.past_due) >= 2)
+    assert disabled.past_due == []
+    timers = Timers(functions, tmp_path)
+    assert timers.start_by_hand("tick")
+    await timers.finish()
+    assert disabled.past_due == [False]
 
 
 async def test_runs_never_overlap_and_a_failing_one_does_not_stop_the_timer(tmp_path: Path) -> None:
